@@ -1,0 +1,38 @@
+"""Slices of MR volumes: stacks, dataset readers, the phantom, and NIfTI output."""
+
+from typing import TYPE_CHECKING, Any
+
+from skadm.data._brain import brain_mask
+from skadm.data._interfaces import Grid, VolumeStep
+from skadm.data._readers import read_any, read_brats, read_isles
+from skadm.data._stack import SliceStack
+from skadm.data._table import read_table
+from skadm.data._volumes import ArrayVolume, NiftiVolume
+from skadm.data._write import write_maps
+
+if TYPE_CHECKING:
+    from skadm.data._phantom import make_phantom
+
+__all__ = [
+    "ArrayVolume",
+    "Grid",
+    "NiftiVolume",
+    "SliceStack",
+    "VolumeStep",
+    "brain_mask",
+    "make_phantom",
+    "read_any",
+    "read_brats",
+    "read_isles",
+    "read_table",
+    "write_maps",
+]
+
+
+def __getattr__(name: str) -> Any:
+    # The phantom brings its own tissue model along: load it when it is asked for.
+    if name == "make_phantom":
+        from skadm.data._phantom import make_phantom
+
+        return make_phantom
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

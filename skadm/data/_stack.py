@@ -1,0 +1,309 @@
+"""SliceStack: slices of several volumes, read on demand."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from skadm.data._interfaces import Volume, VolumeStep
+from skadm.data._volumes import ArrayVolume, MappedVolume
+
+
+class SliceStack:
+    """A sequence of slices of several volumes that are read on demand.
+
+    It stands in for an array of shape (n_slices, n_contrasts, H, W): it has a shape, is
+    indexed along slices (which reads nothing), and ``numpy.asarray`` reads it, volume by
+    volume. A stack of files pickles as paths.
+
+    Parameters
+    ----------
+    volumes : sequence of volumes
+        `ArrayVolume` or `NiftiVolume` objects with the same contrasts and unique names.
+    volume_index : array-like of int, shape (n_slices,)
+        Index of the volume of each slice.
+    z : array-like of int, shape (n_slices,)
+        Index of each slice in its volume.
+
+    See Also
+    --------
+    read_brats, read_isles, read_table : Make a stack of files.
+    make_phantom : Makes a stack of synthetic slices.
+    """
+
+    def __init__(
+        self, volumes: Sequence[Volume], volume_index: ArrayLike, z: ArrayLike
+    ) -> None:
+        self.volumes = tuple(volumes)
+        self._volume_index = np.asarray(volume_index, dtype=np.intp)
+        self.z = np.asarray(z, dtype=np.intp)
+        self._check()
+
+    def _check(self) -> None:
+        if not self.volumes:
+            raise ValueError("a SliceStack needs at least one volume")
+        first, names = self.volumes[0], set()
+        for volume in self.volumes:
+            if volume.contrasts != first.contrasts:
+                raise ValueError(
+                    f"volume {volume.name!r} has contrasts {volume.contrasts}, but "
+                    f"{first.name!r} has {first.contrasts}"
+                )
+            if volume.has_labels != first.has_labels:
+                bare = first if volume.has_labels else volume
+                raise ValueError(
+                    f"volume {bare.name!r} has no labels while others have: give all of "
+                    "them labels or none"
+                )
+            if volume.name in names:
+                raise ValueError(f"two volumes are named {volume.name!r}")
+            names.add(volume.name)
+        if self.z.ndim != 1 or self.z.shape != self._volume_index.shape:
+            raise ValueError(
+                f"volume_index has shape {self._volume_index.shape} and z {self.z.shape}; "
+                "expected one entry per slice"
+            )
+        if self.z.size == 0:
+            return
+        if self._volume_index.min() < 0 or self._volume_index.max() >= len(self.volumes):
+            raise ValueError(
+                f"volume_index runs from {self._volume_index.min()} to "
+                f"{self._volume_index.max()}, but there are {len(self.volumes)} volumes"
+            )
+        heights = np.array([volume.n_slices for volume in self.volumes])[self._volume_index]
+        if wrong := np.flatnonzero((self.z < 0) | (self.z >= heights)).tolist():
+            volume = self.volumes[self._volume_index[wrong[0]]]
+            raise ValueError(
+                f"z = {self.z[wrong[0]]} is not a slice of volume {volume.name!r}, "
+                f"which has {volume.n_slices}"
+            )
+
+    @classmethod
+    def from_volumes(cls, volumes: Sequence[Volume]) -> "SliceStack":
+        """Make a stack of all slices of the volumes, in order.
+
+        Parameters
+        ----------
+        volumes : sequence of volumes
+            Volumes with the same contrasts and unique names.
+
+        Returns
+        -------
+        SliceStack
+            All their slices.
+        """
+        heights = [volume.n_slices for volume in volumes]
+        z = [z for height in heights for z in range(height)]
+        return cls(volumes, np.repeat(np.arange(len(heights)), heights), z)
+
+    # -- what is known without reading ---------------------------------------------------
+
+    def __len__(self) -> int:
+        return len(self.z)
+
+    @property
+    def shape(self) -> tuple[int, int, int, int]:
+        """Shape (n_slices, n_contrasts, H, W) of the array the stack stands for."""
+        first = self.volumes[0]
+        for volume in self.volumes:
+            if volume.grid.shape != first.grid.shape:
+                raise ValueError(
+                    f"slices of volume {volume.name!r} are {volume.grid.shape}, those of "
+                    f"{first.name!r} {first.grid.shape} (H, W): bring them to one size "
+                    "first, with skadm.preprocessing.SliceResizer().fit_transform(stack)"
+                )
+        return (len(self), len(first.contrasts), *first.grid.shape)
+
+    @property
+    def ndim(self) -> int:
+        """Number of dimensions, 4."""
+        return 4
+
+    @property
+    def dtype(self) -> np.dtype:
+        """Type of the images, float32."""
+        return np.dtype(np.float32)
+
+    @property
+    def contrasts(self) -> tuple[str, ...]:
+        """Names of the contrasts."""
+        return self.volumes[0].contrasts
+
+    @property
+    def groups(self) -> NDArray[np.str_]:
+        """Patient of each slice, shape (n_slices,); the ``groups`` of GroupKFold."""
+        return np.array([volume.patient for volume in self.volumes])[self._volume_index]
+
+    @property
+    def volume_ids(self) -> NDArray[np.str_]:
+        """Name of the volume of each slice, shape (n_slices,)."""
+        return np.array([volume.name for volume in self.volumes])[self._volume_index]
+
+    @property
+    def affines(self) -> NDArray[np.float64]:
+        """Affine of the volume of each slice, shape (n_slices, 4, 4)."""
+        return np.array([volume.grid.affine for volume in self.volumes])[self._volume_index]
+
+    @property
+    def voxel_sizes(self) -> NDArray[np.float64]:
+        """Voxel size in mm along W, H and z of each slice, shape (n_slices, 3)."""
+        sizes = np.array([volume.grid.voxel_size for volume in self.volumes])
+        return sizes[self._volume_index]
+
+    def __repr__(self) -> str:
+        labelled = "labelled" if self.volumes[0].has_labels else "unlabelled"
+        patients = len({volume.patient for volume in self.volumes})
+        return (
+            f"<SliceStack: {len(self)} slices of {len(self.volumes)} volumes, {patients} "
+            f"patients; {', '.join(self.contrasts)}; {labelled}>"
+        )
+
+    # -- selecting -----------------------------------------------------------------------
+
+    def __getitem__(self, key: Any) -> Any:
+        # scikit-learn writes X[key, ...] for arrays.
+        if isinstance(key, tuple) and len(key) == 2 and key[1] is Ellipsis:
+            key = key[0]
+        if isinstance(key, tuple):
+            raise IndexError(
+                "a SliceStack is indexed along slices only; use stack.X for an array"
+            )
+        selected = np.arange(len(self))[key]
+        if selected.ndim == 0:
+            volume = self.volumes[self._volume_index[selected]]
+            return volume.read()[0][self.z[selected]].copy()
+        if selected.ndim != 1:
+            raise IndexError(f"an index of {selected.ndim} dimensions; expected one")
+        # Volumes that no slice needs would only make the pickle larger.
+        used, volume_index = np.unique(self._volume_index[selected], return_inverse=True)
+        volumes = [self.volumes[index] for index in used] or self.volumes[:1]
+        return SliceStack(volumes, volume_index, self.z[selected])
+
+    def __iter__(self) -> Iterator[NDArray[np.float32]]:
+        """Yield slices (n_contrasts, H, W), decoding a run of one volume only once."""
+        index, images = -1, None
+        for volume_index, z in zip(self._volume_index, self.z):
+            if images is None or volume_index != index:
+                index, images = volume_index, self.volumes[volume_index].read()[0]
+            yield images[z].copy()
+
+    # -- reading -------------------------------------------------------------------------
+
+    def _volume_slices(self) -> Iterator[tuple[Volume, NDArray[np.intp]]]:
+        """Yield each volume in use with the places of its slices in the stack."""
+        for index, volume in enumerate(self.volumes):
+            places = np.flatnonzero(self._volume_index == index)
+            if places.size:
+                yield volume, places
+
+    def load(self) -> tuple[NDArray[np.float32], NDArray[np.int8] | None]:
+        """Read images and labels in one pass.
+
+        Returns
+        -------
+        X : ndarray of float32, shape (n_slices, n_contrasts, H, W)
+            Images; background is exactly 0.
+        y : ndarray of int8, shape (n_slices, H, W), or None
+            0 normal, 1 anomaly, -1 outside the brain; None for an unlabelled stack.
+
+        Raises
+        ------
+        ValueError
+            If the volumes differ in slice size, or a file cannot be decoded.
+        """
+        n, contrasts, height, width = self.shape
+        X = np.empty((n, contrasts, height, width), dtype=np.float32)
+        y = self._empty_labels()
+        for volume, places in self._volume_slices():
+            images, labels = volume.read()
+            X[places] = images[self.z[places]]
+            if y is not None:
+                y[places] = labels[self.z[places]]  # type: ignore[index]
+        return X, y
+
+    def _empty_labels(self) -> NDArray[np.int8] | None:
+        if not self.volumes[0].has_labels:
+            return None
+        n, _, height, width = self.shape
+        return np.empty((n, height, width), dtype=np.int8)
+
+    @property
+    def X(self) -> NDArray[np.float32]:
+        """Images, shape (n_slices, n_contrasts, H, W); reads every volume."""
+        return self.load()[0]
+
+    @property
+    def y(self) -> NDArray[np.int8] | None:
+        """Labels, shape (n_slices, H, W), or None; reads every volume, as `load` does."""
+        y = self._empty_labels()
+        if y is not None:
+            for volume, places in self._volume_slices():
+                y[places] = volume.read()[1][self.z[places]]  # type: ignore[index]
+        return y
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray:
+        if copy is False:
+            raise ValueError(
+                "a SliceStack is read into a new array: copy=False is impossible"
+            )
+        X = self.load()[0]
+        return X if dtype is None else X.astype(dtype, copy=False)
+
+    def in_memory(self) -> "SliceStack":
+        """Read everything once.
+
+        Returns
+        -------
+        SliceStack
+            The same slices, whose volumes are in memory. `write_maps` still finds the way
+            back to the files' grid.
+        """
+        volumes = []
+        for volume in self.volumes:
+            images, labels = volume.read()
+            volumes.append(
+                ArrayVolume(
+                    images,
+                    labels,
+                    patient=volume.patient,
+                    name=volume.name,
+                    contrasts=volume.contrasts,
+                    affine=volume.grid.affine,
+                    origin=volume,
+                )
+            )
+        return SliceStack(volumes, self._volume_index, self.z)
+
+    def map(self, step: VolumeStep) -> "SliceStack":
+        """Apply a step to every volume, lazily.
+
+        Parameters
+        ----------
+        step : VolumeStep
+            The step. It sees whole volumes, also where the stack holds some of the slices.
+
+        Returns
+        -------
+        SliceStack
+            The same slices of the changed volumes; nothing is read yet.
+        """
+        volumes = [MappedVolume(volume, step) for volume in self.volumes]
+        return SliceStack(volumes, self._volume_index, self.z)
+
+    def verify(self) -> None:
+        """Decode every volume once, to find damaged files before a long run.
+
+        Raises
+        ------
+        ValueError
+            Naming every volume that cannot be read.
+        """
+        problems = []
+        for volume in self.volumes:
+            try:
+                volume.read()
+            except (ValueError, OSError) as error:
+                problems.append(str(error))
+        if problems:
+            raise ValueError("\n".join(problems))

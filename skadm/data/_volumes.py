@@ -1,0 +1,349 @@
+"""Volumes: objects that know their grid and read their slices on demand."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from skadm.data._brain import brain_mask, ignore_background
+from skadm.data._interfaces import Grid, Volume, VolumeStep
+from skadm.data._nifti import inspect, read_mask, read_slices
+
+
+class _GridAttributes:
+    """The parts of a volume's grid under the names that users look for."""
+
+    grid: Grid
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Height and width of a slice in pixels."""
+        return self.grid.shape
+
+    @property
+    def affine(self) -> NDArray[np.float64]:
+        """Affine (4, 4) from voxel indices in file order (W, H, slice) to mm."""
+        return self.grid.affine
+
+    @property
+    def voxel_size(self) -> NDArray[np.float64]:
+        """Voxel size in mm along W, along H and between slices."""
+        return self.grid.voxel_size
+
+
+class ArrayVolume(_GridAttributes):
+    """A volume whose slices are in memory.
+
+    Parameters
+    ----------
+    images : array-like of shape (n_slices, n_contrasts, H, W)
+        Finite intensities, kept as float32. A pixel whose contrasts are all exactly 0
+        is background.
+    labels : array-like of shape (n_slices, H, W), default=None
+        0 normal, 1 anomaly, -1 ignored. Background becomes -1.
+    patient : str
+        Patient the volume belongs to; the unit that a split must not cut.
+    name : str, default=None
+        Name of the volume, unique within a stack. None: the patient's.
+    contrasts : sequence of str
+        Names of the contrasts.
+    affine : array-like of shape (4, 4), default=None
+        From voxel indices in file order (W, H, slice) to mm. None: the identity.
+    origin : volume, default=None
+        The volume these arrays were read from, for `write_maps` to return to its grid.
+    """
+
+    def __init__(
+        self,
+        images: ArrayLike,
+        labels: ArrayLike | None = None,
+        *,
+        patient: str,
+        name: str | None = None,
+        contrasts: Sequence[str],
+        affine: ArrayLike | None = None,
+        origin: Volume | None = None,
+    ) -> None:
+        self.patient = str(patient)
+        self.name = self.patient if name is None else str(name)
+        self.contrasts = tuple(contrasts)
+        self._images = self._check_images(images)
+        self._labels = None if labels is None else self._check_labels(labels)
+        self.n_slices = len(self._images)
+        self.grid = Grid(self._images.shape[2:], _check_affine(affine, self.name))
+        self._origin = origin
+
+    def _check_images(self, images: ArrayLike) -> NDArray[np.float32]:
+        array = np.asarray(images, dtype=np.float32)
+        if array.ndim != 4 or 0 in array.shape:
+            raise ValueError(
+                f"volume {self.name!r}: images have shape {array.shape}; expected "
+                "(n_slices, n_contrasts, H, W), none of them zero"
+            )
+        if array.shape[1] != len(self.contrasts):
+            raise ValueError(
+                f"volume {self.name!r}: images have {array.shape[1]} contrasts, but "
+                f"contrasts={self.contrasts} names {len(self.contrasts)}"
+            )
+        if not np.isfinite(array).all():
+            raise ValueError(f"volume {self.name!r}: images hold NaN or infinite values")
+        return _read_only(array)
+
+    def _check_labels(self, labels: ArrayLike) -> NDArray[np.int8]:
+        array = np.asarray(labels)
+        expected = (len(self._images), *self._images.shape[2:])
+        if array.shape != expected:
+            raise ValueError(
+                f"volume {self.name!r}: labels have shape {array.shape}; expected "
+                f"{expected}, as the images"
+            )
+        unknown = np.setdiff1d(array, [-1, 0, 1])
+        if unknown.size:
+            raise ValueError(
+                f"volume {self.name!r}: labels hold {unknown[:5].tolist()}; expected only "
+                "0 (normal), 1 (anomaly) and -1 (ignored)"
+            )
+        return _read_only(ignore_background(array, brain_mask(self._images)))
+
+    @property
+    def has_labels(self) -> bool:
+        """Whether the volume is labelled."""
+        return self._labels is not None
+
+    @property
+    def origin(self) -> Volume:
+        """The volume on the grid it was first given on."""
+        return self if self._origin is None else self._origin.origin
+
+    def read(self) -> tuple[NDArray[np.float32], NDArray[np.int8] | None]:
+        """Return the images and labels (read-only, not copied).
+
+        Returns
+        -------
+        images : ndarray of float32, shape (n_slices, n_contrasts, H, W)
+            Images.
+        labels : ndarray of int8, shape (n_slices, H, W), or None
+            Labels, -1 outside the brain.
+        """
+        return self._images, self._labels
+
+    def invert(self, maps: NDArray) -> NDArray:
+        """Take maps to the grid of `origin`.
+
+        Parameters
+        ----------
+        maps : ndarray of shape (n, H, W)
+            Maps on the grid of this volume.
+
+        Returns
+        -------
+        ndarray of shape (n, H', W')
+            Maps on the grid of `origin`.
+        """
+        return maps if self._origin is None else self._origin.invert(maps)
+
+
+class NiftiVolume(_GridAttributes):
+    """A volume of NIfTI files, one per contrast, decoded each time it is read.
+
+    Array axes of a slice: H is the second voxel axis of the file, W the first, and slices
+    run along the third. Nothing is reoriented or resampled. It pickles as paths. Headers
+    are checked here, voxels when they are read.
+
+    Parameters
+    ----------
+    images : mapping of str to path
+        File of each contrast, in the order of the contrasts; all on one grid.
+    mask : path, default=None
+        Anomaly mask on the same grid: anomaly where it is greater than 0.
+    patient : str
+        Patient the volume belongs to; the unit that a split must not cut.
+    name : str, default=None
+        Name of the volume, unique within a stack. None: the patient's.
+
+    Raises
+    ------
+    FileNotFoundError
+        If a file is missing.
+    ValueError
+        If a file is not a three-dimensional NIfTI image or the grids differ.
+    """
+
+    def __init__(
+        self,
+        images: Mapping[str, str | PathLike[str]],
+        mask: str | PathLike[str] | None = None,
+        *,
+        patient: str,
+        name: str | None = None,
+    ) -> None:
+        self.patient = str(patient)
+        self.name = self.patient if name is None else str(name)
+        if not images:
+            raise ValueError(f"volume {self.name!r}: no image file given")
+        self.contrasts = tuple(images)
+        self.paths = tuple(Path(path) for path in images.values())
+        self.mask_path = None if mask is None else Path(mask)
+        first = inspect(self.paths[0])
+        for path in [*self.paths[1:], *([self.mask_path] if self.mask_path else [])]:
+            first.require_same_grid(inspect(path))
+        width, height, self.n_slices = first.shape
+        self.grid = Grid((height, width), first.affine)
+
+    @property
+    def has_labels(self) -> bool:
+        """Whether the volume has a mask."""
+        return self.mask_path is not None
+
+    @property
+    def origin(self) -> Volume:
+        """The volume itself."""
+        return self
+
+    def read_mask(self) -> NDArray[np.bool_] | None:
+        """Decode the mask alone.
+
+        Returns
+        -------
+        ndarray of bool, shape (n_slices, H, W), or None
+            True on an anomaly, inside and outside the brain.
+        """
+        return None if self.mask_path is None else read_mask(self.mask_path)
+
+    def read(self) -> tuple[NDArray[np.float32], NDArray[np.int8] | None]:
+        """Decode the files.
+
+        Returns
+        -------
+        images : ndarray of float32, shape (n_slices, n_contrasts, H, W)
+            Images.
+        labels : ndarray of int8, shape (n_slices, H, W), or None
+            Labels, -1 outside the brain.
+
+        Raises
+        ------
+        ValueError
+            If a file is truncated or holds NaN or infinite voxels.
+        """
+        images = np.empty((self.n_slices, len(self.paths), *self.shape), dtype=np.float32)
+        for index, path in enumerate(self.paths):
+            images[:, index] = read_slices(path)
+        mask = self.read_mask()
+        if mask is None:
+            return images, None
+        return images, ignore_background(mask, brain_mask(images))
+
+    def invert(self, maps: NDArray) -> NDArray:
+        """Return the maps: they are on the files' grid already.
+
+        Parameters
+        ----------
+        maps : ndarray of shape (n, H, W)
+            Maps on the grid of this volume.
+
+        Returns
+        -------
+        ndarray of shape (n, H', W')
+            Maps on the grid of `origin`.
+        """
+        return maps
+
+
+@dataclass(frozen=True, eq=False)
+class MappedVolume(_GridAttributes):
+    """A volume seen through one preprocessing step.
+
+    Parameters
+    ----------
+    source : volume
+        The volume before the step.
+    step : VolumeStep
+        The step.
+    """
+
+    source: Any
+    step: VolumeStep
+
+    @property
+    def patient(self) -> str:
+        """Patient the volume belongs to."""
+        return self.source.patient
+
+    @property
+    def name(self) -> str:
+        """Name of the volume."""
+        return self.source.name
+
+    @property
+    def contrasts(self) -> tuple[str, ...]:
+        """Names of the contrasts."""
+        return self.source.contrasts
+
+    @property
+    def n_slices(self) -> int:
+        """Number of slices."""
+        return self.source.n_slices
+
+    @property
+    def grid(self) -> Grid:  # type: ignore[override]
+        """Slice size and affine after the step."""
+        return self.step.grid(self.source.grid)
+
+    @property
+    def has_labels(self) -> bool:
+        """Whether the volume is labelled."""
+        return self.source.has_labels
+
+    @property
+    def origin(self) -> Volume:
+        """The volume before any step."""
+        return self.source.origin
+
+    def read(self) -> tuple[NDArray[np.float32], NDArray[np.int8] | None]:
+        """Read the source and apply the step to the whole of it."""
+        images, labels = self.source.read()
+        grid = self.source.grid
+        try:
+            images = self.step.images(images, grid)
+        except ValueError as error:
+            raise ValueError(f"volume {self.name!r}: {error}") from error
+        if labels is not None:
+            labels = self.step.labels(labels, brain_mask(images), grid)
+        return images, labels
+
+    def invert(self, maps: NDArray) -> NDArray:
+        """Take maps to the grid of `origin`.
+
+        Parameters
+        ----------
+        maps : ndarray of shape (n, H, W)
+            Maps on the grid of this volume.
+
+        Returns
+        -------
+        ndarray of shape (n, H', W')
+            Maps on the grid of `origin`.
+        """
+        return self.source.invert(self.step.invert(maps, self.source.grid))
+
+
+def _read_only(array: NDArray) -> NDArray:
+    view = array.view()
+    view.flags.writeable = False
+    return view
+
+
+def _check_affine(affine: ArrayLike | None, name: str) -> NDArray[np.float64]:
+    if affine is None:
+        return np.eye(4)
+    array = np.array(affine, dtype=np.float64)
+    if array.shape != (4, 4) or not np.isfinite(array).all():
+        raise ValueError(
+            f"volume {name!r}: affine has shape {array.shape}; expected finite numbers of "
+            "shape (4, 4)"
+        )
+    return array

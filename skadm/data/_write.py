@@ -1,0 +1,177 @@
+"""Writing maps as NIfTI files on the grid of the original images."""
+
+import gzip
+import os
+from collections.abc import Iterator
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy import ndimage
+
+from skadm.data._brain import brain_mask
+from skadm.data._interfaces import Volume
+from skadm.data._stack import SliceStack
+from skadm.data._volumes import NiftiVolume
+
+_GEOMETRY = (
+    *("pixdim", "xyzt_units", "qform_code", "sform_code", "srow_x", "srow_y", "srow_z"),
+    *("quatern_b", "quatern_c", "quatern_d", "qoffset_x", "qoffset_y", "qoffset_z"),
+)
+
+
+def write_maps(
+    maps: ArrayLike,
+    stack: SliceStack,
+    folder: str | PathLike[str],
+    *,
+    suffix: str = "_score",
+    fill: float = 0,
+    force: bool = False,
+) -> list[Path]:
+    """Write one NIfTI file per volume, on the grid and affine of its original files.
+
+    Steps that the stack went through (resizing, cropping) are undone: maps of
+    floating-point numbers are interpolated bilinearly, others go to the nearest pixel. Only
+    brain enters the interpolation, so what a map holds in the background does not bleed
+    into the border of the brain.
+
+    Parameters
+    ----------
+    maps : array-like of shape (n_slices, H, W)
+        Score maps, predictions or labels of the slices of ``stack``.
+    stack : SliceStack
+        The slices. Their volumes are read again, to know what is brain.
+    folder : path
+        Where to write; made if it does not exist.
+    suffix : str, default="_score"
+        The file of a volume is ``<volume><suffix>.nii.gz``.
+    fill : float, default=0
+        Value outside the brain of the original images, and in slices that the stack does
+        not hold.
+    force : bool, default=False
+        Whether to replace files that exist.
+
+    Returns
+    -------
+    list of Path
+        The files written, in the order of the stack's volumes: float32 for floating-point
+        maps, uint8 for boolean ones, int32 for other integers.
+
+    Raises
+    ------
+    FileExistsError
+        If a file exists and ``force`` is False; nothing is written then.
+    ValueError
+        If the maps do not fit the stack or are not finite numbers, the stack holds a slice
+        twice, or a name does not make a file name.
+    """
+    checked = _check_maps(maps, stack)
+    _require_distinct_slices(stack)
+    folder = Path(folder).expanduser()
+    paths = {
+        volume.name: folder / f"{volume.name}{suffix}.nii.gz" for volume in stack.volumes
+    }
+    for path in paths.values():
+        if path.parent != folder:
+            raise ValueError(f"{path.relative_to(folder)} is not a file name")
+        if path.exists() and not force:
+            raise FileExistsError(f"{path} exists; pass force=True to replace it")
+    folder.mkdir(parents=True, exist_ok=True)
+    for volume, z, places in _volume_slices(stack):
+        voxels = _on_original_grid(checked[places], z, volume, fill)
+        _write_atomically(_image(voxels, volume.origin), paths[volume.name])
+    return list(paths.values())
+
+
+def _check_maps(maps: ArrayLike, stack: SliceStack) -> NDArray:
+    array = np.asarray(maps)
+    n, _, height, width = stack.shape
+    if array.shape != (n, height, width):
+        raise ValueError(
+            f"maps have shape {array.shape}; expected {(n, height, width)}, as the slices "
+            "of the stack"
+        )
+    if array.dtype.kind not in "fbiu":
+        raise ValueError(f"maps are of type {array.dtype}; expected real numbers")
+    if not np.isfinite(array).all():
+        raise ValueError("maps hold NaN or infinite values")
+    kinds = {"f": np.float32, "b": np.uint8}
+    return array.astype(kinds.get(array.dtype.kind, np.int32), copy=False)
+
+
+def _require_distinct_slices(stack: SliceStack) -> None:
+    slices, counts = np.unique(
+        np.stack([stack.volume_ids, stack.z.astype(str)]), axis=1, return_counts=True
+    )
+    if (counts > 1).any():
+        name, z = slices[:, counts > 1][:, 0]
+        raise ValueError(f"the stack holds slice {z} of volume {str(name)!r} twice")
+
+
+def _volume_slices(stack: SliceStack) -> Iterator[tuple[Volume, NDArray, NDArray]]:
+    """Yield each volume with its slices' places in the volume and in the stack."""
+    ids = stack.volume_ids
+    for volume in stack.volumes:
+        places = np.flatnonzero(ids == volume.name)
+        yield volume, stack.z[places], places
+
+
+def _on_original_grid(maps: NDArray, z: NDArray, volume: Volume, fill: float) -> NDArray:
+    """Return the maps on the grid of the volume's origin, ``fill`` where there are none."""
+    origin = volume.origin
+    original_brain = brain_mask(origin.read()[0])
+    out = np.full(original_brain.shape, fill, dtype=maps.dtype)
+    if _same_grid(volume, origin):
+        out[z] = np.where(original_brain[z], maps, out[z])
+        return out
+    brain = brain_mask(volume.read()[0])[z]
+    # A brain can be too small to survive the resizing: such slices stay empty.
+    kept = brain.any(axis=(1, 2))
+    if not kept.any():
+        return out
+    z = z[kept]
+    extended = np.stack([_extend(m, b) for m, b in zip(maps[kept], brain[kept])])
+    out[z] = np.where(original_brain[z], volume.invert(extended), out[z])
+    return out
+
+
+def _same_grid(a: Volume, b: Volume) -> bool:
+    return a.grid.shape == b.grid.shape and np.array_equal(a.grid.affine, b.grid.affine)
+
+
+def _extend(values: NDArray, brain: NDArray[np.bool_]) -> NDArray:
+    """Give every background pixel the value of the nearest brain pixel."""
+    rows, columns = ndimage.distance_transform_edt(
+        ~brain, return_distances=False, return_indices=True
+    )
+    return values[rows, columns]
+
+
+def _image(voxels: NDArray, origin: Volume) -> nib.Nifti1Image:
+    """Return the image of slices (n_z, H, W), in file order."""
+    if not isinstance(origin, NiftiVolume):
+        image = nib.Nifti1Image(voxels.T, origin.grid.affine)
+        image.header.set_xyzt_units("mm")
+        return image
+    # The geometry alone: a source header may also name the patient.
+    source: Any = nib.load(origin.paths[0]).header
+    header = nib.Nifti1Header()
+    for field in _GEOMETRY:
+        header[field] = source[field]
+    header.set_data_dtype(voxels.dtype)
+    return nib.Nifti1Image(voxels.T, None, header)
+
+
+def _write_atomically(image: nib.Nifti1Image, path: Path) -> None:
+    """Write to a temporary file beside, then rename: no half-written map is ever seen."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        # Level 1, as nibabel; no time stamp, so that equal maps make equal files.
+        temporary.write_bytes(gzip.compress(image.to_bytes(), 1, mtime=0))
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
