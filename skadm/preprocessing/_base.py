@@ -1,0 +1,137 @@
+"""What the transformers share: checks of the input, and arrays or stacks."""
+
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.base import BaseEstimator, TransformerMixin
+
+from skadm.data import SliceStack, brain_mask
+
+# A brain pixel whose contrasts would all become exactly 0 would be taken for background.
+# This is far below anything seen in z-scores, and still not 0 in half precision.
+_ALMOST_ZERO = np.float32(1e-6)
+
+
+def keep_brain(images: NDArray[np.float32], brain: NDArray[np.bool_]) -> None:
+    """Nudge brain pixels whose contrasts are all exactly 0, in place.
+
+    Parameters
+    ----------
+    images : ndarray of float32, shape (n_slices, n_contrasts, H, W)
+        Images; the first contrast of such pixels becomes 1e-6.
+    brain : ndarray of bool, shape (n_slices, H, W)
+        The brain.
+    """
+    lost = brain & ~brain_mask(images)
+    if lost.any():
+        images[:, 0][lost] = _ALMOST_ZERO
+
+
+def check_images(X: Any) -> NDArray[np.float32]:
+    """Check an array of slices.
+
+    Parameters
+    ----------
+    X : array-like of shape (n_slices, n_contrasts, H, W)
+        Slices.
+
+    Returns
+    -------
+    ndarray of float32, shape (n_slices, n_contrasts, H, W)
+        The slices; the same array if it is float32 already.
+
+    Raises
+    ------
+    ValueError
+        If X has another number of dimensions, no entry, NaN or infinite values, or no
+        brain pixel.
+    """
+    X = np.asarray(X, dtype=np.float32)
+    if X.ndim != 4 or 0 in X.shape:
+        raise ValueError(
+            f"X has shape {X.shape}; expected (n_slices, n_contrasts, H, W), none of them "
+            "zero"
+        )
+    if not np.isfinite(X).all():
+        raise ValueError("X holds NaN or infinite values; replace them (background is 0)")
+    if not X.any():
+        raise ValueError(
+            "X holds no brain pixel: every pixel is exactly 0, which means background"
+        )
+    return X
+
+
+def check_maps(maps: Any, shape: tuple[int, int] | None = None) -> NDArray:
+    """Check an array of maps.
+
+    Parameters
+    ----------
+    maps : array-like of shape (n_slices, H, W)
+        Maps or labels.
+    shape : tuple of int, default=None
+        Height and width they must have. None: any.
+
+    Returns
+    -------
+    ndarray of shape (n_slices, H, W)
+        The maps.
+
+    Raises
+    ------
+    ValueError
+        If their shape is another.
+    """
+    maps = np.asarray(maps)
+    if maps.ndim != 3 or (shape is not None and maps.shape[1:] != tuple(shape)):
+        expected = "H, W" if shape is None else f"{shape[0]}, {shape[1]}"
+        raise ValueError(f"maps have shape {maps.shape}; expected (n_slices, {expected})")
+    return maps
+
+
+def stack_or_array(X: Any) -> Any:
+    """Return a stack as it is, and anything else as a checked array.
+
+    Parameters
+    ----------
+    X : SliceStack or array-like of shape (n_slices, n_contrasts, H, W)
+        Slices.
+
+    Returns
+    -------
+    SliceStack or ndarray of float32, shape (n_slices, n_contrasts, H, W)
+        Slices. Those of a stack are checked when they are read.
+    """
+    return X if isinstance(X, SliceStack) else check_images(X)
+
+
+def _n_contrasts(X: Any) -> int:
+    # Not the shape of a stack: its volumes may still differ in slice size.
+    return len(X.contrasts) if isinstance(X, SliceStack) else X.shape[1]
+
+
+class StackTransformer(  # type: ignore[call-arg]
+    TransformerMixin, BaseEstimator, auto_wrap_output_keys=None
+):
+    """Base of the transformers: checks, and the number of contrasts seen in `fit`."""
+
+    def _check(self, X: Any) -> Any:
+        """Return X, an array checked, if it has as many contrasts as in `fit`."""
+        X = stack_or_array(X)
+        n_contrasts = _n_contrasts(X)
+        expected = getattr(self, "n_features_in_", n_contrasts)
+        if n_contrasts != expected:
+            raise ValueError(
+                f"X has {n_contrasts} contrasts, but {type(self).__name__} was fitted with "
+                f"{expected}"
+            )
+        return X
+
+    def _remember_contrasts(self, X: Any) -> Self:
+        self.n_features_in_ = _n_contrasts(X)
+        return self
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.requires_fit = False
+        return tags

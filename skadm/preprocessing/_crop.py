@@ -1,0 +1,265 @@
+"""Cropping of slices to the brain."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from numbers import Integral
+from typing import Any, NamedTuple, Self
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from sklearn.utils.validation import check_is_fitted
+
+from skadm.data import Grid, SliceStack, brain_mask
+from skadm.preprocessing._base import StackTransformer, check_maps, stack_or_array
+
+
+class Box(NamedTuple):
+    """A box of pixels, ends excluded.
+
+    Parameters
+    ----------
+    top, bottom : int
+        Rows.
+    left, right : int
+        Columns.
+    """
+
+    top: int
+    bottom: int
+    left: int
+    right: int
+
+    @property
+    def inside(self) -> tuple[slice, slice]:
+        """Rows and columns of the box as an index."""
+        return slice(self.top, self.bottom), slice(self.left, self.right)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Height and width."""
+        return self.bottom - self.top, self.right - self.left
+
+
+class BrainCropper(StackTransformer):
+    """Crop slices to one box around the brains of the training data.
+
+    Much of a slice is background, which costs a network time and memory. `fit` finds the
+    smallest box that holds every brain pixel of the training slices and adds a margin;
+    `transform` crops to that same box, so pixels keep their places and all slices their
+    size.
+
+    A later brain that reaches out of the box is an error, never cut silently: scores of a
+    brain that lacks a part would not be comparable. Give a larger margin then, or fit on
+    all the data: the box says nothing about labels.
+
+    Parameters
+    ----------
+    margin : int, default=8
+        Pixels added on every side, within the slice.
+
+    Attributes
+    ----------
+    box_ : Box
+        First row, last row + 1, first column, last column + 1.
+    image_shape_ : tuple of int
+        Height and width of the slices seen in `fit`.
+    n_features_in_ : int
+        Number of contrasts seen in `fit`.
+    """
+
+    box_: Box
+    image_shape_: tuple[int, int]
+
+    def __init__(self, margin: int = 8) -> None:
+        self.margin = margin
+
+    def fit(self, X: Any, y: Any = None) -> Self:
+        """Find the box.
+
+        Parameters
+        ----------
+        X : SliceStack or array-like of shape (n_slices, n_contrasts, H, W)
+            Slices. Of a stack, whole volumes are read, one at a time.
+        y : None
+            Ignored.
+
+        Returns
+        -------
+        BrainCropper
+            The fitted transformer.
+
+        Raises
+        ------
+        ValueError
+            If X is not of the shape expected, not finite or without brain, or the margin
+            is not an integer of at least 0.
+        """
+        if not isinstance(self.margin, Integral) or self.margin < 0:
+            raise ValueError(f"margin={self.margin!r}; expected an integer of at least 0")
+        X = stack_or_array(X)
+        self.image_shape_ = (X.shape[2], X.shape[3])
+        tight = _bounding_box(_footprints(X), self.image_shape_)
+        height, width = self.image_shape_
+        self.box_ = Box(
+            max(tight.top - self.margin, 0),
+            min(tight.bottom + self.margin, height),
+            max(tight.left - self.margin, 0),
+            min(tight.right + self.margin, width),
+        )
+        return self._remember_contrasts(X)
+
+    def transform(self, X: Any) -> Any:
+        """Crop slices to the box.
+
+        Parameters
+        ----------
+        X : SliceStack or array-like of shape (n_slices, n_contrasts, H, W)
+            Slices of the size seen in `fit`. A stack is cropped lazily, with its labels and
+            affines.
+
+        Returns
+        -------
+        SliceStack or ndarray of float32, shape (n_slices, n_contrasts, height, width)
+            Cropped slices, a stack for a stack.
+
+        Raises
+        ------
+        ValueError
+            If X is not of the shape expected, or its brain reaches out of the box (of a
+            stack: when it is read).
+        """
+        check_is_fitted(self)
+        X = self._check(X)
+        if tuple(X.shape[2:]) != self.image_shape_:
+            raise ValueError(
+                f"X has slices of {tuple(X.shape[2:])}, but BrainCropper was fitted with "
+                f"{self.image_shape_} (H, W)"
+            )
+        if isinstance(X, SliceStack):
+            return X.map(Crop(self.box_))
+        return _crop_images(X, self.box_).copy()
+
+    def transform_labels(self, y: ArrayLike) -> NDArray[np.int8]:
+        """Crop labels to the box.
+
+        Parameters
+        ----------
+        y : array-like of shape (n_slices, H, W)
+            Labels.
+
+        Returns
+        -------
+        ndarray of int8, shape (n_slices, height, width)
+            Cropped labels.
+        """
+        check_is_fitted(self)
+        labels = check_maps(y, self.image_shape_).astype(np.int8)
+        return labels[(slice(None), *self.box_.inside)].copy()
+
+    def inverse_transform(self, maps: ArrayLike, fill: float = 0) -> NDArray:
+        """Put maps back to their places in the original slices.
+
+        Parameters
+        ----------
+        maps : array-like of shape (n_slices, height, width)
+            Score maps, labels or predictions of cropped slices.
+        fill : float, default=0
+            Value outside the box.
+
+        Returns
+        -------
+        ndarray of shape (n_slices, H, W)
+            The maps, in the type they had.
+        """
+        check_is_fitted(self)
+        return _uncrop(
+            check_maps(maps, self.box_.shape), self.box_, self.image_shape_, fill
+        )
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.requires_fit = True
+        return tags
+
+
+def _footprints(X: Any) -> Iterable[NDArray[np.bool_]]:
+    """Yield, per volume or once, the pixels (H, W) that are brain in any slice."""
+    if isinstance(X, SliceStack):
+        for volume in X.volumes:
+            yield _footprint(volume.read()[0])
+    else:
+        yield _footprint(X)
+
+
+def _footprint(images: NDArray[np.float32]) -> NDArray[np.bool_]:
+    return np.asarray(brain_mask(images).any(axis=0))
+
+
+def _bounding_box(footprints: Iterable[NDArray[np.bool_]], shape: tuple[int, int]) -> Box:
+    union = np.zeros(shape, dtype=bool)
+    for footprint in footprints:
+        union |= footprint
+    rows, columns = np.flatnonzero(union.any(axis=1)), np.flatnonzero(union.any(axis=0))
+    if not rows.size:
+        raise ValueError(
+            "X holds no brain pixel: every pixel is exactly 0, which means background"
+        )
+    return Box(int(rows[0]), int(rows[-1]) + 1, int(columns[0]), int(columns[-1]) + 1)
+
+
+def _crop_images(images: NDArray[np.float32], box: Box) -> NDArray[np.float32]:
+    footprint = _footprint(images)
+    if footprint.any():
+        brain = _bounding_box([footprint], footprint.shape)
+        overhang = max(
+            box.top - brain.top,
+            brain.bottom - box.bottom,
+            box.left - brain.left,
+            brain.right - box.right,
+        )
+        if overhang > 0:
+            raise ValueError(
+                f"the brain reaches out of the box found in fit by {overhang} pixels "
+                f"(brain {tuple(brain)}, box {tuple(box)}: top, bottom, left, right): fit "
+                f"BrainCropper with a margin larger by {overhang}, or on all the data"
+            )
+    return images[(slice(None), slice(None), *box.inside)]
+
+
+def _uncrop(maps: NDArray, box: Box, shape: tuple[int, int], fill: float) -> NDArray:
+    out = np.full((len(maps), *shape), fill, dtype=maps.dtype)
+    out[(slice(None), *box.inside)] = maps
+    return out
+
+
+@dataclass(frozen=True)
+class Crop:
+    """The step of `BrainCropper` on a whole volume.
+
+    Parameters
+    ----------
+    box : Box
+        What is kept.
+    """
+
+    box: Box
+
+    def images(self, images: NDArray[np.float32], grid: Grid) -> NDArray[np.float32]:
+        """Return cropped images; a brain that reaches out of the box is an error."""
+        return _crop_images(images, self.box)
+
+    def labels(
+        self, labels: NDArray[np.int8], brain: NDArray[np.bool_], grid: Grid
+    ) -> NDArray[np.int8]:
+        """Return cropped labels."""
+        return labels[(slice(None), *self.box.inside)]
+
+    def grid(self, grid: Grid) -> Grid:
+        """Return the new slice size and affine: pixels stay where they are in space."""
+        affine = grid.affine.copy()
+        affine[:3, 3] += affine[:3, 0] * self.box.left + affine[:3, 1] * self.box.top
+        return Grid(self.box.shape, affine)
+
+    def invert(self, maps: NDArray, grid: Grid) -> NDArray:
+        """Put maps back to their places, 0 around them."""
+        return _uncrop(maps, self.box, grid.shape, 0)

@@ -1,0 +1,176 @@
+"""Normalisation of intensities."""
+
+from dataclasses import dataclass
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from skadm.data import Grid, SliceStack, brain_mask
+from skadm.preprocessing._base import (
+    StackTransformer,
+    check_images,
+    keep_brain,
+    stack_or_array,
+)
+
+
+class IntensityNormalizer(StackTransformer):
+    """Z-score of each contrast over the brain of each volume.
+
+    MR intensities have no unit and differ between scanners and patients. After this, every
+    contrast of every volume has mean 0 and standard deviation 1 over the brain (the pixels
+    where any contrast is not exactly 0). Background stays exactly 0, and brain stays brain:
+    a pixel whose contrasts would all become exactly 0 gets 1e-6 in the first one. A
+    contrast that is constant in a volume becomes 0.
+
+    It learns nothing from the training data, so there is no leak in fitting it before a
+    split.
+
+    Attributes
+    ----------
+    n_features_in_ : int
+        Number of contrasts seen in `fit`.
+
+    Notes
+    -----
+    A `SliceStack` knows its volumes: the statistics are those of the whole volume, also
+    where the stack holds some of its slices, and nothing is read until it is needed. A bare
+    array does not: tell which slices are one volume with ``groups``, or each slice is
+    taken by itself. Slice by slice costs what sets one slice apart from the next: a lesion
+    that fills much of a slice shifts the mean it is measured against and hides itself, and
+    tissue gets another value at the top of the brain than in the middle.
+    """
+
+    def fit(self, X: Any, y: Any = None) -> Self:
+        """Check the input; there is nothing to learn.
+
+        Parameters
+        ----------
+        X : SliceStack or array-like of shape (n_slices, n_contrasts, H, W)
+            Slices.
+        y : None
+            Ignored.
+
+        Returns
+        -------
+        IntensityNormalizer
+            The transformer itself.
+        """
+        return self._remember_contrasts(stack_or_array(X))
+
+    def transform(self, X: Any, groups: ArrayLike | None = None) -> Any:
+        """Normalise slices.
+
+        Parameters
+        ----------
+        X : SliceStack or array-like of shape (n_slices, n_contrasts, H, W)
+            Slices. A stack is changed lazily.
+        groups : array-like of shape (n_slices,), default=None
+            Only with an array: the volume of each slice. None: each slice by itself.
+
+        Returns
+        -------
+        SliceStack or ndarray of float32, shape (n_slices, n_contrasts, H, W)
+            Normalised slices, a stack for a stack.
+
+        Raises
+        ------
+        ValueError
+            If X is not of the shape expected, not finite or without brain, or groups are
+            not one per slice.
+        """
+        X = self._check(X)
+        if isinstance(X, SliceStack):
+            if groups is not None:
+                raise ValueError(
+                    "groups are for arrays only: a SliceStack knows its volumes"
+                )
+            return X.map(ZScore())
+        out = np.zeros_like(X)
+        for members in _members(groups, len(X)):
+            out[members] = zscore(X[members])
+        return out
+
+    def fit_transform(self, X: Any, y: Any = None, groups: ArrayLike | None = None) -> Any:
+        """Normalise slices; the same as `transform`.
+
+        Parameters
+        ----------
+        X : SliceStack or array-like of shape (n_slices, n_contrasts, H, W)
+            Slices.
+        y : None
+            Ignored.
+        groups : array-like of shape (n_slices,), default=None
+            Only with an array: the volume of each slice. None: each slice by itself.
+
+        Returns
+        -------
+        SliceStack or ndarray of float32, shape (n_slices, n_contrasts, H, W)
+            Normalised slices.
+        """
+        return self.fit(X).transform(X, groups)
+
+
+def _members(groups: ArrayLike | None, n: int) -> list[NDArray[np.intp]]:
+    """Return the slices of each volume."""
+    if groups is None:
+        return [np.array([index]) for index in range(n)]
+    groups = np.asarray(groups)
+    if groups.shape != (n,):
+        raise ValueError(
+            f"groups have shape {groups.shape}; expected ({n},), the volume of each slice"
+        )
+    _, volume = np.unique(groups, return_inverse=True)
+    return [np.flatnonzero(volume == index) for index in range(volume.max() + 1)]
+
+
+def zscore(images: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return the z-scores of one volume.
+
+    Parameters
+    ----------
+    images : ndarray of float32, shape (n_slices, n_contrasts, H, W)
+        Slices of one volume.
+
+    Returns
+    -------
+    ndarray of float32, shape (n_slices, n_contrasts, H, W)
+        Z-scores over the brain, background exactly 0.
+    """
+    brain = brain_mask(images)
+    out = np.zeros_like(images)
+    if not brain.any():
+        return out
+    for contrast in range(images.shape[1]):
+        values = images[:, contrast][brain]
+        # A constant is told by its extremes: its computed deviation may be rounding noise.
+        if values.min() < values.max():
+            # In double precision: float32 sums over a million pixels lose digits.
+            values = values.astype(np.float64)
+            out[:, contrast][brain] = (values - values.mean()) / values.std()
+    keep_brain(out, brain)
+    return out
+
+
+@dataclass(frozen=True)
+class ZScore:
+    """The step of `IntensityNormalizer` on a whole volume."""
+
+    def images(self, images: NDArray[np.float32], grid: Grid) -> NDArray[np.float32]:
+        """Return the z-scores; a volume without brain is an error."""
+        return zscore(check_images(images))
+
+    def labels(
+        self, labels: NDArray[np.int8], brain: NDArray[np.bool_], grid: Grid
+    ) -> NDArray[np.int8]:
+        """Return the labels as they are."""
+        return labels
+
+    def grid(self, grid: Grid) -> Grid:
+        """Return the grid as it is."""
+        return grid
+
+    def invert(self, maps: NDArray, grid: Grid) -> NDArray:
+        """Return the maps as they are."""
+        return maps

@@ -1,0 +1,291 @@
+"""Resizing of slices."""
+
+from dataclasses import dataclass
+from functools import lru_cache
+from numbers import Integral
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from skadm.data import Grid, SliceStack, brain_mask
+from skadm.preprocessing._base import (
+    StackTransformer,
+    check_maps,
+    keep_brain,
+    stack_or_array,
+)
+
+
+class SliceResizer(StackTransformer):
+    """Resize slices, bilinear with anti-aliasing, without mixing background into brain.
+
+    Intensities of the brain are interpolated with the brain as weight, so the dark
+    background does not fade its border; a pixel is brain where at least half of its weight
+    falls on brain, and exactly 0 elsewhere. When slices shrink, the interpolation kernel
+    widens with the step, so nothing is skipped. Labels go to the nearest pixel.
+
+    As in the paper, height and width are resized each by its own factor: slices that are
+    not square change their aspect ratio (the affine of a `SliceStack` follows).
+
+    Parameters
+    ----------
+    size : int or pair of int, default=128
+        Height and width of the new slices in pixels; one number for both.
+
+    Attributes
+    ----------
+    n_features_in_ : int
+        Number of contrasts seen in `fit`.
+
+    Notes
+    -----
+    Labels must be resized with the images. A resized `SliceStack` has resized labels in
+    ``stack.y``; with arrays, use `transform_labels`. Within a scikit-learn ``Pipeline``
+    only X is transformed, so resize before the pipeline if the labels are used in it.
+    """
+
+    def __init__(self, size: int | tuple[int, int] = 128) -> None:
+        self.size = size
+
+    def fit(self, X: Any, y: Any = None) -> Self:
+        """Check the input; there is nothing to learn.
+
+        Parameters
+        ----------
+        X : SliceStack or array-like of shape (n_slices, n_contrasts, H, W)
+            Slices.
+        y : None
+            Ignored.
+
+        Returns
+        -------
+        SliceResizer
+            The transformer itself.
+        """
+        _check_size(self.size)
+        return self._remember_contrasts(stack_or_array(X))
+
+    def transform(self, X: Any) -> Any:
+        """Resize slices.
+
+        Parameters
+        ----------
+        X : SliceStack or array-like of shape (n_slices, n_contrasts, H, W)
+            Slices. A stack is resized lazily, with its labels and affines; its volumes may
+            differ in slice size.
+
+        Returns
+        -------
+        SliceStack or ndarray of float32, shape (n_slices, n_contrasts, height, width)
+            Resized slices, a stack for a stack.
+
+        Raises
+        ------
+        ValueError
+            If X is not of the shape expected, not finite or without brain.
+        """
+        size = _check_size(self.size)
+        X = self._check(X)
+        return X.map(Resize(size)) if isinstance(X, SliceStack) else resize_images(X, size)
+
+    def transform_labels(self, y: ArrayLike) -> NDArray[np.int8]:
+        """Resize labels in step with their images.
+
+        Parameters
+        ----------
+        y : array-like of shape (n_slices, H, W)
+            Labels: 0 normal, 1 anomaly, -1 outside the brain.
+
+        Returns
+        -------
+        ndarray of int8, shape (n_slices, height, width)
+            Labels, -1 exactly outside the brain of the resized images (provided that y is
+            -1 exactly outside the brain of the original ones).
+        """
+        size = _check_size(self.size)
+        labels = check_maps(y).astype(np.int8)
+        return resize_labels(labels, _weight(labels != -1, size) >= 0.5, size)
+
+    def inverse_transform(self, maps: ArrayLike, shape: tuple[int, int]) -> NDArray:
+        """Take maps back to the size of the original slices.
+
+        Parameters
+        ----------
+        maps : array-like of shape (n_slices, height, width)
+            Score maps, labels or predictions on the resized grid.
+        shape : tuple of int
+            Height and width of the original slices.
+
+        Returns
+        -------
+        ndarray of shape (n_slices, H, W)
+            Bilinear for floating-point maps, nearest pixel for other types. Nothing is
+            masked: set what lies outside the original brain yourself, or use
+            `skadm.data.write_maps`, which does.
+        """
+        return resize_maps(check_maps(maps, _check_size(self.size)), _check_size(shape))
+
+
+def _check_size(size: Any) -> tuple[int, int]:
+    pair = (size, size) if isinstance(size, Integral) else size
+    if (
+        not isinstance(pair, tuple | list)
+        or len(pair) != 2
+        or not all(isinstance(length, Integral) and int(length) >= 1 for length in pair)
+    ):
+        raise ValueError(f"size={size!r}; expected a positive integer or a pair of them")
+    return int(pair[0]), int(pair[1])
+
+
+@lru_cache(maxsize=64)
+def _bilinear(old: int, new: int) -> NDArray[np.float32]:
+    """Return the (new, old) weights of linear interpolation along one axis.
+
+    The kernel is a triangle that is as wide as the coarser of the two grids, cut off and
+    renormalised at the edges; pixel centres lie at half integers.
+    """
+    scale = old / new
+    centres = (np.arange(new) + 0.5) * scale - 0.5
+    distance = np.abs(np.arange(old) - centres[:, None])
+    triangle = np.clip(1 - distance / max(scale, 1.0), 0, None)
+    weights = (triangle / triangle.sum(axis=1, keepdims=True)).astype(np.float32)
+    weights.flags.writeable = False
+    return weights
+
+
+def _interpolate(planes: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.float32]:
+    """Interpolate (..., H, W) along both axes: one matrix product for each."""
+    rows, columns = (
+        _bilinear(planes.shape[-2], size[0]),
+        _bilinear(planes.shape[-1], size[1]),
+    )
+    return np.matmul(rows, np.matmul(planes, columns.T))
+
+
+def _nearest(planes: NDArray, size: tuple[int, int]) -> NDArray:
+    rows, columns = (
+        np.minimum(((np.arange(new) + 0.5) * old / new).astype(np.intp), old - 1)
+        for old, new in zip(planes.shape[-2:], size)
+    )
+    return planes[..., rows[:, None], columns]
+
+
+def _weight(mask: NDArray[np.bool_], size: tuple[int, int]) -> NDArray[np.float32]:
+    return _interpolate(mask.astype(np.float32), size)
+
+
+def resize_images(
+    images: NDArray[np.float32], size: tuple[int, int]
+) -> NDArray[np.float32]:
+    """Resize images; see `SliceResizer`.
+
+    Parameters
+    ----------
+    images : ndarray of float32, shape (n_slices, n_contrasts, H, W)
+        Slices.
+    size : tuple of int
+        New height and width.
+
+    Returns
+    -------
+    ndarray of float32, shape (n_slices, n_contrasts, height, width)
+        Resized slices.
+    """
+    mask = brain_mask(images)
+    out = np.zeros((*images.shape[:2], *size), dtype=np.float32)
+    # Slice by slice the planes stay in the cache, and slices without brain cost nothing.
+    for index in np.flatnonzero(mask.any(axis=(1, 2))):
+        weight = _weight(mask[index], size)
+        brain = weight >= 0.5
+        np.divide(_interpolate(images[index], size), weight, out=out[index], where=brain)
+        keep_brain(out[index : index + 1], brain[None])
+    return out
+
+
+def resize_labels(
+    labels: NDArray[np.int8], brain: NDArray[np.bool_], size: tuple[int, int]
+) -> NDArray[np.int8]:
+    """Resize labels to the brain of the resized images.
+
+    Parameters
+    ----------
+    labels : ndarray of int8, shape (n_slices, H, W)
+        Labels, -1 outside the brain.
+    brain : ndarray of bool, shape (n_slices, height, width)
+        Brain of the resized images.
+    size : tuple of int
+        New height and width.
+
+    Returns
+    -------
+    ndarray of int8, shape (n_slices, height, width)
+        Labels, -1 outside ``brain``. Where the nearest pixel was outside the old brain,
+        the label with the larger weight.
+    """
+    out = np.where(brain, _nearest(labels, size), -1).astype(np.int8)
+    gained = brain & (out == -1)
+    for index in np.flatnonzero(gained.any(axis=(1, 2))):
+        lesion = _weight(labels[index] == 1, size)
+        normal = _weight(labels[index] == 0, size)
+        # Still -1 where all around is ignored: the caller had excluded that part of brain.
+        label = np.where(lesion > normal, 1, np.where(normal > 0, 0, -1))
+        out[index][gained[index]] = label[gained[index]]
+    return out
+
+
+def resize_maps(maps: NDArray, size: tuple[int, int]) -> NDArray:
+    """Resize maps: bilinear for floating-point numbers, nearest pixel for other types.
+
+    Parameters
+    ----------
+    maps : ndarray of shape (n_slices, height, width)
+        Maps.
+    size : tuple of int
+        New height and width.
+
+    Returns
+    -------
+    ndarray of shape (n_slices, H, W)
+        Resized maps, float32 or of the type they had.
+    """
+    if maps.dtype.kind != "f":
+        return _nearest(maps, size)
+    return _interpolate(maps.astype(np.float32, copy=False), size)
+
+
+@dataclass(frozen=True)
+class Resize:
+    """The step of `SliceResizer` on a whole volume.
+
+    Parameters
+    ----------
+    size : tuple of int
+        New height and width.
+    """
+
+    size: tuple[int, int]
+
+    def images(self, images: NDArray[np.float32], grid: Grid) -> NDArray[np.float32]:
+        """Return resized images."""
+        return resize_images(images, self.size)
+
+    def labels(
+        self, labels: NDArray[np.int8], brain: NDArray[np.bool_], grid: Grid
+    ) -> NDArray[np.int8]:
+        """Return resized labels."""
+        return resize_labels(labels, brain, self.size)
+
+    def grid(self, grid: Grid) -> Grid:
+        """Return the new slice size and affine: the slices cover the same area."""
+        (height, width), (new_height, new_width) = grid.shape, self.size
+        # The affine takes file order: the first axis is W, the second H.
+        scale = np.array([width / new_width, height / new_height, 1.0])
+        to_old = np.eye(4)
+        to_old[:3, :3] = np.diag(scale)
+        to_old[:3, 3] = (scale - 1) / 2
+        return Grid(self.size, grid.affine @ to_old)
+
+    def invert(self, maps: NDArray, grid: Grid) -> NDArray:
+        """Take maps back to the old slice size."""
+        return resize_maps(maps, grid.shape)
