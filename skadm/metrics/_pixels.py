@@ -1,0 +1,156 @@
+"""Labels and scores checked and parted into anomalous and normal pixels.
+
+At 10^8 pixels every copy costs 400 MB, so all passes go in chunks, the scores keep their
+dtype, and the sorting is done in place in the one copy that is needed.
+"""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+CHUNK = 1 << 20
+
+
+class LabelCounts(NamedTuple):
+    """Numbers of evaluated pixels."""
+
+    anomalous: int
+    normal: int
+
+    def missing(self) -> str | None:
+        """Name the kind of pixel that is needed but not there; None when both are."""
+        if self.anomalous == 0:
+            return "no anomalous pixel (y == 1)"
+        if self.normal == 0:
+            return "no normal pixel (y == 0)"
+        return None
+
+
+class SortedPixels(NamedTuple):
+    """Scores of the evaluated pixels by label, each array ascending."""
+
+    anomalous: NDArray
+    normal: NDArray
+
+    @property
+    def counts(self) -> LabelCounts:
+        """Numbers of pixels of either label."""
+        return LabelCounts(self.anomalous.size, self.normal.size)
+
+
+def as_labels(y: ArrayLike | None) -> NDArray:
+    """Return the labels as an array; None is an error with a message of its own."""
+    if y is None:
+        raise ValueError(
+            "y is None: pixel labels (0 normal, 1 anomaly, -1 ignored) of the scores' "
+            "shape are needed to compute a metric."
+        )
+    return np.asarray(y)
+
+
+def as_pair(y: ArrayLike | None, scores: ArrayLike) -> tuple[NDArray, NDArray]:
+    """Return labels and floating-point scores of one shape."""
+    labels, values = as_labels(y), np.asarray(scores)
+    if labels.shape != values.shape:
+        raise ValueError(
+            f"y has shape {labels.shape} but scores have shape {values.shape}; both must "
+            "be equal: one label and one normality score for each pixel."
+        )
+    if values.dtype.kind not in "fiub":
+        raise ValueError(f"scores must be real numbers, got dtype {values.dtype}.")
+    if values.dtype.kind != "f" or values.dtype.itemsize > 8:
+        values = values.astype(np.float64)
+    return labels, values
+
+
+def count_labels(y: NDArray) -> LabelCounts:
+    """Count anomalous and normal pixels, and refuse labels other than -1, 0 and 1."""
+    flat = y.ravel()
+    anomalous = normal = ignored = 0
+    for start in range(0, flat.size, CHUNK):
+        chunk = flat[start : start + CHUNK]
+        anomalous += int(np.count_nonzero(chunk == 1))
+        normal += int(np.count_nonzero(chunk == 0))
+        ignored += int(np.count_nonzero(chunk == -1))
+    if anomalous + normal + ignored != flat.size:
+        found = np.unique(flat[~np.isin(flat, (-1, 0, 1))])
+        shown = ", ".join(str(value) for value in found[:5]) + (
+            ", ..." if found.size > 5 else ""
+        )
+        raise ValueError(
+            f"y holds labels other than -1, 0 and 1: {shown}. Expected 0 for normal, 1 for "
+            "anomalous and -1 for ignored pixels; binarise a mask first, e.g. (mask > 0)."
+        )
+    if anomalous + normal == 0:
+        raise ValueError(
+            f"y of shape {y.shape} holds nothing but ignored pixels (-1): there is no "
+            "pixel to evaluate. Expected 0 (normal) and 1 (anomaly) inside the brain."
+        )
+    return LabelCounts(anomalous, normal)
+
+
+def part_by_label(y: NDArray, scores: NDArray) -> Iterator[tuple[NDArray, NDArray]]:
+    """Yield the scores of the anomalous and of the normal pixels, chunk by chunk."""
+    flat_y, flat_scores = y.ravel(), scores.ravel()
+    for start in range(0, flat_y.size, CHUNK):
+        labels = flat_y[start : start + CHUNK]
+        values = flat_scores[start : start + CHUNK]
+        yield values[labels == 1], values[labels == 0]
+
+
+def raise_not_finite(count: int, evaluated: int) -> None:
+    """Raise the error for scores that are NaN or infinite."""
+    raise ValueError(
+        f"scores hold {count} non-finite values (NaN or infinity) in {evaluated} evaluated "
+        "pixels; every pixel with y of 0 or 1 needs a finite score."
+    )
+
+
+def sort_pixels(y: ArrayLike | None, scores: ArrayLike) -> SortedPixels:
+    """Check labels and scores, and sort the scores of either label apart.
+
+    Parameters
+    ----------
+    y : array-like of any shape
+        Labels: 0 normal, 1 anomaly, -1 ignored.
+    scores : array-like of the same shape
+        Normality.
+
+    Returns
+    -------
+    SortedPixels
+        The scores of anomalous and of normal pixels, ascending, in the scores' own dtype.
+    """
+    labels, values = as_pair(y, scores)
+    counts = count_labels(labels)
+    parts = [np.empty(count, dtype=values.dtype) for count in counts]
+    filled = [0, 0]
+    for chunks in part_by_label(labels, values):
+        for i, chunk in enumerate(chunks):
+            parts[i][filled[i] : filled[i] + chunk.size] = chunk
+            filled[i] += chunk.size
+    for part in parts:
+        part.sort()
+    # Sorted, -inf stands first and +inf and NaN last: the ends tell whether to look closer.
+    if not all(np.isfinite(part[[0, -1]]).all() for part in parts if part.size):
+        bad = sum(int(np.count_nonzero(~np.isfinite(part))) for part in parts)
+        raise_not_finite(bad, sum(counts))
+    return SortedPixels(*parts)
+
+
+def cumulative_counts(pixels: SortedPixels) -> Iterator[tuple[NDArray, NDArray, NDArray]]:
+    """Count the pixels flagged when every score up to an anomalous pixel's is flagged.
+
+    Yields
+    ------
+    values, true_positives, false_positives : ndarrays
+        A chunk of the anomalous pixels' scores, ascending, and the numbers of anomalous
+        and of normal pixels with a score not above each. Tied scores share their counts.
+    """
+    for start in range(0, pixels.anomalous.size, CHUNK):
+        values = pixels.anomalous[start : start + CHUNK]
+        true_positives = np.searchsorted(pixels.anomalous, values, side="right")
+        false_positives = np.searchsorted(pixels.normal, values, side="right")
+        yield values, true_positives, false_positives

@@ -1,0 +1,89 @@
+"""Scorers for cross-validation and parameter search."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from skadm.metrics._pixels import as_labels, count_labels
+from skadm.metrics._ranking import (
+    pixel_average_precision_score,
+    pixel_roc_auc_score,
+    undefined,
+)
+from skadm.metrics._threshold import pixel_scores_at_threshold
+
+_ADVICE = (
+    ", which leaves the mean over the folds undefined too; choose folds such that each "
+    "holds slices with a lesion and normal brain"
+)
+
+
+class PixelScorer:
+    """Score an estimator's maps over brain pixels; greater is better.
+
+    To be passed as `scoring` to `cross_val_score`, `GridSearchCV` and their kin.
+
+    Parameters
+    ----------
+    estimator : fitted detector or Pipeline
+        Offers `score_samples` and `predict`.
+    X : SliceStack or array-like of shape (n_slices, n_contrasts, H, W)
+        Slices.
+    y : array-like of shape (n_slices, H, W)
+        Labels: 0 normal, 1 anomaly, -1 ignored.
+
+    Returns
+    -------
+    float
+        The metric. NaN, with an `UndefinedMetricWarning` that names the patients where X
+        knows them, when `y` holds no anomalous or no normal pixel.
+
+    Raises
+    ------
+    ValueError
+        If there is no `y`, or the metric refuses it or the maps.
+    """
+
+    # Scikit-learn's make_scorer does not offer score_samples, and its metric does not see
+    # X, by which a fold without anomalies can be named.
+    def __init__(
+        self, name: str, metric: Callable[[Any, Any], float], response_method: str
+    ) -> None:
+        self.name = name
+        self.metric = metric
+        self.response_method = response_method
+
+    def __repr__(self) -> str:
+        return f"<pixel scorer: {self.name} of {self.response_method}>"
+
+    def __call__(self, estimator: Any, X: Any, y: ArrayLike | None = None) -> float:
+        """Score the estimator's maps of X against the labels y; see the class."""
+        labels = as_labels(y)
+        if undefined(self.name, count_labels(labels), f" for {_describe(X)}", _ADVICE):
+            return float("nan")
+        return self.metric(labels, getattr(estimator, self.response_method)(X))
+
+
+def _describe(X: Any) -> str:
+    """Name a fold by its size and, where X knows them, its patients."""
+    size = f"a fold of {len(X)} slices"
+    groups = getattr(X, "groups", None)
+    if groups is None:
+        return size
+    patients = list(dict.fromkeys(np.asarray(groups).tolist()))
+    shown = ", ".join(str(patient) for patient in patients[:8])
+    return f"{size} (patients: {shown}{', ...' if len(patients) > 8 else ''})"
+
+
+def _f1_of_predictions(y: ArrayLike, predictions: ArrayLike) -> float:
+    """Return the F1 of +1 (normal) and -1 (anomaly) as `predict` returns them."""
+    return pixel_scores_at_threshold(y, predictions, 0.0)["f1"]
+
+
+roc_auc_scorer = PixelScorer("ROC AUC", pixel_roc_auc_score, "score_samples")
+average_precision_scorer = PixelScorer(
+    "average precision", pixel_average_precision_score, "score_samples"
+)
+f1_scorer = PixelScorer("F1", _f1_of_predictions, "predict")

@@ -1,0 +1,20 @@
+"""Normality turned into anomaly, for people to look at."""
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+
+def anomaly_map(scores: ArrayLike) -> NDArray:
+    """Turn normality maps into anomaly maps.
+
+    Parameters
+    ----------
+    scores : array-like of any shape
+        Normality, higher = more normal, as `score_samples` returns it.
+
+    Returns
+    -------
+    ndarray of the same shape
+        Anomaly, higher = more abnormal: the scores with their sign turned.
+    """
+    return np.negative(scores)
