@@ -1,0 +1,18 @@
+"""Figures for papers and reports.
+
+Every function returns a :class:`matplotlib.figure.Figure` and leaves it to the caller to
+save or show it; no global setting or backend of matplotlib is touched. Matplotlib is
+imported when a figure is drawn; ``pip install skadm[plot]`` brings it.
+"""
+
+from skadm.plotting._curves import plot_precision_recall, plot_roc
+from skadm.plotting._history import plot_history
+from skadm.plotting._montage import plot_montage, representative_slices
+
+__all__ = [
+    "plot_history",
+    "plot_montage",
+    "plot_precision_recall",
+    "plot_roc",
+    "representative_slices",
+]

@@ -1,0 +1,370 @@
+"""Scans beside the anomaly maps of several methods."""
+
+import textwrap
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from skadm.metrics import anomaly_map
+from skadm.plotting._style import FONT_SIZE, SMALL_FONT_SIZE, import_matplotlib
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+OUTLINE = "#00E5FF"
+_PANEL_WIDTH = 1.3  # inches, as the margins below
+_GAP, _LEFT, _TITLE_LINE, _BOTTOM = 0.04, 0.42, 0.13, 0.52
+_TITLE_LETTERS = 19  # that fit above a panel
+
+
+class _Row(NamedTuple):
+    """One slice as it is displayed: flipped and cropped."""
+
+    label: str
+    scans: list[NDArray]
+    maps: list[NDArray]
+    brain: NDArray
+    lesion: NDArray
+    right_is_left: bool
+
+
+def plot_montage(
+    X: Any,
+    y: ArrayLike | None = None,
+    maps: Mapping[str, ArrayLike] | None = None,
+    *,
+    slices: Sequence[int] | None = None,
+    contrasts: Sequence[int | str] | None = None,
+    contrast_names: Sequence[str] | None = None,
+    groups: ArrayLike | None = None,
+    z: ArrayLike | None = None,
+    affine: ArrayLike | None = None,
+    flip_vertical: bool | None = None,
+    flip_horizontal: bool | None = None,
+    percentiles: tuple[float, float] = (1.0, 99.5),
+    background: str = "black",
+    cmap: str = "inferno",
+) -> "Figure":
+    """Show slices of the scan beside the anomaly maps of several methods.
+
+    Rows are slices; columns are one or more contrasts, then one map for each method, shown
+    as anomaly (bright = abnormal), with the outline of the lesion on every panel. What a
+    `SliceStack` knows (labels, names, patients, positions, affines) need not be given.
+
+    Parameters
+    ----------
+    X : SliceStack or array-like of shape (n_slices, n_contrasts, H, W)
+        Slices. A pixel whose contrasts are all 0 is background. Of a stack, only the slices
+        shown are read.
+    y : array-like of shape (n_slices, H, W), optional
+        Labels: 0 normal, 1 anomaly, -1 outside the brain.
+    maps : mapping of str to array-like of shape (n_slices, H, W), optional
+        For each method, normality maps as `score_samples` returns them.
+    slices : sequence of int, optional
+        Indices of the slices to show. By default `representative_slices` chooses.
+    contrasts : sequence of int or str, optional
+        Contrasts to show, by index or name. By default FLAIR and T2 where there are
+        contrasts of these names, else the first.
+    contrast_names : sequence of str, optional
+        Names of all contrasts.
+    groups : array-like of shape (n_slices,), optional
+        Patient of each slice, for the row labels.
+    z : array-like of shape (n_slices,), optional
+        Position of each slice in its volume, for the row labels.
+    affine : array-like of shape (4, 4) or (n_slices, 4, 4), optional
+        Voxel (i, j, k) to world (right, anterior, superior) coordinates, of all or of each
+        slice, where j runs along H and i along W.
+    flip_vertical, flip_horizontal : bool, optional
+        Turn the slices upside down, left to right. By default they are turned as the affine
+        says for radiological display, anterior up and the patient's right on the left (with
+        an R there), and left as they are without an affine.
+    percentiles : (float, float), default=(1, 99.5)
+        Percentiles of a method's anomaly over the brain pixels of all slices shown at which
+        its colours begin and end.
+    background : str, default="black"
+        Colour outside the brain, on scans and maps.
+    cmap : str, default="inferno"
+        Colour map of the anomaly maps.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        The montage, cropped to the brain.
+
+    Raises
+    ------
+    ValueError
+        If shapes do not fit, a slice or contrast does not exist, a slice shown has no
+        brain, or neither `slices` nor labels are given.
+    ImportError
+        If matplotlib is not installed.
+    """
+    matplotlib = import_matplotlib()
+    if not hasattr(X, "shape"):
+        X = np.asarray(X)
+    if len(X.shape) != 4:
+        raise ValueError(f"X has shape {X.shape}; expected (n_slices, n_contrasts, H, W).")
+    n_slices, n_contrasts, height, width = X.shape
+    y = getattr(X, "y", None) if y is None and slices is None else y
+    labels = None if y is None else _of_shape("y", y, (n_slices, height, width))
+    normality = {
+        name: _of_shape(f"the map of {name!r}", scores, (n_slices, height, width))
+        for name, scores in (maps or {}).items()
+    }
+    groups = getattr(X, "groups", None) if groups is None else np.asarray(groups)
+    z = getattr(X, "z", None) if z is None else np.asarray(z)
+    affine = getattr(X, "affines", None) if affine is None else np.asarray(affine)
+    names = _contrast_names(contrast_names or getattr(X, "contrasts", None), n_contrasts)
+    shown = _contrast_indices(contrasts, names)
+    chosen = _slice_indices(slices, labels, groups, n_slices)
+
+    selected = X[chosen]
+    images = np.asarray(selected)
+    if labels is None:
+        own = getattr(selected, "y", None)
+        shown_labels = np.zeros((len(chosen), height, width)) if own is None else own
+    else:
+        shown_labels = labels[chosen]
+    brains = (images != 0).any(axis=1) & (shown_labels != -1)
+    for index, brain in zip(chosen, brains):
+        if not brain.any():
+            raise ValueError(f"slice {index} holds no brain pixel; choose another to show.")
+    ranges = [
+        _colour_range(anomaly_map(scores[chosen])[brains], percentiles)
+        for scores in normality.values()
+    ]
+
+    rows = []
+    for row, index in enumerate(chosen):
+        up, over = _flips(affine, index, flip_vertical, flip_horizontal)
+
+        def display(array: NDArray, up: bool = up, over: bool = over) -> NDArray:
+            return array[:: -1 if up else 1, :: -1 if over else 1]
+
+        rows.append(
+            _Row(
+                label=_label(index, groups, z),
+                scans=[display(images[row, contrast]) for contrast in shown],
+                maps=[display(anomaly_map(scores[index])) for scores in normality.values()],
+                brain=display(brains[row]),
+                lesion=display(shown_labels[row] == 1),
+                right_is_left=affine is not None and flip_horizontal is None,
+            )
+        )
+    titles = [names[contrast] for contrast in shown] + list(normality)
+    return _draw(matplotlib, rows, titles, ranges, background, cmap)
+
+
+def representative_slices(
+    y: ArrayLike, groups: ArrayLike | None = None, n_slices: int = 4
+) -> list[int]:
+    """Choose slices with a large to a small lesion, and one normal slice.
+
+    Parameters
+    ----------
+    y : array-like of shape (n_slices, H, W)
+        Labels: 0 normal, 1 anomaly, -1 outside the brain.
+    groups : array-like of shape (n_slices,), optional
+        Patient of each slice. Each slice is of another patient, as far as there are enough.
+    n_slices : int, default=4
+        Number of slices.
+
+    Returns
+    -------
+    list of int
+        Indices: lesions from large to small, then the normal slice with the most brain.
+        Fewer than `n_slices` when there are no more.
+    """
+    labels = np.asarray(y)
+    lesion = (labels == 1).reshape(len(labels), -1).sum(axis=1)
+    brain = (labels >= 0).reshape(len(labels), -1).sum(axis=1)
+    patients = np.arange(len(labels)) if groups is None else np.asarray(groups)
+    normal = np.flatnonzero((lesion == 0) & (brain > 0))
+    abnormal = np.flatnonzero(lesion > 0)
+    chosen: list[int] = []
+
+    def choose(candidates: NDArray, cost: NDArray) -> None:
+        candidates = np.setdiff1d(candidates, chosen)
+        if candidates.size:
+            seen = np.isin(patients[candidates], patients[chosen])
+            order = np.lexsort((cost[candidates], seen))  # a new patient before a low cost
+            chosen.append(int(candidates[order[0]]))
+
+    n_abnormal = n_slices - 1 if normal.size else n_slices
+    # Neither the largest nor the smallest of all, which are seldom typical.
+    for share in np.linspace(0.9, 0.2, n_abnormal) if abnormal.size else ():
+        target = np.quantile(lesion[abnormal], share)
+        choose(abnormal, np.abs(lesion - target))
+    chosen.sort(key=lambda index: -lesion[index])
+    while len(chosen) < n_slices and np.setdiff1d(normal, chosen).size:
+        choose(normal, -brain)
+    return chosen
+
+
+def _of_shape(name: str, array: ArrayLike, shape: tuple[int, ...]) -> NDArray:
+    found = np.asarray(array)
+    if found.shape != shape:
+        raise ValueError(f"{name} has shape {found.shape}; expected {shape} to fit X.")
+    return found
+
+
+def _contrast_names(names: Sequence[str] | None, n_contrasts: int) -> list[str]:
+    if names is None:
+        return [f"Contrast {i}" for i in range(n_contrasts)]
+    if len(names) != n_contrasts:
+        raise ValueError(
+            f"contrast_names {list(names)} are {len(names)} names for {n_contrasts} "
+            "contrasts."
+        )
+    return [str(name) for name in names]
+
+
+def _contrast_indices(contrasts: Sequence[int | str] | None, names: list[str]) -> list[int]:
+    if contrasts is None:
+        upper = [name.upper() for name in names]
+        return [upper.index(name) for name in ("FLAIR", "T2") if name in upper] or [0]
+    for contrast in contrasts:
+        if contrast not in names and contrast not in range(len(names)):
+            raise ValueError(
+                f"contrast {contrast!r} does not exist; expected one of {names} or an "
+                f"index from 0 to {len(names) - 1}."
+            )
+    return [c if isinstance(c, int) else names.index(c) for c in contrasts]
+
+
+def _slice_indices(
+    slices: Sequence[int] | None, labels: NDArray | None, groups: Any, n_slices: int
+) -> list[int]:
+    if slices is None:
+        if labels is None:
+            raise ValueError("without labels the slices to show must be given in slices.")
+        return representative_slices(labels, groups)
+    chosen = [int(index) for index in slices]
+    outside = [index for index in chosen if not 0 <= index < n_slices]
+    if outside or not chosen:
+        raise ValueError(
+            f"slices {outside or chosen} do not exist; expected indices from 0 to "
+            f"{n_slices - 1}."
+        )
+    return chosen
+
+
+def _label(index: int, groups: Any, z: Any) -> str:
+    place = f"slice {index}" if z is None else f"z = {int(z[index])}"
+    return place if groups is None else f"{groups[index]}\n{place}"
+
+
+def _flips(
+    affine: NDArray | None, index: int, vertical: bool | None, horizontal: bool | None
+) -> tuple[bool, bool]:
+    """Tell whether to flip (H, W) so that anterior is up and right is on the left."""
+    if affine is not None:
+        own = affine if affine.ndim == 2 else affine[index]
+        # Row 0 is drawn at the top and column 0 at the left: flip where they are not the
+        # most anterior and the rightmost.
+        vertical = bool(own[1, 1] > 0) if vertical is None else vertical
+        horizontal = bool(own[0, 0] > 0) if horizontal is None else horizontal
+    return bool(vertical), bool(horizontal)
+
+
+def _colour_range(values: NDArray, percentiles: tuple[float, float]) -> tuple[float, float]:
+    low, high = (float(value) for value in np.percentile(values, percentiles))
+    return (low, high) if low < high else (low - 0.5, low + 0.5)
+
+
+def _crop(masks: list[NDArray]) -> tuple[slice, slice]:
+    """Return the box around all masks, with a margin of two pixels."""
+    anywhere = np.logical_or.reduce(masks)
+    box = []
+    for axis in (1, 0):
+        inside = np.flatnonzero(anywhere.any(axis=axis))
+        box.append(slice(max(inside[0] - 2, 0), inside[-1] + 3))
+    return box[0], box[1]
+
+
+def _draw(
+    matplotlib: Any,
+    rows: list[_Row],
+    titles: list[str],
+    ranges: list[tuple[float, float]],
+    background: str,
+    cmap: str,
+) -> "Figure":
+    box = _crop([row.brain for row in rows])
+    height, width = rows[0].brain[box].shape
+    panel_height = _PANEL_WIDTH * height / width
+    n_scans = len(titles) - len(ranges)
+    total_width = _LEFT + len(titles) * (_PANEL_WIDTH + _GAP)
+    titles = [textwrap.fill(title, _TITLE_LETTERS) for title in titles]
+    top_margin = 0.11 + _TITLE_LINE * max(title.count("\n") + 1 for title in titles)
+    total_height = top_margin + len(rows) * (panel_height + _GAP) + _BOTTOM
+    figure = matplotlib.figure.Figure(figsize=(total_width, total_height), dpi=200)
+
+    def add_axes(left: float, top: float, width: float, height: float) -> Any:
+        """Add axes at inches from the left and from the top."""
+        bottom = total_height - top - height
+        return figure.add_axes(
+            (
+                left / total_width,
+                bottom / total_height,
+                width / total_width,
+                height / total_height,
+            )
+        )
+
+    grey = matplotlib.colormaps["gray"].with_extremes(bad=background)
+    colours = matplotlib.colormaps[cmap].with_extremes(bad=background)
+    for r, row in enumerate(rows):
+        top = top_margin + r * (panel_height + _GAP)
+        brain = row.brain[box]
+        for c, title in enumerate(titles):
+            axes = add_axes(
+                _LEFT + c * (_PANEL_WIDTH + _GAP), top, _PANEL_WIDTH, panel_height
+            )
+            is_map = c >= n_scans
+            panel = (row.maps[c - n_scans] if is_map else row.scans[c])[box]
+            low, high = (
+                ranges[c - n_scans] if is_map else _colour_range(panel[brain], (0.5, 99.5))
+            )
+            axes.imshow(
+                np.ma.masked_array(panel, ~brain),
+                cmap=colours if is_map else grey,
+                vmin=low,
+                vmax=high,
+                interpolation="nearest",
+            )
+            lesion = row.lesion[box]
+            if lesion.any():
+                axes.contour(lesion, levels=[0.5], colors=OUTLINE, linewidths=0.7)
+            axes.set(xticks=[], yticks=[])
+            axes.spines[:].set_visible(False)
+            if r == 0:
+                axes.set_title(title, fontsize=FONT_SIZE, pad=3)
+            if c == 0:
+                axes.set_ylabel(row.label, fontsize=SMALL_FONT_SIZE, labelpad=3)
+                if row.right_is_left:
+                    axes.text(
+                        0.03, 0.97, "R", transform=axes.transAxes, va="top",
+                        fontsize=SMALL_FONT_SIZE, color="0.6",
+                    )  # fmt: skip
+    bar_top = top_margin + len(rows) * (panel_height + _GAP) + 0.03
+    for c, (low, high) in enumerate(ranges):
+        left = _LEFT + (n_scans + c) * (_PANEL_WIDTH + _GAP) + 0.08
+        axes = add_axes(left, bar_top, _PANEL_WIDTH - 0.16, 0.07)
+        norm = matplotlib.colors.Normalize(low, high)
+        mappable = matplotlib.cm.ScalarMappable(norm, colours)
+        bar = figure.colorbar(mappable, cax=axes, orientation="horizontal", extend="both")
+        bar.outline.set_linewidth(0.4)
+        bar.ax.tick_params(labelsize=SMALL_FONT_SIZE - 1, length=2, width=0.5, pad=1.5)
+        bar.locator = matplotlib.ticker.MaxNLocator(3)
+        bar.set_label("anomaly score", fontsize=SMALL_FONT_SIZE, labelpad=1)
+    if any(row.lesion.any() for row in rows):
+        line = matplotlib.lines.Line2D([], [], color=OUTLINE, linewidth=1.2)
+        figure.legend(
+            [line], ["lesion outline"], loc="upper left", frameon=False,
+            bbox_to_anchor=(_LEFT / total_width, 1 - (bar_top - 0.06) / total_height),
+            fontsize=SMALL_FONT_SIZE, borderpad=0, handlelength=1.4,
+        )  # fmt: skip
+    return figure
