@@ -1,0 +1,1 @@
+"""Torch modules and losses; this layer knows nothing of scikit-learn, files or labels."""

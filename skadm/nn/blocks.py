@@ -1,0 +1,104 @@
+"""Building blocks that several networks share."""
+
+import math
+from collections.abc import Callable
+
+import torch
+from torch import nn
+
+NORMS: dict[str, Callable[[int], nn.Module]] = {
+    "batch": nn.BatchNorm2d,
+    "instance": lambda n_channels: nn.InstanceNorm2d(n_channels, affine=True),
+    "none": lambda n_channels: nn.Identity(),
+}
+
+
+def build(factory: Callable[[], nn.Module], generator: torch.Generator) -> nn.Module:
+    """Build a network whose initial weights come from `generator` alone.
+
+    Torch's own constructors draw from the global generator. The network is made
+    without memory first, so that nothing is drawn, and filled afterwards with torch's
+    default distributions (He et al. 2015, uniform).
+
+    Parameters
+    ----------
+    factory : callable
+        Takes nothing and returns the module.
+    generator : torch.Generator
+        A CPU generator.
+
+    Returns
+    -------
+    module : torch.nn.Module
+        On the CPU, in float32.
+    """
+    with torch.device("meta"):
+        module = factory()
+    module.to_empty(device="cpu")
+    for layer in module.modules():
+        if isinstance(layer, nn.Conv2d | nn.Linear):
+            nn.init.kaiming_uniform_(layer.weight, a=math.sqrt(5), generator=generator)
+            if layer.bias is not None:
+                bound = 1 / math.sqrt(layer.weight[0].numel())
+                nn.init.uniform_(layer.bias, -bound, bound, generator=generator)
+        elif hasattr(layer, "reset_parameters"):
+            layer.reset_parameters()  # norm layers: constants, nothing is drawn
+    return module
+
+
+def convolution(
+    n_in: int, n_out: int, kernel_size: int, *, stride: int = 1, norm: str = "none"
+) -> nn.Sequential:
+    """Convolution with zero padding, norm layer, ReLU.
+
+    Zero padding, because outside of the image there is background, which is zero.
+    """
+    return nn.Sequential(
+        nn.Conv2d(
+            n_in,
+            n_out,
+            kernel_size,
+            stride=stride,
+            padding=kernel_size // 2,
+            bias=norm == "none",  # a norm layer brings its own offset
+        ),
+        NORMS[norm](n_out),
+        nn.ReLU(),
+    )
+
+
+class ResidualBlock(nn.Module):
+    """Two 3×3 convolutions beside an identity (Johnson et al. 2016)."""
+
+    def __init__(self, n_channels: int, norm: str) -> None:
+        super().__init__()
+        self.body = nn.Sequential(
+            convolution(n_channels, n_channels, 3, norm=norm),
+            nn.Conv2d(n_channels, n_channels, 3, padding=1, bias=norm == "none"),
+            NORMS[norm](n_channels),
+        )
+
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
+        return features + self.body(features)
+
+
+def pad_to_multiple(images: torch.Tensor, multiple: int, minimum: int) -> torch.Tensor:
+    """Add background below and to the right until H and W are multiples.
+
+    Parameters
+    ----------
+    images : torch.Tensor of shape (..., H, W)
+    multiple : int
+        What H and W shall be divisible by.
+    minimum : int
+        The least H and W, itself a multiple.
+
+    Returns
+    -------
+    images : torch.Tensor of shape (..., H', W')
+    """
+    height, width = images.shape[-2:]
+    new_height, new_width = (
+        max(minimum, math.ceil(n / multiple) * multiple) for n in (height, width)
+    )
+    return nn.functional.pad(images, (0, new_width - width, 0, new_height - height))

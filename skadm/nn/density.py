@@ -1,0 +1,233 @@
+"""Density of pixel features: a Gaussian mixture inside a network (Eq. 8-12)."""
+
+import math
+from typing import NamedTuple
+
+import torch
+from torch import nn
+
+from skadm.nn.spectral import whiten
+
+# Mass, in pixels, below which a component counts as empty; it keeps 1 / mass finite.
+_EMPTY = 1e-6
+_LOG_2_PI = math.log(2 * math.pi)
+
+
+def _full_precision(tensor: torch.Tensor) -> torch.autocast:
+    """Context without autocast, on the tensor's device.
+
+    Half precision is for the convolutions: it leaves 8 bits for a mantissa, and a
+    covariance needs the difference of nearly equal numbers.
+    """
+    return torch.autocast(tensor.device.type, enabled=False)
+
+
+class Mixture(NamedTuple):
+    """Parameters of a Gaussian mixture, in float64.
+
+    Attributes
+    ----------
+    weights : torch.Tensor of shape (C,)
+    means : torch.Tensor of shape (C, d)
+    covariances : torch.Tensor of shape (C, d, d)
+        As estimated: without the eigenvalue floor.
+    """
+
+    weights: torch.Tensor
+    means: torch.Tensor
+    covariances: torch.Tensor
+
+
+class EstimationNet(nn.Module):
+    """Responsibilities of a pixel from its feature alone, G_de (Eq. 8).
+
+    Parameters
+    ----------
+    n_features : int
+        d.
+    n_components : int
+        C.
+    width : int
+        Units of the hidden layer. Layer sizes are not stated in the paper; one hidden
+        layer with tanh as in DAGMM (Zong et al. 2018), without its dropout.
+    """
+
+    def __init__(self, n_features: int, n_components: int, width: int = 16) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(
+            nn.Linear(n_features, width), nn.Tanh(), nn.Linear(width, n_components)
+        )
+
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
+        """Map (n, d) features to (n, C) responsibilities; rows add up to 1."""
+        with _full_precision(features):
+            return self.layers(features).softmax(dim=1)
+
+
+def estimate_mixture(features: torch.Tensor, responsibilities: torch.Tensor) -> Mixture:
+    """Mixture parameters from responsibilities (Eq. 9).
+
+    The moments are matrix products over centred pixels, one d × d product for each
+    component, in the precision of the features; the results are float64. A component
+    without pixels gets weight about 0, mean 0 and covariance 0, never NaN.
+
+    Parameters
+    ----------
+    features : torch.Tensor of shape (n, d)
+        z, brain pixels only.
+    responsibilities : torch.Tensor of shape (n, C)
+
+    Returns
+    -------
+    mixture : Mixture
+    """
+    mass = responsibilities.sum(dim=0).clamp_min(_EMPTY)
+    means, covariances = _moments(features, responsibilities / mass)
+    weights = mass / len(features)
+    return Mixture(weights.double(), means.double(), covariances.double())
+
+
+def _moments(
+    features: torch.Tensor, shares: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Means (C, d) and covariances (C, d, d) under weights whose columns add up to 1."""
+    with _full_precision(features):
+        means = shares.mT @ features
+        centred = features - means.unsqueeze(1)
+        return means, (centred * shares.mT.unsqueeze(-1)).mT @ centred
+
+
+def mixture_energy(
+    features: torch.Tensor, mixture: Mixture, floor: float = 0.0
+) -> torch.Tensor:
+    """Negative log-likelihood of each pixel, E_n (Eq. 12).
+
+    Parameters
+    ----------
+    features : torch.Tensor of shape (n, d)
+    mixture : Mixture
+    floor : float
+        ε, the least eigenvalue of every covariance (Eq. 10-11).
+
+    Returns
+    -------
+    energy : torch.Tensor of shape (n,)
+        In the precision of the features.
+    """
+    n_features, dtype = features.shape[1], features.dtype
+    with _full_precision(features):
+        # The d × d matrices stay in float64 until they meet the pixels: float32
+        # eigenvalues are uncertain by about ε.
+        whitening, logdet = whiten(mixture.covariances, floor)
+        constant = mixture.weights.log() - (logdet + n_features * _LOG_2_PI) / 2
+        centred = features - mixture.means.to(dtype).unsqueeze(1)
+        distances = (centred @ whitening.to(dtype)).square().sum(dim=-1)
+        exponents = constant.to(dtype).unsqueeze(1) - distances / 2
+        return -torch.logsumexp(exponents, dim=0)
+
+
+def diagonal_penalty(mixture: Mixture) -> torch.Tensor:
+    """Sum of 1 / Σ_ii over components and dimensions, L_p / λ_p (paper 2.7, ref. 36)."""
+    return mixture.covariances.diagonal(dim1=-2, dim2=-1).reciprocal().sum()
+
+
+def least_eigenvalue(mixture: Mixture) -> float:
+    """Smallest eigenvalue of all covariances, before any floor."""
+    return torch.linalg.eigvalsh(mixture.covariances.detach()).min().item()
+
+
+def is_singular(mixture: Mixture) -> bool:
+    """Whether a covariance cannot be inverted in the precision of its features.
+
+    That is, whether a smallest eigenvalue is below the rounding error of the largest:
+    d times the float32 machine epsilon, NumPy's and MATLAB's rule for the rank.
+    Components without pixels do not count.
+    """
+    if not all(torch.isfinite(part).all() for part in mixture):
+        return True
+    held = mixture.weights.detach() > _EMPTY
+    eigenvalues = torch.linalg.eigvalsh(mixture.covariances.detach()[held])
+    tolerance = eigenvalues.shape[-1] * torch.finfo(torch.float32).eps
+    return bool((eigenvalues[:, 0] <= tolerance * eigenvalues[:, -1]).any())
+
+
+class MixtureAccumulator:
+    """Mixture parameters over any number of batches, as if they were one (Eq. 9).
+
+    Batches are merged in float64 by the pairwise update of Chan et al. 1979, which does
+    not cancel, so the result does not depend on how the pixels were cut into batches.
+    """
+
+    def __init__(self) -> None:
+        self._mass: torch.Tensor | None = None
+
+    def add(self, features: torch.Tensor, responsibilities: torch.Tensor) -> None:
+        """Take in the (n, d) features and (n, C) responsibilities of a batch."""
+        if not len(features):
+            return
+        features, responsibilities = features.double(), responsibilities.double()
+        tiny = torch.finfo(torch.float64).tiny
+        mass = responsibilities.sum(dim=0).clamp_min(tiny)
+        means, covariances = _moments(features, responsibilities / mass)
+        scatters = covariances * mass[:, None, None]
+        if self._mass is None:
+            self._mass, self._means, self._scatters = mass, means, scatters
+            self._n_pixels = len(features)
+            return
+        shift = means - self._means
+        self._mass = self._mass + mass
+        share = mass / self._mass
+        self._means = self._means + shift * share.unsqueeze(1)
+        lever = ((self._mass - mass) * share)[:, None, None]
+        self._scatters = (
+            self._scatters + scatters + lever * shift[:, :, None] * shift[:, None, :]
+        )
+        self._n_pixels += len(features)
+
+    def mixture(self) -> Mixture:
+        """The mixture of all pixels taken in so far.
+
+        Raises
+        ------
+        ValueError
+            If there were none.
+        """
+        if self._mass is None:
+            raise ValueError("no pixels were added: a mixture needs at least one")
+        mass = self._mass.clamp_min(_EMPTY)
+        covariances = self._scatters / mass[:, None, None]
+        return Mixture(mass / self._n_pixels, self._means, covariances)
+
+
+class FittedMixture(nn.Module):
+    """Holds the final mixture among the weights of a network.
+
+    Parameters
+    ----------
+    n_components : int
+        C.
+    n_features : int
+        d.
+    """
+
+    weights: torch.Tensor
+    means: torch.Tensor
+    covariances: torch.Tensor
+
+    def __init__(self, n_components: int, n_features: int) -> None:
+        super().__init__()
+        shape = (n_components, n_features)
+        double = torch.float64
+        self.register_buffer("weights", torch.zeros(n_components, dtype=double))
+        self.register_buffer("means", torch.zeros(shape, dtype=double))
+        self.register_buffer("covariances", torch.zeros(*shape, n_features, dtype=double))
+
+    def set(self, mixture: Mixture) -> None:
+        """Take over the parameters."""
+        for name, value in mixture._asdict().items():
+            getattr(self, name).copy_(value)
+
+    @property
+    def parameters_(self) -> Mixture:
+        """The mixture."""
+        return Mixture(self.weights, self.means, self.covariances)

@@ -1,0 +1,123 @@
+"""Contrast-to-contrast translation, G_ct (paper 2.2.1, Eq. 1-5 and 13)."""
+
+import torch
+from torch import nn
+
+from skadm.nn.blocks import ResidualBlock, convolution, pad_to_multiple
+
+# Two stride-2 layers; at 8 × 8 the coarsest level still has four pixels, fewer would
+# leave the norm layers nothing to average over.
+_MULTIPLE, _MINIMUM = 4, 8
+
+
+def brain_medians(images: torch.Tensor, brain: torch.Tensor) -> torch.Tensor:
+    """Median of every contrast over the brain pixels of its slice.
+
+    The paper takes the median of the image; background, more than half of the pixels,
+    would dominate it, so it is left out here. Of an even number of pixels the lower
+    middle one counts.
+
+    Parameters
+    ----------
+    images : torch.Tensor of shape (n, K, H, W)
+    brain : torch.Tensor of shape (n, H, W), bool
+
+    Returns
+    -------
+    medians : torch.Tensor of shape (n, K)
+        0 for a slice without brain.
+    """
+    outside = ~brain.unsqueeze(1)
+    values = images.masked_fill(outside, torch.nan).flatten(2)
+    return values.nanmedian(dim=2).values.nan_to_num(nan=0.0)
+
+
+class TranslationNet(nn.Module):
+    """One network that makes any contrast of a slice from the others.
+
+    The image transformation network of Johnson et al. 2016 (the paper's ref. 46): 9×9
+    convolution, two stride-2 convolutions, residual blocks, two upsamplings with
+    convolutions, 9×9 convolution. Without a tanh at its end: intensities are z-scores.
+    The channel of the wanted contrast holds the constant m_b instead of the image; m_b
+    enters the last layer once more (paper Fig. 3).
+
+    Parameters
+    ----------
+    n_contrasts : int
+        K.
+    width : int
+        Channels of the first layer.
+    n_blocks : int
+        Number of residual blocks.
+    norm : {"batch", "instance", "none"}
+        Norm layer.
+    """
+
+    def __init__(
+        self, n_contrasts: int, width: int = 32, n_blocks: int = 5, norm: str = "batch"
+    ) -> None:
+        super().__init__()
+        self.body = nn.Sequential(
+            convolution(n_contrasts, width, 9, norm=norm),
+            convolution(width, 2 * width, 3, stride=2, norm=norm),
+            convolution(2 * width, 4 * width, 3, stride=2, norm=norm),
+            *(ResidualBlock(4 * width, norm) for _ in range(n_blocks)),
+            nn.Upsample(scale_factor=2),
+            convolution(4 * width, 2 * width, 3, norm=norm),
+            nn.Upsample(scale_factor=2),
+            convolution(2 * width, width, 3, norm=norm),
+        )
+        self.head = nn.Conv2d(width + 1, 1, 9, padding=4)
+
+    def forward(
+        self, images: torch.Tensor, target: torch.Tensor, prior: torch.Tensor
+    ) -> torch.Tensor:
+        """Translate each slice into its target contrast (Eq. 2-3).
+
+        Parameters
+        ----------
+        images : torch.Tensor of shape (n, K, H, W)
+            Any H and W: background is added where the net needs it, and cut again.
+        target : torch.Tensor of shape (n,), int
+            Index of the contrast to make. Its image is not looked at.
+        prior : torch.Tensor of shape (n,)
+            m_b, the value that stands for the hidden image.
+
+        Returns
+        -------
+        translated : torch.Tensor of shape (n, H, W)
+        """
+        height, width = images.shape[-2:]
+        padded = pad_to_multiple(images, _MULTIPLE, _MINIMUM)
+        constant = prior.view(-1, 1, 1, 1).to(padded.dtype).expand_as(padded[:, :1])
+        channels = torch.arange(padded.shape[1], device=padded.device)
+        hidden = channels == target.unsqueeze(1)
+        visible = torch.where(hidden[:, :, None, None], constant, padded)
+        visible = visible.contiguous(memory_format=torch.channels_last)
+        features = self.body(visible)
+        features = torch.cat([features, constant.to(features.dtype)], dim=1)
+        return self.head(features)[:, 0, :height, :width]
+
+
+def translate_all(
+    net: TranslationNet, images: torch.Tensor, priors: torch.Tensor
+) -> torch.Tensor:
+    """All K translations of each slice, X_ct (Eq. 4).
+
+    Parameters
+    ----------
+    net : TranslationNet
+    images : torch.Tensor of shape (n, K, H, W)
+    priors : torch.Tensor of shape (n, K)
+        m of every contrast.
+
+    Returns
+    -------
+    translated : torch.Tensor of shape (n, K, H, W)
+    """
+    n_slices, n_contrasts = images.shape[:2]
+    translations = [
+        net(images, torch.full((n_slices,), b, device=images.device), priors[:, b])
+        for b in range(n_contrasts)
+    ]
+    return torch.stack(translations, dim=1)
