@@ -1,0 +1,24 @@
+"""Unsupervised anomaly detection in multicontrast MR images, as scikit-learn estimators."""
+
+from importlib import import_module
+
+from skadm._version import __version__
+
+__all__ = ["ADMDetector", "Augmentation", "IntensityDetector", "__version__"]
+
+_HOMES = {
+    "ADMDetector": "skadm.detectors",
+    "Augmentation": "skadm.augmentation",
+    "IntensityDetector": "skadm.detectors",
+}
+
+
+def __getattr__(name: str):
+    # Torch takes seconds to import; who only reads or writes files does not wait for it.
+    if name in _HOMES:
+        return getattr(import_module(_HOMES[name]), name)
+    raise AttributeError(f"module 'skadm' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,0 +1,92 @@
+"""Checks of slices and masks, and the rule which slices are normal."""
+
+import numpy as np
+
+
+def brain_mask(X: np.ndarray) -> np.ndarray:
+    """Where a slice shows brain: any contrast differs from 0.
+
+    Parameters
+    ----------
+    X : ndarray of shape (n_slices, n_contrasts, H, W)
+
+    Returns
+    -------
+    mask : ndarray of shape (n_slices, H, W), bool
+    """
+    return (X != 0).any(axis=1)
+
+
+def check_shape(X) -> tuple[int, int, int, int]:
+    """Shape of X, which has to be that of a stack of slices.
+
+    Raises
+    ------
+    ValueError
+        If X has not four dimensions, or one of length 0.
+    """
+    shape = tuple(X.shape) if hasattr(X, "shape") else np.shape(X)
+    if len(shape) != 4:
+        raise ValueError(
+            "X must have 4 dimensions (n_slices, n_contrasts, H, W), "
+            f"got {len(shape)}: shape {shape}. A single slice is X[None]; "
+            "a single contrast X[:, None]."
+        )
+    if 0 in shape[1:]:
+        raise ValueError(
+            f"X of shape {shape} has no contrast or no pixel; expected "
+            "(n_slices, n_contrasts, H, W) with at least 1 of each."
+        )
+    return shape
+
+
+def check_labels(y, shape: tuple[int, ...]) -> np.ndarray:
+    """Masks as an array, of the right shape and with the right values.
+
+    Parameters
+    ----------
+    y : array-like of shape (n_slices, H, W)
+    shape : tuple of int
+        Shape of X.
+
+    Returns
+    -------
+    y : ndarray of shape (n_slices, H, W)
+
+    Raises
+    ------
+    ValueError
+        If the shape is not that of X without its contrasts, or a value is none of
+        -1, 0, 1.
+    """
+    y = np.asarray(y)
+    expected = (shape[0], *shape[2:])
+    if y.shape != expected:
+        raise ValueError(
+            f"y must have shape {expected}, one mask (H, W) for each slice of X with "
+            f"shape {shape}; got {y.shape}."
+        )
+    wrong = y[(y != 0) & (y != 1) & (y != -1)]
+    if wrong.size:
+        raise ValueError(
+            "y must hold 0 (normal), 1 (anomaly) and -1 (outside the brain) only; "
+            f"found {np.unique(wrong)[:5].tolist()}."
+        )
+    return y
+
+
+def normal_slices(y: np.ndarray) -> np.ndarray:
+    """Indices of the slices without any pixel of an anomaly.
+
+    Raises
+    ------
+    ValueError
+        If there is none.
+    """
+    indices = np.flatnonzero(~(y == 1).any(axis=(1, 2)))
+    if not indices.size:
+        raise ValueError(
+            f"no normal slice left: each of the {len(y)} slices holds pixels with "
+            "y == 1, and only slices without any are trained on."
+        )
+    return indices

@@ -1,0 +1,207 @@
+"""The contract that every detector keeps: masks, sign, offset, background."""
+
+from abc import ABC, abstractmethod
+from numbers import Real
+from typing import Any
+
+import numpy as np
+from sklearn.base import BaseEstimator, OutlierMixin, _fit_context
+from sklearn.callback import CallbackSupportMixin, with_callbacks
+from sklearn.utils._param_validation import Interval
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from skadm._validation import brain_mask, check_labels, check_shape, normal_slices
+from skadm._version import __version__
+from skadm.metrics import pixel_roc_auc_score
+
+
+class BaseDetector(CallbackSupportMixin, OutlierMixin, BaseEstimator, ABC):
+    """Base of all detectors.
+
+    A detector implements `_fit(X)` and `_score(X)`. All that users see, and all that
+    detectors have in common, is here.
+
+    Parameters
+    ----------
+    contamination : float, default=0.01
+        Fraction of the training pixels that `predict` calls anomalous, in (0, 0.5].
+        Sets `offset_` without labels.
+    """
+
+    _parameter_constraints: dict[str, list[Any]] = {
+        "contamination": [Interval(Real, 0, 0.5, closed="right")],
+    }
+
+    @abstractmethod
+    def __init__(self, *, contamination: float = 0.01) -> None:
+        self.contamination = contamination
+
+    @abstractmethod
+    def _fit(self, X: np.ndarray) -> None:
+        """Learn from normal slices, float32, each with brain."""
+
+    @abstractmethod
+    def _score(self, X: np.ndarray) -> np.ndarray:
+        """Normality maps (n, H, W); what stands in the background does not matter."""
+
+    @with_callbacks
+    @_fit_context(prefer_skip_nested_validation=True)
+    def fit(self, X, y=None):
+        """Learn what is normal.
+
+        Parameters
+        ----------
+        X : array-like or SliceStack of shape (n_slices, n_contrasts, H, W)
+            Slices. A pixel whose contrasts are all exactly 0 is background.
+        y : array-like of shape (n_slices, H, W), default=None
+            Masks: 0 normal, 1 anomaly, -1 outside the brain. Slices with any pixel 1
+            are left out of the training; y is used for nothing else. None: all slices
+            are taken for normal.
+
+        Returns
+        -------
+        self : object
+            The fitted detector.
+
+        Raises
+        ------
+        ValueError
+            If X or y has a wrong shape or values, no slice is normal, or no pixel shows
+            brain.
+        """
+        shape = check_shape(X)
+        contrasts = getattr(X, "contrasts", None)
+        if y is not None:
+            # Before the slices are read: a lazy stack then reads the normal ones only.
+            X = _take(X, normal_slices(check_labels(y, shape)))
+        X = validate_data(self, X, dtype=np.float32, allow_nd=True)
+        brain = brain_mask(X)
+        with_brain = brain.any(axis=(1, 2))
+        if not with_brain.any():
+            raise ValueError(
+                f"no brain pixel in the {len(X)} slices to train on: everything is "
+                "exactly 0, which means background."
+            )
+        if not with_brain.all():
+            X, brain = X[with_brain], brain[with_brain]
+        self.contrasts_ = None if contrasts is None else tuple(contrasts)
+        self.skadm_version_ = __version__
+        self._fit(X)
+        scores = self._score(X)[brain]
+        self.offset_ = float(np.quantile(scores, self.contamination))
+        # Background is as normal as anything: the highest score of the training.
+        self.background_score_ = float(scores.max())
+        return self
+
+    def score_samples(self, X):
+        """Normality of every pixel.
+
+        Parameters
+        ----------
+        X : array-like or SliceStack of shape (n_slices, n_contrasts, H, W)
+            Slices with the contrasts of the training, in their order.
+
+        Returns
+        -------
+        maps : ndarray of shape (n_slices, H, W), float32
+            Higher is more normal; finite everywhere. Background holds
+            `background_score_`, the highest score of the training.
+
+        Raises
+        ------
+        ValueError
+            If X has a wrong shape, other contrasts than the training, NaN or infinity.
+        """
+        return self._normality(X)[0]
+
+    def decision_function(self, X):
+        """Normality of every pixel relative to the threshold.
+
+        Parameters
+        ----------
+        X : array-like or SliceStack of shape (n_slices, n_contrasts, H, W)
+            Slices.
+
+        Returns
+        -------
+        maps : ndarray of shape (n_slices, H, W), float32
+            ``score_samples(X) - offset_``: negative where a pixel is an anomaly. Never
+            negative in the background.
+        """
+        maps, brain = self._normality(X)
+        maps -= np.float32(self.offset_)
+        return np.maximum(maps, 0, out=maps, where=~brain)
+
+    def predict(self, X):
+        """Label every pixel.
+
+        Parameters
+        ----------
+        X : array-like or SliceStack of shape (n_slices, n_contrasts, H, W)
+            Slices.
+
+        Returns
+        -------
+        labels : ndarray of shape (n_slices, H, W), int8
+            -1 for an anomaly, +1 for normal and for background.
+        """
+        return np.where(self.decision_function(X) < 0, -1, 1).astype(np.int8)
+
+    def score(self, X, y):
+        """ROC AUC over brain pixels, anomaly being the positive class.
+
+        Parameters
+        ----------
+        X : array-like or SliceStack of shape (n_slices, n_contrasts, H, W)
+            Slices.
+        y : array-like of shape (n_slices, H, W)
+            Masks: 0 normal, 1 anomaly, -1 outside the brain.
+
+        Returns
+        -------
+        auc : float
+            Over all brain pixels of all slices.
+        """
+        y = check_labels(y, check_shape(X))
+        maps, brain = self._normality(X)
+        return pixel_roc_auc_score(np.where(brain, y, -1), maps)
+
+    def _normality(self, X) -> tuple[np.ndarray, np.ndarray]:
+        """Maps as `score_samples` returns them, and the brain mask."""
+        check_is_fitted(self)
+        X = self._check_like_training(X)
+        brain = brain_mask(X)
+        maps = np.full(brain.shape, self.background_score_, dtype=np.float32)
+        shown = brain.any(axis=(1, 2))
+        if shown.all():
+            np.copyto(maps, self._score(X), where=brain)
+        elif shown.any():
+            scored = self._score(X[shown])
+            maps[shown] = np.where(brain[shown], scored, self.background_score_)
+        return maps, brain
+
+    def _check_like_training(self, X) -> np.ndarray:
+        shape = check_shape(X)
+        if shape[1] != self.n_features_in_:
+            raise ValueError(
+                f"X has {shape[1]} features, but {type(self).__name__} is expecting "
+                f"{self.n_features_in_} features as input: features are contrasts, so "
+                f"expected shape (n_slices, {self.n_features_in_}, H, W), got {shape}."
+            )
+        contrasts = getattr(X, "contrasts", None)
+        if None not in (contrasts, self.contrasts_) and tuple(contrasts) != self.contrasts_:
+            raise ValueError(
+                f"X has contrasts {tuple(contrasts)}, but {type(self).__name__} was "
+                f"fitted on {self.contrasts_}: read them in the same order."
+            )
+        return validate_data(self, X, dtype=np.float32, allow_nd=True, reset=False)
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.input_tags.two_d_array = False
+        return tags
+
+
+def _take(X, indices: np.ndarray):
+    """Rows of an array, a stack, or a list of slices."""
+    return X[indices] if hasattr(X, "shape") else np.asarray(X)[indices]

@@ -1,0 +1,115 @@
+"""Detectors without a network: what a sceptic asks for first."""
+
+from collections.abc import Mapping
+from numbers import Real
+from typing import Any
+
+import numpy as np
+from scipy.ndimage import gaussian_filter
+from sklearn.utils._param_validation import Interval
+
+from skadm._validation import brain_mask
+from skadm.base import BaseDetector
+
+
+class IntensityDetector(BaseDetector):
+    """A weighted sum of contrasts: bright pixels are anomalies.
+
+    Nothing is learned but the threshold. On normalised FLAIR, or FLAIR + T2, this is
+    the baseline that a detector of tumours has to beat.
+
+    Parameters
+    ----------
+    weights : mapping of str or int to float, default=None
+        Weight of each contrast, by name (X must then carry names, as a SliceStack does)
+        or by index. A negative weight makes dark pixels anomalous. None: all contrasts
+        with weight 1.
+    sigma : float, default=0
+        Standard deviation, in pixels, of a Gaussian that smooths the map within its
+        slice and within the brain. 0: no smoothing.
+    contamination : float, default=0.01
+        Fraction of the training pixels that `predict` calls anomalous; sets `offset_`.
+
+    Attributes
+    ----------
+    weights_ : ndarray of shape (n_contrasts,)
+        Weight of each contrast.
+    offset_ : float
+        Threshold of `predict` on the scale of `score_samples`.
+
+    Examples
+    --------
+    >>> from skadm import IntensityDetector
+    >>> from skadm.data import make_phantom
+    >>> stack = make_phantom(n_patients=2, n_slices=8, size=32, random_state=0)
+    >>> detector = IntensityDetector(weights={"FLAIR": 1, "T2": 1}, sigma=1)
+    >>> detector.fit(stack, stack.y).weights_
+    array([0., 0., 1., 1.])
+    """
+
+    _parameter_constraints: dict[str, list[Any]] = {
+        **BaseDetector._parameter_constraints,
+        "weights": [None, Mapping],
+        "sigma": [Interval(Real, 0, None, closed="left")],
+    }
+
+    def __init__(
+        self,
+        *,
+        weights: Mapping[str | int, float] | None = None,
+        sigma: float = 0.0,
+        contamination: float = 0.01,
+    ) -> None:
+        super().__init__(contamination=contamination)
+        self.weights = weights
+        self.sigma = sigma
+
+    def _fit(self, X: np.ndarray) -> None:
+        given = {k: 1.0 for k in range(X.shape[1])} if self.weights is None else self.weights
+        self.weights_ = np.zeros(X.shape[1])
+        for contrast, weight in given.items():
+            self.weights_[self._index(contrast)] = weight
+
+    def _index(self, contrast: str | int) -> int:
+        if isinstance(contrast, str):
+            if self.contrasts_ is None:
+                raise ValueError(
+                    f"weights name the contrast {contrast!r}, but X is a bare array "
+                    "without names: give indices, or a SliceStack."
+                )
+            if contrast not in self.contrasts_:
+                raise ValueError(
+                    f"weights name the contrast {contrast!r}; X has {self.contrasts_}."
+                )
+            return self.contrasts_.index(contrast)
+        if not 0 <= contrast < self.n_features_in_:
+            raise ValueError(
+                f"weights name contrast {contrast}; expected an index from 0 to "
+                f"{self.n_features_in_ - 1}."
+            )
+        return contrast
+
+    def _score(self, X: np.ndarray) -> np.ndarray:
+        maps = -np.tensordot(X, self.weights_.astype(np.float32), axes=(1, 0))
+        return smooth_in_brain(maps, brain_mask(X), self.sigma) if self.sigma else maps
+
+
+def smooth_in_brain(maps: np.ndarray, brain: np.ndarray, sigma: float) -> np.ndarray:
+    """Smooth maps slice by slice, with brain pixels only.
+
+    Parameters
+    ----------
+    maps, brain : ndarray of shape (n_slices, H, W)
+    sigma : float
+        Of the Gaussian, in pixels.
+
+    Returns
+    -------
+    maps : ndarray of shape (n_slices, H, W), float32
+        0 outside of the brain.
+    """
+    weight = brain.astype(np.float32)
+    width = (0, sigma, sigma)
+    total = gaussian_filter(maps * weight, width)
+    share = gaussian_filter(weight, width)
+    return np.divide(total, share, out=np.zeros_like(total), where=brain)

@@ -1,0 +1,275 @@
+"""Base of the detectors that train networks."""
+
+import warnings
+from abc import abstractmethod
+from numbers import Integral, Real
+from typing import Any
+
+import numpy as np
+import torch
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.utils import check_random_state
+from sklearn.utils._param_validation import Interval, StrOptions
+
+from skadm.augmentation import Augmentation
+from skadm.base import BaseDetector
+from skadm.training import Engine, SingularCovarianceError, Stage
+
+
+class TorchDetector(BaseDetector):
+    """Base of the detectors that train networks.
+
+    A detector names its networks (`_build`), its stages and their losses (`_train`) and
+    the anomaly score of a batch (`_anomaly`). Device, precision, seeds, epochs, history,
+    callbacks, stopping and persistence are here.
+    """
+
+    _parameter_constraints: dict[str, list[Any]] = {
+        **BaseDetector._parameter_constraints,
+        "max_epochs": [Interval(Integral, 1, None, closed="left")],
+        "batch_size": [Interval(Integral, 1, None, closed="left")],
+        "learning_rate": [Interval(Real, 0, None, closed="neither")],
+        "augmentation": [None, StrOptions({"default"}), Augmentation],
+        "n_iter_no_change": [None, Interval(Integral, 1, None, closed="left")],
+        "tol": [Interval(Real, 0, None, closed="left")],
+        "warm_start": ["boolean"],
+        "device": [str, torch.device],
+        "precision": [StrOptions({"auto", "float32", "bfloat16"})],
+        "random_state": ["random_state"],
+    }
+
+    @abstractmethod
+    def __init__(
+        self,
+        *,
+        max_epochs: int = 50,
+        batch_size: int = 16,
+        learning_rate: float = 1e-3,
+        augmentation: Augmentation | str | None = "default",
+        n_iter_no_change: int | None = None,
+        tol: float = 1e-4,
+        warm_start: bool = False,
+        contamination: float = 0.01,
+        device: str | torch.device = "auto",
+        precision: str = "auto",
+        random_state=None,
+    ) -> None:
+        super().__init__(contamination=contamination)
+        self.max_epochs = max_epochs
+        self.batch_size = batch_size
+        self.learning_rate = learning_rate
+        self.augmentation = augmentation
+        self.n_iter_no_change = n_iter_no_change
+        self.tol = tol
+        self.warm_start = warm_start
+        self.device = device
+        self.precision = precision
+        self.random_state = random_state
+
+    # What a method has to say.
+
+    @abstractmethod
+    def _build(
+        self, n_contrasts: int, generator: torch.Generator
+    ) -> torch.nn.ModuleDict:
+        """The networks with initial weights, on the CPU."""
+
+    @abstractmethod
+    def _train(self, networks: torch.nn.ModuleDict, images: torch.Tensor, run) -> None:
+        """Train the networks by one or more calls of ``run.stage(...)``.
+
+        `run` is a `_Run`; whatever has to survive must be in the networks, as a
+        parameter or buffer.
+        """
+
+    @abstractmethod
+    def _anomaly(
+        self, networks: torch.nn.ModuleDict, images: torch.Tensor
+    ) -> torch.Tensor:
+        """Anomaly score (n, H, W) of a batch on the device; higher is less normal."""
+
+    # The common part.
+
+    def _fit(self, X: np.ndarray) -> None:
+        augmentation = Augmentation() if self.augmentation == "default" else self.augmentation
+        if augmentation is not None:
+            augmentation.check()
+        seed = check_random_state(self.random_state).randint(np.iinfo(np.int32).max)
+        generator = torch.Generator().manual_seed(int(seed))
+        engine = self._engine(generator)
+        continued = self.warm_start and hasattr(self, "weights_")
+        networks = self._build(X.shape[1], generator)
+        if continued:
+            _load(networks, self.weights_)
+        else:
+            self.history_: list[dict[str, Any]] = []
+        networks.to(engine.device)
+        run = _Run(self, networks, engine, augmentation)
+        self._train(networks, torch.from_numpy(X), run)
+        run.close()
+        self._keep(networks)
+
+    def _keep(self, networks: torch.nn.ModuleDict) -> None:
+        """Store the networks as arrays, and keep them ready for scoring."""
+        networks.eval()
+        self.weights_ = {
+            name: tensor.detach().cpu().numpy().copy()
+            for name, tensor in networks.state_dict().items()
+        }
+        self._networks = networks
+
+    def _score(self, X: np.ndarray) -> np.ndarray:
+        engine = self._engine(torch.Generator())
+        networks = getattr(self, "_networks", None)
+        if networks is None:
+            networks = self._build(self.n_features_in_, torch.Generator())
+            _load(networks, self.weights_)
+            self._networks = networks
+        networks.to(engine.device).eval()
+        anomaly = engine.apply(
+            lambda images: self._anomaly(networks, images), torch.from_numpy(X)
+        )
+        # Absurd intensities overflow: as anomalous as a number can say.
+        most = torch.finfo(torch.float32).max
+        return -anomaly.nan_to_num(nan=most, posinf=most).numpy()
+
+    def _engine(self, generator: torch.Generator) -> Engine:
+        device = resolve_device(self.device)
+        half = torch.bfloat16 if self._half_precision(device) else None
+        return Engine(device, half, self.batch_size, generator)
+
+    def _half_precision(self, device: torch.device) -> bool:
+        if self.precision == "auto":
+            return _computes_bfloat16(device)
+        return self.precision == "bfloat16"
+
+    def __getstate__(self):
+        state = dict(super().__getstate__())
+        state.pop("_networks", None)  # rebuilt from weights_, on any device
+        return state
+
+
+class _Run:
+    """Stages of one fit: runs them, records them, tells the callbacks.
+
+    Attributes
+    ----------
+    engine : Engine
+    augmentation : Augmentation or None
+    """
+
+    def __init__(
+        self,
+        detector: TorchDetector,
+        networks: torch.nn.ModuleDict,
+        engine: Engine,
+        augmentation: Augmentation | None,
+    ) -> None:
+        self.engine = engine
+        self.augmentation = augmentation
+        self._detector = detector
+        self._networks = networks
+        self._context = detector._init_callback_context(max_subtasks=None)
+        self._context.call_on_fit_task_begin(estimator=detector)
+
+    def stage(self, stage: Stage) -> bool:
+        """Train until the epochs are used up, the loss stalls, or a callback says so.
+
+        Returns
+        -------
+        finished : bool
+            False if a covariance became singular. The weights are then those before the
+            step that would have needed its inverse.
+        """
+        detector = self._detector
+        context = self._context.subcontext(
+            task_name=stage.name, max_subtasks=detector.max_epochs
+        )
+        context.call_on_fit_task_begin(estimator=detector)
+        epochs = self.engine.epochs(
+            stage, detector.max_epochs, detector.learning_rate
+        )
+        stalled = _Stalled(detector.n_iter_no_change, detector.tol)
+        finished = True
+        done = sum(record["stage"] == stage.name for record in detector.history_)
+        for epoch in range(done, done + detector.max_epochs):
+            task = context.subcontext(task_name="epoch")
+            task.call_on_fit_task_begin(estimator=detector)
+            record: dict[str, Any] = {"stage": stage.name, "epoch": epoch}
+            try:
+                record |= next(epochs)
+            except SingularCovarianceError as error:
+                record["singular"] = str(error)
+                finished = False
+            detector.history_.append(record)
+            stop = task.call_on_fit_task_end(estimator=detector)
+            if not finished:
+                warnings.warn(
+                    f"{stage.name} stopped in epoch {epoch}: {record['singular']}",
+                    ConvergenceWarning,
+                    stacklevel=2,
+                )
+            if stop or not finished or stalled(record["loss"]):
+                break
+        stage.module.eval()
+        context.call_on_fit_task_end(estimator=detector)
+        return finished
+
+    def close(self) -> None:
+        """Tell the callbacks that the fit is over."""
+        self._context.call_on_fit_task_end(estimator=self._detector)
+
+
+class _Stalled:
+    """True once the loss has not fallen by `tol` for `patience` epochs on end."""
+
+    def __init__(self, patience: int | None, tol: float) -> None:
+        self.patience, self.tol = patience, tol
+        self.best, self.waited = np.inf, 0
+
+    def __call__(self, loss: float) -> bool:
+        self.waited = 0 if loss < self.best - self.tol else self.waited + 1
+        self.best = min(self.best, loss)
+        return self.patience is not None and self.waited >= self.patience
+
+
+def resolve_device(device: str | torch.device) -> torch.device:
+    """Turn the name of a device into the device.
+
+    Parameters
+    ----------
+    device : str or torch.device
+        "auto" is the first CUDA device if there is one, else the CPU.
+
+    Raises
+    ------
+    ValueError
+        If torch knows no such device or this machine has none.
+    """
+    if device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        resolved = torch.device(device)
+        torch.empty(0, device=resolved)
+    except (RuntimeError, AssertionError) as error:
+        raise ValueError(
+            f"device={str(device)!r} cannot be used here ({error}); expected 'auto', "
+            "'cpu' or a device that torch finds, such as 'cuda:0'."
+        ) from error
+    return resolved
+
+
+def _computes_bfloat16(device: torch.device) -> bool:
+    """Whether the device multiplies bfloat16 itself, and does not only emulate it."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    if device.type == "cpu":
+        capabilities = torch.cpu.get_capabilities()
+        return any(capabilities.get(name, False) for name in ("avx512_bf16", "amx_bf16"))
+    return False
+
+
+def _load(networks: torch.nn.ModuleDict, weights: dict[str, np.ndarray]) -> None:
+    networks.load_state_dict(
+        {name: torch.from_numpy(array) for name, array in weights.items()}
+    )
