@@ -1,0 +1,192 @@
+"""A multi-contrast brain MR phantom, so that everything runs without a download."""
+
+from collections.abc import Sequence
+from numbers import Integral
+
+import numpy as np
+from sklearn.utils import check_random_state
+
+from skadm.data._fields import smooth_field
+from skadm.data._lesions import LESION_KINDS, N_PARTS, draw_lesions
+from skadm.data._signal import CONTRASTS, GAINS, TEXTURE, draw_signals, render
+from skadm.data._stack import SliceStack
+from skadm.data._tissue import FLUID, WHITE, build_anatomy, load_template
+from skadm.data._volumes import ArrayVolume
+
+NUMBER = (int, float, np.integer, np.floating)
+SMALLEST_LESION, LARGEST_LESION = 2.0, 35.0  # mm
+
+
+def make_phantom(
+    n_patients: int = 20,
+    n_slices: int = 40,
+    size: int = 128,
+    *,
+    contrasts: str | Sequence[str] = CONTRASTS,
+    lesions: str | Sequence[str] | None = ("tumour", "stroke"),
+    lesion_fraction: float = 0.9,
+    lesion_radius: tuple[float, float] = (12.0, 30.0),
+    noise: float = 0.03,
+    random_state: int | np.random.RandomState | np.random.Generator | None = None,
+) -> SliceStack:
+    """Make brain scans of imaginary patients, with lesions and their outlines.
+
+    Every patient is the MNI152 template, deformed: another size and shape of the head,
+    other folds of the cortex, wider or narrower ventricles, more or less of the bright
+    spots that come with age. Scanner gain, contrast, bias field and noise differ between
+    patients and contrasts. A lesion is hardly brighter or darker than some healthy tissue
+    in any one contrast; the combination of the contrasts and the texture give it away.
+    About a third of all slices hold lesion, and every patient has slices without.
+
+    Parameters
+    ----------
+    n_patients : int, default=20
+        Number of patients, each with one volume. Patient i is the same for any number.
+    n_slices : int, default=40
+        Number of axial slices per patient, at least 4, from the lowest to the highest part
+        of the brain.
+    size : int, default=128
+        Height and width of a slice in pixels, at least 16. It always spans 214 mm.
+    contrasts : str or sequence of str, default=("T1", "T1ce", "T2", "FLAIR")
+        Contrasts to make, in this order.
+    lesions : str, sequence of str or None, default=("tumour", "stroke")
+        Kinds of lesion to draw from, or None for healthy patients. A tumour has oedema and,
+        mostly, a rim that takes up contrast agent around a dead core; a stroke is a wedge.
+    lesion_fraction : float, default=0.9
+        Probability that a patient has a lesion.
+    lesion_radius : tuple of float, default=(12.0, 30.0)
+        Smallest and largest radius of a lesion in mm, between 2 and 35: of a ball of about
+        its volume, before what lies in the fluid or outside the brain is taken away.
+    noise : float, default=0.03
+        Standard deviation of the Rician noise, as a share of the signal of white matter
+        on T1.
+    random_state : int, RandomState, Generator or None, default=None
+        Seed, or source of the seed. None gives other patients on every call.
+
+    Returns
+    -------
+    SliceStack
+        ``n_patients * n_slices`` slices of patients ``"phantom-000"``, ``"phantom-001"``,
+        …: intensities without unit (normalise them before use), exactly 0 outside the brain
+        and above 0 inside; labels 1 in lesions, 0 elsewhere in the brain, -1 outside.
+
+    Raises
+    ------
+    ValueError
+        If a parameter is out of range.
+
+    See Also
+    --------
+    SliceStack : What is returned, and how to slice it.
+
+    Examples
+    --------
+    >>> from skadm.data import make_phantom
+    >>> stack = make_phantom(n_patients=2, n_slices=10, size=32, random_state=0)
+    >>> stack.shape
+    (20, 4, 32, 32)
+    """
+    _check_at_least("n_patients", n_patients, 1)
+    _check_at_least("n_slices", n_slices, 4)
+    _check_at_least("size", size, 16)
+    contrasts = _check_names("contrasts", contrasts, CONTRASTS)
+    kinds = () if lesions is None else _check_names("lesions", lesions, tuple(LESION_KINDS))
+    _check_numbers(lesion_fraction, lesion_radius, noise)
+    probability = lesion_fraction if kinds else 0.0
+
+    volumes = []
+    for number, seed in enumerate(_root_seed(random_state).spawn(n_patients)):
+        patient = f"phantom-{number:03d}"
+        images, labels, affine = _make_patient(
+            seed, n_slices, size, contrasts, kinds, probability, lesion_radius, noise
+        )
+        volumes.append(
+            ArrayVolume(
+                images,
+                labels,
+                patient=patient,
+                name=patient,
+                contrasts=contrasts,
+                affine=affine,
+            )
+        )
+    return SliceStack.from_volumes(volumes)
+
+
+def _make_patient(seed, n_slices, size, contrasts, kinds, probability, radius, noise):
+    """Images (n_slices, K, size, size), labels (n_slices, size, size) and affine."""
+    # Every part has its own seed, so that e.g. a contrast is the same without the others.
+    plan, body, disease, scanner, *channels = (
+        np.random.default_rng(child) for child in seed.spawn(4 + len(CONTRASTS))
+    )
+    lesions = []
+    if plan.random() < probability:
+        lesions = draw_lesions(plan, kinds, radius, load_template().lesion_sites)
+    anatomy = build_anatomy(body, n_slices, size, lesions)
+    brain, spacing = anatomy.brain, anatomy.spacing
+
+    def texture(length):
+        return smooth_field(disease, brain.shape, spacing, length)[brain]
+
+    fluid, white = anatomy.fractions[:, FLUID], anatomy.fractions[:, WHITE]
+    diseased = np.zeros((len(fluid), N_PARTS), dtype=np.float32)
+    extent = np.zeros(len(fluid), dtype=np.float32)
+    for lesion in lesions:
+        parts, inside = lesion.parts(disease, anatomy.points, white, texture)
+        diseased = np.where((inside > extent)[:, np.newaxis], parts, diseased)
+        extent = np.maximum(extent, inside)
+    # Fluid stays fluid, and is not counted as lesion.
+    diseased *= 1 - fluid[:, np.newaxis]
+    healthy = anatomy.fractions * (1 - diseased.sum(axis=1, keepdims=True))
+    labels = np.full(brain.shape, -1, dtype=np.int8)
+    labels[brain] = (extent > 0.5) & (fluid < 0.5)
+
+    base = np.hstack([healthy, diseased]) @ draw_signals(scanner)
+    fine = smooth_field(scanner, brain.shape, spacing, 3.5)[brain]
+    images = np.zeros((n_slices, len(contrasts), size, size), dtype=np.float32)
+    for channel, contrast in enumerate(contrasts):
+        k = CONTRASTS.index(contrast)
+        signal = base[:, k] * (1 + TEXTURE[k] * fine)
+        images[:, channel] = render(channels[k], signal, brain, spacing, GAINS[k], noise)
+    return images, labels, anatomy.affine
+
+
+def _root_seed(random_state):
+    """A seed sequence from anything scikit-learn takes as random_state, and Generators."""
+    if random_state is None:
+        return np.random.SeedSequence()
+    if isinstance(random_state, np.random.Generator):
+        return np.random.SeedSequence(random_state.integers(2**32, size=4).tolist())
+    numbers = check_random_state(random_state).randint(2**31, size=4, dtype=np.int64)
+    return np.random.SeedSequence(numbers.tolist())
+
+
+def _check_at_least(name, value, least):
+    if not isinstance(value, Integral) or isinstance(value, bool) or value < least:
+        raise ValueError(f"{name} is {value!r}; expected a whole number, {least} or more")
+
+
+def _check_names(name, values, known):
+    values = (values,) if isinstance(values, str) else tuple(values)
+    if not values or len(set(values)) < len(values) or not set(values) <= set(known):
+        raise ValueError(f"{name} is {values!r}; expected some of {known}, each once")
+    return values
+
+
+def _check_numbers(lesion_fraction, lesion_radius, noise):
+    if not isinstance(lesion_fraction, NUMBER) or not 0 <= lesion_fraction <= 1:
+        raise ValueError(
+            f"lesion_fraction is {lesion_fraction!r}; expected a number in [0, 1]"
+        )
+    try:
+        low, high = lesion_radius
+        ordered = SMALLEST_LESION <= low <= high <= LARGEST_LESION
+    except (TypeError, ValueError):
+        ordered = False
+    if not ordered:
+        raise ValueError(
+            f"lesion_radius is {lesion_radius!r}; expected (smallest, largest) in mm, "
+            f"between {SMALLEST_LESION} and {LARGEST_LESION}"
+        )
+    if not isinstance(noise, NUMBER) or not 0 <= noise < np.inf:
+        raise ValueError(f"noise is {noise!r}; expected a number, 0 or more")

@@ -1,0 +1,81 @@
+"""What a scanner makes of tissues: the intensities of the phantom."""
+
+import numpy as np
+
+from skadm.data._fields import smooth_field
+
+CONTRASTS = ("T1", "T1ce", "T2", "FLAIR")
+
+# Signal of every tissue, in units of white matter on T1. Rows: fluid, cortex, deep grey
+# nuclei, pallidum, white matter, hyperintense white matter, vessels; then the parts of
+# lesions: oedema, rim, core, infarct. No part of a lesion leaves the range of the healthy
+# tissues of a contrast; what is unlike them is the combination.
+SIGNALS = np.array(
+    [
+        # T1   T1ce    T2  FLAIR
+        [0.34, 0.34, 2.50, 0.30],
+        [0.72, 0.77, 1.15, 1.05],
+        [0.83, 0.87, 0.98, 0.94],
+        [0.93, 0.95, 0.70, 0.76],
+        [1.00, 1.00, 0.76, 0.80],
+        [0.85, 0.87, 1.28, 1.36],
+        [0.58, 1.65, 1.00, 0.70],
+        [0.53, 0.54, 1.42, 1.13],
+        [0.57, 1.25, 1.25, 1.06],
+        [0.45, 0.46, 1.70, 0.80],
+        [0.51, 0.53, 1.38, 1.15],
+    ]
+)
+N_HEALTHY = 7
+# How one common fine variation of the tissue shows on every contrast.
+TEXTURE = (0.03, 0.03, -0.045, -0.035)
+GAINS = (480.0, 560.0, 390.0, 310.0)
+
+
+def draw_signals(rng: np.random.Generator) -> np.ndarray:
+    """Draw one patient's table of signals, (11, 4)."""
+    spread = np.where(np.arange(len(SIGNALS)) < N_HEALTHY, 0.02, 0.05)[:, np.newaxis]
+    signals = SIGNALS * np.exp(spread * rng.standard_normal(SIGNALS.shape))
+    signals[0, 3] = rng.uniform(0.15, 0.50)  # fluid is never suppressed perfectly
+    # Sequences differ in how far they spread the tissues apart.
+    return signals ** np.exp(rng.normal(0, 0.05, SIGNALS.shape[1]))
+
+
+def render(
+    rng: np.random.Generator,
+    base: np.ndarray,
+    brain: np.ndarray,
+    spacing: tuple[float, float, float],
+    gain: float,
+    noise: float,
+) -> np.ndarray:
+    """Turn ideal signals at the brain pixels into one contrast's image volume.
+
+    Parameters
+    ----------
+    rng : numpy.random.Generator
+        Source of randomness for this contrast.
+    base : ndarray, shape (n_pixels,)
+        Ideal signal of every brain pixel.
+    brain : ndarray of bool, shape (n_slices, size, size)
+        Brain mask.
+    spacing : tuple of float
+        Voxel size along the axes of ``brain``, in mm.
+    gain : float
+        Typical intensity of white matter.
+    noise : float
+        Standard deviation of the noise of each of the two channels of the receiver.
+
+    Returns
+    -------
+    ndarray of float32, shape (n_slices, size, size)
+        Exactly 0 outside the brain, above 0 inside.
+    """
+    bias = np.exp(0.035 * smooth_field(rng, brain.shape, spacing, 70.0)[brain])
+    regional = 1 + 0.02 * smooth_field(rng, brain.shape, spacing, 22.0)[brain]
+    real, imaginary = noise * rng.standard_normal((2, len(base)), dtype=np.float32)
+    magnitude = np.hypot(base * bias * regional + real, imaginary)
+    image = np.zeros(brain.shape, dtype=np.float32)
+    factor = gain * np.exp(rng.normal(0, 0.35))
+    image[brain] = np.maximum(factor * magnitude, 1e-3)
+    return image

@@ -1,0 +1,283 @@
+"""The anatomy of the phantom: a template of the brain, deformed for every patient."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from importlib import resources
+
+import numpy as np
+from scipy import ndimage
+from scipy.special import expit
+
+from skadm.data._fields import smooth_field
+from skadm.data._lesions import Lesion
+
+# Millimetres in the template's (MNI) space: x to the right, y to the front, z up.
+CENTRE = np.array([0.0, -17.0, 5.0], dtype=np.float32)
+LOWEST_SLICE, HIGHEST_SLICE = -57.0, 71.0
+FIELD_OF_VIEW = 214.0
+# Pixels larger than this are averaged from smaller ones, as a scanner does.
+FINEST_PIXEL = 1.75
+
+FLUID, CORTEX, DEEP, PALLIDUM, WHITE, HYPERINTENSE, VESSEL = range(7)
+
+
+@dataclass(frozen=True)
+class Template:
+    """Maps of an average brain, all on one grid (x, y, z)."""
+
+    grey: np.ndarray
+    white: np.ndarray
+    brain: np.ndarray
+    ventricle_distance: np.ndarray
+    ventricle_pull: np.ndarray
+    origin: np.ndarray
+    spacing: float
+
+    def sample(self, map_: np.ndarray, points: np.ndarray) -> np.ndarray:
+        """Interpolate ``map_`` at ``points`` (3, ...), in mm."""
+        origin = self.origin.reshape((3,) + (1,) * (points.ndim - 1))
+        index = (points - origin) / np.float32(self.spacing)
+        return ndimage.map_coordinates(map_, index, order=1, output=np.float32)
+
+    @cached_property
+    def lesion_sites(self) -> tuple[np.ndarray, np.ndarray]:
+        """Points (n, 3) of deep white matter and of the outer cortex, in mm."""
+        points = (
+            np.moveaxis(np.indices(self.grey.shape), 0, -1) * self.spacing + self.origin
+        )
+        x, y, z = np.moveaxis(points, -1, 0)
+        inside = (z > -30) & (z < 52) & (np.abs(y - CENTRE[1]) < 68) & (np.abs(x) > 13)
+        deep_white = (self.white > 0.8) & (self.ventricle_distance > 4) & inside
+        outside = ndimage.distance_transform_edt(self.brain > 0.5) * self.spacing < 10
+        convexity = outside & (self.grey > 0.6) & inside & (np.abs(x) > 35) & (z > -15)
+        return points[deep_white], points[convexity]
+
+
+@dataclass(frozen=True)
+class Anatomy:
+    """One patient's brain.
+
+    Attributes
+    ----------
+    brain : ndarray of bool, shape (n_slices, size, size)
+    fractions : ndarray of float32, shape (n_pixels, 7)
+        Share of every tissue at every brain pixel.
+    points : ndarray of float32, shape (3, n_pixels)
+        Where every brain pixel lies in the template, in mm.
+    spacing : tuple of float
+        Distance between slices, rows and columns, in mm.
+    affine : ndarray, shape (4, 4)
+        From (column, row, slice) to millimetres: to the right, to the front, up.
+    """
+
+    brain: np.ndarray
+    fractions: np.ndarray
+    points: np.ndarray
+    spacing: tuple[float, float, float]
+    affine: np.ndarray
+
+
+@lru_cache(maxsize=1)
+def load_template() -> Template:
+    """Read the tissue maps and derive what the phantom needs of the ventricles."""
+    path = resources.files("skadm.data") / "tissue_maps" / "mni152_tissue_maps.npz"
+    with resources.as_file(path) as file, np.load(file) as maps:
+        scale = np.float32(1 / (maps["n_levels"] - 1))
+        grey, white = maps["grey"] * scale, maps["white"] * scale
+        brain = np.unpackbits(maps["brain"], count=grey.size).reshape(grey.shape) > 0
+        origin, spacing = maps["origin"].astype(np.float32), float(maps["spacing"])
+    ventricles = _find_ventricles(brain - grey - white, origin, spacing)
+    distance = ndimage.distance_transform_edt(~ventricles).astype(np.float32) * spacing
+    smoothed = ndimage.gaussian_filter(ventricles.astype(np.float32), 7 / spacing)
+    pull = np.stack(np.gradient(smoothed, spacing))
+    pull /= np.linalg.norm(pull, axis=0).max()
+    return Template(
+        grey,
+        white,
+        brain.astype(np.float32),
+        distance,
+        pull.astype(np.float32),
+        origin,
+        spacing,
+    )
+
+
+def _find_ventricles(fluid, origin, spacing):
+    """Lateral ventricles: the fluid of the middle that hangs together with their bodies."""
+    x, y, z = np.indices(fluid.shape, dtype=np.float32) * spacing + origin.reshape(
+        3, 1, 1, 1
+    )
+    middle = (np.abs(x) < 38) & (y > -58) & (y < 38) & (z > -2) & (z < 34)
+    # The cistern behind the splenium and the fissure between the hemispheres are no part.
+    middle &= (np.abs(x) > 4) | ((y > -28) & (y < 26))
+    parts, _ = ndimage.label((fluid > 0.45) & middle)
+    seeds = np.unique(
+        parts[(np.abs(np.abs(x) - 9) < 4) & (np.abs(y - 8) < 14) & (np.abs(z - 18) < 5)]
+    )
+    return np.isin(parts, seeds[seeds > 0])
+
+
+def build_anatomy(
+    rng: np.random.Generator, n_slices: int, size: int, lesions: Sequence[Lesion]
+) -> Anatomy:
+    """Draw one patient's brain; the lesions push their surroundings aside."""
+    template = load_template()
+    scale = np.clip(rng.normal([1.0, 1.0, 1.0], 0.035), 0.92, 1.06)
+    fine = max(1, round(FIELD_OF_VIEW / size / FINEST_PIXEL))
+    thickness = (HIGHEST_SLICE - LOWEST_SLICE) * scale[2] / n_slices
+    pixel = FIELD_OF_VIEW / size
+
+    z = (LOWEST_SLICE - CENTRE[2]) * scale[2] + thickness * (np.arange(n_slices) + 0.5)
+    points = _deform(rng, template, scale, z, size * fine, lesions)
+    brain = template.sample(template.brain, points) > 0.55
+    inside = points[:, brain]
+    fractions = _draw_tissues(rng, template, inside, brain, (thickness, pixel / fine))
+
+    spacing = (float(thickness), pixel, pixel)
+    affine = np.diag([-pixel, -pixel, thickness, 1.0])
+    affine[:2, 3] = CENTRE[:2] + pixel * (size - 1) / 2
+    affine[2, 3] = CENTRE[2] + z[0]
+    if fine > 1:
+        brain, fractions, inside = _average_pixels(brain, fractions, inside, fine)
+    return Anatomy(brain, fractions, inside, spacing, affine)
+
+
+def _deform(rng, template, scale, z, size, lesions):
+    """Where every pixel lies in the template: (3, n_slices, size, size), in mm.
+
+    The deformation is smooth: it is worked out on every eighth pixel or so and
+    interpolated in between.
+    """
+    n_nodes = 48
+    half = FIELD_OF_VIEW / 2
+    nodes = np.linspace(half, -half, n_nodes)
+    shape = (len(z), n_nodes, n_nodes)
+    spacing = (z[1] - z[0], nodes[0] - nodes[1], nodes[0] - nodes[1])
+    world = np.stack(np.meshgrid(z, nodes, nodes, indexing="ij")[::-1]).reshape(3, -1)
+    template_points = (_rotation(rng) @ world) / scale[:, np.newaxis]
+    points = (template_points + CENTRE[:, np.newaxis]).astype(np.float32).reshape(3, *shape)
+    for length, amplitude in ((50.0, 3.0), (20.0, 1.4), (11.0, 0.7)):
+        for axis in range(3):
+            points[axis] += amplitude * smooth_field(rng, shape, spacing, length)
+    # Reading nearer to the ventricles makes them larger.
+    pull = rng.uniform(-1.0, 6.5)
+    points += pull * np.stack([template.sample(p, points) for p in template.ventricle_pull])
+    for lesion in lesions:
+        points = lesion.displace(points)
+
+    pixels = (np.arange(size) + 0.5) / size * (n_nodes - 1)
+    left = np.minimum(pixels.astype(int), n_nodes - 2)
+    weights = np.zeros((size, n_nodes), dtype=np.float32)
+    np.put_along_axis(weights, left[:, None], (left + 1 - pixels)[:, None], axis=1)
+    np.put_along_axis(weights, left[:, None] + 1, (pixels - left)[:, None], axis=1)
+    return weights @ points @ weights.T
+
+
+def _rotation(rng):
+    """A small rotation: nodding, tilting and turning of the head by a few degrees."""
+    a, b, c = np.clip(rng.normal(0.0, np.deg2rad([3.5, 2.5, 3.0])), -0.14, 0.14)
+    nod = np.array([[1, 0, 0], [0, np.cos(a), -np.sin(a)], [0, np.sin(a), np.cos(a)]])
+    tilt = np.array([[np.cos(b), 0, -np.sin(b)], [0, 1, 0], [np.sin(b), 0, np.cos(b)]])
+    turn = np.array([[np.cos(c), -np.sin(c), 0], [np.sin(c), np.cos(c), 0], [0, 0, 1]])
+    return nod @ tilt @ turn
+
+
+def _draw_tissues(rng, template, points, brain, spacing):
+    """Tissue fractions (n_pixels, 7) at the template points of the brain pixels.
+
+    The template averages many brains. A power of its probabilities brings back the sharp
+    borders of one brain, and a random field beside them its own pattern of folds.
+    """
+    thickness, pixel = spacing
+    grid = (thickness, pixel, pixel)
+
+    def texture(length):
+        return smooth_field(rng, brain.shape, grid, length)[brain]
+
+    x, y, z = points
+    grey = template.sample(template.grey, points)
+    white = template.sample(template.white, points)
+    distance = template.sample(template.ventricle_distance, points)
+    fluid = np.clip(1 - grey - white, 0, 1)
+    # Partial volume makes the template's ventricles look lined with grey matter.
+    lining = grey * np.exp(-((distance / 2.5) ** 2)) * (white > 0.1) * 0.8
+    grey, white = grey - lining, white + lining
+
+    middle = _blob(np.abs(x), y, z, (17, -3, 4), (17, 30, 17))
+    pallidum = _blob(np.abs(x), y, z, (20, -4, -1), (6, 9, 7))
+    wide_sulci = rng.uniform(-0.2, 1.0)
+    folds = 0.7 * texture(7.0)
+    power = 3.0 - 1.2 * middle
+    odds = np.stack(
+        [
+            (fluid + 0.005) ** power
+            * np.exp(wide_sulci - 0.5 * folds + 0.4 * texture(9.0)),
+            (grey + 0.005) ** power * np.exp(folds),
+            (white + 0.005) ** power * np.float32(1.4),
+        ],
+        axis=1,
+    )
+    fluid, grey, white = (odds / odds.sum(axis=1, keepdims=True)).T
+
+    fractions = np.zeros((len(x), 7), dtype=np.float32)
+    fractions[:, FLUID] = fluid
+    fractions[:, CORTEX] = grey * (1 - middle)
+    fractions[:, DEEP] = grey * middle
+    fractions[:, WHITE] = white
+    _share(fractions, (CORTEX, DEEP, WHITE), PALLIDUM, pallidum * middle)
+    _share(fractions, (WHITE,), HYPERINTENSE, _hyperintensity(rng, texture, y, distance))
+    _share(
+        fractions, (FLUID, CORTEX), VESSEL, _vessels(rng, texture, points, fluid, distance)
+    )
+    return fractions
+
+
+def _blob(x, y, z, centre, radii):
+    """A soft ellipsoid: 1 inside, 0 outside."""
+    squared = sum(((a - c) / r) ** 2 for a, c, r in zip((x, y, z), centre, radii))
+    return expit(12 * (1 - np.sqrt(squared)))
+
+
+def _share(fractions, sources, target, share):
+    """Hand the share ``share`` of every source tissue over to the target tissue."""
+    for source in sources:
+        moved = fractions[:, source] * share
+        fractions[:, source] -= moved
+        fractions[:, target] += moved
+
+
+def _hyperintensity(rng, texture, y, distance):
+    """Normal ageing of white matter: caps at the horns of the ventricles, and spots."""
+    age = rng.beta(1.3, 1.4)
+    horns = np.clip(np.abs(y + 12) / 32, 0.25, 1.3)
+    caps = np.exp(-distance / (2.0 + 4.5 * age * horns)) * (0.5 + 0.9 * age)
+    spots = age * expit(6 * (texture(5.0) - 3.3 + 0.9 * age))
+    return np.clip(caps + spots, 0, 1)
+
+
+def _vessels(rng, texture, points, fluid, distance):
+    """What takes up contrast agent in health: veins in the sulci, falx, choroid plexus."""
+    x, y, z = points
+    filling = rng.uniform(0.4, 1.0)
+    veins = expit(5 * (texture(3.0) - 1.45)) * np.clip(2 * fluid, 0, 1) * (distance > 3)
+    falx = (
+        np.exp(-((x / 1.4) ** 2))
+        * np.clip(texture(8.0) * 0.6, 0, 1)
+        * (z > 5)
+        * (fluid > 0.2)
+    )
+    plexus = _blob(np.abs(x), y, z, (22, -38, 9), (9, 12, 9)) * (distance < 1)
+    plexus = plexus * np.clip(texture(3.5) + 0.6, 0, 1)
+    return filling * np.clip(0.8 * veins + falx + 0.9 * plexus, 0, 1)
+
+
+def _average_pixels(brain, fractions, points, factor):
+    """Average ``factor`` × ``factor`` pixels into one; the share of brain decides on it."""
+    n_slices, size = brain.shape[0], brain.shape[1] // factor
+    values = np.zeros((*brain.shape, fractions.shape[1] + 4), dtype=np.float32)
+    values[brain] = np.column_stack([np.ones(len(fractions)), points.T, fractions])
+    values = values.reshape(n_slices, size, factor, size, factor, -1).mean(axis=(2, 4))
+    coarse = values[..., 0] >= 0.5
+    values = values[coarse] / values[coarse][:, :1]
+    return coarse, values[:, 4:], values[:, 1:4].T
