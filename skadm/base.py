@@ -103,9 +103,10 @@ class BaseDetector(CallbackSupportMixin, OutlierMixin, BaseEstimator, ABC):
 
         Returns
         -------
-        maps : ndarray of shape (n_slices, H, W), float32
+        maps : ndarray of shape (n_slices, H, W)
             Higher is more normal; finite everywhere. Background holds
-            `background_score_`, the highest score of the training.
+            `background_score_`, the highest score of the training. As scikit-learn has
+            it, float64 for X in float64; float32 for X in float32.
 
         Raises
         ------
@@ -124,12 +125,12 @@ class BaseDetector(CallbackSupportMixin, OutlierMixin, BaseEstimator, ABC):
 
         Returns
         -------
-        maps : ndarray of shape (n_slices, H, W), float32
+        maps : ndarray of shape (n_slices, H, W)
             ``score_samples(X) - offset_``: negative where a pixel is an anomaly. Never
             negative in the background.
         """
         maps, brain = self._normality(X)
-        maps -= np.float32(self.offset_)
+        maps -= maps.dtype.type(self.offset_)
         return np.maximum(maps, 0, out=maps, where=~brain)
 
     def predict(self, X):
@@ -169,9 +170,10 @@ class BaseDetector(CallbackSupportMixin, OutlierMixin, BaseEstimator, ABC):
     def _normality(self, X) -> tuple[np.ndarray, np.ndarray]:
         """Maps as `score_samples` returns them, and the brain mask."""
         check_is_fitted(self)
+        dtype = np.result_type(getattr(X, "dtype", np.float64), np.float32)
         X = self._check_like_training(X)
         brain = brain_mask(X)
-        maps = np.full(brain.shape, self.background_score_, dtype=np.float32)
+        maps = np.full(brain.shape, self.background_score_, dtype)
         shown = brain.any(axis=(1, 2))
         if shown.all():
             np.copyto(maps, self._score(X), where=brain)

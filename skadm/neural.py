@@ -69,9 +69,7 @@ class TorchDetector(BaseDetector):
     # What a method has to say.
 
     @abstractmethod
-    def _build(
-        self, n_contrasts: int, generator: torch.Generator
-    ) -> torch.nn.ModuleDict:
+    def _build(self, n_contrasts: int, generator: torch.Generator) -> torch.nn.ModuleDict:
         """The networks with initial weights, on the CPU."""
 
     @abstractmethod
@@ -83,15 +81,15 @@ class TorchDetector(BaseDetector):
         """
 
     @abstractmethod
-    def _anomaly(
-        self, networks: torch.nn.ModuleDict, images: torch.Tensor
-    ) -> torch.Tensor:
+    def _anomaly(self, networks: torch.nn.ModuleDict, images: torch.Tensor) -> torch.Tensor:
         """Anomaly score (n, H, W) of a batch on the device; higher is less normal."""
 
     # The common part.
 
     def _fit(self, X: np.ndarray) -> None:
-        augmentation = Augmentation() if self.augmentation == "default" else self.augmentation
+        augmentation = (
+            Augmentation() if self.augmentation == "default" else self.augmentation
+        )
         if augmentation is not None:
             augmentation.check()
         seed = check_random_state(self.random_state).randint(np.iinfo(np.int32).max)
@@ -186,9 +184,7 @@ class _Run:
             task_name=stage.name, max_subtasks=detector.max_epochs
         )
         context.call_on_fit_task_begin(estimator=detector)
-        epochs = self.engine.epochs(
-            stage, detector.max_epochs, detector.learning_rate
-        )
+        epochs = self.engine.epochs(stage, detector.max_epochs, detector.learning_rate)
         stalled = _Stalled(detector.n_iter_no_change, detector.tol)
         finished = True
         done = sum(record["stage"] == stage.name for record in detector.history_)

@@ -1,7 +1,7 @@
 """The one training loop: batches, augmentation, precision, device."""
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -128,11 +128,17 @@ class Engine:
     def apply(
         self, function: Callable[[torch.Tensor], torch.Tensor], images: torch.Tensor
     ) -> torch.Tensor:
-        """Result of `function` on every batch, in one float32 tensor on the CPU."""
+        """Result of `function` on every batch, in one float32 tensor on the CPU.
+
+        The result does not depend on the batch size. A lone slice is computed twice
+        over: for one small image torch takes another convolution kernel than for two or
+        more, and it rounds differently.
+        """
+        results = []
         with torch.inference_mode(), self.autocast():
-            results: Sequence[torch.Tensor] = [
-                function(batch).float().cpu() for batch in self.batches(images)
-            ]
+            for batch in self.batches(images):
+                pair = batch.expand(max(2, len(batch)), *batch.shape[1:])
+                results.append(function(pair)[: len(batch)].float().cpu())
         return torch.cat(results)
 
 

@@ -8,7 +8,7 @@ import pytest
 
 @pytest.fixture(scope="session")
 def data_directory():
-    """Folder with real scans: ``SKADM_DATA``, else ``../shared/data`` beside the repository."""
+    """Folder with real scans: `SKADM_DATA`, else `../shared/data` of the repository."""
     default = Path(__file__).parents[2] / "shared" / "data"
     folder = Path(os.environ.get("SKADM_DATA", default))
     if not folder.is_dir():

@@ -55,7 +55,10 @@ def _shifted(image, dy, dx):
     height, width = image.shape[1:]
     rows, columns = np.mgrid[:height, :width]
     inside = (
-        (rows - dy >= 0) & (rows - dy < height) & (columns - dx >= 0) & (columns - dx < width)
+        (rows - dy >= 0)
+        & (rows - dy < height)
+        & (columns - dx >= 0)
+        & (columns - dx < width)
     )
     result[:, inside] = image[:, rows[inside] - dy, columns[inside] - dx]
     return result

@@ -141,9 +141,7 @@ def test_moments_against_scikit_learn():
     responsibilities = rng.dirichlet(np.ones(2), size=500)
     reference = GaussianMixture(2, reg_covar=0)
     reference._initialize(points, responsibilities)  # one M step from responsibilities
-    mixture = estimate_mixture(
-        torch.from_numpy(points), torch.from_numpy(responsibilities)
-    )
+    mixture = estimate_mixture(torch.from_numpy(points), torch.from_numpy(responsibilities))
     np.testing.assert_allclose(mixture.weights, reference.weights_, rtol=1e-10)
     np.testing.assert_allclose(mixture.means, reference.means_, rtol=1e-10)
     np.testing.assert_allclose(mixture.covariances, reference.covariances_, rtol=1e-10)

@@ -102,10 +102,10 @@ def test_random_state_may_be_a_generator(make_source):
 
 
 def test_global_random_state_is_left_alone():
-    before = np.random.get_state()  # noqa: NPY002
+    before = np.random.get_state()
     first = make_phantom(1, 4, 16, random_state=None).X
     second = make_phantom(1, 4, 16, random_state=None).X
-    after = np.random.get_state()  # noqa: NPY002
+    after = np.random.get_state()
     np.testing.assert_array_equal(before[1], after[1])
     assert before[2:] == after[2:]
     assert not np.array_equal(first, second)

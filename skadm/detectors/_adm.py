@@ -1,7 +1,6 @@
 """ADM: translation, reduction and density of multicontrast slices (Kim et al. 2021)."""
 
 from numbers import Integral, Real
-from typing import Any
 
 import torch
 from sklearn.utils._param_validation import Interval, StrOptions
@@ -223,9 +222,7 @@ class ADMDetector(TorchDetector):
         self.reduction_width = reduction_width
         self.estimation_width = estimation_width
 
-    def _build(
-        self, n_contrasts: int, generator: torch.Generator
-    ) -> torch.nn.ModuleDict:
+    def _build(self, n_contrasts: int, generator: torch.Generator) -> torch.nn.ModuleDict:
         networks = torch.nn.ModuleDict()
         n_features = 0
         if self.features != "reduction":
@@ -289,19 +286,18 @@ class ADMDetector(TorchDetector):
                 mixture.add(pixels, networks["estimation"](pixels))
         networks["mixture"].set(mixture.mixture())
 
-    def _anomaly(
-        self, networks: torch.nn.ModuleDict, images: torch.Tensor
-    ) -> torch.Tensor:
+    def _anomaly(self, networks: torch.nn.ModuleDict, images: torch.Tensor) -> torch.Tensor:
         errors = images[:, :0]
         if "translation" in networks:
             errors = self._translation_errors(networks, images)
         brain = _brain(images)
         features = self._density_features(networks, images, errors)[0]
         floor = self._floor() or torch.finfo(torch.float32).eps
-        energy = mixture_energy(
-            _pixels(features, brain), networks["mixture"].parameters_, floor
-        )
-        return torch.zeros_like(images[:, 0]).masked_scatter(brain, energy)
+        # In float64, since products of matrices round by the number of their rows, which
+        # depends on the batch.
+        pixels = _pixels(features, brain).double()
+        energy = mixture_energy(pixels, networks["mixture"].parameters_, floor)
+        return torch.zeros_like(images[:, 0]).masked_scatter(brain, energy.float())
 
     def _floor(self) -> float:
         return self.covariance_floor if self.constraint == "floor" else 0.0

@@ -65,7 +65,9 @@ class IntensityDetector(BaseDetector):
         self.sigma = sigma
 
     def _fit(self, X: np.ndarray) -> None:
-        given = {k: 1.0 for k in range(X.shape[1])} if self.weights is None else self.weights
+        given = (
+            dict.fromkeys(range(X.shape[1]), 1.0) if self.weights is None else self.weights
+        )
         self.weights_ = np.zeros(X.shape[1])
         for contrast, weight in given.items():
             self.weights_[self._index(contrast)] = weight
@@ -90,7 +92,10 @@ class IntensityDetector(BaseDetector):
         return contrast
 
     def _score(self, X: np.ndarray) -> np.ndarray:
-        maps = -np.tensordot(X, self.weights_.astype(np.float32), axes=(1, 0))
+        # Contrast by contrast: a matrix product would round by the number of slices.
+        maps = np.zeros_like(X[:, 0])
+        for contrast, weight in enumerate(self.weights_.astype(np.float32)):
+            maps -= weight * X[:, contrast]
         return smooth_in_brain(maps, brain_mask(X), self.sigma) if self.sigma else maps
 
 

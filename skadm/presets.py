@@ -1,0 +1,53 @@
+"""Named sets of parameters: what fits a laptop, and what the paper used."""
+
+from typing import Any
+
+from skadm.base import BaseDetector
+from skadm.detectors import all_detectors
+
+PRESETS: dict[str, dict[str, dict[str, Any]]] = {
+    "ADMDetector": {
+        # To see that everything runs, in a minute; the scores are not worth reading.
+        "quick": {"width": 8, "n_blocks": 2, "max_epochs": 4},
+        # Two cores without a GPU.
+        "cpu": {"width": 16, "max_epochs": 60, "learning_rate": 2e-3},
+        # As published (2.3): λ and epochs; width and learning rate are ours.
+        "paper-brats": {"energy_weight": 5e-4, "max_epochs": 50, "targets_per_step": 4},
+        "paper-isles": {"energy_weight": 5e-3, "max_epochs": 200, "targets_per_step": 4},
+    },
+}
+"""Parameters by detector and preset; what is not named keeps its default."""
+
+
+def make_detector(name: str, preset: str | None = None, **parameters) -> BaseDetector:
+    """Make a detector from its name and a preset.
+
+    Parameters
+    ----------
+    name : str
+        Class name, such as "ADMDetector".
+    preset : str, default=None
+        Key of ``PRESETS[name]``. None: the defaults.
+    **parameters
+        Go before those of the preset.
+
+    Returns
+    -------
+    detector : BaseDetector
+        Not fitted.
+
+    Raises
+    ------
+    ValueError
+        If there is no such detector or preset.
+    """
+    detectors = dict(all_detectors())
+    if name not in detectors:
+        raise ValueError(f"no detector {name!r}; expected one of {sorted(detectors)}.")
+    known = PRESETS.get(name, {})
+    if preset is not None and preset not in known:
+        raise ValueError(
+            f"{name} has no preset {preset!r}; expected one of {sorted(known)}."
+        )
+    chosen = known[preset] if preset is not None else {}
+    return detectors[name](**{**chosen, **parameters})

@@ -1,0 +1,515 @@
+"""The contract that every detector keeps; a new detector is added by one line."""
+
+import pickle
+import subprocess
+import sys
+import warnings
+
+import joblib
+import numpy as np
+import pytest
+import torch
+from sklearn.base import clone
+from sklearn.metrics import roc_auc_score
+from sklearn.model_selection import GridSearchCV, GroupKFold, PredefinedSplit
+from sklearn.pipeline import make_pipeline
+from sklearn.utils.estimator_checks import check_estimator
+
+from skadm.data import ArrayVolume, SliceStack
+from skadm.detectors import ADMDetector, IntensityDetector, all_detectors
+from skadm.preprocessing import IntensityNormalizer
+
+TINY = {
+    "ADMDetector": {"width": 4, "n_blocks": 1, "n_components": 2, "max_epochs": 2},
+    "IntensityDetector": {},
+}
+
+
+def make_slices(n_slices=12, n_contrasts=3, height=14, width=11, seed=0):
+    """Correlated contrasts in an elliptic brain; the last third has a bright lesion."""
+    rng = np.random.default_rng(seed)
+    rows, columns = np.mgrid[-1 : 1 : height * 1j, -1 : 1 : width * 1j]
+    brain = np.broadcast_to(rows**2 + columns**2 < 0.9, (n_slices, height, width))
+    common = rng.normal(size=(n_slices, 1, height, width))
+    X = common + 0.3 * rng.normal(size=(n_slices, n_contrasts, height, width))
+    y = np.where(brain, 0, -1).astype(np.int8)
+    ill = slice(2 * n_slices // 3, None)
+    y[ill, height // 2 - 2 : height // 2 + 2, width // 2 - 2 : width // 2 + 2] = 1
+    X[:, -1][y == 1] += 4
+    return np.where(brain[:, None], X, 0).astype(np.float32), y
+
+
+def make_stack(n_patients=3, **shape):
+    volumes = []
+    for patient in range(n_patients):
+        X, y = make_slices(6, seed=patient, **shape)
+        names = ("T1", "T2", "FLAIR")[: X.shape[1]]
+        volumes.append(ArrayVolume(X, y, patient=f"p{patient}", contrasts=names))
+    return SliceStack.from_volumes(volumes)
+
+
+def tiny(name, **parameters):
+    detector = dict(all_detectors())[name](**TINY[name])
+    if "random_state" in detector.get_params():
+        detector.set_params(random_state=0)
+    return detector.set_params(**parameters)
+
+
+@pytest.fixture(params=[name for name, _ in all_detectors()])
+def detector(request):
+    return tiny(request.param)
+
+
+@pytest.fixture
+def fitted(detector):
+    return detector.fit(*make_slices())
+
+
+def is_trained(detector):
+    return "max_epochs" in detector.get_params()
+
+
+# -- maps ---------------------------------------------------------------------------------
+
+
+def test_every_detector_is_tested():
+    assert set(TINY) == {name for name, _ in all_detectors()}
+
+
+def test_maps(fitted):
+    X, y = make_slices(seed=1)
+    scores, decision = fitted.score_samples(X), fitted.decision_function(X)
+    labels = fitted.predict(X)
+    for maps in (scores, decision, labels):
+        assert maps.shape == y.shape
+    assert scores.dtype == np.float32
+    assert fitted.score_samples(X.astype(np.float64)).dtype == np.float64
+    assert np.isfinite(scores).all()
+    np.testing.assert_array_equal(decision, scores - np.float32(fitted.offset_))
+    np.testing.assert_array_equal(labels == -1, decision < 0)
+    assert set(np.unique(labels)) == {-1, 1}
+
+
+def test_background(fitted):
+    X, y = make_slices(seed=1)
+    background = y == -1
+    assert (fitted.predict(X)[background] == 1).all()
+    assert (fitted.score_samples(X)[background] == fitted.background_score_).all()
+    fitted.offset_ = fitted.background_score_ + 1  # as if a threshold were that high
+    assert (fitted.predict(X)[background] == 1).all()
+    assert (fitted.predict(X)[~background] == -1).all()
+
+
+def test_higher_is_more_normal(fitted):
+    X, y = make_slices(seed=1)
+    maps = fitted.score_samples(X)
+    brain = y >= 0
+    auc = roc_auc_score(y[brain] == 1, -maps[brain])
+    assert auc > 0.6
+    assert fitted.score(X, y) == pytest.approx(auc, abs=1e-12)
+    # The brain counts even where a mask says 0 in the background.
+    assert fitted.score(X, np.maximum(y, 0)) == pytest.approx(auc, abs=1e-12)
+
+
+def test_contamination(detector):
+    X, y = make_slices()
+    normal = ~(y == 1).any(axis=(1, 2))
+    for contamination in (0.02, 0.3):
+        fitted = clone(detector).set_params(contamination=contamination).fit(X, y)
+        training = fitted.predict(X[normal])[y[normal] == 0]
+        assert (training == -1).mean() == pytest.approx(contamination, abs=0.005)
+
+
+def test_slice_without_brain(fitted):
+    X, _ = make_slices(seed=1)
+    with_empty = np.concatenate([X[:2], np.zeros_like(X[:1]), X[2:4]])
+    maps = fitted.score_samples(with_empty)
+    assert (maps[2] == fitted.background_score_).all()
+    np.testing.assert_allclose(maps[[0, 1, 3, 4]], fitted.score_samples(X[:4]), rtol=1e-5)
+    assert (fitted.score_samples(np.zeros_like(X)) == fitted.background_score_).all()
+
+
+@pytest.mark.parametrize("n_contrasts", [1, 2, 6])
+@pytest.mark.parametrize(("height", "width"), [(1, 1), (5, 9), (16, 8)])
+def test_any_size(detector, n_contrasts, height, width):
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(5, n_contrasts, height, width)).astype(np.float32)
+    assert np.isfinite(detector.fit(X).score_samples(X)).all()
+    assert detector.n_features_in_ == n_contrasts
+
+
+def test_single_slice(detector):
+    X, _ = make_slices(1)
+    assert detector.fit(X).score_samples(X).shape == (1, *X.shape[2:])
+
+
+def test_absurd_intensities_give_finite_scores(fitted):
+    X, _ = make_slices(seed=1)
+    X[0, :, 7, 5] = 1e30
+    X[1] *= -1e25
+    assert np.isfinite(fitted.score_samples(X)).all()
+
+
+# -- training -----------------------------------------------------------------------------
+
+
+def test_trains_on_normal_slices_only(detector):
+    X, y = make_slices()
+    normal = ~(y == 1).any(axis=(1, 2))
+    with_y = clone(detector).fit(X, y)
+    apart = clone(detector).fit(X[normal])
+    np.testing.assert_array_equal(with_y.score_samples(X), apart.score_samples(X))
+    assert with_y.offset_ == apart.offset_
+    changed = X.copy()
+    changed[~normal] *= 100
+    np.testing.assert_array_equal(
+        clone(detector).fit(changed, y).score_samples(X), with_y.score_samples(X)
+    )
+
+
+def test_slices_without_brain_are_left_out(detector):
+    X, y = make_slices()
+    empty = np.zeros_like(X[:3])
+    more = clone(detector).fit(
+        np.concatenate([X, empty]), np.concatenate([y, np.full_like(y[:3], -1)])
+    )
+    np.testing.assert_array_equal(
+        more.score_samples(X), clone(detector).fit(X, y).score_samples(X)
+    )
+
+
+def test_constructor_arguments_stay(detector):
+    before = detector.get_params()
+    detector.fit(*make_slices())
+    assert detector.get_params() == before
+    assert clone(detector).get_params().keys() == before.keys()
+
+
+def test_inputs_stay(detector):
+    X, y = make_slices()
+    copies = X.copy(), y.copy()
+    detector.fit(X, y).predict(X)
+    np.testing.assert_array_equal(X, copies[0])
+    np.testing.assert_array_equal(y, copies[1])
+
+
+def test_same_seed_same_scores(detector):
+    X, y = make_slices()
+    first, again = (clone(detector).fit(X, y).score_samples(X) for _ in range(2))
+    np.testing.assert_array_equal(first, again)
+    if "random_state" in detector.get_params():
+        other = clone(detector).set_params(random_state=1).fit(X, y).score_samples(X)
+        assert not np.array_equal(first, other)
+
+
+def test_global_state_is_not_touched(detector):
+    before = np.random.get_state()[1].copy(), torch.get_rng_state(), torch.get_num_threads()
+    X, y = make_slices()
+    detector.fit(X, y).score_samples(X)
+    np.testing.assert_array_equal(np.random.get_state()[1], before[0])
+    assert torch.equal(torch.get_rng_state(), before[1])
+    assert torch.get_num_threads() == before[2]
+    assert torch.is_grad_enabled()
+
+
+def test_batch_size_does_not_change_scores(fitted):
+    X, _ = make_slices(seed=1)
+    expected = fitted.score_samples(X)
+    one_by_one = np.concatenate([fitted.score_samples(X[i : i + 1]) for i in range(len(X))])
+    np.testing.assert_allclose(one_by_one, expected, rtol=1e-4, atol=1e-4)
+    if "batch_size" in fitted.get_params():
+        for batch_size in (1, 5, 100):
+            maps = fitted.set_params(batch_size=batch_size).score_samples(X)
+            np.testing.assert_allclose(maps, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_scores_depend_on_training(detector):
+    """A trained net is not its untrained twin, and its scores are not constant."""
+    X, y = make_slices()
+    fitted = detector.fit(X, y)
+    assert fitted.score_samples(X)[y >= 0].std() > 1e-3
+    if is_trained(detector):
+        twin = clone(detector).set_params(learning_rate=1e-12).fit(X, y)
+        assert not np.allclose(fitted.score_samples(X), twin.score_samples(X), rtol=1e-3)
+
+
+# -- persistence --------------------------------------------------------------------------
+
+
+def test_pickle_and_joblib(fitted, tmp_path):
+    X, _ = make_slices(seed=1)
+    expected = fitted.score_samples(X)
+    joblib.dump(fitted, tmp_path / "model.joblib")
+    for copy in (
+        pickle.loads(pickle.dumps(fitted)),
+        joblib.load(tmp_path / "model.joblib"),
+    ):
+        np.testing.assert_array_equal(copy.score_samples(X), expected)
+        assert copy.skadm_version_ == fitted.skadm_version_
+
+
+def test_pickle_holds_no_torch_object(fitted):
+    assert b"torch" not in pickle.dumps(fitted)
+
+
+def test_pickle_works_in_another_process(fitted, tmp_path):
+    X, _ = make_slices(2, seed=1)
+    joblib.dump((fitted, X, fitted.score_samples(X)), tmp_path / "all.joblib")
+    code = (
+        "import joblib, numpy as np\n"
+        f"model, X, expected = joblib.load({str(tmp_path / 'all.joblib')!r})\n"
+        "np.testing.assert_allclose(model.score_samples(X), expected, rtol=1e-5)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+# -- stacks and scikit-learn --------------------------------------------------------------
+
+
+def test_stack_instead_of_arrays(detector):
+    stack = make_stack()
+    from_stack = clone(detector).fit(stack, stack.y)
+    from_arrays = clone(detector).fit(stack.X, stack.y)
+    np.testing.assert_array_equal(
+        from_stack.score_samples(stack), from_arrays.score_samples(stack.X)
+    )
+    assert from_stack.contrasts_ == ("T1", "T2", "FLAIR")
+    assert from_arrays.contrasts_ is None
+
+
+def test_stack_with_other_contrasts_is_refused(detector):
+    stack = make_stack()
+    detector.fit(stack, stack.y)
+    swapped = SliceStack.from_volumes(
+        [
+            ArrayVolume(stack.X[:6], patient="p", contrasts=("T2", "T1", "FLAIR")),
+        ]
+    )
+    with pytest.raises(ValueError, match=r"contrasts \('T2', 'T1', 'FLAIR'\).*fitted on"):
+        detector.score_samples(swapped)
+
+
+@pytest.mark.parametrize("n_jobs", [1, 2])
+def test_grid_search(n_jobs):
+    stack = make_stack()
+    search = GridSearchCV(
+        tiny("ADMDetector", max_epochs=1),
+        {"energy_weight": [1e-3, 1e-2], "n_components": [1, 2]},
+        cv=GroupKFold(3),
+        n_jobs=n_jobs,
+    )
+    search.fit(stack.X, stack.y, groups=stack.groups)
+    assert np.isfinite(search.cv_results_["mean_test_score"]).all()
+    assert len(search.cv_results_["params"]) == 4
+    assert search.best_estimator_.n_components == search.best_params_["n_components"]
+
+
+@pytest.mark.parametrize("n_jobs", [1, 2])
+def test_grid_search_over_a_pipeline_of_a_stack(n_jobs):
+    stack = make_stack()
+    pipeline = make_pipeline(IntensityNormalizer(), tiny("ADMDetector", max_epochs=1))
+    search = GridSearchCV(
+        pipeline,
+        {"admdetector__n_components": [1, 2]},
+        cv=GroupKFold(3),
+        n_jobs=n_jobs,
+    )
+    search.fit(stack, stack.y, groups=stack.groups)
+    assert np.isfinite(search.cv_results_["mean_test_score"]).all()
+
+
+def test_folds_train_on_normal_slices_only(monkeypatch):
+    """What the networks see in each fold and in the refit, slice by slice."""
+    X, y = make_slices(n_slices=18)
+    X[:, 0, 0, 0] = np.arange(1, 19)  # names each slice
+    seen = []
+    original = ADMDetector._train
+
+    def spy(self, networks, images, run):
+        seen.append(set(images[:, 0, 0, 0].int().tolist()))
+        return original(self, networks, images, run)
+
+    monkeypatch.setattr(ADMDetector, "_train", spy)
+    groups = np.arange(18) % 3
+    GridSearchCV(
+        tiny("ADMDetector", max_epochs=1), {"n_components": [1]}, cv=GroupKFold(3)
+    ).fit(X, y, groups=groups)
+    normal = set(range(1, 13))
+    folds = [{n for n in normal if (n - 1) % 3 != fold} for fold in (0, 1, 2)]
+    assert sorted(map(sorted, seen[:3])) == sorted(map(sorted, folds))
+    assert seen[3] == normal
+
+
+def test_predefined_split_with_refit():
+    """The paper's hold-out: validate on the abnormal slices of the same patients."""
+    X, y = make_slices()
+    held_out = np.where((y == 1).any(axis=(1, 2)), 0, -1)
+    search = GridSearchCV(
+        tiny("ADMDetector"), {"n_components": [1, 2]}, cv=PredefinedSplit(held_out)
+    ).fit(X, y)
+    assert 0.5 < search.best_score_ <= 1
+
+
+def test_pipeline(detector):
+    stack = make_stack()
+    pipeline = make_pipeline(IntensityNormalizer(), clone(detector)).fit(stack, stack.y)
+    assert pipeline.predict(stack).shape == stack.y.shape
+    normalised = IntensityNormalizer().fit_transform(stack).X
+    np.testing.assert_array_equal(
+        pipeline.score_samples(stack),
+        clone(detector).fit(normalised, stack.y).score_samples(normalised),
+    )
+
+
+def one_pixel(base):
+    """A detector of 2-D data: each row is a slice of one pixel."""
+
+    class OnePixel(base):
+        # scikit-learn looks for these as plain attributes.
+        __init__ = base.__init__
+        __doc__ = base.__doc__
+
+        def fit(self, X, y=None):
+            # Class labels are not masks; checks of scikit-learn pass them along.
+            return super().fit(self._as_slices(X, reset=True))
+
+        def score_samples(self, X):
+            return super().score_samples(self._as_slices(X))[:, 0, 0]
+
+        def decision_function(self, X):
+            return super().decision_function(self._as_slices(X))[:, 0, 0]
+
+        def predict(self, X):
+            return np.where(self.decision_function(X) < 0, -1, 1)
+
+        def score(self, X, y):
+            return float(self.score_samples(X).mean())
+
+        def _as_slices(self, X, reset=False):
+            from sklearn.utils.validation import check_is_fitted, validate_data
+
+            if not reset:
+                check_is_fitted(self)
+            return validate_data(self, X, reset=reset)[:, :, None, None]
+
+        def __sklearn_tags__(self):
+            tags = super().__sklearn_tags__()
+            tags.input_tags.two_d_array = True
+            return tags
+
+    OnePixel.__name__ = OnePixel.__qualname__ = f"OnePixel{base.__name__}"
+    globals()[OnePixel.__name__] = OnePixel  # so that it pickles
+    return OnePixel
+
+
+@pytest.mark.parametrize(("name", "base"), all_detectors())
+def test_estimator_checks(name, base):
+    estimator = one_pixel(base)(**TINY[name])
+    results = check_estimator(estimator, on_fail=None, on_skip=None)
+    failed = [r for r in results if r["status"] == "failed"]
+    assert not failed, "\n".join(f"{r['check_name']}: {r['exception']!r}" for r in failed)
+    passed = [r for r in results if r["status"] == "passed"]
+    assert len(passed) > 30
+
+
+# -- bad input ----------------------------------------------------------------------------
+
+
+def bad_inputs():
+    X, y = make_slices()
+    nan, infinite = X.copy(), X.copy()
+    nan[0, 0, 5, 5], infinite[0, 0, 5, 5] = np.nan, np.inf
+    two = y.copy()
+    two[0, 5, 5] = 2
+    return {
+        "ndim": ((X[0],), r"4 dimensions .*got 3: shape \(3, 14, 11\)"),
+        "no contrast": ((X[:, :0],), "no contrast or no pixel"),
+        "no slice": ((X[:0],), "minimum of 1 is required"),
+        "nan": ((nan,), "contains NaN"),
+        "infinity": ((infinite,), "contains infinity"),
+        "no brain": ((np.zeros_like(X),), "no brain pixel in the 12 slices"),
+        "no normal slice": ((X[8:], y[8:]), "no normal slice left: each of the 4 slices"),
+        "shape of y": ((X, y[:, :-1]), r"shape \(12, 14, 11\).*got \(12, 13, 11\)"),
+        "number of masks": ((X, y[:-1]), r"shape \(12, 14, 11\).*got \(11, 14, 11\)"),
+        "values of y": ((X, two), r"0 \(normal\), 1 \(anomaly\).*found \[2\]"),
+        "text": (([[[["thick"]]]],), "could not convert string to float"),
+    }
+
+
+@pytest.mark.parametrize("case", bad_inputs())
+def test_bad_training_input(detector, case):
+    arguments, message = bad_inputs()[case]
+    with pytest.raises(ValueError, match=message):
+        detector.fit(*arguments)
+
+
+def test_bad_scoring_input(fitted):
+    X, y = make_slices()
+    with pytest.raises(ValueError, match=r"X has 2 features.*\(n_slices, 3, H, W\)"):
+        fitted.score_samples(X[:, :2])
+    with pytest.raises(ValueError, match="4 dimensions"):
+        fitted.predict(X[0])
+    with pytest.raises(ValueError, match="contains NaN"):
+        fitted.decision_function(X * np.nan)
+    with pytest.raises(ValueError, match="must have shape"):
+        fitted.score(X, y[:, 0])
+
+
+def test_bad_parameters(detector):
+    for name, value in {
+        "contamination": 0.7,
+        "max_epochs": 0,
+        "batch_size": 0,
+        "learning_rate": -1,
+        "precision": "float8",
+        "device": "abacus",
+        "augmentation": "strong",
+        "random_state": "seed",
+    }.items():
+        if name in detector.get_params():
+            with pytest.raises(ValueError, match=name):
+                clone(detector).set_params(**{name: value}).fit(*make_slices())
+
+
+def test_not_fitted(detector):
+    from sklearn.exceptions import NotFittedError
+
+    with pytest.raises(NotFittedError):
+        detector.score_samples(make_slices()[0])
+
+
+def test_intensity_detector_needs_known_contrasts():
+    X, _ = make_slices()
+    with pytest.raises(ValueError, match="bare array"):
+        IntensityDetector(weights={"FLAIR": 1}).fit(X)
+    with pytest.raises(ValueError, match="'T9'.*'T1', 'T2', 'FLAIR'"):
+        IntensityDetector(weights={"T9": 1}).fit(make_stack())
+    with pytest.raises(ValueError, match="from 0 to 2"):
+        IntensityDetector(weights={3: 1}).fit(X)
+
+
+def test_intensity_detector_is_what_it_says():
+    stack = make_stack()
+    X = stack.X
+    brain = (X != 0).any(axis=1)
+    maps = IntensityDetector(weights={"FLAIR": 1, "T1": -0.5}).fit(stack).score_samples(X)
+    np.testing.assert_allclose(
+        maps[brain], (0.5 * X[:, 0] - X[:, 2])[brain], rtol=1e-5, atol=1e-6
+    )
+
+
+def test_smoothing_stays_in_the_brain():
+    constant = np.zeros((1, 1, 20, 20), np.float32)
+    constant[:, :, 5:15, 5:15] = 3
+    fitted = IntensityDetector(sigma=2).fit(constant)
+    brain = constant[:, 0] != 0
+    np.testing.assert_allclose(fitted.score_samples(constant)[brain], -3, rtol=1e-5)
+
+
+def test_import_is_cheap():
+    code = (
+        "import sys, skadm; assert 'torch' not in sys.modules; "
+        "skadm.ADMDetector; assert 'torch' in sys.modules"
+    )
+    with warnings.catch_warnings():
+        subprocess.run([sys.executable, "-c", code], check=True)
