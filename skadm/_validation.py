@@ -3,20 +3,6 @@
 import numpy as np
 
 
-def brain_mask(X: np.ndarray) -> np.ndarray:
-    """Where a slice shows brain: any contrast differs from 0.
-
-    Parameters
-    ----------
-    X : ndarray of shape (n_slices, n_contrasts, H, W)
-
-    Returns
-    -------
-    mask : ndarray of shape (n_slices, H, W), bool
-    """
-    return (X != 0).any(axis=1)
-
-
 def check_shape(X) -> tuple[int, int, int, int]:
     """Shape of X, which has to be that of a stack of slices.
 

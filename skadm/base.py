@@ -10,7 +10,8 @@ from sklearn.callback import CallbackSupportMixin, with_callbacks
 from sklearn.utils._param_validation import Interval
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from skadm._validation import brain_mask, check_labels, check_shape, normal_slices
+from skadm._brain import brain_mask
+from skadm._validation import check_labels, check_shape, normal_slices
 from skadm._version import __version__
 from skadm.metrics import pixel_roc_auc_score
 
@@ -84,7 +85,9 @@ class BaseDetector(CallbackSupportMixin, OutlierMixin, BaseEstimator, ABC):
             )
         if not with_brain.all():
             X, brain = X[with_brain], brain[with_brain]
-        self.contrasts_ = None if contrasts is None else tuple(contrasts)
+        self.contrasts_: tuple[str, ...] | None = (
+            None if contrasts is None else tuple(contrasts)
+        )
         self.skadm_version_ = __version__
         self._fit(X)
         scores = self._score(X)[brain]
@@ -190,12 +193,13 @@ class BaseDetector(CallbackSupportMixin, OutlierMixin, BaseEstimator, ABC):
                 f"{self.n_features_in_} features as input: features are contrasts, so "
                 f"expected shape (n_slices, {self.n_features_in_}, H, W), got {shape}."
             )
-        contrasts = getattr(X, "contrasts", None)
-        if None not in (contrasts, self.contrasts_) and tuple(contrasts) != self.contrasts_:
-            raise ValueError(
-                f"X has contrasts {tuple(contrasts)}, but {type(self).__name__} was "
-                f"fitted on {self.contrasts_}: read them in the same order."
-            )
+        if self.contrasts_ is not None and hasattr(X, "contrasts"):
+            found = tuple(X.contrasts)
+            if found != self.contrasts_:
+                raise ValueError(
+                    f"X has contrasts {found}, but {type(self).__name__} was fitted on "
+                    f"{self.contrasts_}: read them in the same order."
+                )
         return validate_data(self, X, dtype=np.float32, allow_nd=True, reset=False)
 
     def __sklearn_tags__(self):

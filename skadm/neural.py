@@ -69,11 +69,11 @@ class TorchDetector(BaseDetector):
     # What a method has to say.
 
     @abstractmethod
-    def _build(self, n_contrasts: int, generator: torch.Generator) -> torch.nn.ModuleDict:
-        """The networks with initial weights, on the CPU."""
+    def _build(self, n_contrasts: int, generator: torch.Generator) -> Any:
+        """A torch module that holds all networks, with initial weights, on the CPU."""
 
     @abstractmethod
-    def _train(self, networks: torch.nn.ModuleDict, images: torch.Tensor, run) -> None:
+    def _train(self, networks: Any, images: torch.Tensor, run) -> None:
         """Train the networks by one or more calls of ``run.stage(...)``.
 
         `run` is a `_Run`; whatever has to survive must be in the networks, as a
@@ -81,15 +81,15 @@ class TorchDetector(BaseDetector):
         """
 
     @abstractmethod
-    def _anomaly(self, networks: torch.nn.ModuleDict, images: torch.Tensor) -> torch.Tensor:
+    def _anomaly(self, networks: Any, images: torch.Tensor) -> torch.Tensor:
         """Anomaly score (n, H, W) of a batch on the device; higher is less normal."""
 
     # The common part.
 
     def _fit(self, X: np.ndarray) -> None:
-        augmentation = (
-            Augmentation() if self.augmentation == "default" else self.augmentation
-        )
+        augmentation = self.augmentation
+        if isinstance(augmentation, str):  # "default"
+            augmentation = Augmentation()
         if augmentation is not None:
             augmentation.check()
         seed = check_random_state(self.random_state).randint(np.iinfo(np.int32).max)
@@ -107,7 +107,7 @@ class TorchDetector(BaseDetector):
         run.close()
         self._keep(networks)
 
-    def _keep(self, networks: torch.nn.ModuleDict) -> None:
+    def _keep(self, networks: torch.nn.Module) -> None:
         """Store the networks as arrays, and keep them ready for scoring."""
         networks.eval()
         self.weights_ = {
@@ -159,7 +159,7 @@ class _Run:
     def __init__(
         self,
         detector: TorchDetector,
-        networks: torch.nn.ModuleDict,
+        networks: torch.nn.Module,
         engine: Engine,
         augmentation: Augmentation | None,
     ) -> None:
@@ -265,7 +265,7 @@ def _computes_bfloat16(device: torch.device) -> bool:
     return False
 
 
-def _load(networks: torch.nn.ModuleDict, weights: dict[str, np.ndarray]) -> None:
+def _load(networks: torch.nn.Module, weights: dict[str, np.ndarray]) -> None:
     networks.load_state_dict(
         {name: torch.from_numpy(array) for name, array in weights.items()}
     )

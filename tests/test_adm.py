@@ -55,8 +55,8 @@ def test_score_is_the_log_likelihood_of_the_features():
     detector = tiny(precision="float32").fit(X, y)
     networks, images = detector._networks, torch.from_numpy(X)
     with torch.inference_mode():
-        errors = detector._translation_errors(networks, images)
-        reduced, _ = networks["reduction"](images)
+        errors = detector._translation_errors(networks.translation, images)
+        reduced, _ = networks.reduction(images)
         features = torch.cat([errors, reduced], dim=1).permute(0, 2, 3, 1).numpy()
     weights, means, covariances = (
         detector.weights_[f"mixture.{name}"] for name in ("weights", "means", "covariances")
@@ -81,10 +81,10 @@ def test_final_mixture_is_that_of_all_training_pixels(batch_size):
     networks = detector._networks
     with torch.inference_mode():
         images = torch.from_numpy(X[normal])
-        errors = detector._translation_errors(networks, images)
+        errors = detector._translation_errors(networks.translation, images)
         features, _ = detector._density_features(networks, images, errors)
         pixels = features.permute(0, 2, 3, 1)[torch.from_numpy(y[normal] >= 0)].double()
-        shares = networks["estimation"](pixels.float()).double()
+        shares = networks.estimation(pixels.float()).double()
     weights = shares.mean(dim=0)
     means = (shares.T @ pixels) / shares.sum(dim=0)[:, None]
     np.testing.assert_allclose(detector.weights_["mixture.weights"], weights, rtol=1e-5)
@@ -108,7 +108,9 @@ def test_every_contrast_is_a_target():
         generator = torch.Generator().manual_seed(seed)
         part = clone(detector).set_params(targets_per_step=targets)
         with torch.inference_mode():
-            return part._translation_loss(networks, images, generator)["loss"].item()
+            return part._translation_loss(networks.translation, images, generator)[
+                "loss"
+            ].item()
 
     everything = loss(3, 0)
     assert loss(3, 1) == pytest.approx(everything, rel=1e-5)
@@ -135,9 +137,9 @@ def test_density_loss_is_equation_14():
     detector = tiny(energy_weight=0.3, precision="float32").fit(X, y)
     networks, images = detector._networks, torch.from_numpy(X)
     with torch.inference_mode():
-        errors = detector._translation_errors(networks, images)
+        errors = detector._translation_errors(networks.translation, images)
         terms = detector._density_loss(networks, torch.cat([images, errors], 1), 3)
-        _, restored = networks["reduction"](images)
+        _, restored = networks.reduction(images)
     residual = ((X - restored.numpy()) ** 2).sum(axis=1)[y >= 0].mean()
     assert terms["reconstruction"].item() == pytest.approx(residual, rel=1e-5)
     assert terms["loss"].item() == pytest.approx(
@@ -174,8 +176,8 @@ def test_without_joint_training_the_energy_leaves_the_reduction_alone():
         )
         networks = detector._build(3, torch.Generator().manual_seed(0))
         detector._density_loss(networks, torch.from_numpy(X), 3)["loss"].backward()
-        weight = networks["reduction"].encoder[0][0].weight.grad
-        return weight, networks["estimation"].layers[0].weight.grad
+        weight = networks.reduction.encoder[0][0].weight.grad
+        return weight, networks.estimation.layers[0].weight.grad
 
     apart, estimation = gradient(False, 1.0)
     without, _ = gradient(True, 0.0)
@@ -247,7 +249,9 @@ def test_penalty_is_in_the_loss():
     detector = tiny(constraint="penalty", penalty_weight=0.0).fit(X, y)
     networks, images = detector._networks, torch.from_numpy(X)
     with torch.inference_mode():
-        batch = torch.cat([images, detector._translation_errors(networks, images)], 1)
+        batch = torch.cat(
+            [images, detector._translation_errors(networks.translation, images)], 1
+        )
         without = detector._density_loss(networks, batch, 3)["loss"].item()
         detector.set_params(penalty_weight=0.5)
         with_penalty = detector._density_loss(networks, batch, 3)["loss"].item()

@@ -319,9 +319,9 @@ def test_cropper_refuses():
     [
         (
             np.ones((2, 8, 8)),
-            r"shape \(2, 8, 8\); expected \(n_slices, n_contrasts, H, W\)",
+            r"\(n_slices, n_contrasts, H, W\), got 3: shape \(2, 8, 8\)",
         ),
-        (np.ones((2, 0, 8, 8)), "none of them zero"),
+        (np.ones((2, 0, 8, 8)), "no contrast or no pixel"),
         (np.full((1, 2, 24, 20), np.nan), "NaN or infinite"),
         (np.full((1, 2, 24, 20), np.inf), "NaN or infinite"),
         (np.zeros((1, 2, 24, 20)), "no brain pixel"),

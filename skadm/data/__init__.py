@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
-from skadm.data._brain import brain_mask
+from skadm._brain import brain_mask
 from skadm.data._interfaces import Grid, VolumeStep
 from skadm.data._readers import read_any, read_brats, read_isles
 from skadm.data._stack import SliceStack

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from skadm.data._brain import brain_mask, ignore_background
+from skadm._brain import brain_mask, ignore_background
 from skadm.data._interfaces import Grid, Volume, VolumeStep
 from skadm.data._nifti import inspect, read_mask, read_slices
 

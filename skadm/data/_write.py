@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import ndimage
 
-from skadm.data._brain import brain_mask
+from skadm._brain import brain_mask
 from skadm.data._interfaces import Volume
 from skadm.data._stack import SliceStack
 from skadm.data._volumes import NiftiVolume

@@ -222,55 +222,52 @@ class ADMDetector(TorchDetector):
         self.reduction_width = reduction_width
         self.estimation_width = estimation_width
 
-    def _build(self, n_contrasts: int, generator: torch.Generator) -> torch.nn.ModuleDict:
-        networks = torch.nn.ModuleDict()
+    def _build(self, n_contrasts: int, generator: torch.Generator) -> "_Networks":
+        translation = reduction = None
         n_features = 0
         if self.features != "reduction":
-            networks["translation"] = build(
+            translation = build(
                 lambda: TranslationNet(n_contrasts, self.width, self.n_blocks, self.norm),
                 generator,
             )
             n_features += n_contrasts
         if self.features != "translation":
             latent_dim = self.latent_dim or max(1, n_contrasts - 1)
-            networks["reduction"] = build(
+            reduction = build(
                 lambda: ReductionNet(n_contrasts, latent_dim, self.reduction_width),
                 generator,
             )
             n_features += latent_dim
-        networks["estimation"] = build(
+        estimation = build(
             lambda: EstimationNet(n_features, self.n_components, self.estimation_width),
             generator,
         )
-        networks["mixture"] = FittedMixture(self.n_components, n_features)
-        return networks
+        mixture = FittedMixture(self.n_components, n_features)
+        return _Networks(translation, reduction, estimation, mixture)
 
-    def _train(self, networks: torch.nn.ModuleDict, images: torch.Tensor, run) -> None:
+    def _train(self, networks: "_Networks", images: torch.Tensor, run) -> None:
         n_contrasts = images.shape[1]
         generator, augmentation = run.engine.generator, run.augmentation
-        if "translation" in networks:
+        translation = networks.translation
+        if translation is not None:
             run.stage(
                 Stage(
                     "translation",
-                    networks["translation"],
+                    translation,
                     images,
-                    lambda batch: self._translation_loss(networks, batch, generator),
+                    lambda batch: self._translation_loss(translation, batch, generator),
                     augmentation,
                 )
             )
             errors = run.engine.apply(
-                lambda batch: self._translation_errors(networks, batch), images
+                lambda batch: self._translation_errors(translation, batch), images
             )
             # Only G_ct makes them, and it is finished: one pass serves all epochs.
             images = torch.cat([images, errors], dim=1)
         run.stage(
             Stage(
                 "density",
-                torch.nn.ModuleList(
-                    networks[name]
-                    for name in ("reduction", "estimation")
-                    if name in networks
-                ),
+                networks.of_density(),
                 images,
                 lambda batch: self._density_loss(networks, batch, n_contrasts),
                 None if augmentation is None else augmentation.move,
@@ -283,20 +280,20 @@ class ADMDetector(TorchDetector):
                 brain = _brain(slices)
                 features = self._density_features(networks, slices, errors)[0]
                 pixels = _pixels(features, brain)
-                mixture.add(pixels, networks["estimation"](pixels))
-        networks["mixture"].set(mixture.mixture())
+                mixture.add(pixels, networks.estimation(pixels))
+        networks.mixture.set(mixture.mixture())
 
-    def _anomaly(self, networks: torch.nn.ModuleDict, images: torch.Tensor) -> torch.Tensor:
+    def _anomaly(self, networks: "_Networks", images: torch.Tensor) -> torch.Tensor:
         errors = images[:, :0]
-        if "translation" in networks:
-            errors = self._translation_errors(networks, images)
+        if networks.translation is not None:
+            errors = self._translation_errors(networks.translation, images)
         brain = _brain(images)
         features = self._density_features(networks, images, errors)[0]
         floor = self._floor() or torch.finfo(torch.float32).eps
         # In float64, since products of matrices round by the number of their rows, which
         # depends on the batch.
         pixels = _pixels(features, brain).double()
-        energy = mixture_energy(pixels, networks["mixture"].parameters_, floor)
+        energy = mixture_energy(pixels, networks.mixture.parameters_, floor)
         return torch.zeros_like(images[:, 0]).masked_scatter(brain, energy.float())
 
     def _floor(self) -> float:
@@ -309,10 +306,7 @@ class ADMDetector(TorchDetector):
         return images.new_zeros(images.shape[:2])
 
     def _translation_loss(
-        self,
-        networks: torch.nn.ModuleDict,
-        images: torch.Tensor,
-        generator: torch.Generator,
+        self, net: TranslationNet, images: torch.Tensor, generator: torch.Generator
     ) -> dict[str, torch.Tensor]:
         """Mean squared error over brain pixels and targets (Eq. 13)."""
         n_slices, n_contrasts = images.shape[:2]
@@ -321,32 +315,31 @@ class ADMDetector(TorchDetector):
         rows = torch.arange(n_slices, device=images.device)
         targets = draws[:, : self.targets_per_step].T.to(images.device)
         errors = [
-            networks["translation"](images, target, priors[rows, target])
-            - images[rows, target]
+            net(images, target, priors[rows, target]) - images[rows, target]
             for target in targets
         ]
         return {"loss": torch.stack([error[brain] for error in errors]).square().mean()}
 
     def _translation_errors(
-        self, networks: torch.nn.ModuleDict, images: torch.Tensor
+        self, net: TranslationNet, images: torch.Tensor
     ) -> torch.Tensor:
-        """Z_ct (Eq. 5)."""
-        translated = translate_all(networks["translation"], images, self._priors(images))
-        return (images - translated).abs()
+        """Z_ct (Eq. 5); 0 in the background."""
+        errors = (images - translate_all(net, images, self._priors(images))).abs()
+        return errors * _brain(images).unsqueeze(1)
 
     def _density_features(
-        self, networks: torch.nn.ModuleDict, images: torch.Tensor, errors: torch.Tensor
+        self, networks: "_Networks", images: torch.Tensor, errors: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
         """z of every pixel, shape (n, d, H, W), and X_dr."""
-        if "reduction" not in networks:
+        if networks.reduction is None:
             return errors, None
         # In full precision: rounding noise would pass for variance in the covariances.
         with torch.autocast(images.device.type, enabled=False):
-            reduced, restored = networks["reduction"](images)
+            reduced, restored = networks.reduction(images)
         return torch.cat([errors, reduced], dim=1), restored
 
     def _density_loss(
-        self, networks: torch.nn.ModuleDict, batch: torch.Tensor, n_contrasts: int
+        self, networks: "_Networks", batch: torch.Tensor, n_contrasts: int
     ) -> dict[str, torch.Tensor]:
         """Error of the reduction plus weighted energy (Eq. 14)."""
         images, errors = batch[:, :n_contrasts], batch[:, n_contrasts:]
@@ -356,7 +349,7 @@ class ADMDetector(TorchDetector):
         if restored is not None:
             reconstruction = (images - restored).square().sum(dim=1)[brain].mean()
         pixels = _pixels(features if self.joint else features.detach(), brain)
-        mixture = estimate_mixture(pixels, networks["estimation"](pixels))
+        mixture = estimate_mixture(pixels, networks.estimation(pixels))
         if self.constraint != "floor" and is_singular(mixture):
             raise SingularCovarianceError(
                 "a covariance became singular: its least eigenvalue is "
@@ -372,6 +365,28 @@ class ADMDetector(TorchDetector):
             "energy": energy,
             "least_eigenvalue": torch.tensor(least_eigenvalue(mixture)),
         }
+
+
+class _Networks(torch.nn.Module):
+    """G_ct, (G_dr, F_dr), G_de and the final mixture; the first two may be missing."""
+
+    def __init__(
+        self,
+        translation: TranslationNet | None,
+        reduction: ReductionNet | None,
+        estimation: EstimationNet,
+        mixture: FittedMixture,
+    ) -> None:
+        super().__init__()
+        self.translation = translation
+        self.reduction = reduction
+        self.estimation = estimation
+        self.mixture = mixture
+
+    def of_density(self) -> torch.nn.ModuleList:
+        """What the second stage trains."""
+        trained = (self.reduction, self.estimation)
+        return torch.nn.ModuleList(network for network in trained if network is not None)
 
 
 def _brain(images: torch.Tensor) -> torch.Tensor:

@@ -8,7 +8,7 @@ import numpy as np
 from scipy.ndimage import gaussian_filter
 from sklearn.utils._param_validation import Interval
 
-from skadm._validation import brain_mask
+from skadm._brain import brain_mask
 from skadm.base import BaseDetector
 
 

@@ -2,9 +2,12 @@
 
 import math
 from collections.abc import Callable
+from typing import TypeVar
 
 import torch
 from torch import nn
+
+Network = TypeVar("Network", bound=nn.Module)
 
 NORMS: dict[str, Callable[[int], nn.Module]] = {
     "batch": nn.BatchNorm2d,
@@ -13,7 +16,7 @@ NORMS: dict[str, Callable[[int], nn.Module]] = {
 }
 
 
-def build(factory: Callable[[], nn.Module], generator: torch.Generator) -> nn.Module:
+def build(factory: Callable[[], Network], generator: torch.Generator) -> Network:
     """Build a network whose initial weights come from `generator` alone.
 
     Torch's own constructors draw from the global generator. The network is made
@@ -41,8 +44,8 @@ def build(factory: Callable[[], nn.Module], generator: torch.Generator) -> nn.Mo
             if layer.bias is not None:
                 bound = 1 / math.sqrt(layer.weight[0].numel())
                 nn.init.uniform_(layer.bias, -bound, bound, generator=generator)
-        elif hasattr(layer, "reset_parameters"):
-            layer.reset_parameters()  # norm layers: constants, nothing is drawn
+        elif isinstance(layer, nn.BatchNorm2d | nn.InstanceNorm2d):
+            layer.reset_parameters()  # to constants: nothing is drawn
     return module
 
 

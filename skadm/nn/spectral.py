@@ -22,7 +22,7 @@ from torch.autograd.function import once_differentiable
 
 class _Whitening(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, covariances, floor):  # type: ignore[override]
+    def forward(ctx, covariances, floor):
         eigenvalues, vectors = torch.linalg.eigh(covariances)
         floored = eigenvalues.clamp_min(floor)
         root = floored.sqrt()
@@ -33,7 +33,7 @@ class _Whitening(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx, grad_whitening, grad_logdet):  # type: ignore[override]
+    def backward(ctx, grad_whitening, grad_logdet):
         eigenvalues, vectors = ctx.saved_tensors
         floored = eigenvalues.clamp_min(ctx.floor)
         root = floored.sqrt()

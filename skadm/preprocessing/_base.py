@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, TransformerMixin
 
+from skadm._validation import check_shape
 from skadm.data import SliceStack, brain_mask
 
 # A brain pixel whose contrasts would all become exactly 0 would be taken for background.
@@ -48,11 +49,7 @@ def check_images(X: Any) -> NDArray[np.float32]:
         brain pixel.
     """
     X = np.asarray(X, dtype=np.float32)
-    if X.ndim != 4 or 0 in X.shape:
-        raise ValueError(
-            f"X has shape {X.shape}; expected (n_slices, n_contrasts, H, W), none of them "
-            "zero"
-        )
+    check_shape(X)
     if not np.isfinite(X).all():
         raise ValueError("X holds NaN or infinite values; replace them (background is 0)")
     if not X.any():
