@@ -86,7 +86,20 @@ class Augmentation(BaseEstimator):
         return self.scale(self.move(slices, generator), generator)
 
     def move(self, slices: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-        """Flip, translate and crop: what changes places, and no value."""
+        """Flip, translate and crop: what changes places, and no value.
+
+        Parameters
+        ----------
+        slices : torch.Tensor of shape (n, channels, H, W)
+            On any device; is not changed.
+        generator : torch.Generator
+            A CPU generator.
+
+        Returns
+        -------
+        slices : torch.Tensor of shape (n, channels, H', W')
+            All channels of a slice move together.
+        """
         n_slices, _, height, width = slices.shape
         window = tuple(max(1, round(self.crop * n)) for n in (height, width))
         reach = tuple(int(self.translation * n) for n in (height, width))
@@ -112,7 +125,20 @@ class Augmentation(BaseEstimator):
         )
 
     def scale(self, slices: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-        """Scale intensities: what changes values, and no place."""
+        """Scale intensities: what changes values, and no place.
+
+        Parameters
+        ----------
+        slices : torch.Tensor of shape (n, K, H, W)
+            On any device; is not changed.
+        generator : torch.Generator
+            A CPU generator.
+
+        Returns
+        -------
+        slices : torch.Tensor of shape (n, K, H, W)
+            Each contrast of each slice times its own factor.
+        """
         if not self.intensity_scaling:
             return slices
         draw = torch.rand(*slices.shape[:2], 1, 1, generator=generator)

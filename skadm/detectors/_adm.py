@@ -38,13 +38,13 @@ class ADMDetector(TorchDetector):
     n_components : int, default=6
         C, the number of Gaussians.
     energy_weight : float, default=5e-4
-        λ of Eq. 14, the weight of the mean energy beside the mean squared error of the
-        reduction. The paper took 5e-4 for BraTS and 5e-3 for ISLES.
+        Weight λ of the mean energy beside the mean squared error of the reduction, in
+        Eq. 14. The paper took 5e-4 for BraTS and 5e-3 for ISLES.
     latent_dim : int, default=None
         L, the number of reduced contrasts. None: one fewer than there are contrasts,
         at least 1 (3 of 4 in the paper).
     covariance_floor : float, default=1e-6
-        ε of Eq. 10, the least eigenvalue of a covariance.
+        Least eigenvalue ε of a covariance, in Eq. 10.
     features : {"both", "translation", "reduction"}, default="both"
         What the density sees: translation errors and reduced contrasts, or only one of
         them (the paper's ablations ADM_ct and ADM_dr).
@@ -58,7 +58,7 @@ class ADMDetector(TorchDetector):
         singular stops there with a ConvergenceWarning, and `history_` says in which
         epoch; scores then use a floor at the float32 machine epsilon.
     penalty_weight : float, default=1e-5
-        λ_p of the penalty.
+        Weight λ_p of the penalty.
     median_prior : bool, default=True
         Whether the translation network is told the median m_b of the contrast it shall
         make. False gives 0 instead, the mean of a normalised volume.

@@ -1,0 +1,45 @@
+# make demo                    trains and tests ADM on the built-in phantom
+# make demo DATA=path/to/brats the same on real scans
+# make test                    runs the tests
+# make check                   formatting, lint, types, layers
+
+PYTHON ?= python3
+VENV   ?= .venv
+DATA   ?= phantom
+OUT    ?= out
+SEED   ?= 0
+PRESET ?= cpu
+
+BIN := $(VENV)/bin
+
+.PHONY: demo test check format clean
+
+demo: $(VENV)/demo.stamp
+	$(BIN)/skadm demo --data $(DATA) --out $(OUT) --seed $(SEED) --preset $(PRESET) --force
+
+test: $(VENV)/dev.stamp
+	$(BIN)/python -m pytest -n auto
+
+check: $(VENV)/dev.stamp
+	$(BIN)/ruff format --check skadm tests benchmarks
+	$(BIN)/ruff check skadm tests benchmarks
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(VENV)/dev.stamp
+	$(BIN)/ruff format skadm tests benchmarks
+	$(BIN)/ruff check --fix skadm tests benchmarks
+
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/demo.stamp: $(BIN)/python setup.cfg constraints.txt
+	$(BIN)/python -m pip install -q -c constraints.txt -e '.[plot,progress]'
+	touch $@
+
+$(VENV)/dev.stamp: $(BIN)/python setup.cfg constraints.txt
+	$(BIN)/python -m pip install -q -c constraints.txt -e '.[dev]'
+	touch $@
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info .*_cache
