@@ -1,0 +1,116 @@
+"""Callbacks that follow a training."""
+
+import sys
+import time
+from typing import TextIO
+
+__all__ = ["ProgressLog"]
+
+
+class ProgressLog:
+    """Print a line about the training every now and then.
+
+    A callback of scikit-learn (``detector.set_callbacks(ProgressLog())``) for where there
+    is no terminal for the progress bars of `sklearn.callback.ProgressBar`: log files,
+    batch systems, notebooks kept as text. Set on a Pipeline or a search, it reaches the
+    detectors inside.
+
+    Parameters
+    ----------
+    interval : float, default=10.0
+        Seconds between two lines, at least. The first epoch and the end of each stage are
+        always printed.
+    stream : text file, default=None
+        Where to print. None: what `sys.stderr` is at that time.
+
+    Examples
+    --------
+    >>> import sys
+    >>> from skadm import ADMDetector
+    >>> from skadm.callbacks import ProgressLog
+    >>> detector = ADMDetector().set_callbacks(ProgressLog(stream=sys.stdout))
+    """
+
+    # How deep scikit-learn hands it down to the parts of a Pipeline or a search.
+    max_propagation_depth = None
+
+    def __init__(self, interval: float = 10.0, stream: TextIO | None = None) -> None:
+        self.interval = interval
+        self.stream = stream
+
+    def setup(self, estimator, context) -> None:
+        """Do nothing; scikit-learn asks for the method.
+
+        Parameters
+        ----------
+        estimator : estimator
+            What is being fitted.
+        context : CallbackContext
+            Its task.
+        """
+
+    def teardown(self, estimator, context) -> None:
+        """Do nothing; scikit-learn asks for the method.
+
+        Parameters
+        ----------
+        estimator : estimator
+            What was fitted.
+        context : CallbackContext
+            Its task.
+        """
+
+    def on_fit_task_begin(self, estimator, context) -> None:
+        """Remember when a stage began.
+
+        Parameters
+        ----------
+        estimator : estimator
+            What is being fitted.
+        context : CallbackContext
+            The task that begins.
+        """
+        if _is_epoch(context) and context.task_id == 0:
+            self._began = time.monotonic()
+            self._printed = -float("inf")
+
+    def on_fit_task_end(self, estimator, context) -> None:
+        """Print a line, if it is time for one.
+
+        Parameters
+        ----------
+        estimator : estimator
+            What is being fitted; its `history_` holds the loss.
+        context : CallbackContext
+            The task that ends: an epoch, a stage, or another, which is not printed.
+        """
+        if not _is_epoch(context):
+            return
+        now, n_epochs = time.monotonic(), context.parent.max_subtasks
+        done = context.task_id + 1
+        last = done == n_epochs
+        if not last and now - self._printed < self.interval:
+            return
+        self._printed = now
+        seconds = now - self._began
+        line = f"{context.estimator_name}, {context.parent.task_name}: epoch {done}"
+        if n_epochs:
+            line += f" of {n_epochs}"
+        history = getattr(estimator, "history_", None)
+        if history and "loss" in history[-1]:
+            line += f", loss {history[-1]['loss']:.4g}"
+        line += f", {_duration(seconds)}"
+        if n_epochs and not last:
+            line += f", about {_duration(seconds / done * (n_epochs - done))} to go"
+        print(line, file=self.stream or sys.stderr, flush=True)
+
+
+def _is_epoch(context) -> bool:
+    return context.task_name == "epoch" and context.parent is not None
+
+
+def _duration(seconds: float) -> str:
+    """Write seconds for a reader."""
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"

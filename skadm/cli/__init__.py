@@ -1,0 +1,99 @@
+"""The command ``skadm``: fit, score, evaluate, demo.
+
+Nothing heavy is imported before it is known what to do, so that ``skadm --help`` is fast.
+Results go to stdout, progress, notes and errors to stderr.
+"""
+
+import argparse
+import sys
+import traceback
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
+from skadm._version import __version__
+from skadm.cli._demo import add_parser as add_demo
+from skadm.cli._evaluate import add_parser as add_evaluate
+from skadm.cli._fit import add_parser as add_fit
+from skadm.cli._output import say
+from skadm.cli._score import add_parser as add_score
+
+__all__ = ["main"]
+
+_DESCRIPTION = """\
+Find anomalies, such as tumours and strokes, in multicontrast MR images of the brain,
+without examples of them: a detector learns what normal slices look like, and scores every
+pixel of others.
+"""
+
+_EPILOG = """\
+examples:
+  skadm demo                                        everything in one go, no data needed
+  skadm fit --data scans/ --out model.joblib        learn from a folder of patients
+  skadm score --model model.joblib --data new/ --out maps/
+  skadm evaluate --model model.joblib --data labelled/ --out results/ --baselines
+
+data:
+  A folder per patient in the layout of BraTS (<any>_flair.nii.gz, _t1, _t1ce, _t2, _seg)
+  or ISLES 2015, or a .csv table with a column 'patient', one column of NIfTI paths per
+  contrast, and optionally 'mask'. Images are skull-stripped (exactly 0 outside the brain)
+  and the contrasts of a patient lie on one grid.
+
+exit code: 0 done, 1 error in data or options, 2 wrong usage.
+'skadm COMMAND --help' explains each command.
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line.
+
+    Parameters
+    ----------
+    argv : sequence of str, default=None
+        Arguments. None: those of the process.
+
+    Returns
+    -------
+    code : int
+        0 when done, 1 after an error in data or options.
+
+    Raises
+    ------
+    SystemExit
+        With code 2 for wrong usage, with 0 for ``--help`` and ``--version``.
+    """
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    args = _parser().parse_args(arguments)
+    args.command_line = ["skadm", *arguments]
+    with warnings.catch_warnings():
+        warnings.showwarning = _show_warning
+        try:
+            args.run(args)
+        except KeyboardInterrupt:
+            say("skadm: interrupted")
+            return 130
+        except (ValueError, OSError, ImportError, RuntimeError, MemoryError) as error:
+            if args.debug:
+                traceback.print_exc()
+            message = " ".join(str(error).split()) or type(error).__name__
+            say(f"skadm: error: {message}")
+            return 1
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="skadm",
+        description=_DESCRIPTION,
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"skadm {__version__}")
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+    for add in (add_demo, add_fit, add_score, add_evaluate):
+        add(commands)
+    return parser
+
+
+def _show_warning(message: Any, category: Any, *_: Any, **__: Any) -> None:
+    say(f"skadm: warning: {' '.join(str(message).split())}")

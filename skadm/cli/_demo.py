@@ -1,0 +1,223 @@
+"""``skadm demo``: the whole protocol in one go."""
+
+import argparse
+import platform
+import time
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from skadm.cli import _options, _progress, _results
+from skadm.cli._model import make_detector, preprocessing, save_model
+from skadm.cli._output import check_figures, check_new_folder, print_files, say, write_json
+
+_TEXT = """\
+Run the whole protocol: split the patients, train a detector on the normal slices of one
+part, set its threshold on their abnormal slices, test it on the other patients, and show
+it beside plain and smoothed FLAIR and FLAIR + T2 intensity.
+
+Without --data it runs on a built-in phantom: imaginary patients, so that nothing needs to
+be downloaded. Its numbers say that the program works, not how it does on real scans.
+"""
+
+_EPILOG = """\
+examples:
+  skadm demo --patients 6 --preset quick --out try/      a few minutes
+  skadm demo                                             the full phantom, much longer
+  skadm demo --data scans/ --test-fraction 1/4 --seed 1 --out scans_1/
+
+files: metrics.json, metrics.csv, per_patient.csv, run.json (how it was made), figures
+(roc.png, precision_recall.png, montage.png, history.png), model.joblib, and maps/ with an
+anomaly map and a segmentation of each test patient
+"""
+
+_PHANTOM_PATIENTS = 20
+
+
+def add_parser(commands: Any) -> None:
+    """Add the command."""
+    parser = _options.command(
+        commands, "demo", run, "split, train, test and draw, in one go", _TEXT, _EPILOG
+    )
+    parser.add_argument(
+        "--data",
+        default="phantom",
+        metavar="PATH",
+        help=f"'phantom', or a {_options.DATA_HELP}; with masks (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--out",
+        default="out",
+        metavar="FOLDER",
+        help="where all goes (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--patients",
+        type=_options.positive,
+        metavar="N",
+        help=f"patients of the phantom (default: {_PHANTOM_PATIENTS}), or the first N of "
+        "the folder (default: all)",
+    )
+    parser.add_argument(
+        "--slices",
+        type=_options.positive,
+        metavar="N",
+        help="slices per patient of the phantom (default: 40)",
+    )
+    parser.add_argument(
+        "--test-fraction",
+        type=_options.fraction,
+        default=1 / 3,
+        metavar="F",
+        help="share of the patients to test on (default: 1/3)",
+    )
+    _options.add_training(parser)
+    _options.add_empty_masks(parser)
+    _options.add_figures(parser)
+    _options.add_device(parser)
+    _options.add_force(parser)
+
+
+def run(args: argparse.Namespace) -> None:
+    """Run the command."""
+    started = time.perf_counter()
+    out = check_new_folder(args.out, args.force)
+    check_figures(args.figures)
+    detector = make_detector(args)
+    from skadm.evaluation import (
+        evaluate_split,
+        intensity_baselines,
+        patient_split,
+        verdict,
+    )
+
+    stack = _phantom(args) if args.data == "phantom" else _read(args)
+    train, test = patient_split(
+        stack.groups, test_fraction=args.test_fraction, random_state=args.seed
+    )
+    split = {
+        "train": sorted(set(stack.groups[train].tolist())),
+        "test": sorted(set(stack.groups[test].tolist())),
+    }
+    print(f"data:     {stack!r}")
+    print(f"seed:     {args.seed}")
+    print(f"training: {', '.join(split['train'])}")
+    print(f"test:     {', '.join(split['test'])}", flush=True)
+    say("reading")
+    steps = preprocessing(stack, args.size)
+    prepared = steps.transform(stack).in_memory()
+    labels = prepared.y
+    read_in = time.perf_counter() - started
+
+    name = args.detector.removesuffix("Detector")
+    baselines, left_out = intensity_baselines(stack.contrasts)
+    with _progress.shown([detector]):
+        found = evaluate_split(
+            {name: detector} | baselines,
+            prepared,
+            labels,
+            train=train,
+            test=test,
+            seed=args.seed,
+        )
+    _progress.silence(found.detectors.values())
+    trained = found.detectors[name]
+
+    say("writing")
+    test_stack = prepared[test]
+    files = _results.write_tables(out, found)
+    if args.figures:
+        files += _results.write_figures(out, test_stack, labels[test], found.maps)
+        if getattr(trained, "history_", None):
+            from skadm.plotting import plot_history
+
+            history = [
+                {key: value for key, value in record.items() if key != "seconds"}
+                for record in trained.history_
+            ]
+            figure = plot_history(history)
+            files.append(_results.save_figure(out / "history.png", figure))
+    files.append(out / "model.joblib")
+    training = {
+        "patients": split["train"],
+        "seed": args.seed,
+        "detector": args.detector,
+        "preset": args.preset,
+        "threshold": "best F1 on the abnormal slices of the training patients",
+        "baselines": {key: found.detectors[key] for key in baselines},
+        "left_out": left_out,
+    }
+    save_model(files[-1], steps, trained, training)
+    files += _results.write_volumes(
+        out / "maps", test_stack, found.maps[name], trained, binary=True
+    )
+    files.append(out / "run.json")
+    seconds = {"data": read_in, **found.seconds, "total": time.perf_counter() - started}
+    write_json(files[-1], _record(args, trained, split, left_out, seconds))
+
+    _results.print_tables(found, left_out)
+    if args.preset == "quick":
+        print("\nThe preset 'quick' shows that all runs; its scores are not worth reading.")
+    print(f"\n{verdict(found.rows)}\n")
+    print_files(out, files)
+
+
+def _phantom(args: argparse.Namespace) -> Any:
+    from skadm.data import make_phantom
+
+    options = {} if args.contrasts is None else {"contrasts": args.contrasts}
+    return make_phantom(
+        n_patients=args.patients or _PHANTOM_PATIENTS,
+        n_slices=args.slices or 40,
+        size=args.size,
+        random_state=args.seed,
+        **options,
+    )
+
+
+def _read(args: argparse.Namespace) -> Any:
+    from skadm.data import read_any
+
+    if args.slices is not None:
+        raise ValueError("--slices is for the phantom; patients have the slices they have")
+    stack = read_any(
+        args.data, contrasts=args.contrasts, allow_empty_masks=args.allow_empty_masks
+    )
+    if not stack.volumes[0].has_labels:
+        raise ValueError(f"{args.data} has no masks, without which nothing can be measured")
+    if args.patients is None:
+        return stack
+    first = list(dict.fromkeys(stack.groups.tolist()))[: args.patients]
+    return stack[[patient in first for patient in stack.groups.tolist()]]
+
+
+def _record(
+    args: argparse.Namespace,
+    detector: Any,
+    split: dict[str, list[str]],
+    left_out: dict[str, str],
+    seconds: dict[str, float],
+) -> dict[str, Any]:
+    """How the run was made, enough to make it again."""
+    from skadm.neural import resolve_device
+
+    packages = ("skadm", "numpy", "scipy", "scikit-learn", "torch", "nibabel")
+    return {
+        "command": args.command_line,
+        "data": args.data if args.data == "phantom" else str(Path(args.data).absolute()),
+        "seed": args.seed,
+        "split": split,
+        "test_fraction": args.test_fraction,
+        "size": args.size,
+        "detector": args.detector,
+        "preset": args.preset,
+        "parameters": detector.get_params(),
+        "device": str(resolve_device(args.device)),
+        "left_out": left_out,
+        "seconds": seconds,
+        "versions": {
+            "python": platform.python_version(),
+            **{package: version(package) for package in packages},
+        },
+        "machine": f"{platform.system()} {platform.machine()}",
+    }

@@ -1,0 +1,96 @@
+"""``skadm evaluate``: measure a model on patients with masks."""
+
+import argparse
+import warnings
+from typing import Any
+
+from skadm.cli import _options, _results
+from skadm.cli._model import load_model, read_for
+from skadm.cli._output import check_figures, check_new_folder, print_files, say
+
+_TEXT = """\
+Score patients with masks and measure how well the anomalies are found: ROC AUC, average
+precision, and precision, recall and F1 at the model's threshold, over brain pixels, pooled
+and for each patient. The patients should be others than those trained on.
+"""
+
+_EPILOG = """\
+examples:
+  skadm evaluate --model model.joblib --data labelled/ --out results/ --baselines
+
+files: metrics.json, metrics.csv, per_patient.csv, and the figures roc.png,
+precision_recall.png and montage.png
+
+--baselines adds plain and smoothed FLAIR and FLAIR + T2 intensity. Their thresholds, like
+the model's, come from the training patients: 'skadm fit' has saved them in the model.
+"""
+
+
+def add_parser(commands: Any) -> None:
+    """Add the command."""
+    parser = _options.command(
+        commands, "evaluate", run, "measure a model on patients with masks", _TEXT, _EPILOG
+    )
+    parser.add_argument(
+        "--model", required=True, metavar="FILE", help="what 'skadm fit' has saved"
+    )
+    parser.add_argument("--data", required=True, metavar="PATH", help=_options.DATA_HELP)
+    parser.add_argument(
+        "--out", required=True, metavar="FOLDER", help="where tables and figures go"
+    )
+    parser.add_argument(
+        "--baselines", action="store_true", help="show plain intensity beside the model"
+    )
+    _options.add_patients(parser)
+    _options.add_empty_masks(parser)
+    _options.add_figures(parser)
+    _options.add_device(parser)
+    _options.add_force(parser)
+
+
+def run(args: argparse.Namespace) -> None:
+    """Run the command."""
+    out = check_new_folder(args.out, args.force)
+    check_figures(args.figures)
+    model = load_model(args.model, args.device)
+    training = model.training_
+    if args.baselines and "baselines" not in training:
+        raise ValueError(
+            f"{args.model} holds no baselines with thresholds from its training patients; "
+            "make the model with 'skadm fit', or leave --baselines out"
+        )
+    stack = read_for(
+        model, args.data, patients=args.patients, allow_empty_masks=args.allow_empty_masks
+    )
+    if not stack.volumes[0].has_labels:
+        raise ValueError(f"{args.data} has no masks, without which nothing can be measured")
+    seen = sorted(set(stack.groups.tolist()) & set(training.get("patients", ())))
+    if seen:
+        warnings.warn(
+            f"{len(seen)} of the patients evaluated were trained on ({', '.join(seen)}): "
+            "what is measured on them says little about new patients",
+            stacklevel=1,
+        )
+    from skadm.evaluation import evaluate, verdict
+
+    say(f"reading {stack!r}")
+    prepared = model[:-1].transform(stack).in_memory()
+    labels = prepared.y
+    if not (labels == 1).any():
+        raise ValueError(f"no anomaly in the masks of {args.data}: nothing to be found")
+    name = type(model[-1]).__name__.removesuffix("Detector")
+    detectors, left_out = {name: model[-1]}, {}
+    if args.baselines:
+        detectors |= training["baselines"]
+        left_out = training["left_out"]
+    say("scoring")
+    found = evaluate(detectors, prepared, labels, seed=training.get("seed"))
+    files = _results.write_tables(out, found)
+    if args.figures:
+        files += _results.write_figures(out, prepared, labels, found.maps)
+    print(f"thresholds: {training.get('threshold', 'as they were in the model')}")
+    _results.print_tables(found, left_out)
+    if len(detectors) > 1:
+        print(f"\n{verdict(found.rows)}")
+    print()
+    print_files(out, files)

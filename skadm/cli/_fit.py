@@ -1,0 +1,104 @@
+"""``skadm fit``: train a detector on a folder of patients."""
+
+import argparse
+from typing import Any
+
+from skadm.cli import _options, _progress
+from skadm.cli._model import make_detector, preprocessing, save_model
+from skadm.cli._output import check_new_file, say
+
+_TEXT = """\
+Train a detector and save it.
+
+Images are normalised (z-score over the brain of each volume) and resized. With masks, the
+detector learns from the slices without anomaly, and its threshold is set where F1 is best
+on the slices with one. Without masks all slices are taken for normal, and the threshold
+flags 1 % of their pixels.
+"""
+
+_EPILOG = """\
+examples:
+  skadm fit --data scans/ --out model.joblib
+  skadm fit --data scans/ --out model.joblib --contrasts FLAIR T2 --preset quick
+  skadm fit --data scans/ --out model.joblib --patients P01 P02 P03 --seed 1 --force
+
+The file holds a scikit-learn Pipeline (normaliser, resizer, detector):
+  model = joblib.load("model.joblib"); maps = model.score_samples(read_brats("new/"))
+It also names the patients trained on. As any pickle, load only files you trust.
+"""
+
+
+def add_parser(commands: Any) -> None:
+    """Add the command."""
+    parser = _options.command(
+        commands, "fit", run, "train a detector on a folder of patients", _TEXT, _EPILOG
+    )
+    parser.add_argument("--data", required=True, metavar="PATH", help=_options.DATA_HELP)
+    parser.add_argument(
+        "--out", required=True, metavar="FILE", help="where to save, e.g. model.joblib"
+    )
+    _options.add_training(parser)
+    _options.add_patients(parser)
+    parser.add_argument(
+        "--no-masks",
+        dest="masks",
+        action="store_false",
+        help="leave masks unread: all slices are taken for normal",
+    )
+    _options.add_empty_masks(parser)
+    _options.add_device(parser)
+    _options.add_force(parser)
+
+
+def run(args: argparse.Namespace) -> None:
+    """Run the command."""
+    out = check_new_file(args.out, args.force)
+    from skadm.data import read_any
+    from skadm.evaluation import intensity_baselines
+
+    stack = read_any(
+        args.data,
+        contrasts=args.contrasts,
+        patients=args.patients,
+        labels=args.masks,
+        allow_empty_masks=args.allow_empty_masks,
+    )
+    detector = make_detector(args)
+    steps = preprocessing(stack, args.size)
+    say(f"reading {stack!r}")
+    prepared = steps.transform(stack).in_memory()
+    labels = prepared.y
+    with _progress.shown([detector]):
+        source = _train(detector, prepared, labels)
+    # They cost nothing, and their thresholds must come from these patients too.
+    baselines, left_out = intensity_baselines(stack.contrasts)
+    for baseline in baselines.values():
+        _train(baseline, prepared, labels)
+    patients = sorted(set(stack.groups.tolist()))
+    training = {
+        "patients": patients,
+        "seed": args.seed,
+        "detector": args.detector,
+        "preset": args.preset,
+        "threshold": source,
+        "baselines": baselines,
+        "left_out": left_out,
+    }
+    save_model(out, steps, detector, training)
+    print(f"patients:  {len(patients)} ({', '.join(patients)})")
+    print(f"contrasts: {', '.join(stack.contrasts)}")
+    print(f"threshold: {detector.offset_:.6g} ({source})")
+    print(f"model:     {out}")
+
+
+def _train(detector: Any, stack: Any, labels: Any) -> str:
+    """Fit, set the threshold where there are anomalies, and say where it is from."""
+    detector.fit(stack, labels)
+    abnormal = None if labels is None else (labels == 1).any(axis=(1, 2))
+    if abnormal is None or not abnormal.any():
+        share = f"{detector.contamination:.0%} of the training pixels"
+        return f"flags {share}; no anomalies were given"
+    from skadm.model_selection import set_offset_by_f1
+
+    set_offset_by_f1(detector, stack[abnormal], labels[abnormal])
+    return f"best F1 on the {abnormal.sum()} abnormal slices of the same patients"

@@ -1,0 +1,101 @@
+"""From options to a detector, and the file a trained one is kept in."""
+
+import argparse
+import warnings
+from pathlib import Path
+from typing import Any
+
+from skadm.cli._output import write_atomically
+
+
+def make_detector(args: argparse.Namespace) -> Any:
+    """Make the detector that the options describe; unknown names and devices are errors."""
+    from skadm import presets
+    from skadm.detectors import all_detectors
+    from skadm.neural import resolve_device
+
+    resolve_device(args.device)
+    known = dict(all_detectors())
+    if args.detector not in known:
+        raise ValueError(f"no detector {args.detector!r}; expected one of {sorted(known)}")
+    if args.preset is None and "cpu" in presets.PRESETS.get(args.detector, {}):
+        args.preset = "cpu"
+    accepted = known[args.detector]().get_params()
+    if args.epochs is not None and "max_epochs" not in accepted:
+        raise ValueError(f"{args.detector} is not trained in epochs; leave --epochs out")
+    given = {"random_state": args.seed, "device": args.device, "max_epochs": args.epochs}
+    given = {name: value for name, value in given.items() if value is not None}
+    return presets.make_detector(
+        args.detector,
+        args.preset,
+        **{name: value for name, value in given.items() if name in accepted},
+    )
+
+
+def preprocessing(stack: Any, size: int) -> Any:
+    """The Pipeline that comes before a detector: normalise, then resize."""
+    from sklearn.pipeline import make_pipeline
+
+    from skadm.preprocessing import IntensityNormalizer, SliceResizer
+
+    return make_pipeline(IntensityNormalizer(), SliceResizer(size)).fit(stack)
+
+
+def save_model(path: Path, steps: Any, detector: Any, training: dict[str, Any]) -> None:
+    """Write preprocessing and detector as one Pipeline, with a record of the training.
+
+    The record is the attribute `training_` of the Pipeline: patients, seed, preset, where
+    the thresholds are from, and the baselines fitted on the same slices.
+    """
+    import joblib
+    from sklearn.pipeline import Pipeline
+
+    model = Pipeline([*steps.steps, ("detector", detector)])
+    model.training_ = training
+    write_atomically(path, lambda place: joblib.dump(model, place, compress=3))
+
+
+def load_model(path: str, device: str) -> Any:
+    """Read a Pipeline that ends in a fitted detector, to run on a device."""
+    import joblib
+    from sklearn.pipeline import Pipeline
+
+    from skadm.base import BaseDetector
+    from skadm.neural import resolve_device
+
+    place = Path(path).expanduser()
+    if not place.is_file():
+        raise FileNotFoundError(f"{place}: no such model; 'skadm fit' makes one")
+    resolve_device(device)
+    try:
+        model = joblib.load(place)
+    except Exception as error:  # unpickling a wrong file raises anything
+        raise ValueError(f"{place} cannot be read as a model: {error}") from error
+    if (
+        not isinstance(model, Pipeline)
+        or len(model.steps) < 2
+        or not isinstance(model[-1], BaseDetector)
+    ):
+        raise ValueError(
+            f"{place} holds a {type(model).__name__}; expected a Pipeline of preprocessing "
+            "and a detector, as 'skadm fit' saves it"
+        )
+    if not hasattr(model[-1], "offset_"):
+        raise ValueError(f"{place} holds a detector that is not fitted")
+    if "device" in model[-1].get_params():
+        model[-1].set_params(device=device)
+    if not hasattr(model, "training_"):
+        warnings.warn(
+            f"{place} does not say on which patients it was trained: it was not made by "
+            "'skadm fit'",
+            stacklevel=2,
+        )
+        model.training_ = {}
+    return model
+
+
+def read_for(model: Any, data: str, **options: Any) -> Any:
+    """Read the contrasts that a model was trained on."""
+    from skadm.data import read_any
+
+    return read_any(data, contrasts=model[-1].contrasts_, **options)

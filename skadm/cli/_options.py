@@ -1,0 +1,137 @@
+"""Options that several commands share."""
+
+import argparse
+from fractions import Fraction
+from typing import Any
+
+DATA_HELP = (
+    "folder of patients in the layout of BraTS or ISLES, or a .csv table of files "
+    "(see skadm --help)"
+)
+
+
+def command(
+    commands: Any, name: str, run: Any, summary: str, text: str, epilog: str
+) -> Any:
+    """Add a command with what all commands have."""
+    parser = commands.add_parser(
+        name,
+        help=summary,
+        description=text,
+        epilog=epilog,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "--debug", action="store_true", help="show where in the program an error arose"
+    )
+    parser.set_defaults(run=run)
+    return parser
+
+
+def add_force(parser: Any) -> None:
+    """Add --force."""
+    parser.add_argument(
+        "--force", action="store_true", help="replace results that exist already"
+    )
+
+
+def add_device(parser: Any) -> None:
+    """Add --device."""
+    parser.add_argument(
+        "--device",
+        default="auto",
+        help="where the networks run: cpu, cuda:0, ...; auto takes a GPU if there is one "
+        "(default: %(default)s)",
+    )
+
+
+def add_patients(parser: Any) -> None:
+    """Add --patients, a list of names."""
+    parser.add_argument(
+        "--patients", nargs="+", metavar="ID", help="read only these patients"
+    )
+
+
+def add_empty_masks(parser: Any) -> None:
+    """Add --allow-empty-masks."""
+    parser.add_argument(
+        "--allow-empty-masks",
+        action="store_true",
+        help="accept patients whose mask holds no anomaly (healthy controls)",
+    )
+
+
+def add_figures(parser: Any) -> None:
+    """Add --no-figures."""
+    parser.add_argument(
+        "--no-figures",
+        dest="figures",
+        action="store_false",
+        help="draw nothing; matplotlib is not needed then",
+    )
+
+
+def add_training(parser: Any) -> None:
+    """Add what says how to train."""
+    parser.add_argument(
+        "--detector",
+        default="ADMDetector",
+        metavar="NAME",
+        help="any detector of the package by its class name (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--preset",
+        help="named set of parameters. Of ADMDetector: quick (a minute, to see that it "
+        "runs; scores not worth reading), cpu (two cores, no GPU), paper-brats, "
+        "paper-isles (as published; want a GPU). Default: cpu where the detector has it",
+    )
+    parser.add_argument(
+        "--epochs", type=positive, metavar="N", help="epochs of each training stage, "
+        "instead of the preset's",
+    )  # fmt: skip
+    parser.add_argument(
+        "--contrasts",
+        nargs="+",
+        metavar="NAME",
+        help="contrasts to use, e.g. FLAIR T2 (default: all there are)",
+    )
+    parser.add_argument(
+        "--size",
+        type=positive,
+        default=128,
+        metavar="PIXELS",
+        help="height and width that slices are resized to (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--seed",
+        type=seed,
+        default=0,
+        metavar="N",
+        help="of all that is random; the same seed gives the same result "
+        "(default: %(default)s)",
+    )
+
+
+def positive(text: str) -> int:
+    """Read a whole number above 0."""
+    if not text.isdecimal() or int(text) == 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above 0")
+    return int(text)
+
+
+def seed(text: str) -> int:
+    """Read a seed."""
+    if not text.isdecimal() or int(text) >= 2**32:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number below 2**32")
+    return int(text)
+
+
+def fraction(text: str) -> float:
+    """Read a number between 0 and 1, written 0.25 or 1/4."""
+    try:
+        value = float(Fraction(text))
+    except (ValueError, ZeroDivisionError):
+        value = -1.0
+    if not 0 < value < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not between 0 and 1 (0.25 or 1/4)")
+    return value

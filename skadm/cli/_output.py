@@ -1,0 +1,110 @@
+"""Where results go: messages, checks before the work, files after it."""
+
+import importlib.util
+import json
+import math
+import os
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+
+def say(message: str) -> None:
+    """Print a note, which is not a result, to stderr."""
+    print(message, file=sys.stderr, flush=True)
+
+
+def check_new_file(path: str, force: bool) -> Path:
+    """Return where a file will go, if it may go there."""
+    place = Path(path).expanduser()
+    if place.is_dir():
+        raise IsADirectoryError(f"{place} is a folder; --out must name a file")
+    if place.exists() and not force:
+        raise FileExistsError(f"{place} exists; pass --force to replace it")
+    _check_parents(place)
+    return place
+
+
+def check_new_folder(path: str, force: bool) -> Path:
+    """Return the folder for results, if there is nothing in it or `force`."""
+    place = check_folder(path)
+    if place.is_dir() and any(place.iterdir()) and not force:
+        raise FileExistsError(
+            f"{place} is not empty; pass --force to replace results in it, or another --out"
+        )
+    return place
+
+
+def check_folder(path: str) -> Path:
+    """Return a folder that exists or can be made."""
+    place = Path(path).expanduser()
+    if place.exists() and not place.is_dir():
+        raise NotADirectoryError(f"{place} is a file; --out must name a folder")
+    _check_parents(place)
+    return place
+
+
+def _check_parents(place: Path) -> None:
+    existing = next(parent for parent in place.absolute().parents if parent.exists())
+    if not existing.is_dir() or not os.access(existing, os.W_OK):
+        raise PermissionError(f"{place} cannot be made: {existing} cannot be written to")
+
+
+def check_figures(wanted: bool) -> None:
+    """Refuse figures without matplotlib before the work, not after it."""
+    if wanted and importlib.util.find_spec("matplotlib") is None:
+        raise ImportError(
+            "figures need matplotlib, which is not installed: pip install skadm[plot], or "
+            "pass --no-figures"
+        )
+
+
+def write_atomically(path: Path, write: Callable[[Path], Any]) -> None:
+    """Write beside, then rename: no half-written file is ever seen."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
+    try:
+        write(temporary)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write JSON; NaN, which JSON does not have, becomes null."""
+    text = json.dumps(_plain(value), indent=2, ensure_ascii=False, allow_nan=False)
+    write_atomically(path, lambda place: place.write_text(text + "\n", encoding="utf-8"))
+
+
+def _plain(value: Any) -> Any:
+    """Return what JSON knows for what Python and NumPy have."""
+    if isinstance(value, dict):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if hasattr(value, "item"):
+        value = value.item()
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value if isinstance(value, str | int | float | None) else repr(value)
+
+
+def write_csv(path: Path, rows: Sequence[dict[str, Any]]) -> None:
+    """Write rows; an undefined number is 'nan', None an empty cell."""
+    import csv
+
+    def write(place: Path) -> None:
+        with place.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, list(rows[0]))
+            writer.writeheader()
+            writer.writerows(rows)
+
+    write_atomically(path, write)
+
+
+def print_files(folder: Path, files: Iterable[Path]) -> None:
+    """Print what was written."""
+    print(f"Written to {folder}:")
+    for file in files:
+        print(f"  {file.relative_to(folder)}")

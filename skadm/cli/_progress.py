@@ -1,0 +1,38 @@
+"""How a training shows its progress."""
+
+import importlib.util
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+
+@contextmanager
+def shown(detectors: Iterable[Any]) -> Iterator[None]:
+    """Let detectors, and clones of them, tell how far they are: bars or lines on stderr."""
+    detectors = list(detectors)
+    callback = _callback()
+    for detector in detectors:
+        detector.set_callbacks(callback)
+    try:
+        yield
+    finally:
+        silence(detectors)
+
+
+def silence(detectors: Iterable[Any]) -> None:
+    """Take the callbacks off, which have no place in a file."""
+    for detector in detectors:
+        detector.set_callbacks()
+
+
+def _callback() -> Any:
+    if sys.stderr.isatty() and importlib.util.find_spec("rich") is not None:
+        import rich
+        from sklearn.callback import ProgressBar
+
+        rich.reconfigure(stderr=True)  # the bars take the console of the process
+        return ProgressBar()
+    from skadm.callbacks import ProgressLog
+
+    return ProgressLog()

@@ -1,0 +1,83 @@
+"""Tables, figures and maps of an evaluation."""
+
+from pathlib import Path
+from typing import Any
+
+from skadm.cli._output import write_atomically, write_csv, write_json
+
+
+def print_tables(found: Any, left_out: dict[str, str]) -> None:
+    """Print the pooled rows, and mean and spread over patients."""
+    from skadm.evaluation import format_table, summarise_patients
+
+    for split in ("validation", "test"):
+        rows = [_without_seed(row) for row in found.rows if row["split"] == split]
+        if rows:
+            notes = [
+                {"method": method, "split": split, "note": reason}
+                for method, reason in left_out.items()
+            ]
+            print(f"\n{format_table([*rows, *notes])}")
+    print("\nOver test patients with an anomaly, each by itself:")
+    print(format_table(summarise_patients(found.patient_rows)))
+
+
+def _without_seed(row: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in row.items() if key != "seed"}
+
+
+def write_tables(folder: Path, found: Any) -> list[Path]:
+    """Write metrics.json, metrics.csv and per_patient.csv."""
+    files = [folder / name for name in ("metrics.json", "metrics.csv", "per_patient.csv")]
+    write_json(files[0], found.rows)
+    write_csv(files[1], found.rows)
+    write_csv(files[2], found.patient_rows)
+    return files
+
+
+def write_figures(
+    folder: Path, stack: Any, labels: Any, maps: dict[str, Any]
+) -> list[Path]:
+    """Draw roc.png, precision_recall.png and montage.png."""
+    from skadm.plotting import plot_montage, plot_precision_recall, plot_roc
+
+    curves = {name: (labels, scores) for name, scores in maps.items()}
+    # Beside the scan "FLAIR", the method of that name needs another title.
+    titled = {
+        f"{name} intensity" if name in stack.contrasts else name: scores
+        for name, scores in maps.items()
+    }
+    return [
+        save_figure(folder / "roc.png", plot_roc(curves)),
+        save_figure(folder / "precision_recall.png", plot_precision_recall(curves)),
+        save_figure(folder / "montage.png", plot_montage(stack, labels, titled)),
+    ]
+
+
+def save_figure(path: Path, figure: Any) -> Path:
+    """Write a figure."""
+    write_atomically(path, figure.savefig)
+    return path
+
+
+ANOMALY, SEGMENTATION = "_anomaly", "_segmentation"
+
+
+def write_volumes(
+    folder: Path, stack: Any, scores: Any, detector: Any, *, binary: bool
+) -> list[Path]:
+    """Write anomaly maps, and segmentations at the threshold, on the original grids."""
+    import numpy as np
+
+    from skadm.data import write_maps
+    from skadm.metrics import anomaly_map
+
+    # Outside the brain stands the lowest anomaly of the training.
+    lowest = float(anomaly_map(detector.background_score_))
+    files = write_maps(
+        anomaly_map(scores), stack, folder, suffix=ANOMALY, fill=lowest, force=True
+    )
+    if binary:
+        flagged = scores < np.float32(detector.offset_)
+        files += write_maps(flagged, stack, folder, suffix=SEGMENTATION, force=True)
+    return files

@@ -1,0 +1,321 @@
+"""Split, train, set the threshold, test."""
+
+import time
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from sklearn.base import clone
+from sklearn.exceptions import UndefinedMetricWarning
+from sklearn.utils import check_random_state
+
+from skadm.metrics import (
+    best_dice_score,
+    pixel_average_precision_score,
+    pixel_roc_auc_score,
+    pixel_scores_at_threshold,
+)
+from skadm.model_selection import labels_in_brain, set_offset_by_f1
+
+METRICS = ("auc", "ap", "precision", "recall", "f1", "dice")
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What an evaluation found.
+
+    Attributes
+    ----------
+    rows : list of dict
+        One for each method and split: method, split ("validation" or "test"), seed, auc,
+        ap, precision, recall, f1, dice, threshold, n_patients, n_slices. Precision, recall
+        and F1 are those at the threshold; dice is the best that any threshold reaches on
+        this very split, an upper bound. What is undefined is NaN.
+    patient_rows : list of dict
+        The same with one more key, "patient", for each method and test patient.
+    maps : dict of str to ndarray of shape (n_slices, H, W)
+        For each method the normality maps of all test slices, those without brain too.
+    detectors : dict of str to detector
+        The fitted detectors, with their thresholds.
+    seconds : dict of str to float
+        For each method the time it took to fit, set the threshold, score and measure.
+    """
+
+    rows: list[Row]
+    patient_rows: list[Row]
+    maps: dict[str, NDArray]
+    detectors: dict[str, Any]
+    seconds: dict[str, float]
+
+
+def patient_split(
+    groups: ArrayLike, *, test_fraction: float = 1 / 3, random_state
+) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Split slices into training and test such that no patient is on both sides.
+
+    Parameters
+    ----------
+    groups : array-like of shape (n_slices,)
+        Patient of each slice.
+    test_fraction : float, default=1/3
+        Share of the patients to test on, rounded to whole patients.
+    random_state : int, RandomState instance or None
+        Draws the test patients.
+
+    Returns
+    -------
+    train, test : ndarray of bool, shape (n_slices,)
+        Slices of either side; each slice is on one.
+
+    Raises
+    ------
+    ValueError
+        If there are fewer than two patients, or a side would be left without any.
+    """
+    patients = np.asarray(groups)
+    if patients.ndim != 1:
+        raise ValueError(
+            f"groups have shape {patients.shape}; expected one patient for each slice."
+        )
+    names = np.unique(patients)
+    if len(names) < 2:
+        raise ValueError(
+            f"a split by patient needs at least 2 patients; found {len(names)}: "
+            f"{names.tolist()}."
+        )
+    n_test = round(len(names) * test_fraction) if 0 < test_fraction < 1 else 0
+    if not 0 < n_test < len(names):
+        raise ValueError(
+            f"test_fraction={test_fraction:g} of {len(names)} patients leaves the "
+            f"{'test' if test_fraction < 0.5 else 'training'} side without any; expected a "
+            "number between 0 and 1 that gives each side one patient or more."
+        )
+    chosen = check_random_state(random_state).permutation(names)[:n_test]
+    test = np.isin(patients, chosen)
+    return ~test, test
+
+
+def evaluate(
+    detectors: Mapping[str, Any],
+    X: Any,
+    y: ArrayLike | None = None,
+    groups: ArrayLike | None = None,
+    *,
+    split: str = "test",
+    seed: int | None = None,
+) -> Evaluation:
+    """Measure fitted detectors, at the thresholds they have.
+
+    Parameters
+    ----------
+    detectors : mapping of str to detector
+        Name of each method and its fitted detector.
+    X : array-like or SliceStack of shape (n_slices, n_contrasts, H, W)
+        Slices.
+    y : array-like of shape (n_slices, H, W), default=None
+        Masks: 0 normal, 1 anomaly, -1 outside the brain. None: those of the stack.
+    groups : array-like of shape (n_slices,), default=None
+        Patient of each slice. None: those of the stack.
+    split : str, default="test"
+        Stands in the rows.
+    seed : int, default=None
+        Stands in the rows.
+
+    Returns
+    -------
+    evaluation : Evaluation
+        Rows of this split, all slices being test slices.
+
+    Raises
+    ------
+    ValueError
+        If there are no detectors or no labels, or shapes do not fit.
+    """
+    labels, patients = _labels_and_patients(detectors, X, y, groups)
+    results = _Results(split, seed)
+    for name, detector in detectors.items():
+        results.add(name, detector, X, labels, patients)
+    return results.evaluation()
+
+
+def evaluate_split(
+    detectors: Mapping[str, Any],
+    X: Any,
+    y: ArrayLike | None = None,
+    groups: ArrayLike | None = None,
+    *,
+    train: ArrayLike,
+    test: ArrayLike,
+    seed: int | None = None,
+) -> Evaluation:
+    """Train, set the threshold and test: the whole protocol for several methods.
+
+    Parameters
+    ----------
+    detectors : mapping of str to detector
+        Name of each method and its detector, which is cloned, not changed.
+    X : array-like or SliceStack of shape (n_slices, n_contrasts, H, W)
+        Slices, preprocessed.
+    y : array-like of shape (n_slices, H, W), default=None
+        Masks: 0 normal, 1 anomaly, -1 outside the brain. None: those of the stack.
+    groups : array-like of shape (n_slices,), default=None
+        Patient of each slice. None: those of the stack.
+    train, test : array-like of bool, shape (n_slices,)
+        Slices of the training and of the test patients, as of `patient_split`.
+    seed : int, default=None
+        Stands in the rows; the detectors have a `random_state` of their own.
+
+    Returns
+    -------
+    evaluation : Evaluation
+        Rows of validation and test; all else of the test slices.
+
+    Raises
+    ------
+    ValueError
+        If a patient is on both sides, the training patients lack normal or abnormal slices,
+        the test patients lack anomalies, there are no labels, or shapes do not fit.
+    """
+    labels, patients = _labels_and_patients(detectors, X, y, groups)
+    train, test = _check_sides(train, test, patients)
+    abnormal = (labels == 1).any(axis=(1, 2))
+    normal = (labels == 0).any(axis=(1, 2)) & ~abnormal
+    # All that can be missing is told before anything is trained.
+    _require(train & normal, "normal slice", "training", "to train on", patients[train])
+    _require(
+        train & abnormal, "slice with an anomaly", "training",
+        "to set the threshold on", patients[train],
+    )  # fmt: skip
+    _require(test & abnormal, "slice with an anomaly", "test", "to test on", patients[test])
+    learn_from, set_on = np.flatnonzero(train & normal), np.flatnonzero(train & abnormal)
+    test_on = np.flatnonzero(test)
+    validated, tested = (_Results(split, seed) for split in ("validation", "test"))
+    for name, detector in detectors.items():
+        started = time.perf_counter()
+        detector = clone(detector).fit(X[learn_from], labels[learn_from])
+        set_offset_by_f1(detector, X[set_on], labels[set_on])
+        validated.add(name, detector, X[set_on], labels[set_on], patients[set_on])
+        tested.add(name, detector, X[test_on], labels[test_on], patients[test_on])
+        tested.seconds[name] = time.perf_counter() - started
+    return tested.evaluation(validated.rows)
+
+
+def _labels_and_patients(
+    detectors: Mapping[str, Any], X: Any, y: ArrayLike | None, groups: ArrayLike | None
+) -> tuple[NDArray, NDArray]:
+    """Labels, -1 outside the brain, and patients, both of them checked."""
+    if not detectors:
+        raise ValueError("detectors is empty: expected a mapping of name to detector.")
+    y = getattr(X, "y", None) if y is None else y
+    groups = getattr(X, "groups", None) if groups is None else groups
+    for name, given, what in (("y", y, "masks"), ("groups", groups, "patients")):
+        if given is None:
+            raise ValueError(
+                f"no {what}: an evaluation needs {name}, or a SliceStack that knows them."
+            )
+    labels, patients = labels_in_brain(X, y), np.asarray(groups)  # type: ignore[arg-type]
+    if patients.shape != (len(labels),):
+        raise ValueError(
+            f"groups have shape {patients.shape}; expected ({len(labels)},), one patient "
+            "for each slice."
+        )
+    return labels, patients
+
+
+def _check_sides(
+    train: ArrayLike, test: ArrayLike, patients: NDArray
+) -> tuple[NDArray, NDArray]:
+    sides = []
+    for name, side in (("train", train), ("test", test)):
+        side = np.asarray(side)
+        if side.shape != patients.shape or side.dtype != bool:
+            raise ValueError(
+                f"{name} is {side.dtype} of shape {side.shape}; expected bool of shape "
+                f"{patients.shape}, as patient_split returns it."
+            )
+        sides.append(side)
+    shared = np.intersect1d(patients[sides[0]], patients[sides[1]])
+    if shared.size:
+        raise ValueError(
+            f"patients {shared.tolist()[:5]} are on both sides of the split: a detector "
+            "would be tested on brains it has seen."
+        )
+    return sides[0], sides[1]
+
+
+def _require(
+    slices: NDArray, what: str, side: str, purpose: str, patients: NDArray
+) -> None:
+    if not slices.any():
+        names = ", ".join(np.unique(patients).tolist()[:8]) or "none"
+        raise ValueError(
+            f"no {what} {purpose} among the {side} patients ({names}): split with another "
+            "seed, or give more patients."
+        )
+
+
+class _Results:
+    """What is found, method by method, on one side of a split."""
+
+    def __init__(self, split: str, seed: int | None) -> None:
+        self.split, self.seed = split, seed
+        self.rows: list[Row] = []
+        self.patient_rows: list[Row] = []
+        self.maps: dict[str, NDArray] = {}
+        self.detectors: dict[str, Any] = {}
+        self.seconds: dict[str, float] = {}
+
+    def add(
+        self, name: str, detector: Any, X: Any, labels: NDArray, patients: NDArray
+    ) -> None:
+        """Score and measure a fitted detector."""
+        started = time.perf_counter()
+        scores, threshold = detector.score_samples(X), float(detector.offset_)
+        head = {"method": name, "split": self.split, "seed": self.seed}
+        self.rows.append(head | _metrics(labels, scores, threshold, patients))
+        for patient in dict.fromkeys(patients.tolist()):
+            own = patients == patient
+            with warnings.catch_warnings():
+                # A patient without lesion is no surprise; that all lack one would be.
+                warnings.simplefilter("ignore", UndefinedMetricWarning)
+                found = _metrics(labels[own], scores[own], threshold, patients[own])
+            self.patient_rows.append(head | {"patient": patient} | found)
+        self.maps[name], self.detectors[name] = scores, detector
+        self.seconds[name] = time.perf_counter() - started
+
+    def evaluation(self, rows_before: Sequence[Row] = ()) -> Evaluation:
+        """Return all that was found."""
+        return Evaluation(
+            [*rows_before, *self.rows],
+            self.patient_rows,
+            self.maps,
+            self.detectors,
+            self.seconds,
+        )
+
+
+def _metrics(labels: NDArray, scores: NDArray, threshold: float, patients: NDArray) -> Row:
+    shown = (labels >= 0).any(axis=(1, 2))
+    counts = {
+        "threshold": threshold,
+        "n_patients": len(np.unique(patients[shown])),
+        "n_slices": int(shown.sum()),
+    }
+    if not shown.any():
+        return dict.fromkeys(METRICS, np.nan) | counts
+    at_threshold = pixel_scores_at_threshold(
+        labels, scores, threshold, zero_division=np.nan
+    )
+    return {
+        "auc": pixel_roc_auc_score(labels, scores),
+        "ap": pixel_average_precision_score(labels, scores),
+        "precision": at_threshold["precision"],
+        "recall": at_threshold["recall"],
+        "f1": at_threshold["f1"],
+        "dice": best_dice_score(labels, scores),
+    } | counts

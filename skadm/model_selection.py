@@ -1,0 +1,87 @@
+"""Choosing the threshold of a fitted detector."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from sklearn.pipeline import Pipeline
+
+from skadm._brain import brain_mask
+from skadm._validation import check_labels, check_shape
+from skadm.metrics import best_f1_threshold
+
+__all__ = ["set_offset_by_f1"]
+
+_CHUNK = 256  # slices whose brain is looked at together
+
+
+def set_offset_by_f1(detector: Any, X: Any, y: ArrayLike) -> Any:
+    """Set the threshold of a fitted detector to the one with the best F1.
+
+    The way of the paper (2.6): the slices should be abnormal ones that are neither trained
+    on nor tested on. Nothing but `offset_` changes.
+
+    Parameters
+    ----------
+    detector : detector or Pipeline
+        Fitted; of a Pipeline, the last step is the detector.
+    X : array-like or SliceStack of shape (n_slices, n_contrasts, H, W)
+        Validation slices, as ``detector.score_samples`` takes them.
+    y : array-like of shape (n_slices, H, W)
+        Masks: 0 normal, 1 anomaly, -1 outside the brain; of the size of the score maps,
+        which matters where a Pipeline resizes.
+
+    Returns
+    -------
+    detector : detector or Pipeline
+        The same object, with the new `offset_`.
+
+    Raises
+    ------
+    ValueError
+        If y does not fit X, or holds no anomalous or no normal pixel.
+
+    Examples
+    --------
+    >>> from skadm import IntensityDetector
+    >>> from skadm.data import make_phantom
+    >>> from skadm.model_selection import set_offset_by_f1
+    >>> stack = make_phantom(n_patients=2, n_slices=8, size=32, random_state=0)
+    >>> detector = IntensityDetector().fit(stack, stack.y)
+    >>> abnormal = (stack.y == 1).any(axis=(1, 2))
+    >>> detector = set_offset_by_f1(detector, stack[abnormal], stack.y[abnormal])
+    """
+    if isinstance(detector, Pipeline):
+        if len(detector.steps) > 1:
+            X = detector[:-1].transform(X)
+        set_offset_by_f1(detector[-1], X, y)
+        return detector
+    detector.offset_ = best_f1_threshold(labels_in_brain(X, y), detector.score_samples(X))
+    return detector
+
+
+def labels_in_brain(X: Any, y: ArrayLike) -> NDArray:
+    """Make masks -1 outside the brain of the slices, whatever they were there.
+
+    Parameters
+    ----------
+    X : array-like or SliceStack of shape (n_slices, n_contrasts, H, W)
+        Slices.
+    y : array-like of shape (n_slices, H, W)
+        Masks: 0 normal, 1 anomaly, -1 outside the brain.
+
+    Returns
+    -------
+    y : ndarray of shape (n_slices, H, W)
+        A copy.
+
+    Raises
+    ------
+    ValueError
+        If X or y has a wrong shape, or y wrong values.
+    """
+    labels = check_labels(np.asarray(y), check_shape(X)).copy()
+    for start in range(0, len(labels), _CHUNK):
+        some = slice(start, start + _CHUNK)
+        labels[some][~brain_mask(np.asarray(X[some]))] = -1
+    return labels

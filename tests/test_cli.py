@@ -1,0 +1,648 @@
+"""The command line, through main([...]): what it writes, prints and refuses."""
+
+import csv
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import joblib
+import nibabel as nib
+import numpy as np
+import pytest
+from sklearn.metrics import roc_auc_score
+from sklearn.pipeline import Pipeline, make_pipeline
+
+import skadm.cli._output
+from skadm import IntensityDetector, presets
+from skadm.callbacks import ProgressLog
+from skadm.cli import main
+from skadm.data import make_phantom, read_brats
+from skadm.preprocessing import IntensityNormalizer
+
+ROW_KEYS = [
+    *("method", "split", "seed", "auc", "ap", "precision", "recall", "f1", "dice"),
+    *("threshold", "n_patients", "n_slices"),
+]
+QUICK = ["--preset", "quick", "--epochs", "1", "--size", "16", "--device", "cpu"]
+METHODS = ["ADM", "FLAIR", "FLAIR, smoothed", "FLAIR + T2", "FLAIR + T2, smoothed"]
+FIGURES = {"roc.png", "precision_recall.png", "montage.png"}
+TABLES = {"metrics.json", "metrics.csv", "per_patient.csv"}
+
+
+def write_brats(folder, n_patients=4, masks=True, contrasts=("T1", "T2", "FLAIR")):
+    """Write a phantom as files, 24 x 20 pixels, with an affine that is not the identity."""
+    stack = make_phantom(
+        n_patients, 8, 24, contrasts=contrasts, lesion_fraction=1.0, random_state=0
+    )
+    for number, volume in enumerate(stack.volumes):
+        images, labels = (array[..., 2:-2] for array in volume.read())
+        affine = np.diag([-2.0, -2.0, 3.0, 1.0])
+        affine[:3, 3] = 10 + number, 20, 30
+        place = folder / volume.name
+        place.mkdir(parents=True)
+        files = dict(zip((name.lower() for name in contrasts), images.swapaxes(0, 1)))
+        if masks:
+            files["seg"] = (labels == 1).astype(np.float32) * 4
+        for name, voxels in files.items():
+            image = nib.Nifti1Image(voxels.T, affine)
+            nib.save(image, place / f"{volume.name}_{name}.nii.gz")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def scans(tmp_path_factory):
+    return write_brats(tmp_path_factory.mktemp("scans"))
+
+
+@pytest.fixture(scope="module")
+def model(scans, tmp_path_factory):
+    """A model of two of the four patients."""
+    path = tmp_path_factory.mktemp("model") / "model.joblib"
+    trained_on = ["--patients", "phantom-000", "phantom-001"]
+    arguments = ["fit", "--data", str(scans), "--out", str(path), *QUICK, *trained_on]
+    assert main(arguments) == 0
+    return path
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory):
+    out = tmp_path_factory.mktemp("demo") / "out"
+    size = ["--patients", "4", "--slices", "8", "--seed", "1"]
+    assert main(["demo", "--out", str(out), *QUICK, *size]) == 0
+    return out
+
+
+def rows_of(folder):
+    return json.loads((folder / "metrics.json").read_text())
+
+
+def csv_of(path):
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def error_of(capsys):
+    """The one line on stderr that is the error."""
+    lines = [line for line in capsys.readouterr().err.splitlines() if "error" in line]
+    assert len(lines) == 1
+    assert lines[0].startswith("skadm: error: ")
+    return lines[0]
+
+
+# -- fit ---------------------------------------------------------------------------------
+
+
+def test_model_is_a_pipeline_that_scores_files(model, scans):
+    pipeline = joblib.load(model)
+    assert isinstance(pipeline, Pipeline)
+    stack = read_brats(scans)
+    maps = pipeline.score_samples(stack)
+    assert maps.shape == (len(stack), 16, 16)
+    assert set(np.unique(pipeline.predict(stack))) <= {-1, 1}
+
+
+def test_model_carries_its_record_and_no_callback(model):
+    pipeline = joblib.load(model)
+    training = pipeline.training_
+    assert training["patients"] == ["phantom-000", "phantom-001"]
+    assert (training["seed"], training["preset"]) == (0, "quick")
+    assert list(training["baselines"]) == METHODS[1:]
+    assert "best F1" in training["threshold"]
+    for estimator in (pipeline, pipeline[-1], *training["baselines"].values()):
+        assert not hasattr(estimator, "_skl_callbacks")
+
+
+def test_thresholds_are_from_the_training_patients(model, scans):
+    pipeline = joblib.load(model)
+    stack = read_brats(scans, patients=["phantom-000", "phantom-001"])
+    prepared = pipeline[:-1].transform(stack).in_memory()
+    abnormal = (prepared.y == 1).any(axis=(1, 2))
+    X, y = prepared[abnormal].load()
+    for detector in (pipeline[-1], pipeline.training_["baselines"]["FLAIR + T2"]):
+        truth, scores = y[y >= 0] == 1, detector.score_samples(X)[y >= 0]
+
+        def f1(threshold, truth=truth, scores=scores):
+            hits = (scores < threshold) & truth
+            return 2 * hits.sum() / ((scores < threshold).sum() + truth.sum())
+
+        best = max(f1(cut) for cut in np.unique(scores))
+        assert f1(np.float32(detector.offset_)) >= best
+
+
+def test_fit_prints_what_it_did(scans, tmp_path, capsys):
+    out = tmp_path / "new" / "model.joblib"
+    arguments = ["fit", "--data", str(scans), "--out", str(out), "--contrasts", "FLAIR"]
+    assert main([*arguments, "--detector", "IntensityDetector", "--size", "16"]) == 0
+    printed = capsys.readouterr()
+    assert "4 (phantom-000, phantom-001, phantom-002, phantom-003)" in printed.out
+    assert str(out) in printed.out
+    assert joblib.load(out)[-1].contrasts_ == ("FLAIR",)
+    assert [file.name for file in out.parent.iterdir()] == ["model.joblib"]
+
+
+def test_progress_goes_to_stderr(scans, tmp_path, capsys):
+    out = tmp_path / "model.joblib"
+    assert main(["fit", "--data", str(scans), "--out", str(out), *QUICK]) == 0
+    printed = capsys.readouterr()
+    assert "ADMDetector, translation: epoch 1 of 1, loss" in printed.err
+    assert "ADMDetector, density: epoch 1 of 1, loss" in printed.err
+    assert "epoch" not in printed.out
+
+
+def test_fit_without_masks(tmp_path, capsys):
+    scans = write_brats(tmp_path / "scans", n_patients=1, masks=False)
+    out = tmp_path / "model.joblib"
+    arguments = ["fit", "--data", str(scans), "--out", str(out), "--size", "16"]
+    assert main([*arguments, "--detector", "IntensityDetector"]) == 0
+    assert "flags 1% of the training pixels" in capsys.readouterr().out
+    results = str(tmp_path / "results")
+    arguments = ["evaluate", "--model", str(out), "--data", str(scans), "--out", results]
+    assert main(arguments) == 1
+    assert "has no masks" in error_of(capsys)
+
+
+def test_fit_can_leave_masks_unread(scans, tmp_path, capsys):
+    out = tmp_path / "model.joblib"
+    arguments = ["fit", "--data", str(scans), "--out", str(out), "--size", "16"]
+    assert main([*arguments, "--no-masks", "--detector", "IntensityDetector"]) == 0
+    assert "no anomalies were given" in capsys.readouterr().out
+
+
+# -- score -------------------------------------------------------------------------------
+
+
+def test_maps_lie_on_the_grid_of_the_source(model, scans, tmp_path, capsys):
+    out = tmp_path / "maps"
+    arguments = ["score", "--model", str(model), "--data", str(scans), "--out", str(out)]
+    assert main([*arguments, "--binary", "--patients", "phantom-002", "phantom-003"]) == 0
+    printed = capsys.readouterr().out
+    patients = ("phantom-002", "phantom-003")
+    expected = {f"{p}_{k}.nii.gz" for p in patients for k in ("anomaly", "segmentation")}
+    assert {file.name for file in out.iterdir()} == expected
+    assert all(name in printed for name in expected)
+    threshold = -joblib.load(model)[-1].offset_
+    assert f"threshold: {threshold:.6g}" in printed
+    for patient in patients:
+        source = nib.load(scans / patient / f"{patient}_flair.nii.gz")
+        anomaly = nib.load(out / f"{patient}_anomaly.nii.gz")
+        segmented = nib.load(out / f"{patient}_segmentation.nii.gz")
+        for image in (anomaly, segmented):
+            assert image.shape == source.shape == (20, 24, 8)
+            np.testing.assert_array_equal(image.affine, source.affine)
+        brain = source.get_fdata() != 0
+        assert np.ptp(anomaly.get_fdata()[~brain]) == 0
+        assert set(np.unique(segmented.get_fdata())) <= {0, 1}
+
+
+def test_anomaly_maps_are_high_where_the_lesion_is(scans, tmp_path):
+    path = tmp_path / "model.joblib"
+    detector = IntensityDetector(weights={"FLAIR": 1.0})
+    stack = read_brats(scans)
+    joblib.dump(make_pipeline(IntensityNormalizer(), detector).fit(stack, stack.y), path)
+    out = tmp_path / "maps"
+    arguments = ["score", "--model", str(path), "--data", str(scans), "--out", str(out)]
+    assert main(arguments) == 0
+    place = scans / "phantom-000" / "phantom-000"
+    brain = nib.load(f"{place}_flair.nii.gz").get_fdata() != 0
+    lesion = nib.load(f"{place}_seg.nii.gz").get_fdata() > 0
+    flair = nib.load(f"{place}_flair.nii.gz").get_fdata()[brain]
+    anomaly = nib.load(out / "phantom-000_anomaly.nii.gz").get_fdata()[brain]
+    assert np.corrcoef(flair, anomaly)[0, 1] == pytest.approx(1)
+    assert roc_auc_score(lesion[brain], anomaly) > 0.5
+
+
+def test_score_needs_no_masks(model, tmp_path):
+    scans = write_brats(tmp_path / "scans", n_patients=1, masks=False)
+    out = tmp_path / "maps"
+    arguments = ["score", "--model", str(model), "--data", str(scans), "--out", str(out)]
+    assert main(arguments) == 0
+    assert [file.name for file in out.iterdir()] == ["phantom-000_anomaly.nii.gz"]
+
+
+def test_score_adds_to_a_folder_but_replaces_nothing(model, scans, tmp_path, capsys):
+    out = tmp_path / "maps"
+    arguments = ["score", "--model", str(model), "--data", str(scans), "--out", str(out)]
+    assert main([*arguments, "--patients", "phantom-000"]) == 0
+    assert main([*arguments, "--patients", "phantom-001"]) == 0
+    capsys.readouterr()
+    assert main(arguments) == 1
+    assert "phantom-000_anomaly.nii.gz exists; pass --force" in error_of(capsys)
+    assert len(list(out.iterdir())) == 2
+    assert main([*arguments, "--force"]) == 0
+    assert len(list(out.iterdir())) == 4
+
+
+# -- evaluate ----------------------------------------------------------------------------
+
+
+def test_evaluate_writes_rows_and_figures(model, scans, tmp_path, capsys):
+    out = tmp_path / "results"
+    arguments = ["evaluate", "--model", str(model), "--data", str(scans), "--out", str(out)]
+    assert (
+        main([*arguments, "--baselines", "--patients", "phantom-002", "phantom-003"]) == 0
+    )
+    printed = capsys.readouterr()
+    assert "warning" not in printed.err
+    assert {file.name for file in out.iterdir()} == FIGURES | TABLES
+    rows = rows_of(out)
+    assert all(list(row) == ROW_KEYS for row in rows)
+    assert [row["method"] for row in rows] == METHODS
+    assert {(row["split"], row["n_patients"]) for row in rows} == {("test", 2)}
+    pipeline = joblib.load(model)
+    stack = read_brats(scans, patients=["phantom-002", "phantom-003"])
+    y = pipeline[:-1].transform(stack).y
+    scores = pipeline.score_samples(stack)
+    assert rows[0]["auc"] == pytest.approx(roc_auc_score(y[y >= 0], -scores[y >= 0]))
+    assert rows[0]["threshold"] == pytest.approx(pipeline[-1].offset_)
+    assert f"{rows[0]['auc']:.3f}" in printed.out
+    assert "has the best AUC" in printed.out
+    assert list(csv_of(out / "metrics.csv")[0]) == ROW_KEYS
+    by_patient = csv_of(out / "per_patient.csv")
+    assert set(by_patient[0]) == {*ROW_KEYS, "patient"}
+    assert {row["patient"] for row in by_patient} == {"phantom-002", "phantom-003"}
+    for name in FIGURES:
+        assert (out / name).read_bytes().startswith(b"\x89PNG")
+
+
+def test_evaluate_warns_of_patients_that_were_trained_on(model, scans, tmp_path, capsys):
+    out = str(tmp_path / "results")
+    arguments = ["evaluate", "--model", str(model), "--data", str(scans), "--out", out]
+    assert main([*arguments, "--no-figures"]) == 0
+    warned = capsys.readouterr().err
+    assert "skadm: warning: 2 of the patients evaluated were trained on" in warned
+    assert "(phantom-000, phantom-001)" in warned
+    assert {file.name for file in Path(out).iterdir()} == TABLES
+    assert [row["method"] for row in rows_of(Path(out))] == ["ADM"]
+
+
+def test_evaluate_does_not_let_labels_move_the_threshold(model, scans, tmp_path):
+    """Other masks on the same images: every metric may change, the threshold may not."""
+    changed = tmp_path / "changed"
+    write_brats(changed)
+    for path in changed.glob("*/*_seg.nii.gz"):
+        mask = nib.load(path)
+        moved = np.roll(np.asarray(mask.dataobj), 5, axis=0)
+        nib.save(nib.Nifti1Image(moved, mask.affine), path)
+    found = []
+    for name, data in (("a", scans), ("b", changed)):
+        out = tmp_path / name
+        arguments = ["evaluate", "--model", str(model), "--data", str(data)]
+        arguments += ["--out", str(out), "--baselines", "--no-figures"]
+        assert main([*arguments, "--patients", "phantom-003"]) == 0
+        found.append(rows_of(out))
+    for plain, other in zip(*found):
+        assert plain["threshold"] == other["threshold"]
+        assert plain["auc"] != other["auc"]
+
+
+# -- demo --------------------------------------------------------------------------------
+
+
+def test_demo_writes_everything(demo):
+    files = {str(file.relative_to(demo)) for file in demo.rglob("*") if file.is_file()}
+    split = json.loads((demo / "run.json").read_text())["split"]
+    maps = {
+        f"maps/{patient}_{kind}.nii.gz"
+        for patient in split["test"]
+        for kind in ("anomaly", "segmentation")
+    }
+    assert files == maps | FIGURES | TABLES | {"history.png", "model.joblib", "run.json"}
+
+
+def test_demo_rows(demo):
+    rows = rows_of(demo)
+    assert [(row["split"], row["method"]) for row in rows] == [
+        (split, method) for split in ("validation", "test") for method in METHODS
+    ]
+    assert all(list(row) == ROW_KEYS and row["seed"] == 1 for row in rows)
+    validation, test = rows[:5], rows[5:]
+    assert [r["threshold"] for r in validation] == [r["threshold"] for r in test]
+    # On validation the threshold is the best there is, on test it cannot be better.
+    assert all(row["f1"] == pytest.approx(row["dice"]) for row in validation)
+    assert all(row["f1"] <= row["dice"] + 1e-9 for row in test)
+
+
+def test_demo_record_is_enough_to_run_it_again(demo, tmp_path):
+    record = json.loads((demo / "run.json").read_text())
+    split = record["split"]
+    assert not set(split["train"]) & set(split["test"])
+    assert len(split["train"]) + len(split["test"]) == 4
+    assert record["parameters"]["width"] == presets.PRESETS["ADMDetector"]["quick"]["width"]
+    assert record["parameters"]["max_epochs"] == 1
+    assert record["device"] == "cpu"
+    assert set(record["versions"]) >= {"python", "skadm", "torch", "scikit-learn"}
+    assert record["seconds"]["total"] > record["seconds"]["ADM"] > 0
+    again = tmp_path / "again"
+    arguments = record["command"][1:]
+    arguments[arguments.index("--out") + 1] = str(again)
+    assert main(arguments) == 0
+    assert rows_of(again) == rows_of(demo)
+
+
+def test_demo_model_serves_score_and_evaluate(demo, scans, tmp_path):
+    model = joblib.load(demo / "model.joblib")
+    assert (
+        model.training_["patients"]
+        == json.loads((demo / "run.json").read_text())["split"]["train"]
+    )
+    assert list(model.training_["baselines"]) == METHODS[1:]
+    assert not hasattr(model[-1], "_skl_callbacks")
+
+
+def test_demo_on_files_without_t2(scans, tmp_path, capsys):
+    out = tmp_path / "out"
+    arguments = ["demo", "--data", str(scans), "--out", str(out), *QUICK, "--patients", "3"]
+    options = ["--contrasts", "T1", "FLAIR", "--no-figures"]
+    assert main([*arguments, *options, "--test-fraction", "1/3"]) == 0
+    printed = capsys.readouterr().out
+    assert "no T2" in next(
+        line for line in printed.splitlines() if line.startswith("FLAIR + T2 ")
+    )
+    assert {row["method"] for row in rows_of(out)} == {"ADM", "FLAIR", "FLAIR, smoothed"}
+    (test,) = json.loads((out / "run.json").read_text())["split"]["test"]
+    source = nib.load(scans / test / f"{test}_flair.nii.gz")
+    anomaly = nib.load(out / "maps" / f"{test}_anomaly.nii.gz")
+    assert anomaly.shape == source.shape
+    np.testing.assert_array_equal(anomaly.affine, source.affine)
+    assert "not worth reading" in printed
+    assert "On 1 test patient, " in printed
+
+
+# -- refusals ----------------------------------------------------------------------------
+
+
+def refused(arguments, capsys):
+    assert main([str(argument) for argument in arguments]) == 1
+    return error_of(capsys)
+
+
+@pytest.fixture
+def no_work(monkeypatch):
+    """Fail if anything is read or trained."""
+
+    def fail(*_, **__):
+        raise AssertionError("work was begun before the checks were over")
+
+    monkeypatch.setattr("skadm.data.SliceStack.in_memory", fail)
+    monkeypatch.setattr("skadm.base.BaseDetector.fit", fail)
+    monkeypatch.setattr("skadm.base.BaseDetector.score_samples", fail)
+
+
+@pytest.mark.usefixtures("no_work")
+class TestRefusals:
+    """All of them before any work."""
+
+    def test_model_exists(self, model, scans, capsys):
+        before = model.read_bytes()
+        arguments = ["fit", "--data", scans, "--out", model]
+        assert "exists; pass --force to replace it" in refused(arguments, capsys)
+        assert model.read_bytes() == before
+
+    def test_model_is_a_folder(self, scans, tmp_path, capsys):
+        arguments = ["fit", "--data", scans, "--out", tmp_path]
+        assert "is a folder; --out must name a file" in refused(arguments, capsys)
+
+    @pytest.mark.parametrize("command", ["demo", "evaluate"])
+    def test_folder_is_not_empty(self, command, model, scans, capsys):
+        arguments = [command, "--data", scans, "--out", scans]
+        arguments += [] if command == "demo" else ["--model", model]
+        assert "is not empty; pass --force" in refused(arguments, capsys)
+
+    @pytest.mark.parametrize("command", ["demo", "evaluate", "score"])
+    def test_folder_is_a_file(self, command, model, scans, capsys):
+        arguments = [command, "--data", scans, "--out", model]
+        arguments += [] if command == "demo" else ["--model", model]
+        assert "is a file; --out must name a folder" in refused(arguments, capsys)
+
+    def test_folder_inside_a_file(self, model, scans, capsys):
+        arguments = ["demo", "--data", scans, "--out", model / "out"]
+        assert "cannot be written to" in refused(arguments, capsys)
+
+    @pytest.mark.parametrize("command", ["demo", "fit"])
+    def test_data_missing(self, command, tmp_path, capsys):
+        arguments = [command, "--data", tmp_path / "nowhere", "--out", tmp_path / "out"]
+        assert "nowhere: no such file or folder" in refused(arguments, capsys)
+        assert not (tmp_path / "out").exists()
+
+    def test_data_of_no_known_layout(self, tmp_path, capsys):
+        (tmp_path / "empty").mkdir()
+        arguments = ["fit", "--data", tmp_path / "empty", "--out", tmp_path / "m.joblib"]
+        message = refused(arguments, capsys)
+        assert "not a layout known" in message
+        assert "ISLES" in message  # all in one line
+
+    @pytest.mark.parametrize("command", ["demo", "fit"])
+    def test_unknown_contrast(self, command, scans, tmp_path, capsys):
+        arguments = [command, "--data", scans, "--out", tmp_path / "out", *QUICK]
+        assert "PD" in refused([*arguments, "--contrasts", "PD"], capsys)
+
+    def test_unknown_contrast_of_the_phantom(self, tmp_path, capsys):
+        arguments = ["demo", "--out", tmp_path / "out", "--contrasts", "PD"]
+        assert "contrasts is ('PD',)" in refused(arguments, capsys)
+
+    def test_contrast_of_the_model_missing(self, model, tmp_path, capsys):
+        scans = write_brats(tmp_path / "scans", 1, contrasts=("T1", "FLAIR"))
+        arguments = ["score", "--model", model, "--data", scans, "--out", tmp_path / "maps"]
+        assert "no file of contrast T2" in refused(arguments, capsys)
+
+    @pytest.mark.parametrize("command", ["demo", "fit", "score", "evaluate"])
+    def test_unknown_device(self, command, model, scans, tmp_path, capsys):
+        arguments = [command, "--data", scans, "--out", tmp_path / "out"]
+        arguments += ["--model", model] if command in ("score", "evaluate") else []
+        message = refused([*arguments, "--device", "toaster"], capsys)
+        assert "device='toaster' cannot be used here" in message
+
+    def test_unknown_names(self, scans, tmp_path, capsys):
+        arguments = ["fit", "--data", scans, "--out", tmp_path / "m.joblib"]
+        message = refused([*arguments, "--detector", "Oracle"], capsys)
+        assert "no detector 'Oracle'; expected one of ['ADMDetector'" in message
+        message = refused([*arguments, "--preset", "huge"], capsys)
+        assert "ADMDetector has no preset 'huge'" in message
+        message = refused([*arguments, "--patients", "nobody"], capsys)
+        assert "patients ['nobody'] were not found" in message
+        arguments += ["--detector", "IntensityDetector", "--epochs", "3"]
+        assert "IntensityDetector is not trained in epochs" in refused(arguments, capsys)
+
+    @pytest.mark.parametrize("command", ["demo", "evaluate"])
+    def test_no_matplotlib(self, command, model, scans, tmp_path, capsys, monkeypatch):
+        monkeypatch.setitem(sys.modules, "matplotlib", None)
+        arguments = [command, "--data", scans, "--out", tmp_path / "out"]
+        arguments += [] if command == "demo" else ["--model", model]
+        message = refused(arguments, capsys)
+        assert "pip install skadm[plot], or pass --no-figures" in message
+
+    @pytest.mark.parametrize("command", ["score", "evaluate"])
+    def test_no_such_model(self, command, scans, tmp_path, capsys):
+        arguments = [command, "--data", scans, "--out", tmp_path / "out"]
+        message = refused([*arguments, "--model", tmp_path / "no.joblib"], capsys)
+        assert "no.joblib: no such model; 'skadm fit' makes one" in message
+
+    def test_not_a_model(self, scans, tmp_path, capsys):
+        path = tmp_path / "model.joblib"
+        arguments = ["score", "--model", path, "--data", scans, "--out", tmp_path / "maps"]
+        path.write_bytes(b"not a pickle")
+        assert "cannot be read as a model" in refused(arguments, capsys)
+        joblib.dump([1, 2], path)
+        assert "holds a list; expected a Pipeline" in refused(arguments, capsys)
+        joblib.dump(make_pipeline(IntensityNormalizer(), IntensityDetector()), path)
+        assert "holds a detector that is not fitted" in refused(arguments, capsys)
+
+    def test_one_patient_cannot_be_split(self, tmp_path, capsys):
+        arguments = ["demo", "--out", tmp_path / "out", "--size", "16", "--slices", "4"]
+        message = refused([*arguments, "--patients", "1"], capsys)
+        assert "needs at least 2 patients; found 1" in message
+
+    def test_slices_are_for_the_phantom(self, scans, tmp_path, capsys):
+        arguments = ["demo", "--data", scans, "--out", tmp_path / "out", "--slices", "5"]
+        assert "--slices is for the phantom" in refused(arguments, capsys)
+
+    def test_demo_needs_masks(self, tmp_path, capsys):
+        scans = write_brats(tmp_path / "scans", n_patients=2, masks=False)
+        arguments = ["demo", "--data", scans, "--out", tmp_path / "out"]
+        assert "has no masks" in refused(arguments, capsys)
+
+
+def test_baselines_need_a_model_that_has_them(scans, tmp_path, capsys):
+    path, stack = tmp_path / "model.joblib", read_brats(scans)
+    model = make_pipeline(IntensityNormalizer(), IntensityDetector()).fit(stack, stack.y)
+    joblib.dump(model, path)
+    arguments = ["evaluate", "--model", path, "--data", scans, "--out", tmp_path / "out"]
+    assert main([str(a) for a in [*arguments, "--baselines"]]) == 1
+    printed = capsys.readouterr().err
+    assert "holds no baselines with thresholds from its training patients" in printed
+    assert "skadm: warning:" in printed
+    assert "does not say on which patients it was trained" in printed
+
+
+def test_evaluate_needs_an_anomaly(model, tmp_path, capsys):
+    scans = write_brats(tmp_path / "scans", 1)
+    (mask,) = scans.glob("*/*_seg.nii.gz")
+    image = nib.load(mask)
+    nib.save(nib.Nifti1Image(np.zeros(image.shape, np.uint8), image.affine), mask)
+    arguments = ["evaluate", "--model", model, "--data", scans, "--out", tmp_path / "out"]
+    assert "the mask is empty" in refused(arguments, capsys)
+    message = refused(
+        [*arguments, "--patients", "phantom-000", "--allow-empty-masks"], capsys
+    )
+    assert "nothing to be found" in message
+
+
+def test_debug_shows_where(tmp_path, capsys):
+    arguments = ["fit", "--data", str(tmp_path / "no"), "--out", str(tmp_path / "m")]
+    assert main(arguments) == 1
+    assert "Traceback" not in capsys.readouterr().err
+    assert main([*arguments, "--debug"]) == 1
+    assert "Traceback" in capsys.readouterr().err
+
+
+# -- usage -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [],
+        ["paint"],
+        ["fit", "--data", "x"],
+        ["score", "--data", "x", "--out", "y"],
+        ["demo", "--epochs", "0"],
+        ["demo", "--epochs", "many"],
+        ["demo", "--seed", "-1"],
+        ["demo", "--test-fraction", "3/2"],
+        ["demo", "--test-fraction", "third"],
+        ["fit", "--data", "x", "--out", "y", "--flavour", "mint"],
+    ],
+)
+def test_wrong_usage(arguments, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        main(arguments)
+    assert stopped.value.code == 2
+    assert "usage: skadm" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", ["", "demo", "fit", "score", "evaluate"])
+def test_help(command, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        main([*command.split(), "--help"])
+    assert stopped.value.code == 0
+    printed = capsys.readouterr().out
+    assert f"usage: skadm {command}".strip() in printed
+    assert "examples:" in printed
+    assert f"skadm {command or 'demo'} " in printed.split("examples:")[1]
+
+
+@pytest.mark.parametrize("command", ["demo", "fit"])
+def test_help_names_every_preset(command, capsys):
+    with pytest.raises(SystemExit):
+        main([command, "--help"])
+    printed = "".join(capsys.readouterr().out.split())  # it breaks lines at hyphens
+    assert all(preset in printed for preset in presets.PRESETS["ADMDetector"])
+
+
+def test_version(capsys):
+    with pytest.raises(SystemExit) as stopped:
+        main(["--version"])
+    assert stopped.value.code == 0
+    assert capsys.readouterr().out == f"skadm {skadm.__version__}\n"
+
+
+def test_help_imports_nothing_heavy():
+    code = (
+        "import sys\nfrom skadm.cli import main\n"
+        "try: main(['--help'])\nexcept SystemExit: pass\n"
+        "heavy = {'torch', 'numpy', 'sklearn', 'nibabel'} & set(sys.modules)\n"
+        "sys.exit(str(heavy) if heavy else 0)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+
+
+def test_python_m_skadm():
+    done = subprocess.run(
+        [sys.executable, "-m", "skadm", "--version"],
+        check=True, capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.stdout.startswith("skadm ")
+
+
+# -- the callback ------------------------------------------------------------------------
+
+
+def test_progress_log_is_a_callback_that_reaches_into_a_pipeline(capsys):
+    from skadm import ADMDetector
+
+    stack = make_phantom(1, 4, 16, lesions=None, random_state=0)
+    detector = ADMDetector(width=2, n_blocks=1, max_epochs=5, device="cpu", random_state=0)
+    pipeline = make_pipeline(IntensityNormalizer(), detector)
+    pipeline.set_callbacks(ProgressLog(interval=1e9, stream=sys.stdout)).fit(stack)
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 4  # first and last epoch of two stages
+    assert lines[0].startswith("ADMDetector, translation: epoch 1 of 5, loss ")
+    assert lines[0].endswith(" to go")
+    losses = [record["loss"] for record in detector.history_]
+    assert lines[1].startswith(
+        f"ADMDetector, translation: epoch 5 of 5, loss {losses[4]:.4g}, "
+    )
+    pipeline.set_callbacks(ProgressLog(interval=0, stream=sys.stdout)).fit(stack)
+    assert len(capsys.readouterr().out.splitlines()) == 10
+
+
+def test_bars_on_a_terminal(scans, tmp_path, capsys, monkeypatch):
+    pytest.importorskip("rich")
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    out = tmp_path / "model.joblib"
+    assert main(["fit", "--data", str(scans), "--out", str(out), *QUICK]) == 0
+    printed = capsys.readouterr()
+    assert "ADMDetector - fit" in printed.err
+    assert "ADMDetector" not in printed.out
+    assert not hasattr(joblib.load(out)[-1], "_skl_callbacks")
+
+
+def test_unwritable_results_leave_no_temporary_file(tmp_path):
+    def fail(place):
+        place.write_text("half")
+        raise OSError("disk full")
+
+    with pytest.raises(OSError, match="disk full"):
+        skadm.cli._output.write_atomically(tmp_path / "a.json", fail)
+    assert not list(tmp_path.iterdir())
