@@ -10,7 +10,12 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
         # To see that everything runs, in a minute; the scores are not worth reading.
         "quick": {"width": 8, "n_blocks": 2, "max_epochs": 4},
         # Two cores without a GPU.
-        "cpu": {"width": 16, "max_epochs": 60, "learning_rate": 2e-3},
+        "cpu": {
+            "width": 16,
+            "max_epochs": 30,
+            "learning_rate": 2e-3,
+            "energy_weight": 5e-3,
+        },
         # As published (2.3): λ and epochs; width and learning rate are ours.
         "paper-brats": {"energy_weight": 5e-4, "max_epochs": 50, "targets_per_step": 4},
         "paper-isles": {"energy_weight": 5e-3, "max_epochs": 200, "targets_per_step": 4},

@@ -103,7 +103,7 @@ class Engine:
                 if not batch.any():
                     continue  # a crop without brain has nothing to learn from
                 with self.autocast():
-                    terms = stage.loss(batch.to(self.device))
+                    terms = stage.loss(self.place(batch))
                 if not torch.isfinite(terms["loss"]):
                     raise DivergenceError(
                         f"the loss of stage {stage.name!r} became "
@@ -123,7 +123,11 @@ class Engine:
     def batches(self, images: torch.Tensor) -> Iterator[torch.Tensor]:
         """The images in their order, a batch at a time, on the device."""
         for batch in images.split(self.batch_size):
-            yield batch.to(self.device)
+            yield self.place(batch)
+
+    def place(self, batch: torch.Tensor) -> torch.Tensor:
+        """The batch on the device, channels last, which convolutions like best."""
+        return batch.to(self.device, memory_format=torch.channels_last)
 
     def apply(
         self, function: Callable[[torch.Tensor], torch.Tensor], images: torch.Tensor
