@@ -21,14 +21,14 @@ test: $(VENV)/dev.stamp
 	$(BIN)/python -m pytest -n auto
 
 check: $(VENV)/dev.stamp
-	$(BIN)/ruff format --check skadm tests benchmarks
-	$(BIN)/ruff check skadm tests benchmarks
+	$(BIN)/ruff format --check skadm tests benchmarks examples
+	$(BIN)/ruff check skadm tests benchmarks examples
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
 format: $(VENV)/dev.stamp
-	$(BIN)/ruff format skadm tests benchmarks
-	$(BIN)/ruff check --fix skadm tests benchmarks
+	$(BIN)/ruff format skadm tests benchmarks examples
+	$(BIN)/ruff check --fix skadm tests benchmarks examples
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)

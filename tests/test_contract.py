@@ -513,3 +513,18 @@ def test_import_is_cheap():
     )
     with warnings.catch_warnings():
         subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_callbacks_pass_through_a_pipeline():
+    from test_adm import Recorder
+
+    class Everywhere(Recorder):
+        max_propagation_depth = None
+
+    stack = make_stack()
+    recorder = Everywhere()
+    pipeline = make_pipeline(IntensityNormalizer(), tiny("ADMDetector"))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        pipeline.set_callbacks(recorder).fit(stack, stack.y)
+    assert recorder.tasks.count("epoch") == 2 * 2

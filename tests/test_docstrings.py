@@ -10,6 +10,8 @@ from numpydoc.validate import validate
 
 MODULES = [
     "skadm.augmentation",
+    "skadm.base",
+    "skadm.callbacks",
     "skadm.data",
     "skadm.detectors",
     "skadm.evaluation",

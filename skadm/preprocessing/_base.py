@@ -5,6 +5,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.callback import CallbackSupportMixin, with_callbacks
 
 from skadm._validation import check_shape
 from skadm.data import SliceStack, brain_mask
@@ -108,9 +109,43 @@ def _n_contrasts(X: Any) -> int:
 
 
 class StackTransformer(  # type: ignore[call-arg]
-    TransformerMixin, BaseEstimator, auto_wrap_output_keys=None
+    CallbackSupportMixin, TransformerMixin, BaseEstimator, auto_wrap_output_keys=None
 ):
     """Base of the transformers: checks, and the number of contrasts seen in `fit`."""
+
+    @with_callbacks
+    def fit(self, X: Any, y: Any = None) -> Self:
+        """Check the input, and learn what there is to learn from it.
+
+        Parameters
+        ----------
+        X : SliceStack or array-like of shape (n_slices, n_contrasts, H, W)
+            Slices.
+        y : None
+            Ignored.
+
+        Returns
+        -------
+        transformer : object
+            The fitted transformer itself.
+
+        Raises
+        ------
+        ValueError
+            If X is not of the shape expected, not finite or without brain, or a parameter
+            is out of its range.
+        """
+        # A single task, so that callbacks of a Pipeline pass through.
+        task = self._init_callback_context()
+        task.call_on_fit_task_begin(estimator=self)
+        X = stack_or_array(X)
+        self._fit(X)
+        self.n_features_in_ = _n_contrasts(X)
+        task.call_on_fit_task_end(estimator=self)
+        return self
+
+    def _fit(self, X: Any) -> None:
+        """Learn from checked input; nothing, unless overridden."""
 
     def _check(self, X: Any) -> Any:
         """Return X, an array checked, if it has as many contrasts as in `fit`."""
@@ -123,10 +158,6 @@ class StackTransformer(  # type: ignore[call-arg]
                 f"{expected}"
             )
         return X
-
-    def _remember_contrasts(self, X: Any) -> Self:
-        self.n_features_in_ = _n_contrasts(X)
-        return self
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

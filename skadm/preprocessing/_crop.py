@@ -3,14 +3,14 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 from numbers import Integral
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.utils.validation import check_is_fitted
 
 from skadm.data import Grid, SliceStack, brain_mask
-from skadm.preprocessing._base import StackTransformer, check_maps, stack_or_array
+from skadm.preprocessing._base import StackTransformer, check_maps
 
 
 class Box(NamedTuple):
@@ -73,30 +73,9 @@ class BrainCropper(StackTransformer):
     def __init__(self, margin: int = 8) -> None:
         self.margin = margin
 
-    def fit(self, X: Any, y: Any = None) -> Self:
-        """Find the box.
-
-        Parameters
-        ----------
-        X : SliceStack or array-like of shape (n_slices, n_contrasts, H, W)
-            Slices. Of a stack, whole volumes are read, one at a time.
-        y : None
-            Ignored.
-
-        Returns
-        -------
-        BrainCropper
-            The fitted transformer.
-
-        Raises
-        ------
-        ValueError
-            If X is not of the shape expected, not finite or without brain, or the margin
-            is not an integer of at least 0.
-        """
+    def _fit(self, X: Any) -> None:
         if not isinstance(self.margin, Integral) or self.margin < 0:
             raise ValueError(f"margin={self.margin!r}; expected an integer of at least 0")
-        X = stack_or_array(X)
         self.image_shape_ = (X.shape[2], X.shape[3])
         tight = _bounding_box(_footprints(X), self.image_shape_)
         height, width = self.image_shape_
@@ -106,7 +85,6 @@ class BrainCropper(StackTransformer):
             max(tight.left - self.margin, 0),
             min(tight.right + self.margin, width),
         )
-        return self._remember_contrasts(X)
 
     def transform(self, X: Any) -> Any:
         """Crop slices to the box.

@@ -1,7 +1,7 @@
 """Normalisation of intensities."""
 
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -11,7 +11,6 @@ from skadm.preprocessing._base import (
     StackTransformer,
     check_images,
     keep_brain,
-    stack_or_array,
 )
 
 
@@ -41,23 +40,6 @@ class IntensityNormalizer(StackTransformer):
     that fills much of a slice shifts the mean it is measured against and hides itself, and
     tissue gets another value at the top of the brain than in the middle.
     """
-
-    def fit(self, X: Any, y: Any = None) -> Self:
-        """Check the input; there is nothing to learn.
-
-        Parameters
-        ----------
-        X : SliceStack or array-like of shape (n_slices, n_contrasts, H, W)
-            Slices.
-        y : None
-            Ignored.
-
-        Returns
-        -------
-        IntensityNormalizer
-            The transformer itself.
-        """
-        return self._remember_contrasts(stack_or_array(X))
 
     def transform(self, X: Any, groups: ArrayLike | None = None) -> Any:
         """Normalise slices.

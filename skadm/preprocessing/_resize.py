@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from functools import lru_cache
 from numbers import Integral
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -13,7 +13,6 @@ from skadm.preprocessing._base import (
     StackTransformer,
     check_maps,
     keep_brain,
-    stack_or_array,
 )
 
 
@@ -48,23 +47,8 @@ class SliceResizer(StackTransformer):
     def __init__(self, size: int | tuple[int, int] = 128) -> None:
         self.size = size
 
-    def fit(self, X: Any, y: Any = None) -> Self:
-        """Check the input; there is nothing to learn.
-
-        Parameters
-        ----------
-        X : SliceStack or array-like of shape (n_slices, n_contrasts, H, W)
-            Slices.
-        y : None
-            Ignored.
-
-        Returns
-        -------
-        SliceResizer
-            The transformer itself.
-        """
+    def _fit(self, X: Any) -> None:
         _check_size(self.size)
-        return self._remember_contrasts(stack_or_array(X))
 
     def transform(self, X: Any) -> Any:
         """Resize slices.
