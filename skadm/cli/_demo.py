@@ -131,11 +131,7 @@ def run(args: argparse.Namespace) -> None:
         if getattr(trained, "history_", None):
             from skadm.plotting import plot_history
 
-            history = [
-                {key: value for key, value in record.items() if key != "seconds"}
-                for record in trained.history_
-            ]
-            figure = plot_history(history)
+            figure = plot_history(trained.history_)
             files.append(_results.save_figure(out / "history.png", figure))
     files.append(out / "model.joblib")
     training = {

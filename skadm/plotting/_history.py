@@ -8,7 +8,6 @@ import numpy as np
 
 from skadm.plotting._style import (
     FONT_SIZE,
-    SMALL_FONT_SIZE,
     import_matplotlib,
     line_looks,
     tidy,
@@ -17,7 +16,7 @@ from skadm.plotting._style import (
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-_PLACE_KEYS = ("stage", "epoch")
+_LEFT_OUT = ("stage", "epoch", "seconds")
 
 
 def plot_history(
@@ -32,7 +31,7 @@ def plot_history(
         stages, stage; further keys with numbers are plotted too.
     keys : sequence of str, optional
         Keys to plot, from top to bottom. By default the loss and then every other key that
-        holds a number.
+        holds a number, without the seconds that an epoch took.
 
     Returns
     -------
@@ -71,10 +70,12 @@ def plot_history(
         entries = [entry for entry in history if entry.get("stage", "") == stage]
         for axes, key, look in zip(grid[:, column], rows, line_looks()):
             _draw(axes, entries, key, look["color"])
-            if column == 0:
-                axes.set_ylabel(_words(key), fontsize=FONT_SIZE)
+            axes.set_ylabel(_words(key), fontsize=FONT_SIZE)
         grid[0, column].set_title(_words(stage), fontsize=FONT_SIZE)
-        grid[-1, column].set_xlabel("Epoch", fontsize=FONT_SIZE)
+        shown = [axes for axes in grid[:, column] if axes.axison]
+        if shown:
+            shown[-1].set_xlabel("Epoch", fontsize=FONT_SIZE)
+            shown[-1].tick_params(labelbottom=True)
     figure.align_ylabels()
     return figure
 
@@ -85,9 +86,7 @@ def _number_keys(history: Sequence[Mapping[str, Any]]) -> list[str]:
         key: None
         for entry in history
         for key, value in entry.items()
-        if isinstance(value, Real)
-        and not isinstance(value, bool)
-        and key not in _PLACE_KEYS
+        if isinstance(value, Real) and not isinstance(value, bool) and key not in _LEFT_OUT
     }
     return sorted(keys, key=lambda key: key != "loss")
 
@@ -96,20 +95,20 @@ def _draw(axes: Any, entries: list[Mapping[str, Any]], key: str, colour: str) ->
     epochs = np.array([entry["epoch"] for entry in entries], dtype=float)
     numbers = np.array([entry.get(key, np.nan) for entry in entries], dtype=float)
     numbers[~np.isfinite(numbers)] = np.nan
-    tidy(axes)
-    if np.isnan(numbers).all():
-        axes.set_yticks([])
-        axes.text(
-            0.5, 0.5, "no values", transform=axes.transAxes, ha="center", va="center",
-            fontsize=SMALL_FONT_SIZE, color="0.5",
-        )  # fmt: skip
+    if np.isnan(numbers).all():  # what only another stage has
+        axes.set_axis_off()
         return
+    tidy(axes)
     # A single epoch has no line to show; neither has a number between two gaps.
     axes.plot(epochs, numbers, color=colour, linewidth=1.2, marker="o", markersize=1.8)
     axes.xaxis.get_major_locator().set_params(integer=True)
     low, high = np.nanmin(numbers), np.nanmax(numbers)
     if low > 0 and high / low >= 20:
-        axes.set_yscale("log")
+        axes.set_yscale("log", subs=[])
+        axes.yaxis.set_major_locator(
+            import_matplotlib().ticker.LogLocator(subs=(1, 2, 5), numticks=8)
+        )
+        axes.yaxis.set_major_formatter("{x:g}")
 
 
 def _words(name: Any) -> str:
