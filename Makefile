@@ -18,7 +18,8 @@ demo: $(VENV)/demo.stamp
 	$(BIN)/skadm demo --data $(DATA) --out $(OUT) --seed $(SEED) --preset $(PRESET) --force
 
 test: $(VENV)/dev.stamp
-	$(BIN)/python -m pytest -n auto
+	# One thread for each worker: two workers with two threads each would wait for each other.
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto
 
 check: $(VENV)/dev.stamp
 	$(BIN)/ruff format --check skadm tests benchmarks examples
