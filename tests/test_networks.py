@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from skadm.nn.blocks import NORMS, build, pad_to_multiple
+from skadm.nn.blocks import NORMS, SingleChannelConvolution, build, pad_to_multiple
 from skadm.nn.reduction import ReductionNet
 from skadm.nn.translation import TranslationNet, brain_medians, translate_all
 
@@ -102,3 +102,16 @@ def test_padding():
     assert padded.shape == (1, 1, 8, 8)
     assert padded.sum() == 40
     assert pad_to_multiple(torch.ones(1, 1, 9, 12), 4, 8).shape == (1, 1, 12, 12)
+
+
+@pytest.mark.parametrize("kernel_size", [3, 9])
+def test_single_channel_convolution_is_a_convolution(kernel_size):
+    ours = SingleChannelConvolution(5, kernel_size).double()
+    plain = torch.nn.Conv2d(5, 1, kernel_size, padding=kernel_size // 2).double()
+    plain.load_state_dict(ours.state_dict())
+    slices = images(2, 5, 12, 16).double()
+    torch.testing.assert_close(ours(slices), plain(slices))
+    for net in (ours, plain):
+        net(slices).square().sum().backward()
+    torch.testing.assert_close(ours.weight.grad, plain.weight.grad)
+    torch.testing.assert_close(ours.bias.grad, plain.bias.grad)

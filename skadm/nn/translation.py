@@ -3,7 +3,12 @@
 import torch
 from torch import nn
 
-from skadm.nn.blocks import ResidualBlock, convolution, pad_to_multiple
+from skadm.nn.blocks import (
+    ResidualBlock,
+    SingleChannelConvolution,
+    convolution,
+    pad_to_multiple,
+)
 
 # Two stride-2 layers; at 8 × 8 the coarsest level still has four pixels, fewer would
 # leave the norm layers nothing to average over.
@@ -67,7 +72,7 @@ class TranslationNet(nn.Module):
             nn.Upsample(scale_factor=2),
             convolution(2 * width, width, 3, norm=norm),
         )
-        self.head = nn.Conv2d(width + 1, 1, 9, padding=4)
+        self.head = SingleChannelConvolution(width + 1, 9)
 
     def forward(
         self, images: torch.Tensor, target: torch.Tensor, prior: torch.Tensor
