@@ -29,6 +29,7 @@ SETTINGS = {
     "latent_dim": 6,
     "energy_weight": 5e-3,
     "learning_rate": 5e-3,
+    "batch_size": 8,
     "augmentation": None,
     "precision": "float32",
 }
@@ -84,7 +85,7 @@ def main() -> None:
     arguments.add_argument("--epochs", type=int, default=60, help="epochs of each run")
     arguments.set_defaults(size=64)
     options = arguments.parse_args()
-    X, y, _ = load(options.data, options.size, n_patients=8, n_slices=20)
+    X, y, _ = load(options.data, options.size, n_patients=4, n_slices=20)
     options.out.mkdir(parents=True, exist_ok=True)
     rows, points = [], []
     curves: dict[str, list[list[float]]] = {constraint: [] for constraint in VARIANTS}
