@@ -65,17 +65,20 @@ def summarise(constraint: str, seed: int, history: list[dict]) -> dict:
 
 def draw(curves: dict[str, list[list[float]]], max_epochs: int) -> Figure:
     """Energy against epoch, a line for each run; a cross where one had to stop."""
-    figure = Figure(figsize=(6, 4), layout="constrained")
-    axes = figure.subplots()
-    for constraint, runs in curves.items():
-        label, colour = VARIANTS[constraint]
-        for n, energies in enumerate(runs):
-            axes.plot(energies, color=colour, lw=1, label=None if n else label)
-            if energies and len(energies) < max_epochs:
-                axes.plot(len(energies) - 1, energies[-1], "x", color=colour, ms=7, mew=2)
-    axes.set(xlabel="epoch", ylabel="mean energy (negative log-likelihood)")
-    axes.legend(title="✕: a covariance became singular", frameon=False)
-    axes.spines[["top", "right"]].set_visible(False)
+    figure = Figure(figsize=(9, 3.4), layout="constrained")
+    for axes, (constraint, runs) in zip(
+        figure.subplots(1, len(curves), sharey=True), curves.items()
+    ):
+        title, colour = VARIANTS[constraint]
+        stopped = [run for run in runs if len(run) < max_epochs]
+        for energies in runs:
+            axes.plot(energies, color=colour, lw=1)
+        for energies in filter(None, stopped):
+            axes.plot(len(energies) - 1, energies[-1], "x", color="k", ms=6, mew=1.5)
+        axes.set_title(f"{title}\n{len(stopped)} of {len(runs)} became singular (x)")
+        axes.set_xlabel("epoch")
+        axes.spines[["top", "right"]].set_visible(False)
+    figure.axes[0].set_ylabel("mean energy (negative log-likelihood)")
     return figure
 
 
