@@ -411,3 +411,12 @@ def test_real_scan(data_directory):
     np.testing.assert_allclose(brain.mean(axis=0), 0, atol=0.02)
     np.testing.assert_allclose(brain.std(axis=0), 1, atol=0.15)
     assert X[:, 3][y == 1].mean() > X[:, 3][y == 0].mean() + 0.5
+
+
+def test_smallest_lesion_keeps_its_slice_abnormal():
+    images = np.ones((2, 1, 16, 16), np.float32)
+    labels = np.zeros((2, 16, 16), np.int8)
+    labels[0, 4, 8] = 1  # between the pixels that are nearest to those of 8 x 8
+    resized = SliceResizer(8).fit(images).transform_labels(labels)
+    assert np.argwhere(resized[0] == 1).tolist() == [[2, 4]]
+    assert not (resized[1] == 1).any()

@@ -22,7 +22,8 @@ class SliceResizer(StackTransformer):
     Intensities of the brain are interpolated with the brain as weight, so the dark
     background does not fade its border; a pixel is brain where at least half of its weight
     falls on brain, and exactly 0 elsewhere. When slices shrink, the interpolation kernel
-    widens with the step, so nothing is skipped. Labels go to the nearest pixel.
+    widens with the step, so nothing is skipped. Labels go to the nearest
+    pixel, and a lesion never vanishes from its slice.
 
     As in the paper, height and width are resized each by its own factor: slices that are
     not square change their aspect ratio (the affine of a `SliceStack` follows).
@@ -205,7 +206,8 @@ def resize_labels(
     -------
     ndarray of int8, shape (n_slices, height, width)
         Labels, -1 outside ``brain``. Where the nearest pixel was outside the old brain,
-        the label with the larger weight.
+        the label with the larger weight. A lesion that no pixel is nearest to keeps the
+        one pixel that holds most of it.
     """
     out = np.where(brain, _nearest(labels, size), -1).astype(np.int8)
     gained = brain & (out == -1)
@@ -215,6 +217,13 @@ def resize_labels(
         # Still -1 where all around is ignored: the caller had excluded that part of brain.
         label = np.where(lesion > normal, 1, np.where(normal > 0, 0, -1))
         out[index][gained[index]] = label[gained[index]]
+    # A slice whose lesion fell between the pixels would pass for a normal one, and be
+    # trained on: the pixel that holds most of it stands for it.
+    lost = (labels == 1).any(axis=(1, 2)) & ~(out == 1).any(axis=(1, 2))
+    for index in np.flatnonzero(lost):
+        lesion = np.where(brain[index], _weight(labels[index] == 1, size), 0)
+        if lesion.any():
+            out[index].flat[lesion.argmax()] = 1
     return out
 
 
