@@ -37,7 +37,8 @@ def check_labels(y, shape: tuple[int, ...]) -> np.ndarray:
 
     Returns
     -------
-    y : ndarray of shape (n_slices, H, W)
+    y : ndarray of shape (n_slices, H, W), int8
+        A copy.
 
     Raises
     ------
@@ -58,7 +59,7 @@ def check_labels(y, shape: tuple[int, ...]) -> np.ndarray:
             "y must hold 0 (normal), 1 (anomaly) and -1 (outside the brain) only; "
             f"found {np.unique(wrong)[:5].tolist()}."
         )
-    return y
+    return y.astype(np.int8)  # whatever it was: -1 must fit in
 
 
 def normal_slices(y: np.ndarray) -> np.ndarray:

@@ -80,7 +80,7 @@ def labels_in_brain(X: Any, y: ArrayLike) -> NDArray:
     ValueError
         If X or y has a wrong shape, or y wrong values.
     """
-    labels = check_labels(np.asarray(y), check_shape(X)).copy()
+    labels = check_labels(np.asarray(y), check_shape(X))
     for start in range(0, len(labels), _CHUNK):
         some = slice(start, start + _CHUNK)
         labels[some][~brain_mask(np.asarray(X[some]))] = -1

@@ -103,7 +103,7 @@ class TorchDetector(BaseDetector):
             self.history_: list[dict[str, Any]] = []
         networks.to(engine.device)
         run = _Run(self, networks, engine, augmentation)
-        self._train(networks, torch.from_numpy(X), run)
+        self._train(networks, _as_tensor(X), run)
         run.close()
         self._keep(networks)
 
@@ -125,7 +125,7 @@ class TorchDetector(BaseDetector):
             self._networks = networks
         networks.to(engine.device).eval()
         anomaly = engine.apply(
-            lambda images: self._anomaly(networks, images), torch.from_numpy(X)
+            lambda images: self._anomaly(networks, images), _as_tensor(X)
         )
         # Absurd intensities overflow: as anomalous as a number can say.
         most = torch.finfo(torch.float32).max
@@ -205,7 +205,7 @@ class _Run:
                     ConvergenceWarning,
                     stacklevel=2,
                 )
-            if stop or not finished or stalled(record["loss"]):
+            if stop or not finished or stalled(record.get("loss", np.inf)):
                 break
         stage.module.eval()
         context.call_on_fit_task_end(estimator=detector)
@@ -261,9 +261,15 @@ def _computes_bfloat16(device: torch.device) -> bool:
         return torch.cuda.is_bf16_supported(including_emulation=False)
     if device.type == "cpu":
         # Older releases of torch cannot tell: float32 is right everywhere.
-        capabilities = getattr(torch.cpu, "get_capabilities", dict)()
+        ask = getattr(torch.cpu, "get_capabilities", None)
+        capabilities = ask() if ask is not None else {}
         return any(capabilities.get(name, False) for name in ("avx512_bf16", "amx_bf16"))
     return False
+
+
+def _as_tensor(X: np.ndarray) -> torch.Tensor:
+    """X as a tensor; torch takes neither views that run backwards nor read-only ones."""
+    return torch.from_numpy(np.require(X, requirements=["C", "W"]))
 
 
 def _load(networks: torch.nn.Module, weights: dict[str, np.ndarray]) -> None:

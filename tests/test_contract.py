@@ -528,3 +528,33 @@ def test_callbacks_pass_through_a_pipeline():
         warnings.simplefilter("error")
         pipeline.set_callbacks(recorder).fit(stack, stack.y)
     assert recorder.tasks.count("epoch") == 2 * 2
+
+
+@pytest.mark.parametrize("dtype", [bool, np.uint8, np.int64, np.float32])
+def test_masks_of_any_type(detector, dtype):
+    from skadm.model_selection import set_offset_by_f1
+
+    X, y = make_slices()
+    fitted = detector.fit(X, y)
+    expected = fitted.score(X, y), set_offset_by_f1(fitted, X, y).offset_
+    mask = (y == 1).astype(dtype)
+    found = fitted.score(X, mask), set_offset_by_f1(fitted, X, mask).offset_
+    assert found == expected
+
+
+def test_backward_and_read_only_views(detector):
+    X, _ = make_slices()
+    flipped = X[:, :, ::-1]
+    read_only = flipped.copy()
+    read_only.setflags(write=False)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        maps = clone(detector).fit(flipped).score_samples(flipped)
+        again = clone(detector).fit(read_only).score_samples(read_only)
+    np.testing.assert_array_equal(maps, again)
+
+
+def test_crops_without_brain_are_no_error():
+    X = np.zeros((1, 2, 20, 20), np.float32)
+    X[:, :, 0, 0] = 1
+    assert np.isfinite(tiny("ADMDetector").fit(X).score_samples(X)).all()
