@@ -15,7 +15,7 @@ BIN := $(VENV)/bin
 .PHONY: demo test check format clean
 
 demo: $(VENV)/demo.stamp
-	$(BIN)/skadm demo --data $(DATA) --out $(OUT) --seed $(SEED) --preset $(PRESET) --force
+	$(BIN)/skadm demo --data "$(DATA)" --out "$(OUT)" --seed $(SEED) --preset $(PRESET) --force
 
 test: $(VENV)/dev.stamp
 	# One thread for each worker: two workers with two threads each would wait for each other.

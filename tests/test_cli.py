@@ -646,3 +646,16 @@ def test_unwritable_results_leave_no_temporary_file(tmp_path):
     with pytest.raises(OSError, match="disk full"):
         skadm.cli._output.write_atomically(tmp_path / "a.json", fail)
     assert not list(tmp_path.iterdir())
+
+
+def test_a_forced_demo_leaves_no_map_of_the_one_before(tmp_path):
+    from skadm.cli._results import remove_previous
+
+    (tmp_path / "maps").mkdir()
+    old = [tmp_path / "maps" / "p_anomaly.nii.gz", tmp_path / "roc.png"]
+    own = [tmp_path / "maps" / "mine.nii.gz", tmp_path / "notes.txt"]
+    for file in old + own:
+        file.touch()
+    remove_previous(tmp_path)
+    assert not any(file.exists() for file in old)
+    assert all(file.exists() for file in own)

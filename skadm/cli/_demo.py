@@ -124,6 +124,7 @@ def run(args: argparse.Namespace) -> None:
     trained = found.detectors[name]
 
     say("writing")
+    _results.remove_previous(out)
     test_stack = prepared[test]
     files = _results.write_tables(out, found)
     if args.figures:

@@ -81,3 +81,17 @@ def write_volumes(
         flagged = scores < np.float32(detector.offset_)
         files += write_maps(flagged, stack, folder, suffix=SEGMENTATION, force=True)
     return files
+
+
+def remove_previous(out: Path) -> None:
+    """Remove what an earlier demo left, so that its maps do not pass for new ones.
+
+    Only by the names that a demo gives; called after --force, or in an empty folder.
+    """
+    figures = ("roc", "precision_recall", "montage", "history")
+    for file in (
+        *(out / f"{name}.png" for name in figures),
+        *(out / "maps").glob("*_anomaly.nii.gz"),
+        *(out / "maps").glob("*_segmentation.nii.gz"),
+    ):
+        file.unlink(missing_ok=True)
