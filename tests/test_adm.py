@@ -399,3 +399,10 @@ def test_unknown_presets():
         make_detector("ADM")
     with pytest.raises(ValueError, match="no preset 'gpu'.*cpu"):
         make_detector("ADMDetector", "gpu")
+
+
+def test_weights_of_another_architecture_are_refused():
+    X, y = make_slices()
+    detector = tiny(warm_start=True).fit(X, y)
+    with pytest.raises(ValueError, match=r"fitted weights .* warm_start=False"):
+        detector.set_params(width=8).fit(X, y)

@@ -35,7 +35,7 @@ def add_parser(commands: Any) -> None:
     parser.add_argument(
         "--binary",
         action="store_true",
-        help="also write segmentations: 1 where the map is above the model's threshold",
+        help="also write segmentations: 1 where the model, at its own resolution, calls a pixel anomalous",
     )
     _options.add_patients(parser)
     _options.add_device(parser)

@@ -57,7 +57,13 @@ def _open(path: Path) -> Any:
         raise FileNotFoundError(f"{path}: no such file")
     try:
         image = nib.load(path)
-    except (nib.filebasedimages.ImageFileError, OSError, EOFError, zlib.error) as error:
+    except (
+        nib.filebasedimages.ImageFileError,
+        nib.spatialimages.HeaderDataError,
+        OSError,
+        EOFError,
+        zlib.error,
+    ) as error:
         raise ValueError(
             f"{path}: not a readable NIfTI file ({error}); fetch it again"
         ) from error
