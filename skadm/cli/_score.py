@@ -35,7 +35,8 @@ def add_parser(commands: Any) -> None:
     parser.add_argument(
         "--binary",
         action="store_true",
-        help="also write segmentations: 1 where the model, at its own resolution, calls a pixel anomalous",
+        help="also write segmentations: 1 where the model calls a pixel anomalous, at the "
+        "resolution it works at",
     )
     _options.add_patients(parser)
     _options.add_device(parser)
