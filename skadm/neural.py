@@ -102,7 +102,7 @@ class TorchDetector(BaseDetector):
         else:
             self.history_: list[dict[str, Any]] = []
         networks.to(engine.device)
-        run = _Run(self, networks, engine, augmentation)
+        run = _Run(self, engine, augmentation)
         self._train(networks, _as_tensor(X), run)
         run.close()
         self._keep(networks)
@@ -159,14 +159,12 @@ class _Run:
     def __init__(
         self,
         detector: TorchDetector,
-        networks: torch.nn.Module,
         engine: Engine,
         augmentation: Augmentation | None,
     ) -> None:
         self.engine = engine
         self.augmentation = augmentation
         self._detector = detector
-        self._networks = networks
         self._context = detector._init_callback_context(max_subtasks=None)
         self._context.call_on_fit_task_begin(estimator=detector)
 

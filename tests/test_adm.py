@@ -333,9 +333,11 @@ def test_progress_bar(capsys):
 def test_teardown_after_an_error():
     X, y = make_slices()
     recorder = Recorder()
-    with pytest.raises(ValueError, match="device"):
-        tiny(device="abacus").set_callbacks(recorder).fit(X, y)
-    assert recorder.tasks in ([], ["setup", "teardown"])
+    detector = tiny(learning_rate=1e30, norm="none", precision="float32")
+    with pytest.raises(RuntimeError, match="became"):
+        detector.set_callbacks(recorder).fit(X, y)
+    assert recorder.tasks[0] == "setup"
+    assert recorder.tasks[-1] == "teardown"
 
 
 def test_augmentation_is_used_and_can_be_off():

@@ -91,7 +91,7 @@ def remove_previous(out: Path) -> None:
     figures = ("roc", "precision_recall", "montage", "history")
     for file in (
         *(out / f"{name}.png" for name in figures),
-        *(out / "maps").glob("*_anomaly.nii.gz"),
-        *(out / "maps").glob("*_segmentation.nii.gz"),
+        *(out / "maps").glob(f"*{ANOMALY}.nii.gz"),
+        *(out / "maps").glob(f"*{SEGMENTATION}.nii.gz"),
     ):
         file.unlink(missing_ok=True)
