@@ -178,15 +178,14 @@ class _Run:
             step that would have needed its inverse.
         """
         detector = self._detector
-        context = self._context.subcontext(
-            task_name=stage.name, max_subtasks=detector.max_epochs
-        )
+        n_epochs = detector.max_epochs if stage.n_epochs is None else stage.n_epochs
+        context = self._context.subcontext(task_name=stage.name, max_subtasks=n_epochs)
         context.call_on_fit_task_begin(estimator=detector)
-        epochs = self.engine.epochs(stage, detector.max_epochs, detector.learning_rate)
+        epochs = self.engine.epochs(stage, n_epochs, detector.learning_rate)
         stalled = _Stalled(detector.n_iter_no_change, detector.tol)
         finished = True
         done = sum(record["stage"] == stage.name for record in detector.history_)
-        for epoch in range(done, done + detector.max_epochs):
+        for epoch in range(done, done + n_epochs):
             task = context.subcontext(task_name="epoch")
             task.call_on_fit_task_begin(estimator=detector)
             record: dict[str, Any] = {"stage": stage.name, "epoch": epoch}
@@ -205,7 +204,8 @@ class _Run:
                 )
             if stop or not finished or stalled(record.get("loss", np.inf)):
                 break
-        stage.module.eval()
+        for objective in stage.objectives:
+            objective.module.eval()
         context.call_on_fit_task_end(estimator=detector)
         return finished
 

@@ -1,36 +1,89 @@
 """The one training loop: batches, augmentation, precision, device."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
 
 
 @dataclass(frozen=True)
+class Objective:
+    """What is optimised, and by which loss.
+
+    Attributes
+    ----------
+    module : torch.nn.Module
+        The network whose parameters are optimised; it is in training mode meanwhile.
+    loss : callable
+        Takes a batch of images (augmented, on the device) and returns a dict of scalar
+        tensors, all of which are recorded.
+    minimises : str
+        The one of them that is minimised.
+    every : int
+        A step is taken for the first of so many batches, and for none of the others.
+    momentum : float or None
+        Adam's β₁. None: it moves between 0.85 and 0.95 against the learning rate.
+    """
+
+    module: torch.nn.Module
+    loss: Callable[[torch.Tensor], dict[str, torch.Tensor]]
+    minimises: str = "loss"
+    every: int = 1
+    momentum: float | None = None
+
+
+@dataclass(frozen=True)
 class Stage:
-    """One stage of a training: what is optimised, on which images, by which loss.
+    """One stage of a training.
 
     Attributes
     ----------
     name : str
         Stands in the history.
-    module : torch.nn.Module
-        The network whose parameters are optimised; it is in training mode meanwhile.
     images : torch.Tensor of shape (n, channels, H, W)
         On the CPU.
-    loss : callable
-        Takes a batch of images (augmented, on the device) and returns a dict of scalar
-        tensors. The one under "loss" is minimised; all are recorded.
+    objectives : sequence of Objective
+        One, as a rule; adversaries have one each, and take their steps in this order.
     augment : callable or None
         Takes a batch of images and the generator, returns the changed batch.
+    n_epochs : int or None
+        None: as many as the detector's `max_epochs`.
     """
 
     name: str
-    module: torch.nn.Module
     images: torch.Tensor
-    loss: Callable[[torch.Tensor], dict[str, torch.Tensor]]
+    objectives: Sequence[Objective]
     augment: Callable[[torch.Tensor, torch.Generator], torch.Tensor] | None = None
+    n_epochs: int | None = None
+
+
+class _Optimiser:
+    """Adam for one objective, under a one-cycle schedule."""
+
+    def __init__(self, objective: Objective, n_batches: int, learning_rate: float) -> None:
+        self.objective = objective
+        beta = objective.momentum
+        self.adam = torch.optim.Adam(
+            objective.module.parameters(),
+            lr=learning_rate,
+            betas=(0.9 if beta is None else beta, 0.999),
+        )
+        self.schedule = torch.optim.lr_scheduler.OneCycleLR(
+            self.adam,
+            learning_rate,
+            total_steps=-(-n_batches // objective.every) + 1,
+            cycle_momentum=beta is None,
+        )
+
+    def step(self, loss: torch.Tensor) -> None:
+        # Gradients of this objective's parameters only: an adversary's stay as they are.
+        parameters = self.adam.param_groups[0]["params"]
+        gradients = torch.autograd.grad(loss, parameters, allow_unused=True)
+        for parameter, gradient in zip(parameters, gradients):
+            parameter.grad = gradient
+        self.adam.step()
+        self.schedule.step()
 
 
 @dataclass(frozen=True)
@@ -85,16 +138,18 @@ class Engine:
             If the loss is not finite. The step is not taken: the weights are the last
             finite ones.
         """
-        optimiser = torch.optim.Adam(stage.module.parameters(), lr=learning_rate)
         n_batches = -(-len(stage.images) // self.batch_size)
-        schedule = torch.optim.lr_scheduler.OneCycleLR(
-            optimiser, learning_rate, total_steps=n_epochs * n_batches + 1
-        )
+        optimisers = [
+            _Optimiser(objective, n_epochs * n_batches, learning_rate)
+            for objective in stage.objectives
+        ]
+        n_seen = 0
         for _ in range(n_epochs):
             started = time.perf_counter()
-            stage.module.train()
+            for objective in stage.objectives:
+                objective.module.train()
             sums: dict[str, float] = {}
-            n_slices = 0
+            n_slices: dict[str, int] = {}
             order = torch.randperm(len(stage.images), generator=self.generator)
             for indices in order.split(self.batch_size):
                 batch = stage.images[indices]
@@ -102,23 +157,31 @@ class Engine:
                     batch = stage.augment(batch, self.generator)
                 if not batch.any():
                     continue  # a crop without brain has nothing to learn from
-                with self.autocast():
-                    terms = stage.loss(self.place(batch))
-                if not torch.isfinite(terms["loss"]):
-                    raise DivergenceError(
-                        f"the loss of stage {stage.name!r} became "
-                        f"{terms['loss'].item()}; a smaller learning_rate "
-                        f"(now {learning_rate:g}) usually helps"
-                    )
-                optimiser.zero_grad()
-                terms["loss"].backward()
-                optimiser.step()
-                schedule.step()
-                for name, value in terms.items():
-                    sums[name] = sums.get(name, 0.0) + value.item() * len(indices)
-                n_slices += len(indices)
-            record = {name: value / max(n_slices, 1) for name, value in sums.items()}
+                batch = self.place(batch)
+                for optimiser in optimisers:
+                    if n_seen % optimiser.objective.every:
+                        continue
+                    for name, value in self._step(stage.name, optimiser, batch).items():
+                        sums[name] = sums.get(name, 0.0) + value * len(indices)
+                        n_slices[name] = n_slices.get(name, 0) + len(indices)
+                n_seen += 1
+            record = {name: value / n_slices[name] for name, value in sums.items()}
             yield record | {"seconds": time.perf_counter() - started}
+
+    def _step(
+        self, stage: str, optimiser: _Optimiser, batch: torch.Tensor
+    ) -> dict[str, float]:
+        objective = optimiser.objective
+        with self.autocast():
+            terms = objective.loss(batch)
+        loss = terms[objective.minimises]
+        if not torch.isfinite(loss):
+            raise DivergenceError(
+                f"the loss of stage {stage!r} became {loss.item()}; a smaller "
+                f"learning_rate (now {optimiser.adam.defaults['lr']:g}) usually helps"
+            )
+        optimiser.step(loss)
+        return {name: value.item() for name, value in terms.items()}
 
     def batches(self, images: torch.Tensor) -> Iterator[torch.Tensor]:
         """The images in their order, a batch at a time, on the device."""

@@ -177,7 +177,7 @@ def test_without_joint_training_the_energy_leaves_the_reduction_alone():
         networks = detector._build(3, torch.Generator().manual_seed(0))
         detector._density_loss(networks, torch.from_numpy(X), 3)["loss"].backward()
         weight = networks.reduction.encoder[0][0].weight.grad
-        return weight, networks.estimation.layers[0].weight.grad
+        return weight, networks.estimation.hidden[0].weight.grad
 
     apart, estimation = gradient(False, 1.0)
     without, _ = gradient(True, 0.0)

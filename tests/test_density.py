@@ -16,6 +16,7 @@ from skadm.nn.density import (
     MixtureAccumulator,
     diagonal_penalty,
     estimate_mixture,
+    fit_mixture,
     is_singular,
     least_eigenvalue,
     mixture_energy,
@@ -216,3 +217,32 @@ def test_fitted_mixture_keeps_parameters():
     copy.load_state_dict(holder.state_dict())
     for found, expected in zip(copy.parameters_, mixture):
         assert torch.equal(found, expected)
+
+
+def test_dropout_draws_from_the_generator_alone():
+    net = build(
+        lambda: EstimationNet(3, 2, width=1000, dropout=0.5),
+        torch.Generator().manual_seed(0),
+    )
+    pixels = torch.randn(5, 3, generator=torch.Generator().manual_seed(1))
+    before = torch.get_rng_state()
+    dropped = net(pixels, torch.Generator().manual_seed(2))
+    assert torch.equal(dropped, net(pixels, torch.Generator().manual_seed(2)))
+    assert not torch.equal(dropped, net(pixels, torch.Generator().manual_seed(3)))
+    assert torch.equal(net(pixels), net(pixels))  # scoring drops nothing
+    assert torch.equal(torch.get_rng_state(), before)
+    # The units that are left are scaled up, so that what comes out is right on average.
+    logits = [net(pixels, torch.Generator().manual_seed(seed)).log() for seed in range(200)]
+    difference = torch.stack([logit[:, 0] - logit[:, 1] for logit in logits]).mean(dim=0)
+    plain = net(pixels).log()
+    torch.testing.assert_close(difference, plain[:, 0] - plain[:, 1], atol=0.1, rtol=0.1)
+
+
+def test_fitted_mixture_is_that_of_all_batches():
+    net = build(lambda: EstimationNet(3, 2), torch.Generator().manual_seed(0))
+    pixels = torch.randn(50, 3, generator=torch.Generator().manual_seed(1)).double().float()
+    expected = estimate_mixture(pixels.double(), net(pixels).double())
+    for size in (50, 7):
+        found = fit_mixture(pixels.split(size), net)
+        for part, whole in zip(found, expected):
+            torch.testing.assert_close(part, whole, rtol=1e-5, atol=1e-7)

@@ -8,6 +8,8 @@ import inspect
 import pytest
 from numpydoc.validate import validate
 
+from skadm.detectors import all_detectors
+
 MODULES = [
     "skadm.augmentation",
     "skadm.base",
@@ -56,10 +58,12 @@ def test_docstring(path):
     assert not errors, "\n".join(f"{code}: {text}" for code, text in errors)
 
 
-@pytest.mark.parametrize(
-    "name",
-    ["skadm.augmentation", "skadm.detectors._adm", "skadm.detectors._classical"],
-)
+def modules_with_examples():
+    homes = {detector.__module__ for _, detector in all_detectors()}
+    return sorted(homes | {"skadm.augmentation"})
+
+
+@pytest.mark.parametrize("name", modules_with_examples())
 def test_examples(name):
     results = doctest.testmod(importlib.import_module(name))
     assert results.attempted > 0

@@ -4,9 +4,12 @@ import numpy as np
 import pytest
 import torch
 
+from skadm.nn.autoencoder import Decoder, Encoder, pad_for_levels
 from skadm.nn.blocks import NORMS, SingleChannelConvolution, build, pad_to_multiple
+from skadm.nn.pixels import brain_of, map_of, pixels_of
 from skadm.nn.reduction import ReductionNet
 from skadm.nn.translation import TranslationNet, brain_medians, translate_all
+from skadm.nn.unet import UNet
 
 
 def generator(seed=0):
@@ -115,3 +118,45 @@ def test_single_channel_convolution_is_a_convolution(kernel_size):
         net(slices).square().sum().backward()
     torch.testing.assert_close(ours.weight.grad, plain.weight.grad)
     torch.testing.assert_close(ours.bias.grad, plain.bias.grad)
+
+
+@pytest.mark.parametrize("norm", NORMS)
+@pytest.mark.parametrize(("height", "width"), [(1, 1), (7, 13), (32, 16)])
+def test_unet_takes_any_size(norm, height, width):
+    net = build(lambda: UNet(3, 2, width=4, n_levels=2, norm=norm), generator())
+    restored = net(images(1, 3, height, width))
+    assert restored.shape == (1, 2, height, width)
+    assert torch.isfinite(restored).all()
+
+
+def test_unet_sees_far_and_keeps_places():
+    """A pixel depends on the same place through the skip, and on far ones from below."""
+    net = build(lambda: UNet(1, 1, width=4, n_levels=3, norm="none"), generator())
+    slices = images(1, 1, 32, 32).requires_grad_()
+    net(slices)[0, 0, 16, 16].backward()
+    reached = slices.grad[0, 0] != 0
+    assert reached[16, 16]
+    rows = reached.any(dim=1).nonzero()
+    assert rows.max() - rows.min() > 16
+
+
+@pytest.mark.parametrize("n_levels", [1, 2, 4])
+def test_decoder_undoes_the_size_of_the_encoder(n_levels):
+    encoder = build(lambda: Encoder(3, 4, n_levels), generator())
+    decoder = build(lambda: Decoder(4 * 2 ** (n_levels - 1), 4, n_levels, 3), generator())
+    padded = pad_for_levels(images(1, 3, 5, 33), n_levels)
+    grid = encoder(padded)
+    assert grid.shape[-2:] == tuple(side // 2**n_levels for side in padded.shape[-2:])
+    assert min(grid.shape[-2:]) >= 2
+    assert decoder(grid).shape == padded.shape
+
+
+def test_map_of_puts_pixels_back():
+    slices = images()
+    slices[:, :, :4] = 0
+    brain = brain_of(slices)
+    assert not brain[:, :4].any()
+    assert brain[:, 4:].all()
+    pixels = pixels_of(slices, brain)
+    assert pixels.shape == (brain.sum(), 4)
+    torch.testing.assert_close(map_of(pixels[:, 2], brain), slices[:, 2])

@@ -2,7 +2,7 @@
 
 from skadm.base import BaseDetector
 from skadm.detectors._adm import ADMDetector
-from skadm.detectors._classical import IntensityDetector
+from skadm.detectors._intensity import IntensityDetector
 
 __all__ = ["ADMDetector", "IntensityDetector", "all_detectors"]
 

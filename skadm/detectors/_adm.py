@@ -11,16 +11,17 @@ from skadm.nn.blocks import NORMS, build
 from skadm.nn.density import (
     EstimationNet,
     FittedMixture,
-    MixtureAccumulator,
     diagonal_penalty,
     estimate_mixture,
+    fit_mixture,
     is_singular,
     least_eigenvalue,
     mixture_energy,
 )
+from skadm.nn.pixels import brain_of, map_of, pixels_of
 from skadm.nn.reduction import ReductionNet
 from skadm.nn.translation import TranslationNet, brain_medians, translate_all
-from skadm.training import SingularCovarianceError, Stage
+from skadm.training import Objective, SingularCovarianceError, Stage
 
 
 class ADMDetector(TorchDetector):
@@ -253,9 +254,15 @@ class ADMDetector(TorchDetector):
             run.stage(
                 Stage(
                     "translation",
-                    translation,
                     images,
-                    lambda batch: self._translation_loss(translation, batch, generator),
+                    [
+                        Objective(
+                            translation,
+                            lambda batch: self._translation_loss(
+                                translation, batch, generator
+                            ),
+                        )
+                    ],
                     augmentation,
                 )
             )
@@ -267,34 +274,41 @@ class ADMDetector(TorchDetector):
         run.stage(
             Stage(
                 "density",
-                networks.of_density(),
                 images,
-                lambda batch: self._density_loss(networks, batch, n_contrasts),
+                [
+                    Objective(
+                        networks.of_density(),
+                        lambda batch: self._density_loss(networks, batch, n_contrasts),
+                    )
+                ],
                 None if augmentation is None else augmentation.move,
             )
         )
-        mixture = MixtureAccumulator()
-        with torch.inference_mode():
-            for batch in run.engine.batches(images):
-                slices, errors = batch[:, :n_contrasts], batch[:, n_contrasts:]
-                brain = _brain(slices)
-                features = self._density_features(networks, slices, errors)[0]
-                pixels = _pixels(features, brain)
-                mixture.add(pixels, networks.estimation(pixels))
-        networks.mixture.set(mixture.mixture())
+        networks.mixture.set(
+            fit_mixture(
+                (
+                    self._pixels(networks, batch[:, :n_contrasts], batch[:, n_contrasts:])
+                    for batch in run.engine.batches(images)
+                ),
+                networks.estimation,
+            )
+        )
 
     def _anomaly(self, networks: "_Networks", images: torch.Tensor) -> torch.Tensor:
         errors = images[:, :0]
         if networks.translation is not None:
             errors = self._translation_errors(networks.translation, images)
-        brain = _brain(images)
-        features = self._density_features(networks, images, errors)[0]
+        pixels = self._pixels(networks, images, errors)
         floor = self._floor() or torch.finfo(torch.float32).eps
-        # In float64, since products of matrices round by the number of their rows, which
-        # depends on the batch.
-        pixels = _pixels(features, brain).double()
-        energy = mixture_energy(pixels, networks.mixture.parameters_, floor)
-        return torch.zeros_like(images[:, 0]).masked_scatter(brain, energy.float())
+        energy = networks.mixture.energy(pixels, floor)
+        return map_of(energy, brain_of(images))
+
+    def _pixels(
+        self, networks: "_Networks", images: torch.Tensor, errors: torch.Tensor
+    ) -> torch.Tensor:
+        """z of the brain pixels, shape (n_pixels, d)."""
+        features = self._density_features(networks, images, errors)[0]
+        return pixels_of(features, brain_of(images))
 
     def _floor(self) -> float:
         return self.covariance_floor if self.constraint == "floor" else 0.0
@@ -302,7 +316,7 @@ class ADMDetector(TorchDetector):
     def _priors(self, images: torch.Tensor) -> torch.Tensor:
         """What stands for each hidden contrast, m of Eq. 3, shape (n, K)."""
         if self.median_prior:
-            return brain_medians(images, _brain(images))
+            return brain_medians(images, brain_of(images))
         return images.new_zeros(images.shape[:2])
 
     def _translation_loss(
@@ -311,7 +325,7 @@ class ADMDetector(TorchDetector):
         """Mean squared error over brain pixels and targets (Eq. 13)."""
         n_slices, n_contrasts = images.shape[:2]
         draws = torch.rand(n_slices, n_contrasts, generator=generator).argsort(dim=1)
-        priors, brain = self._priors(images), _brain(images)
+        priors, brain = self._priors(images), brain_of(images)
         rows = torch.arange(n_slices, device=images.device)
         targets = draws[:, : self.targets_per_step].T.to(images.device)
         errors = [
@@ -325,7 +339,7 @@ class ADMDetector(TorchDetector):
     ) -> torch.Tensor:
         """Z_ct (Eq. 5); 0 in the background."""
         errors = (images - translate_all(net, images, self._priors(images))).abs()
-        return errors * _brain(images).unsqueeze(1)
+        return errors * brain_of(images).unsqueeze(1)
 
     def _density_features(
         self, networks: "_Networks", images: torch.Tensor, errors: torch.Tensor
@@ -343,12 +357,12 @@ class ADMDetector(TorchDetector):
     ) -> dict[str, torch.Tensor]:
         """Error of the reduction plus weighted energy (Eq. 14)."""
         images, errors = batch[:, :n_contrasts], batch[:, n_contrasts:]
-        brain = _brain(images)
+        brain = brain_of(images)
         features, restored = self._density_features(networks, images, errors)
         reconstruction = features.new_zeros(())
         if restored is not None:
             reconstruction = (images - restored).square().sum(dim=1)[brain].mean()
-        pixels = _pixels(features if self.joint else features.detach(), brain)
+        pixels = pixels_of(features if self.joint else features.detach(), brain)
         mixture = estimate_mixture(pixels, networks.estimation(pixels))
         if self.constraint != "floor" and is_singular(mixture):
             raise SingularCovarianceError(
@@ -387,13 +401,3 @@ class _Networks(torch.nn.Module):
         """What the second stage trains."""
         trained = (self.reduction, self.estimation)
         return torch.nn.ModuleList(network for network in trained if network is not None)
-
-
-def _brain(images: torch.Tensor) -> torch.Tensor:
-    """Pixels with any contrast other than 0, shape (n, H, W)."""
-    return (images != 0).any(dim=1)
-
-
-def _pixels(features: torch.Tensor, brain: torch.Tensor) -> torch.Tensor:
-    """Features of the brain pixels, shape (n_pixels, d), float32."""
-    return features.permute(0, 2, 3, 1)[brain].float()

@@ -50,9 +50,15 @@ def build(factory: Callable[[], Network], generator: torch.Generator) -> Network
 
 
 def convolution(
-    n_in: int, n_out: int, kernel_size: int, *, stride: int = 1, norm: str = "none"
+    n_in: int,
+    n_out: int,
+    kernel_size: int,
+    *,
+    stride: int = 1,
+    norm: str = "none",
+    leak: float = 0.0,
 ) -> nn.Sequential:
-    """Convolution with zero padding, norm layer, ReLU.
+    """Convolution with zero padding, norm layer, ReLU that is leaky where `leak` is not 0.
 
     Zero padding, because outside of the image there is background, which is zero.
     """
@@ -66,7 +72,7 @@ def convolution(
             bias=norm == "none",  # a norm layer brings its own offset
         ),
         NORMS[norm](n_out),
-        nn.ReLU(),
+        nn.LeakyReLU(leak) if leak else nn.ReLU(),
     )
 
 

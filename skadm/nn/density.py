@@ -1,6 +1,7 @@
 """Density of pixel features: a Gaussian mixture inside a network (Eq. 8-12)."""
 
 import math
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import torch
@@ -49,19 +50,33 @@ class EstimationNet(nn.Module):
         C.
     width : int
         Units of the hidden layer. Layer sizes are not stated in the paper; one hidden
-        layer with tanh as in DAGMM (Zong et al. 2018), without its dropout.
+        layer with tanh as in DAGMM (Zong et al. 2018).
+    dropout : float
+        Share of the hidden units that a training step drops: 0.5 in DAGMM.
     """
 
-    def __init__(self, n_features: int, n_components: int, width: int = 16) -> None:
+    def __init__(
+        self, n_features: int, n_components: int, width: int = 16, dropout: float = 0.0
+    ) -> None:
         super().__init__()
-        self.layers = nn.Sequential(
-            nn.Linear(n_features, width), nn.Tanh(), nn.Linear(width, n_components)
-        )
+        self.dropout = dropout
+        self.hidden = nn.Sequential(nn.Linear(n_features, width), nn.Tanh())
+        self.output = nn.Linear(width, n_components)
 
-    def forward(self, features: torch.Tensor) -> torch.Tensor:
-        """Map (n, d) features to (n, C) responsibilities; rows add up to 1."""
+    def forward(
+        self, features: torch.Tensor, generator: torch.Generator | None = None
+    ) -> torch.Tensor:
+        """Map (n, d) features to (n, C) responsibilities; rows add up to 1.
+
+        Units are dropped where there is a (CPU) generator to draw them from: torch's own
+        dropout would draw from the global one.
+        """
         with _full_precision(features):
-            return self.layers(features).softmax(dim=1)
+            hidden = self.hidden(features)
+            if generator is not None and self.dropout:
+                kept = torch.rand(hidden.shape, generator=generator) >= self.dropout
+                hidden = hidden * kept.to(hidden.device) / (1 - self.dropout)
+            return self.output(hidden).softmax(dim=1)
 
 
 def estimate_mixture(features: torch.Tensor, responsibilities: torch.Tensor) -> Mixture:
@@ -199,6 +214,26 @@ class MixtureAccumulator:
         return Mixture(mass / self._n_pixels, self._means, covariances)
 
 
+def fit_mixture(batches: Iterable[torch.Tensor], estimation: EstimationNet) -> Mixture:
+    """Mixture of any number of pixels in one pass, without gradients (Eq. 8-9).
+
+    Parameters
+    ----------
+    batches : iterable of torch.Tensor of shape (n, d)
+    estimation : EstimationNet
+
+    Returns
+    -------
+    mixture : Mixture
+        That of all training pixels, not of the last batch.
+    """
+    mixture = MixtureAccumulator()
+    with torch.inference_mode():
+        for features in batches:
+            mixture.add(features, estimation(features))
+    return mixture.mixture()
+
+
 class FittedMixture(nn.Module):
     """Holds the final mixture among the weights of a network.
 
@@ -231,3 +266,11 @@ class FittedMixture(nn.Module):
     def parameters_(self) -> Mixture:
         """The mixture."""
         return Mixture(self.weights, self.means, self.covariances)
+
+    def energy(self, features: torch.Tensor, floor: float) -> torch.Tensor:
+        """Energy of (n, d) features under the final mixture (Eq. 12), shape (n,).
+
+        In float64, since products of matrices round by the number of their rows, which
+        depends on the batch.
+        """
+        return mixture_energy(features.double(), self.parameters_, floor)

@@ -21,20 +21,21 @@ class ReductionNet(nn.Module):
         L, the number of feature images.
     width : int
         Channels of the hidden layers.
+    kernel_size, decoder_kernel_size : int
+        Of the convolutions of G_dr and of F_dr. Both 1: every pixel by itself.
     """
 
-    def __init__(self, n_contrasts: int, latent_dim: int, width: int = 16) -> None:
+    def __init__(
+        self,
+        n_contrasts: int,
+        latent_dim: int,
+        width: int = 16,
+        kernel_size: int = 3,
+        decoder_kernel_size: int = 1,
+    ) -> None:
         super().__init__()
-        self.encoder = nn.Sequential(
-            convolution(n_contrasts, width, 3),
-            convolution(width, width, 3),
-            nn.Conv2d(width, latent_dim, 3, padding=1),
-        )
-        self.decoder = nn.Sequential(
-            convolution(latent_dim, width, 1),
-            convolution(width, width, 1),
-            nn.Conv2d(width, n_contrasts, 1),
-        )
+        self.encoder = _layers(n_contrasts, width, latent_dim, kernel_size)
+        self.decoder = _layers(latent_dim, width, n_contrasts, decoder_kernel_size)
 
     def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Reduce and restore.
@@ -52,3 +53,11 @@ class ReductionNet(nn.Module):
         """
         features = self.encoder(images.contiguous(memory_format=torch.channels_last))
         return features, self.decoder(features)
+
+
+def _layers(n_in: int, width: int, n_out: int, kernel_size: int) -> nn.Sequential:
+    return nn.Sequential(
+        convolution(n_in, width, kernel_size),
+        convolution(width, width, kernel_size),
+        nn.Conv2d(width, n_out, kernel_size, padding=kernel_size // 2),
+    )

@@ -1,15 +1,16 @@
-"""Detectors without a network: what a sceptic asks for first."""
+"""Intensity alone: what a sceptic asks for first."""
 
 from collections.abc import Mapping
 from numbers import Real
 from typing import Any
 
 import numpy as np
-from scipy.ndimage import gaussian_filter
 from sklearn.utils._param_validation import Interval
 
 from skadm._brain import brain_mask
+from skadm._filters import smooth_in_brain
 from skadm.base import BaseDetector
+from skadm.detectors._contrasts import contrast_weights
 
 
 class IntensityDetector(BaseDetector):
@@ -68,28 +69,7 @@ class IntensityDetector(BaseDetector):
         given = (
             dict.fromkeys(range(X.shape[1]), 1.0) if self.weights is None else self.weights
         )
-        self.weights_ = np.zeros(X.shape[1])
-        for contrast, weight in given.items():
-            self.weights_[self._index(contrast)] = weight
-
-    def _index(self, contrast: str | int) -> int:
-        if isinstance(contrast, str):
-            if self.contrasts_ is None:
-                raise ValueError(
-                    f"weights name the contrast {contrast!r}, but X is a bare array "
-                    "without names: give indices, or a SliceStack."
-                )
-            if contrast not in self.contrasts_:
-                raise ValueError(
-                    f"weights name the contrast {contrast!r}; X has {self.contrasts_}."
-                )
-            return self.contrasts_.index(contrast)
-        if not 0 <= contrast < self.n_features_in_:
-            raise ValueError(
-                f"weights name contrast {contrast}; expected an index from 0 to "
-                f"{self.n_features_in_ - 1}."
-            )
-        return contrast
+        self.weights_ = contrast_weights(given, X.shape[1], self.contrasts_)
 
     def _score(self, X: np.ndarray) -> np.ndarray:
         # Contrast by contrast: a matrix product would round by the number of slices.
@@ -97,24 +77,3 @@ class IntensityDetector(BaseDetector):
         for contrast, weight in enumerate(self.weights_.astype(np.float32)):
             maps -= weight * X[:, contrast]
         return smooth_in_brain(maps, brain_mask(X), self.sigma) if self.sigma else maps
-
-
-def smooth_in_brain(maps: np.ndarray, brain: np.ndarray, sigma: float) -> np.ndarray:
-    """Smooth maps slice by slice, with brain pixels only.
-
-    Parameters
-    ----------
-    maps, brain : ndarray of shape (n_slices, H, W)
-    sigma : float
-        Of the Gaussian, in pixels.
-
-    Returns
-    -------
-    maps : ndarray of shape (n_slices, H, W), float32
-        0 outside of the brain.
-    """
-    weight = brain.astype(np.float32)
-    width = (0, sigma, sigma)
-    total = gaussian_filter(maps * weight, width)
-    share = gaussian_filter(weight, width)
-    return np.divide(total, share, out=np.zeros_like(total), where=brain)

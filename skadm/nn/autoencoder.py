@@ -1,0 +1,78 @@
+"""Convolutional encoder and decoder of slices of any size."""
+
+import itertools
+
+import torch
+from torch import nn
+
+from skadm.nn.blocks import convolution, pad_to_multiple
+
+
+class Encoder(nn.Sequential):
+    """Slices to a coarse grid of features: a stride-2 convolution for each level.
+
+    Parameters
+    ----------
+    n_in : int
+        Input channels.
+    width : int
+        Channels of the first level; each further level has twice as many.
+    n_levels : int
+        The grid is 2 ** n_levels times coarser than the slice.
+    norm : {"batch", "instance", "none"}
+        Norm layer.
+    leak : float
+        Slope of the ReLU below 0.
+    """
+
+    def __init__(
+        self, n_in: int, width: int, n_levels: int, norm: str = "batch", leak: float = 0.2
+    ) -> None:
+        channels = [n_in, *(width * 2**level for level in range(n_levels))]
+        super().__init__(
+            *(
+                convolution(before, after, 3, stride=2, norm=norm, leak=leak)
+                for before, after in itertools.pairwise(channels)
+            )
+        )
+
+
+class Decoder(nn.Sequential):
+    """A coarse grid of features to slices: the mirror image of `Encoder`.
+
+    Upsampling and a convolution for each level, which leaves no checkerboard as a
+    transposed convolution does (Odena et al. 2016). The output is linear: intensities
+    are z-scores.
+
+    Parameters
+    ----------
+    n_in : int
+        Channels of the grid.
+    width : int
+        Channels of the last hidden level, at full resolution.
+    n_levels : int
+        The slice is 2 ** n_levels times finer than the grid.
+    n_out : int
+        Output channels.
+    norm : {"batch", "instance", "none"}
+        Norm layer.
+    """
+
+    def __init__(
+        self, n_in: int, width: int, n_levels: int, n_out: int, norm: str = "batch"
+    ) -> None:
+        channels = [width * 2**level for level in reversed(range(n_levels))]
+        layers: list[nn.Module] = [convolution(n_in, channels[0], 3, norm=norm)]
+        for before, after in zip(channels, [*channels[1:], width]):
+            layers.append(nn.Upsample(scale_factor=2))
+            layers.append(convolution(before, after, 3, norm=norm))
+        super().__init__(*layers, nn.Conv2d(width, n_out, 3, padding=1))
+
+
+def pad_for_levels(images: torch.Tensor, n_levels: int) -> torch.Tensor:
+    """Add background until the coarsest of `n_levels` levels has 2 × 2 whole pixels or more.
+
+    A single one would leave a norm layer nothing to average over.
+    """
+    multiple = 2**n_levels
+    return pad_to_multiple(images, multiple, 2 * multiple)

@@ -1,0 +1,19 @@
+"""Between images and the brain pixels in them."""
+
+import torch
+
+
+def brain_of(images: torch.Tensor) -> torch.Tensor:
+    """Pixels with any contrast other than 0, (n, K, H, W) to (n, H, W)."""
+    return (images != 0).any(dim=1)
+
+
+def pixels_of(features: torch.Tensor, brain: torch.Tensor) -> torch.Tensor:
+    """Features of the brain pixels, (n, d, H, W) to (n_pixels, d), float32."""
+    return features.permute(0, 2, 3, 1)[brain].float()
+
+
+def map_of(values: torch.Tensor, brain: torch.Tensor) -> torch.Tensor:
+    """One value for each brain pixel back in its place, (n, H, W), float32; 0 elsewhere."""
+    maps = torch.zeros(brain.shape, device=brain.device)
+    return maps.masked_scatter(brain, values.float())

@@ -1,0 +1,86 @@
+"""The training loop: objectives that take turns."""
+
+import pytest
+import torch
+
+from skadm.training import DivergenceError, Engine, Objective, Stage
+
+
+def engine(batch_size=2):
+    generator = torch.Generator().manual_seed(0)
+    return Engine(torch.device("cpu"), None, batch_size, generator)
+
+
+def quadratic(target, log=None, name="loss"):
+    """A module of one number, and the squared distance of it from the target."""
+    module = torch.nn.ParameterList([torch.nn.Parameter(torch.zeros(()))])
+
+    def loss(batch):
+        if log is not None:
+            log.append(name)
+        return {name: (module[0] - target).square()}
+
+    return module, loss
+
+
+def test_a_stage_minimises_its_objective():
+    module, loss = quadratic(3.0)
+    stage = Stage("fit", torch.ones(6, 1, 4, 4), [Objective(module, loss)])
+    records = list(engine().epochs(stage, 60, 0.2))
+    assert module[0].item() == pytest.approx(3.0, abs=0.05)
+    assert records[-1]["loss"] < 0.01 < records[0]["loss"]
+    assert all(record["seconds"] >= 0 for record in records)
+
+
+def test_objectives_take_turns():
+    """Five steps of the first for each one of the second, over the epochs' borders."""
+    log = []
+    first, first_loss = quadratic(1.0, log, "first")
+    second, second_loss = quadratic(-1.0, log, "second")
+    stage = Stage(
+        "game",
+        torch.ones(6, 1, 4, 4),
+        [
+            Objective(first, first_loss, minimises="first", momentum=0.0),
+            Objective(second, second_loss, minimises="second", every=5, momentum=0.0),
+        ],
+    )
+    records = list(engine().epochs(stage, 4, 0.05))
+    turn = ["first", "second", "first", "first", "first", "first"]
+    assert log == [*turn, *turn, "first", "second", "first"]
+    assert ["second" in record for record in records] == [True, True, False, True]
+    assert first[0].item() > 0 > second[0].item()
+
+
+def test_a_step_leaves_the_other_objective_alone():
+    first = torch.nn.ParameterList([torch.nn.Parameter(torch.ones(()))])
+    second = torch.nn.ParameterList([torch.nn.Parameter(torch.ones(()))])
+    stage = Stage(
+        "game",
+        torch.ones(4, 1, 4, 4),
+        [Objective(first, lambda batch: {"loss": first[0] * second[0]})],
+    )
+    list(engine().epochs(stage, 3, 0.1))
+    assert first[0].item() != 1
+    assert second[0].item() == 1
+    assert second[0].grad is None
+
+
+def test_a_loss_that_is_not_finite_stops_before_its_step():
+    module, _ = quadratic(0.0)
+    stage = Stage(
+        "fit",
+        torch.ones(4, 1, 4, 4),
+        [Objective(module, lambda batch: {"loss": module[0] * torch.inf})],
+    )
+    with pytest.raises(DivergenceError, match=r"stage 'fit' became nan.*\(now 0.5\)"):
+        list(engine().epochs(stage, 1, 0.5))
+    assert module[0].item() == 0
+
+
+def test_batches_without_brain_are_left_out():
+    module, loss = quadratic(1.0)
+    stage = Stage("fit", torch.zeros(4, 1, 4, 4), [Objective(module, loss)])
+    (record,) = engine().epochs(stage, 1, 0.1)
+    assert set(record) == {"seconds"}
+    assert module[0].item() == 0
