@@ -70,7 +70,7 @@ class Decoder(nn.Sequential):
 
 
 def pad_for_levels(images: torch.Tensor, n_levels: int) -> torch.Tensor:
-    """Add background until the coarsest of `n_levels` levels has 2 × 2 whole pixels or more.
+    """Add background until the coarsest of `n_levels` levels has 2 × 2 pixels or more.
 
     A single one would leave a norm layer nothing to average over.
     """
