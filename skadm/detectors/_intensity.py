@@ -66,9 +66,8 @@ class IntensityDetector(BaseDetector):
         self.sigma = sigma
 
     def _fit(self, X: np.ndarray) -> None:
-        given = (
-            dict.fromkeys(range(X.shape[1]), 1.0) if self.weights is None else self.weights
-        )
+        equal: dict[str | int, float] = dict.fromkeys(range(X.shape[1]), 1.0)
+        given = equal if self.weights is None else self.weights
         self.weights_ = contrast_weights(given, X.shape[1], self.contrasts_)
 
     def _score(self, X: np.ndarray) -> np.ndarray:
