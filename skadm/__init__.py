@@ -4,12 +4,33 @@ from importlib import import_module
 
 from skadm._version import __version__
 
-__all__ = ["ADMDetector", "Augmentation", "IntensityDetector", "__version__"]
+__all__ = [
+    "ADMDetector",
+    "Augmentation",
+    "DAEDetector",
+    "DAGDetector",
+    "DAGcDetector",
+    "DSVDDDetector",
+    "GaussianMixtureDetector",
+    "IntensityDetector",
+    "PCADetector",
+    "SliceDetector",
+    "VolumeDetector",
+    "__version__",
+]
 
 _HOMES = {
     "ADMDetector": "skadm.detectors",
     "Augmentation": "skadm.augmentation",
+    "DAEDetector": "skadm.detectors",
+    "DAGDetector": "skadm.detectors",
+    "DAGcDetector": "skadm.detectors",
+    "DSVDDDetector": "skadm.detectors",
+    "GaussianMixtureDetector": "skadm.detectors",
     "IntensityDetector": "skadm.detectors",
+    "PCADetector": "skadm.detectors",
+    "SliceDetector": "skadm.image_level",
+    "VolumeDetector": "skadm.image_level",
 }
 
 

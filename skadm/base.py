@@ -151,6 +151,24 @@ class BaseDetector(CallbackSupportMixin, OutlierMixin, BaseEstimator, ABC):
         """
         return np.where(self.decision_function(X) < 0, -1, 1).astype(np.int8)
 
+    def fit_predict(self, X, y=None):
+        """Fit, and label the pixels of the same slices.
+
+        Parameters
+        ----------
+        X : array-like or SliceStack of shape (n_slices, n_contrasts, H, W)
+            Slices.
+        y : array-like of shape (n_slices, H, W), default=None
+            Masks, as in `fit`.
+
+        Returns
+        -------
+        labels : ndarray of shape (n_slices, H, W), int8
+            -1 for an anomaly, +1 for normal and for background.
+        """
+        # That of scikit-learn drops y, and so would train on slices with an anomaly.
+        return self.fit(X, y).predict(X)
+
     def score(self, X, y):
         """ROC AUC over brain pixels, anomaly being the positive class.
 

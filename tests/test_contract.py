@@ -15,13 +15,25 @@ from sklearn.model_selection import GridSearchCV, GroupKFold, PredefinedSplit
 from sklearn.pipeline import make_pipeline
 from sklearn.utils.estimator_checks import check_estimator
 
-from skadm.data import ArrayVolume, SliceStack
+from skadm.data import ArrayVolume, SliceStack, make_phantom
 from skadm.detectors import ADMDetector, IntensityDetector, all_detectors
 from skadm.preprocessing import IntensityNormalizer
 
 TINY = {
     "ADMDetector": {"width": 4, "n_blocks": 1, "n_components": 2, "max_epochs": 2},
+    "GaussianMixtureDetector": {"n_components": 2, "max_samples": 200},
     "IntensityDetector": {},
+    "PCADetector": {"max_samples": 200},
+    "DAGDetector": {"width": 4, "n_components": 2, "max_epochs": 2},
+    "DAGcDetector": {"width": 4, "n_components": 2, "max_epochs": 2},
+    "DAEDetector": {"width": 4, "n_levels": 2, "median_size": 3, "max_epochs": 2},
+    "DSVDDDetector": {
+        "width": 4,
+        "latent_dim": 8,
+        "n_levels": 1,
+        "pretraining_epochs": 1,
+        "max_epochs": 10,
+    },
 }
 
 
@@ -160,6 +172,7 @@ def test_trains_on_normal_slices_only(detector):
     apart = clone(detector).fit(X[normal])
     np.testing.assert_array_equal(with_y.score_samples(X), apart.score_samples(X))
     assert with_y.offset_ == apart.offset_
+    np.testing.assert_array_equal(clone(detector).fit_predict(X, y), with_y.predict(X))
     changed = X.copy()
     changed[~normal] *= 100
     np.testing.assert_array_equal(
@@ -231,6 +244,49 @@ def test_scores_depend_on_training(detector):
     if is_trained(detector):
         twin = clone(detector).set_params(learning_rate=1e-12).fit(X, y)
         assert not np.allclose(fitted.score_samples(X), twin.score_samples(X), rtol=1e-3)
+
+
+# Settings with which a minute's worth of phantom is enough to learn from.
+LEARNING = {
+    "ADMDetector": {"width": 4, "n_blocks": 1, "max_epochs": 30, "learning_rate": 5e-3},
+    "DAEDetector": {"width": 4, "n_levels": 2, "max_epochs": 30, "learning_rate": 5e-3},
+    "DAGDetector": {"max_epochs": 20, "learning_rate": 1e-2, "penalty_weight": 1e-5},
+    "DAGcDetector": {"max_epochs": 20, "learning_rate": 1e-2, "penalty_weight": 1e-5},
+    "DSVDDDetector": {"width": 8, "max_epochs": 20, "learning_rate": 5e-3},
+}
+
+
+@pytest.fixture(scope="module")
+def phantom():
+    """Slices of four training patients and of two others."""
+    stack = make_phantom(n_patients=6, n_slices=16, size=48, random_state=0)
+    X, y = IntensityNormalizer().fit_transform(stack).load()
+    test = np.isin(stack.groups, np.unique(stack.groups)[:2])
+    return X[~test], y[~test], X[test], y[test]
+
+
+def test_every_trained_detector_has_to_learn():
+    assert set(LEARNING) == {name for name, cls in all_detectors() if is_trained(cls())}
+
+
+@pytest.mark.parametrize("name", LEARNING)
+def test_a_trained_detector_beats_its_untrained_twin(name, phantom):
+    """Three seeds: a single random network finds much or little by chance."""
+    X, y, X_test, y_test = phantom
+
+    def mean_auc(**parameters):
+        detector = dict(all_detectors())[name](**{**LEARNING[name], **parameters})
+        return np.mean(
+            [
+                clone(detector)
+                .set_params(random_state=seed)
+                .fit(X, y)
+                .score(X_test, y_test)
+                for seed in range(3)
+            ]
+        )
+
+    assert mean_auc() > mean_auc(learning_rate=1e-12, max_epochs=1) + 0.02
 
 
 # -- persistence --------------------------------------------------------------------------

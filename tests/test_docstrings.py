@@ -17,9 +17,11 @@ MODULES = [
     "skadm.data",
     "skadm.detectors",
     "skadm.evaluation",
+    "skadm.image_level",
     "skadm.metrics",
     "skadm.model_selection",
     "skadm.plotting",
+    "skadm.pooling",
     "skadm.preprocessing",
     "skadm.presets",
 ]

@@ -22,7 +22,7 @@ def test_median_is_that_of_the_brain_pixels_in_the_window(maps_and_brain):
     for n, row, column in np.argwhere(brain):
         window = np.s_[n, max(row - 1, 0) : row + 2, max(column - 1, 0) : column + 2]
         expected[n, row, column] = np.median(maps[window][brain[window]])
-    np.testing.assert_allclose(found, expected, rtol=1e-6)
+    np.testing.assert_allclose(found, expected, rtol=1e-6, atol=1e-7)
 
 
 def test_median_without_background_is_that_of_scipy(maps_and_brain):

@@ -2,9 +2,24 @@
 
 from skadm.base import BaseDetector
 from skadm.detectors._adm import ADMDetector
+from skadm.detectors._dae import DAEDetector
+from skadm.detectors._dag import DAGcDetector, DAGDetector
+from skadm.detectors._dsvdd import DSVDDDetector
+from skadm.detectors._gaussian_mixture import GaussianMixtureDetector
 from skadm.detectors._intensity import IntensityDetector
+from skadm.detectors._pca import PCADetector
 
-__all__ = ["ADMDetector", "IntensityDetector", "all_detectors"]
+__all__ = [
+    "ADMDetector",
+    "DAEDetector",
+    "DAGDetector",
+    "DAGcDetector",
+    "DSVDDDetector",
+    "GaussianMixtureDetector",
+    "IntensityDetector",
+    "PCADetector",
+    "all_detectors",
+]
 
 
 def all_detectors() -> list[tuple[str, type[BaseDetector]]]:

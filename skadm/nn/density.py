@@ -141,9 +141,13 @@ def mixture_energy(
         return -torch.logsumexp(exponents, dim=0)
 
 
-def diagonal_penalty(mixture: Mixture) -> torch.Tensor:
-    """Sum of 1 / Σ_ii over components and dimensions, L_p / λ_p (paper 2.7, ref. 36)."""
-    return mixture.covariances.diagonal(dim1=-2, dim2=-1).reciprocal().sum()
+def diagonal_penalty(mixture: Mixture, floor: float = 0.0) -> torch.Tensor:
+    """Sum of 1 / Σ_ii over components and dimensions, L_p / λ_p (paper 2.7, ref. 36).
+
+    A variance below `floor` counts as `floor`.
+    """
+    variances = mixture.covariances.diagonal(dim1=-2, dim2=-1)
+    return variances.clamp_min(floor).reciprocal().sum()
 
 
 def least_eigenvalue(mixture: Mixture) -> float:

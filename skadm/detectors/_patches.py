@@ -1,0 +1,122 @@
+"""Brain pixels with their neighbours, as rows of a table for scikit-learn."""
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.utils.random import sample_without_replacement
+
+from skadm._brain import brain_mask
+
+# Values of one chunk of patches: 8 MB in float64, which stays in the cache of a core.
+CHUNK_VALUES = 2**20
+
+
+def draw_patches(
+    X: NDArray,
+    neighbourhood: int,
+    max_samples: int | None,
+    random_state: np.random.RandomState,
+) -> NDArray[np.float64]:
+    """Patches of some brain pixels, drawn without replacement, to fit a model to.
+
+    The pixels are drawn first, so that the patches of no other pixel are made.
+
+    Parameters
+    ----------
+    X : ndarray of shape (n_slices, n_contrasts, H, W)
+        Slices.
+    neighbourhood : int
+        Side of the square, in pixels; odd.
+    max_samples : int or None
+        Number of pixels to draw. None, or more than there are: all of them.
+    random_state : RandomState
+        Draws the pixels.
+
+    Returns
+    -------
+    patches : ndarray of shape (n_samples, neighbourhood**2 * n_contrasts), float64
+        In the order of the pixels in X.
+
+    Raises
+    ------
+    ValueError
+        If `neighbourhood` is even.
+    """
+    if neighbourhood % 2 == 0:
+        raise ValueError(
+            f"neighbourhood={neighbourhood} is even; expected an odd number of pixels, "
+            "so that the square has a pixel in its middle."
+        )
+    pixels = np.flatnonzero(brain_mask(X))
+    if max_samples is not None and max_samples < len(pixels):
+        drawn = sample_without_replacement(
+            len(pixels), max_samples, random_state=random_state
+        )
+        pixels = pixels[np.sort(drawn)]
+    return patches_at(X, pixels, neighbourhood)
+
+
+def patches_at(
+    X: NDArray, pixels: NDArray[np.intp], neighbourhood: int
+) -> NDArray[np.float64]:
+    """All contrasts of a pixel and of its neighbours in the slice.
+
+    Parameters
+    ----------
+    X : ndarray of shape (n_slices, n_contrasts, H, W)
+        Slices.
+    pixels : ndarray of shape (n_pixels,)
+        Flat indices into the maps, (n_slices, H, W).
+    neighbourhood : int
+        Side of the square around the pixel, in pixels; odd. 1: the pixel alone.
+
+    Returns
+    -------
+    patches : ndarray of shape (n_pixels, neighbourhood**2 * n_contrasts), float64
+        By row, column and contrast. 0, as the background, outside of the slice.
+    """
+    n_slices, n_contrasts, height, width = X.shape
+    slices, rows, columns = np.unravel_index(pixels, (n_slices, height, width))
+    margin = neighbourhood // 2
+    patches = np.empty((len(pixels), neighbourhood, neighbourhood, n_contrasts))
+    for down, right in np.ndindex(neighbourhood, neighbourhood):
+        row, column = rows + (down - margin), columns + (right - margin)
+        outside = (row < 0) | (row >= height) | (column < 0) | (column >= width)
+        row, column = row.clip(0, height - 1), column.clip(0, width - 1)
+        patches[:, down, right] = X[slices, :, row, column]
+        patches[outside, down, right] = 0
+    return patches.reshape(len(pixels), neighbourhood**2 * n_contrasts)
+
+
+def score_patches(
+    X: NDArray, neighbourhood: int, score: Callable[[NDArray], NDArray]
+) -> NDArray[np.float32]:
+    """Maps of what a model says about the patch of each brain pixel.
+
+    Parameters
+    ----------
+    X : ndarray of shape (n_slices, n_contrasts, H, W)
+        Slices.
+    neighbourhood : int
+        Side of the square, in pixels; odd.
+    score : callable
+        Takes patches (n_pixels, n_features), which it may overwrite, and returns
+        (n_pixels,). Called with a chunk of the pixels at a time.
+
+    Returns
+    -------
+    maps : ndarray of shape (n_slices, H, W), float32
+        Finite; 0 in the background.
+    """
+    brain = brain_mask(X)
+    maps = np.zeros(brain.shape, np.float32)
+    pixels = np.flatnonzero(brain)
+    step = max(1, CHUNK_VALUES // (neighbourhood**2 * X.shape[1]))
+    # Absurd intensities overflow: as far as a number can say.
+    most = np.finfo(np.float32).max
+    for start in range(0, len(pixels), step):
+        chunk = pixels[start : start + step]
+        scores = score(patches_at(X, chunk, neighbourhood))
+        maps.flat[chunk] = scores.clip(-most, most)
+    return maps

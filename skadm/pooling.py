@@ -1,0 +1,185 @@
+"""How the map of a slice, or of a volume, becomes one number."""
+
+from abc import ABC, abstractmethod
+from numbers import Integral, Real
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.ndimage import generate_binary_structure, label
+from sklearn.base import BaseEstimator
+from sklearn.utils._param_validation import Interval, validate_parameter_constraints
+
+__all__ = ["LargestComponent", "Pooling", "Quantile", "TopKMean"]
+
+
+class Pooling(BaseEstimator, ABC):
+    """Base of the poolings.
+
+    A pooling implements `_pool(decision, brain)`. It is an estimator only so that its
+    parameters can be searched, as ``pooling__q``; it learns nothing.
+    """
+
+    _parameter_constraints: dict[str, list[Any]] = {}
+
+    @abstractmethod
+    def _pool(self, decision: NDArray[np.float64], brain: NDArray[np.bool_]) -> float:
+        """Normality of a slice (H, W) or volume (n_slices, H, W) with some brain."""
+
+    def check(self) -> None:
+        """Raise an error that names the first parameter out of its range.
+
+        Raises
+        ------
+        ValueError
+            If a parameter has a value or type that it cannot have.
+        """
+        validate_parameter_constraints(
+            self._parameter_constraints,
+            self.get_params(deep=False),
+            caller_name=type(self).__name__,
+        )
+
+    def __call__(self, decision: ArrayLike, brain: ArrayLike) -> float:
+        """Normality of one slice or one volume.
+
+        Parameters
+        ----------
+        decision : array-like of shape (H, W) or (n_slices, H, W)
+            Normality of every pixel relative to the threshold, as `decision_function`
+            returns it: higher is more normal, negative is an anomaly. Slices of a volume
+            are in their order.
+        brain : array-like of bool, of the same shape
+            The brain; the other pixels do not count.
+
+        Returns
+        -------
+        normality : float
+            Higher is more normal.
+
+        Raises
+        ------
+        ValueError
+            If a parameter is out of its range, the shapes do not fit, there is no brain
+            pixel, or what comes out is not a number.
+        """
+        self.check()
+        # Scores may be as large as float32 goes: differences of such overflow in float32.
+        decision, brain = np.asarray(decision, dtype=np.float64), np.asarray(brain, bool)
+        if decision.shape != brain.shape or decision.ndim not in (2, 3):
+            raise ValueError(
+                f"decision has shape {decision.shape} and brain {brain.shape}; expected "
+                "the same, (H, W) of a slice or (n_slices, H, W) of a volume."
+            )
+        if not brain.any():
+            raise ValueError("no brain pixel: there is nothing to pool.")
+        normality = float(self._pool(decision, brain))
+        if not np.isfinite(normality):
+            raise ValueError(f"{self} made {normality} of a map; expected a finite number.")
+        return normality
+
+
+class Quantile(Pooling):
+    """A low quantile of the normality of the brain pixels.
+
+    It sees what fills more than the fraction `q` of the brain, however it is spread, and
+    not what is smaller.
+
+    Parameters
+    ----------
+    q : float, default=0.01
+        Which quantile, in [0, 1]; interpolated linearly. 0 is the least normal pixel.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skadm.pooling import Quantile
+    >>> decision = np.array([[-3.0, 1.0, 2.0], [4.0, 5.0, -9.0]])
+    >>> brain = np.array([[True, True, True], [True, True, False]])
+    >>> Quantile(q=0.25)(decision, brain)
+    1.0
+    """
+
+    _parameter_constraints = {"q": [Interval(Real, 0, 1, closed="both")]}
+
+    def __init__(self, q: float = 0.01) -> None:
+        self.q = q
+
+    def _pool(self, decision: NDArray[np.float64], brain: NDArray[np.bool_]) -> float:
+        return float(np.quantile(decision[brain], self.q))
+
+
+class TopKMean(Pooling):
+    """Mean normality of the k least normal brain pixels.
+
+    As `Quantile`, but for a number of pixels instead of a fraction of the brain: a lesion
+    counts the same in a slice with little brain and in one with much.
+
+    Parameters
+    ----------
+    k : int, default=100
+        Number of pixels (voxels of a volume). All are taken where there are fewer.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skadm.pooling import TopKMean
+    >>> decision = np.array([[-3.0, 1.0, 2.0], [4.0, 5.0, -9.0]])
+    >>> brain = np.array([[True, True, True], [True, True, False]])
+    >>> TopKMean(k=2)(decision, brain)
+    -1.0
+    """
+
+    _parameter_constraints = {"k": [Interval(Integral, 1, None, closed="left")]}
+
+    def __init__(self, k: int = 100) -> None:
+        self.k = k
+
+    def _pool(self, decision: NDArray[np.float64], brain: NDArray[np.bool_]) -> float:
+        values = decision[brain]
+        k = min(self.k, values.size)
+        return float(np.partition(values, k - 1)[:k].mean())
+
+
+class LargestComponent(Pooling):
+    """Minus the size of the largest connected region of anomalous pixels.
+
+    Lesions hang together, false alarms rarely do. A pixel is anomalous where the decision
+    is negative, hence below the threshold of the detector: its `contamination` is worth
+    searching together with this pooling.
+
+    Parameters
+    ----------
+    connectivity : int, default=1
+        Pixels are neighbours if they differ by 1 along at most so many axes: 1 for shared
+        sides (4 neighbours in a slice, 6 in a volume), 2 for corners too (8, and 18 in a
+        volume), 3 for the corners of voxels (26; the same as 2 in a slice).
+
+    Notes
+    -----
+    There is no least size that counts: it would only make ties among small regions, and
+    where the size becomes an anomaly is for `contamination` of the slice or volume
+    detector to say.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skadm.pooling import LargestComponent
+    >>> decision = np.array([[-3.0, 1.0, 2.0], [1.0, -2.0, -1.0]])
+    >>> LargestComponent()(decision, np.ones((2, 3), bool))
+    -2.0
+    >>> LargestComponent(connectivity=2)(decision, np.ones((2, 3), bool))
+    -3.0
+    """
+
+    _parameter_constraints = {"connectivity": [Interval(Integral, 1, 3, closed="both")]}
+
+    def __init__(self, connectivity: int = 1) -> None:
+        self.connectivity = connectivity
+
+    def _pool(self, decision: NDArray[np.float64], brain: NDArray[np.bool_]) -> float:
+        neighbours = generate_binary_structure(decision.ndim, self.connectivity)
+        regions, n_regions = label(brain & (decision < 0), structure=neighbours)
+        if not n_regions:
+            return 0.0
+        return -float(np.bincount(regions.ravel())[1:].max())
