@@ -6,10 +6,11 @@ import platform
 import sys
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from skadm.data import make_phantom, read_any
+from skadm.data import SliceStack, make_phantom, read_any
 from skadm.preprocessing import IntensityNormalizer, SliceResizer
 
 
@@ -28,8 +29,10 @@ def parser(description: str, out: str) -> argparse.ArgumentParser:
     return result
 
 
-def load(data: str, size: int, n_patients: int = 12, n_slices: int = 24):
-    """Normalised slices: X, y, and the patient of each slice.
+def load_stack(
+    data: str, size: int, n_patients: int = 12, n_slices: int = 24, **phantom: Any
+) -> SliceStack:
+    """Normalised slices with brain and masks, in memory.
 
     Parameters
     ----------
@@ -39,16 +42,29 @@ def load(data: str, size: int, n_patients: int = 12, n_slices: int = 24):
         Pixels of a slice's side.
     n_patients, n_slices : int
         Of the phantom.
+    **phantom
+        More parameters of `make_phantom`.
     """
     if data == "phantom":
-        stack = make_phantom(n_patients, n_slices, size, random_state=0)
+        stack = make_phantom(n_patients, n_slices, size, random_state=0, **phantom)
     else:
         stack = SliceResizer(size).fit_transform(read_any(data))
-    X, y = IntensityNormalizer().fit_transform(stack).load()
-    if y is None:
+    if not stack.volumes[0].has_labels:
         raise SystemExit(f"{data} has no masks: a benchmark needs them")
-    shown = (X != 0).any(axis=(1, 2, 3))
-    return X[shown], y[shown], np.asarray(stack.groups)[shown]
+    stack = IntensityNormalizer().fit_transform(stack).in_memory()
+    return stack[np.array([image.any() for image in stack])]
+
+
+def load(data: str, size: int, n_patients: int = 12, n_slices: int = 24):
+    """Arrays of `load_stack`: X, y, and the patient of each slice."""
+    stack = load_stack(data, size, n_patients, n_slices)
+    X, y = stack.load()
+    return X, y, stack.groups
+
+
+def say(message: str) -> None:
+    """Print a note, which is not a result, to stderr."""
+    print(message, file=sys.stderr, flush=True)
 
 
 def write_run(folder: Path, **configuration) -> None:

@@ -5,11 +5,11 @@ from typing import Any
 from skadm.base import BaseDetector
 from skadm.detectors import all_detectors
 
+# Each detector has "quick", to see that everything runs, in a minute, with scores that are
+# not worth reading; "cpu", for two cores without a GPU; and one or two of its "paper".
 PRESETS: dict[str, dict[str, dict[str, Any]]] = {
     "ADMDetector": {
-        # To see that everything runs, in a minute; the scores are not worth reading.
         "quick": {"width": 8, "n_blocks": 2, "max_epochs": 4},
-        # Two cores without a GPU.
         "cpu": {
             "width": 16,
             "max_epochs": 30,
@@ -23,6 +23,7 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
     "DAEDetector": {
         "quick": {"width": 4, "max_epochs": 4},
         "cpu": {"max_epochs": 40, "learning_rate": 2e-3},
+        # The authors' code; 67 200 steps of 16 slices there, however many slices there are.
         "paper": {"width": 64, "learning_rate": 1e-4, "max_epochs": 200},
     },
     "DAGDetector": {
@@ -73,6 +74,8 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
         # 6 Gaussians, as in the paper, are the default.
         "paper": {"max_samples": None},
     },
+    # Nothing is trained; the names are there so that every detector has them.
+    "IntensityDetector": {"quick": {}, "cpu": {}, "paper": {}},
     "PCADetector": {
         "quick": {"max_samples": 2_000},
         # A fit of seconds, in less than 100 MB.

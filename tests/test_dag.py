@@ -59,7 +59,8 @@ def test_features_are_code_error_and_similarity():
     zero = networks.darkest.view(1, -1, 1, 1)
     own = (torch.from_numpy(X) - zero).permute(0, 2, 3, 1).numpy()[brain]
     other = (restored - zero).permute(0, 2, 3, 1).numpy()[brain]
-    relative = np.linalg.norm(own - other, axis=1) / np.maximum(np.linalg.norm(own, axis=1), 1)
+    norms = np.maximum(np.linalg.norm(own, axis=1), 1)
+    relative = np.linalg.norm(own - other, axis=1) / norms
     np.testing.assert_allclose(features[:, 3], relative, rtol=1e-4, atol=1e-5)
 
 

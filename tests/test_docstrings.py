@@ -14,6 +14,7 @@ MODULES = [
     "skadm.augmentation",
     "skadm.base",
     "skadm.callbacks",
+    "skadm.catalogue",
     "skadm.data",
     "skadm.detectors",
     "skadm.evaluation",

@@ -17,12 +17,15 @@ from sklearn.pipeline import make_pipeline
 
 from skadm import IntensityDetector
 from skadm.evaluation import (
+    baseline_verdict,
     evaluate,
     evaluate_split,
+    format_markdown,
     format_table,
     intensity_baselines,
     patient_split,
     summarise_patients,
+    summarise_seeds,
     verdict,
 )
 from skadm.model_selection import set_offset_by_f1
@@ -360,6 +363,68 @@ def test_summary_over_patients():
     (nobody,) = summarise_patients(rows[2:])
     assert nobody["n_patients"] == 0
     assert np.isnan(nobody["auc_mean"])
+
+
+def test_markdown_escapes_and_puts_notes_in_brackets():
+    rows = [
+        {"method": "A|B", "auc": 0.5, "n_slices": 5},
+        {"method": "C", "note": "failed:\nno luck"},
+    ]
+    assert format_markdown(rows).splitlines() == [
+        "| method | AUC | slices |",
+        "|---|---|---|",
+        r"| A\|B | 0.500 | 5 |",
+        "| C (failed: no luck) |  |  |",
+    ]
+
+
+def test_summary_over_seeds(cohort, sides):
+    X, y, groups = cohort
+    runs = []
+    for seed, contrast in enumerate((0, 1, 1)):
+        detectors = {"bright": IntensityDetector(weights={contrast: 1.0})}
+        runs.append(evaluate_split(detectors, X, y, groups, seed=seed, **sides))
+    summary = summarise_seeds([row for run in runs for row in run.rows])
+    assert [row["split"] for row in summary] == ["validation", "test"]
+    for found, rows in zip(summary, zip(*(run.rows for run in runs))):
+        assert (found["method"], found["n_seeds"]) == ("bright", 3)
+        assert found["n_slices"] == rows[0]["n_slices"]
+        for metric in ("auc", "ap", "precision", "recall", "f1", "dice"):
+            values = [row[metric] for row in rows]
+            assert found[metric] == pytest.approx(np.mean(values))
+            assert found[f"{metric}_std"] == pytest.approx(np.std(values, ddof=1))
+            assert found[f"{metric}_std"] > 0
+
+    # Seeds are averaged before patients are compared: three runs are no three patients.
+    patients = summarise_seeds([row for run in runs for row in run.patient_rows])
+    assert [row["patient"] for row in patients] == ["b", "d"]
+    (over,) = summarise_patients(patients)
+    means = [
+        np.mean([row["auc"] for run in runs for row in run.patient_rows
+                 if row["patient"] == patient])
+        for patient in "bd"
+    ]  # fmt: skip
+    assert over["n_patients"] == 2
+    assert over["auc_mean"] == pytest.approx(np.mean(means))
+    assert over["auc_std"] == pytest.approx(np.std(means, ddof=1))
+    (alone,) = summarise_seeds(runs[0].rows[:1])
+    assert alone["auc"] == runs[0].rows[0]["auc"]
+    assert np.isnan(alone["auc_std"])
+
+
+def test_verdict_on_the_baselines():
+    def row(method, auc, ap):
+        return {"method": method, "split": "test", "auc": auc, "ap": ap}
+
+    rows = [row("A", 0.7, 0.2), row("B", 0.9, 0.1), row("F", 0.6, 0.5), row("G", 0.8, 0.4)]
+    assert baseline_verdict(rows, ["F", "G"]) == (
+        "Best baseline by AUC: G (0.800), which beats A. "
+        "Best baseline by AP: F (0.500), which beats all (A, B)."
+    )
+    assert "by AUC: F (0.600), which beats none." in baseline_verdict(rows[:3], ["F"])
+    other_side = [found | {"split": "validation"} for found in rows]
+    for nothing in (rows[:2], rows[2:], other_side):
+        assert baseline_verdict(nothing, ["F", "G"]).startswith("Nothing to compare")
 
 
 def test_verdict_names_the_best_test_rows():

@@ -2,7 +2,7 @@
 
 import subprocess
 import sys
-from itertools import islice
+from itertools import islice, pairwise
 
 import numpy as np
 import pytest
@@ -121,6 +121,24 @@ def test_computed_curves_give_the_same_figure(scan):
         (first,), (second,) = lines_of(from_scores), lines_of(from_curve)
         np.testing.assert_array_equal(first.get_xydata(), second.get_xydata())
         assert first.get_label() == second.get_label()
+
+
+def test_known_areas_replace_those_of_the_curves(scan):
+    _, y, maps = scan
+    curves = {name: pixel_roc_curve(y, scores) for name, scores in maps.items()}
+    lines = lines_of(plot_roc(curves, {"poor": 0.9876}).axes[0])
+    good = auc(*curves["good"][:2])
+    assert [line.get_label() for line in lines] == ["0.988  poor", f"{good:.3f}  good"]
+
+
+def test_the_legend_of_many_lines_is_not_cut_off(scan):
+    _, y, maps = scan
+    curves = {f"method number {i}": (y, maps["good"] * i) for i in range(1, 17)}
+    figure = plot_roc(curves)
+    figure.canvas.draw()
+    box = figure.axes[0].get_legend().get_window_extent()
+    assert figure.bbox.xmax >= box.xmax
+    assert 0 <= box.ymin < box.ymax <= figure.bbox.ymax
 
 
 def test_no_chance_line_where_methods_have_other_labels(scan):
@@ -243,6 +261,31 @@ def test_montage_of_scans_alone_and_of_a_constant_map(scan):
     figure = plot_montage(X, y, {"flat": np.zeros(y.shape)}, slices=[0])
     low, high = figure.axes[1].get_images()[0].get_clim()
     assert low < high
+
+
+def test_a_wide_montage_goes_on_below(scan):
+    X, y, maps = scan
+    many = {f"method {i}": maps["good"] + i for i in range(6)}
+    narrow = plot_montage(X, y, many, slices=[4, 2], max_columns=4)
+    wide = plot_montage(X, y, many, slices=[4, 2])
+    assert len(narrow.axes) == len(wide.axes) == 2 * 7 + 6
+    top, bottom = panels(narrow, 2, 7)
+    # Two bands, of four and of three: each with its titles, row labels and colour bars.
+    places = [axes.get_position() for axes in (*top, *bottom, *narrow.axes[14:])]
+    assert [axes.get_title() for axes in top] == ["Contrast 0", *many]
+    assert top[4].get_ylabel() == "slice 4"
+    assert bottom[4].get_ylabel() == "slice 2"
+    for c in range(3):
+        assert places[4 + c].x0 == pytest.approx(places[c].x0)
+    # Downwards: both rows of the first band, its bars, both rows of the second, its bars.
+    order = [places[i] for i in (0, 7, 14, 4, 11, 19)]
+    assert all(above.y0 > below.y1 for above, below in pairwise(order))
+    assert narrow.get_figwidth() < wide.get_figwidth()
+    boxes = [axes.get_position().extents for axes in narrow.axes]
+    assert np.min(boxes) >= 0
+    assert np.max(boxes) <= 1
+    with pytest.raises(ValueError, match="max_columns is 0; expected 1 or more"):
+        plot_montage(X, y, many, max_columns=0)
 
 
 def test_montage_wraps_long_names(scan):

@@ -1,4 +1,4 @@
-"""The command ``skadm``: fit, score, evaluate, demo.
+"""The command ``skadm``: fit, score, evaluate, demo, list.
 
 Nothing heavy is imported before it is known what to do, so that ``skadm --help`` is fast.
 Results go to stdout, progress, notes and errors to stderr.
@@ -15,6 +15,7 @@ from skadm._version import __version__
 from skadm.cli._demo import add_parser as add_demo
 from skadm.cli._evaluate import add_parser as add_evaluate
 from skadm.cli._fit import add_parser as add_fit
+from skadm.cli._list import add_parser as add_list
 from skadm.cli._output import say
 from skadm.cli._score import add_parser as add_score
 
@@ -32,6 +33,7 @@ examples:
   skadm fit --data scans/ --out model.joblib        learn from a folder of patients
   skadm score --model model.joblib --data new/ --out maps/
   skadm evaluate --model model.joblib --data labelled/ --out results/ --baselines
+  skadm list                                        what else there is beside ADM
 
 data:
   A folder per patient in the layout of BraTS (<any>_flair.nii.gz, _t1, _t1ce, _t2, _seg)
@@ -90,7 +92,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"skadm {__version__}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
-    for add in (add_demo, add_fit, add_score, add_evaluate):
+    for add in (add_demo, add_fit, add_score, add_evaluate, add_list):
         add(commands)
     return parser
 

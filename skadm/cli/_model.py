@@ -18,7 +18,7 @@ def make_detector(args: argparse.Namespace) -> Any:
     known = dict(all_detectors())
     if args.detector not in known:
         raise ValueError(f"no detector {args.detector!r}; expected one of {sorted(known)}")
-    if args.preset is None and "cpu" in presets.PRESETS.get(args.detector, {}):
+    if args.preset is None:
         args.preset = "cpu"
     accepted = known[args.detector]().get_params()
     if args.epochs is not None and "max_epochs" not in accepted:

@@ -77,13 +77,13 @@ def add_training(parser: Any) -> None:
         "--detector",
         default="ADMDetector",
         metavar="NAME",
-        help="any detector of the package by its class name (default: %(default)s)",
+        help="any detector that 'skadm list' names (default: %(default)s)",
     )
     parser.add_argument(
         "--preset",
-        help="named set of parameters. Of ADMDetector: quick (a minute, to see that it "
-        "runs; scores not worth reading), cpu (two cores, no GPU), paper-brats, "
-        "paper-isles (as published; want a GPU). Default: cpu where the detector has it",
+        help="named set of parameters: quick (to see that it runs; scores not worth "
+        "reading), cpu (two cores, no GPU), paper (as published; wants a GPU; of "
+        "ADMDetector paper-brats, paper-isles). Default: cpu",
     )
     parser.add_argument(
         "--epochs", type=positive, metavar="N", help="epochs of each training stage, "

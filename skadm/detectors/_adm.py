@@ -25,11 +25,12 @@ from skadm.training import Objective, SingularCovarianceError, Stage
 
 
 class ADMDetector(TorchDetector):
-    """Anomaly detection in multicontrast MR images (ADM).
+    """Density of how contrasts translate into each other, and of their reduction.
 
-    Contrasts are translated into each other and reduced in number; the density of the
-    translation errors and the reduced contrasts of a pixel is a Gaussian mixture whose
-    covariances cannot become singular. Its log-likelihood is the score.
+    Anomaly detection in multicontrast MR images (ADM): contrasts are translated into each
+    other and reduced in number; the density of the translation errors and the reduced
+    contrasts of a pixel is a Gaussian mixture whose covariances cannot become singular.
+    Its log-likelihood is the score.
 
     Training has two stages: first the translation network (Eq. 13); then, with the
     translation errors fixed, the reduction and the density networks together (Eq. 14).

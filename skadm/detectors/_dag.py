@@ -43,9 +43,9 @@ class DAGDetector(TorchDetector):
     latent_dim : int, default=2
         Dimension of the code.
     energy_weight : float, default=0.1
-        λ₁, weight of the mean energy beside the mean squared reconstruction error.
+        Weight λ₁ of the mean energy beside the mean squared reconstruction error.
     penalty_weight : float, default=0.005
-        λ₂, weight of the sum of 1 / Σ_ii, which keeps variances from vanishing.
+        Weight λ₂ of the sum of 1 / Σ_ii, which keeps variances from vanishing.
     covariance_floor : float, default=1e-6
         Least eigenvalue of a covariance. The penalty alone does not keep covariances
         regular (paper 2.7); DAGMM has no floor.
@@ -106,8 +106,8 @@ class DAGDetector(TorchDetector):
     data set to data set there; here two hidden layers either way. Chosen here: error and
     similarity are taken of intensities above the darkest of the training brains, since a
     z-score of 0, the mean, has no direction and no relative error; a pixel's norm counts
-    as at least 1 standard deviation; the covariance floor. Scores come from one mixture of all training pixels, estimated
-    after the training with nothing dropped.
+    as at least 1 standard deviation; the covariance floor. Scores come from one mixture
+    of all training pixels, estimated after the training with nothing dropped.
 
     References
     ----------
@@ -265,9 +265,9 @@ class DAGcDetector(DAGDetector):
     latent_dim : int, default=2
         Dimension of the code.
     energy_weight : float, default=0.1
-        λ₁, weight of the mean energy beside the mean squared reconstruction error.
+        Weight λ₁ of the mean energy beside the mean squared reconstruction error.
     penalty_weight : float, default=0.005
-        λ₂, weight of the sum of 1 / Σ_ii, which keeps variances from vanishing.
+        Weight λ₂ of the sum of 1 / Σ_ii, which keeps variances from vanishing.
     covariance_floor : float, default=1e-6
         Least eigenvalue of a covariance. The penalty alone does not keep covariances
         regular (paper 2.7); DAGMM has no floor.
@@ -329,6 +329,9 @@ class DAGcDetector(DAGDetector):
 
     References
     ----------
+    B. Zong et al. Deep autoencoding Gaussian mixture model for unsupervised anomaly
+    detection. ICLR 2018.
+
     B. Kim, K. Kwon, C. Oh, H. Park. Unsupervised anomaly detection in MR images using
     multicontrast information. Medical Physics 48 (2021) 7346-7359, section 2.5.
     doi:10.1002/mp.15269

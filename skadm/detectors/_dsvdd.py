@@ -31,9 +31,9 @@ class DSVDDDetector(TorchDetector):
         Mean squared distance to the centre; or a sphere that leaves a share `nu` of the
         training pixels outside, whose distances alone are brought down.
     nu : float, default=0.1
-        ν in (0, 1), share of the pixels outside the soft boundary.
+        Share ν of the pixels outside the soft boundary, in (0, 1).
     weight_decay : float, default=1e-6
-        λ, weight of half the sum of all squared weights in the objective.
+        Weight λ of half the sum of all squared weights in the objective.
     latent_dim : int, default=32
         Dimension of a pixel's feature vector.
     width : int, default=16

@@ -15,15 +15,25 @@ from skadm.evaluation._protocol import (
     evaluate_split,
     patient_split,
 )
-from skadm.evaluation._tables import format_table, summarise_patients, verdict
+from skadm.evaluation._tables import (
+    baseline_verdict,
+    format_markdown,
+    format_table,
+    summarise_patients,
+    summarise_seeds,
+    verdict,
+)
 
 __all__ = [
     "Evaluation",
+    "baseline_verdict",
     "evaluate",
     "evaluate_split",
+    "format_markdown",
     "format_table",
     "intensity_baselines",
     "patient_split",
     "summarise_patients",
+    "summarise_seeds",
     "verdict",
 ]

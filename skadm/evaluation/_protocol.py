@@ -12,6 +12,7 @@ from sklearn.base import clone
 from sklearn.exceptions import UndefinedMetricWarning
 from sklearn.utils import check_random_state
 
+from skadm.evaluation._tables import METRICS, Row
 from skadm.metrics import (
     best_dice_score,
     pixel_average_precision_score,
@@ -19,10 +20,6 @@ from skadm.metrics import (
     pixel_scores_at_threshold,
 )
 from skadm.model_selection import labels_in_brain, set_offset_by_f1
-
-METRICS = ("auc", "ap", "precision", "recall", "f1", "dice")
-
-Row = dict[str, Any]
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,8 @@ import numpy as np
 
 Row = dict[str, Any]
 
+METRICS = ("auc", "ap", "precision", "recall", "f1", "dice")
+
 
 def summarise_patients(patient_rows: Iterable[Row]) -> list[Row]:
     """Sum up each method by its mean and spread over patients.
@@ -42,6 +44,39 @@ def summarise_patients(patient_rows: Iterable[Row]) -> list[Row]:
                 "ap_std": float(ap.std(ddof=1)) if len(rows) > 1 else np.nan,
             }
         )
+    return summary
+
+
+def summarise_seeds(rows: Iterable[Row]) -> list[Row]:
+    """Sum up rows that differ in nothing but the seed.
+
+    Parameters
+    ----------
+    rows : iterable of dict
+        `Evaluation.rows`, or `Evaluation.patient_rows`, of several runs.
+
+    Returns
+    -------
+    list of dict
+        For each method and split (and patient, if the rows have one): these, n_patients,
+        n_slices, n_seeds, for each metric its mean under its own name, and its standard
+        deviation as, for instance, auc_std, with n - 1 in the denominator; NaN for one run.
+        So the result can be given to `verdict` or `summarise_patients`.
+    """
+    kept = ("method", "split", "patient", "n_patients", "n_slices")
+    alike: dict[tuple, list[Row]] = {}
+    for row in rows:
+        alike.setdefault(tuple(row.get(key) for key in kept[:3]), []).append(row)
+    summary = []
+    for runs in alike.values():
+        summed: Row = {key: runs[0][key] for key in kept if key in runs[0]}
+        summed["n_seeds"] = len(runs)
+        for metric in METRICS:
+            values = np.array([run[metric] for run in runs], dtype=float)
+            summed[metric] = float(values.mean())
+            spread = values.std(ddof=1) if len(runs) > 1 else np.nan
+            summed[f"{metric}_std"] = float(spread)
+        summary.append(summed)
     return summary
 
 
@@ -83,6 +118,35 @@ def format_table(rows: Iterable[Row]) -> str:
     return "\n".join(lines)
 
 
+def format_markdown(rows: Iterable[Row]) -> str:
+    """Write rows as a table in Markdown.
+
+    Parameters
+    ----------
+    rows : iterable of dict
+        As `format_table` takes them; a note stands in brackets in the first column.
+
+    Returns
+    -------
+    str
+        A header, a rule, and a line for each row.
+    """
+    rows = list(rows)
+    columns = [key for key in (rows[0] if rows else {}) if key != "note"]
+
+    def line(cells: Iterable[str]) -> str:
+        escaped = (" ".join(cell.split()).replace("|", "\\|") for cell in cells)
+        return f"| {' | '.join(escaped)} |"
+
+    lines = [line(map(_title, columns)), "|---" * len(columns) + "|"]
+    for row in rows:
+        cells = [_cell(row[key]) if key in row else "" for key in columns]
+        if "note" in row:
+            cells[0] += f" ({row['note']})"
+        lines.append(line(cells))
+    return "\n".join(lines)
+
+
 def verdict(rows: Iterable[Row]) -> str:
     """Name the methods with the best AUC and the best AP on the test patients.
 
@@ -106,6 +170,41 @@ def verdict(rows: Iterable[Row]) -> str:
         f"On {n} test patient{'' if n == 1 else 's'}, {auc['method']} has the best AUC "
         f"({auc['auc']:.3f}) and {other}the best AP ({ap['ap']:.3f})."
     )
+
+
+def baseline_verdict(rows: Iterable[Row], baselines: Iterable[str]) -> str:
+    """Name the methods that the best of the baselines beats on the test patients.
+
+    Parameters
+    ----------
+    rows : iterable of dict
+        `Evaluation.rows`, or their means over seeds.
+    baselines : iterable of str
+        Which of the methods are the baselines, as of `intensity_baselines`.
+
+    Returns
+    -------
+    str
+        One line: for AUC and for AP, the best baseline and the methods below it.
+    """
+    tested = [row for row in rows if row["split"] == "test" and not np.isnan(row["auc"])]
+    names = set(baselines)
+    simple = [row for row in tested if row["method"] in names]
+    others = [row for row in tested if row["method"] not in names]
+    if not simple or not others:
+        return "Nothing to compare: there is no baseline, or no method beside them."
+    parts = []
+    for metric in ("auc", "ap"):
+        best = max(simple, key=lambda row: row[metric])
+        beaten = [row["method"] for row in others if row[metric] < best[metric]]
+        told = ", ".join(beaten) or "none"
+        if len(beaten) == len(others) > 1:
+            told = f"all ({told})"
+        parts.append(
+            f"Best baseline by {_title(metric)}: {best['method']} ({best[metric]:.3f}), "
+            f"which beats {told}."
+        )
+    return " ".join(parts)
 
 
 _TITLES = {"auc": "AUC", "ap": "AP", "f1": "F1", "n_patients": "patients"}

@@ -25,7 +25,9 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-def plot_roc(curves: Mapping[str, tuple[Any, ...]]) -> "Figure":
+def plot_roc(
+    curves: Mapping[str, tuple[Any, ...]], areas: Mapping[str, float] | None = None
+) -> "Figure":
     """Plot the ROC curves of several methods.
 
     Parameters
@@ -33,6 +35,9 @@ def plot_roc(curves: Mapping[str, tuple[Any, ...]]) -> "Figure":
     curves : mapping of str to tuple
         For each method, either ``(y, scores)``, labels and normality maps of one shape, or
         ``(fpr, tpr, thresholds)`` as `pixel_roc_curve` returns it.
+    areas : mapping of str to float, default=None
+        For the legend, areas that are known better than a curve of few points tells them,
+        such as a mean over runs.
 
     Returns
     -------
@@ -49,6 +54,8 @@ def plot_roc(curves: Mapping[str, tuple[Any, ...]]) -> "Figure":
         If matplotlib is not installed.
     """
     lines = _lines(curves, _roc_line)
+    for name, area in (areas or {}).items():
+        lines[name] = lines[name]._replace(area=area)
     figure, axes = _square_axes(list(lines))
     axes.plot([0, 1], [0, 1], color=GREY, linewidth=0.8, linestyle=":", label="_chance")
     _draw(axes, lines, "AUC")
@@ -142,7 +149,8 @@ def _precision_recall_line(*entry: Any) -> _Line:
 def _square_axes(names: list[str]) -> tuple["Figure", Any]:
     """Return a figure of a square plot with room for the legend beside it."""
     # Laid out by hand: the automatic layout leaves a legend beside a square plot cut off.
-    left, bottom, side, legend = 0.5, 0.42, 2.7, 0.95 + 0.06 * max(map(len, names))
+    left, bottom, legend = 0.5, 0.42, 0.95 + 0.06 * max(map(len, names))
+    side = 2.7 if len(names) <= 8 else 3.8  # many lines would hide each other
     width, height = left + side + 0.1 + legend, bottom + side + 0.1
     figure = import_matplotlib().figure.Figure(figsize=(width, height), dpi=150)
     axes = figure.add_axes((left / width, bottom / height, side / width, side / height))

@@ -46,6 +46,7 @@ def plot_montage(
     percentiles: tuple[float, float] = (1.0, 99.5),
     background: str = "black",
     cmap: str = "inferno",
+    max_columns: int = 10,
 ) -> "Figure":
     """Show slices of the scan beside the anomaly maps of several methods.
 
@@ -87,6 +88,9 @@ def plot_montage(
         Colour outside the brain, on scans and maps.
     cmap : str, default="inferno"
         Colour map of the anomaly maps.
+    max_columns : int, default=10
+        With more columns than these, the montage goes on below itself: figures that are
+        wider cannot be read on a page.
 
     Returns
     -------
@@ -97,11 +101,13 @@ def plot_montage(
     ------
     ValueError
         If shapes do not fit, a slice or contrast does not exist, a slice shown has no
-        brain, or neither `slices` nor labels are given.
+        brain, neither `slices` nor labels are given, or `max_columns` is below 1.
     ImportError
         If matplotlib is not installed.
     """
     matplotlib = import_matplotlib()
+    if max_columns < 1:
+        raise ValueError(f"max_columns is {max_columns}; expected 1 or more.")
     if not hasattr(X, "shape"):
         X = np.asarray(X)
     if len(X.shape) != 4:
@@ -154,7 +160,7 @@ def plot_montage(
             )
         )
     titles = [names[contrast] for contrast in shown] + list(normality)
-    return _draw(matplotlib, rows, titles, ranges, background, cmap)
+    return _draw(matplotlib, rows, titles, ranges, background, cmap, max_columns)
 
 
 def representative_slices(
@@ -291,15 +297,20 @@ def _draw(
     ranges: list[tuple[float, float]],
     background: str,
     cmap: str,
+    max_columns: int,
 ) -> "Figure":
     box = _crop([row.brain for row in rows])
     height, width = rows[0].brain[box].shape
     panel_height = _PANEL_WIDTH * height / width
     n_scans = len(titles) - len(ranges)
-    total_width = _LEFT + len(titles) * (_PANEL_WIDTH + _GAP)
+    n_bands = -(-len(titles) // max_columns)
+    per_band = -(-len(titles) // n_bands)
+    total_width = _LEFT + per_band * (_PANEL_WIDTH + _GAP)
     titles = [textwrap.fill(title, _TITLE_LETTERS) for title in titles]
     top_margin = 0.11 + _TITLE_LINE * max(title.count("\n") + 1 for title in titles)
-    total_height = top_margin + len(rows) * (panel_height + _GAP) + _BOTTOM
+    panels_height = top_margin + len(rows) * (panel_height + _GAP)
+    band_height = panels_height + _BOTTOM
+    total_height = n_bands * band_height
     figure = matplotlib.figure.Figure(figsize=(total_width, total_height), dpi=200)
 
     def add_axes(left: float, top: float, width: float, height: float) -> Any:
@@ -317,11 +328,14 @@ def _draw(
     grey = matplotlib.colormaps["gray"].with_extremes(bad=background)
     colours = matplotlib.colormaps[cmap].with_extremes(bad=background)
     for r, row in enumerate(rows):
-        top = top_margin + r * (panel_height + _GAP)
         brain = row.brain[box]
         for c, title in enumerate(titles):
+            band, place = divmod(c, per_band)
             axes = add_axes(
-                _LEFT + c * (_PANEL_WIDTH + _GAP), top, _PANEL_WIDTH, panel_height
+                _LEFT + place * (_PANEL_WIDTH + _GAP),
+                band * band_height + top_margin + r * (panel_height + _GAP),
+                _PANEL_WIDTH,
+                panel_height,
             )
             is_map = c >= n_scans
             panel = (row.maps[c - n_scans] if is_map else row.scans[c])[box]
@@ -342,16 +356,17 @@ def _draw(
             axes.spines[:].set_visible(False)
             if r == 0:
                 axes.set_title(title, fontsize=FONT_SIZE, pad=3)
-            if c == 0:
+            if place == 0:
                 axes.set_ylabel(row.label, fontsize=SMALL_FONT_SIZE, labelpad=3)
                 if row.right_is_left:
                     axes.text(
                         0.03, 0.97, "R", transform=axes.transAxes, va="top",
                         fontsize=SMALL_FONT_SIZE, color="0.6",
                     )  # fmt: skip
-    bar_top = top_margin + len(rows) * (panel_height + _GAP) + 0.03
     for c, (low, high) in enumerate(ranges):
-        left = _LEFT + (n_scans + c) * (_PANEL_WIDTH + _GAP) + 0.08
+        band, place = divmod(n_scans + c, per_band)
+        left = _LEFT + place * (_PANEL_WIDTH + _GAP) + 0.08
+        bar_top = band * band_height + panels_height + 0.03
         axes = add_axes(left, bar_top, _PANEL_WIDTH - 0.16, 0.07)
         norm = matplotlib.colors.Normalize(low, high)
         mappable = matplotlib.cm.ScalarMappable(norm, colours)
@@ -364,7 +379,9 @@ def _draw(
         line = matplotlib.lines.Line2D([], [], color=OUTLINE, linewidth=1.2)
         figure.legend(
             [line], ["lesion outline"], loc="upper left", frameon=False,
-            bbox_to_anchor=(_LEFT / total_width, 1 - (bar_top - 0.06) / total_height),
+            bbox_to_anchor=(
+                _LEFT / total_width, 1 - (panels_height - 0.03) / total_height
+            ),
             fontsize=SMALL_FONT_SIZE, borderpad=0, handlelength=1.4,
         )  # fmt: skip
     return figure

@@ -1,0 +1,361 @@
+"""Benchmarks of all detectors: cache, interruptions, failures, and what the table says."""
+
+import csv
+import importlib
+import json
+import re
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import pytest
+from sklearn.utils import check_random_state
+
+import skadm.detectors
+from skadm import ADMDetector, IntensityDetector
+from skadm.data import make_phantom
+from skadm.presets import PRESETS, make_detector
+
+pytest.importorskip("matplotlib")
+
+METRICS = ("auc", "ap", "precision", "recall", "f1", "dice")
+
+
+class FirstDetector(IntensityDetector):
+    """Random weights of the contrasts, quickly drawn; counts its fits."""
+
+    _parameter_constraints = {
+        **IntensityDetector._parameter_constraints,
+        "random_state": ["random_state"],
+    }
+    n_fits = 0
+
+    def __init__(self, *, sigma=0.0, contamination=0.01, random_state=None):
+        super().__init__(sigma=sigma, contamination=contamination)
+        self.random_state = random_state
+
+    def _fit(self, X):
+        type(self).n_fits += 1
+        generator = check_random_state(self.random_state)
+        self.weights_ = generator.uniform(0.2, 1, size=X.shape[1])
+
+
+class SecondDetector(FirstDetector):
+    """The other way round, and fails where it is told to."""
+
+    error, at_seed = None, None
+
+    def _fit(self, X):
+        if self.error is not None and self.at_seed in (None, self.random_state):
+            raise self.error
+        super()._fit(X)
+        self.weights_ *= -1
+
+
+@pytest.fixture
+def import_benchmark(monkeypatch):
+    """A module of the benchmarks, by name."""
+    monkeypatch.syspath_prepend(Path(__file__).parents[1] / "benchmarks")
+    return importlib.import_module
+
+
+@pytest.fixture
+def two_detectors(monkeypatch):
+    """`all_detectors` knows two more."""
+    added = {"FirstDetector": FirstDetector, "SecondDetector": SecondDetector}
+    for name, found in added.items():
+        monkeypatch.setattr(found, "n_fits", 0)
+        monkeypatch.setattr(skadm.detectors, name, found, raising=False)
+        monkeypatch.setitem(PRESETS, name, {"quick": {}})
+    names = [*skadm.detectors.__all__, *added]
+    monkeypatch.setattr(skadm.detectors, "__all__", names)
+
+
+@pytest.fixture
+def compare(import_benchmark, two_detectors, monkeypatch):
+    """The benchmark without figures, and with a phantom made once for each test."""
+    module = import_benchmark("compare")
+    monkeypatch.setattr(module, "write_figures", lambda *_: None)
+    monkeypatch.setattr(module, "load_stack", cache(module.load_stack))
+    return module
+
+
+def arguments(out, *more):
+    tiny = ("--size", "32", "--patients", "4", "--slices", "8", "--preset", "quick")
+    methods = () if "--methods" in more else ("--methods", "First", "Second")
+    return [*tiny, "--seeds", "2", "--out", str(out), *methods, *more]
+
+
+def read(path):
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def cells(stdout, side):
+    """Cells of a printed table, by method."""
+    lines = stdout.split(f"{side}:\n")[1].split("\n\n")[0].splitlines()
+    rows = [re.split(r"\s{2,}", line.strip()) for line in lines[2:]]
+    return {row[0]: row[1:] for row in rows}
+
+
+def test_end_to_end_and_again_from_the_cache(
+    import_benchmark, two_detectors, tmp_path, capsys, monkeypatch
+):
+    compare = import_benchmark("compare")
+    monkeypatch.setitem(
+        PRESETS["ADMDetector"], "quick", {"width": 4, "n_blocks": 1, "max_epochs": 1}
+    )
+    drawn = {}
+
+    def plot_roc(curves, areas):
+        drawn.update(curves=curves, areas=areas)
+        return real_plot_roc(curves, areas)
+
+    real_plot_roc = compare.plot_roc
+    monkeypatch.setattr(compare, "plot_roc", plot_roc)
+    options = arguments(tmp_path, "--methods", "ADM", "First")
+    assert compare.main(options) == 0
+    first = capsys.readouterr()
+    for name in ("compare.csv", "per_patient.csv", "table.md", "roc.png", "montage.png"):
+        assert (tmp_path / name).stat().st_size > 300
+    record = json.loads((tmp_path / "run.json").read_text())
+    assert record["configuration"]["parameters"]["ADM"]["width"] == 4
+
+    baselines = ["FLAIR", "FLAIR, smoothed", "FLAIR + T2", "FLAIR + T2, smoothed"]
+    rows = read(tmp_path / "compare.csv")
+    assert list(dict.fromkeys(row["method"] for row in rows)) == [
+        "ADM",
+        "First",
+        *baselines,
+    ]
+    assert len(rows) == 2 * (2 * 2 + 4)
+    for side in ("Test", "Validation"):
+        shown = cells(first.out, side)
+        assert list(shown) == ["ADM", "First", *baselines]
+        for method, found in shown.items():
+            own = [r for r in rows if (r["method"], r["split"]) == (method, side.lower())]
+            assert [r["seed"] for r in own] == ([""] if method in baselines else ["0", "1"])
+            for metric, cell in zip(METRICS, found):
+                values = np.array([float(row[metric]) for row in own])
+                expected = f"{values.mean():.3f}"
+                if len(own) > 1:
+                    expected += f" ± {np.std(values, ddof=1):.3f}"
+                assert cell == ("-" if np.isnan(values.mean()) else expected)
+    # A mean curve goes with the mean area.
+    for method, (fpr, tpr, _) in drawn["curves"].items():
+        aucs = [
+            float(row["auc"])
+            for row in rows
+            if (row["method"], row["split"]) == (method, "test")
+        ]
+        assert drawn["areas"][method] == pytest.approx(np.mean(aucs))
+        assert np.trapezoid(tpr, fpr) == pytest.approx(np.mean(aucs), abs=5e-3)
+
+    monkeypatch.setattr(skadm.base.BaseDetector, "fit", None)  # nothing may be trained
+    assert compare.main(options) == 0
+    again = capsys.readouterr()
+    assert again.out == first.out
+    assert again.err.count("found in") == 8
+
+
+def test_patients_are_averaged_over_seeds_first(compare, tmp_path, capsys):
+    assert compare.main(arguments(tmp_path, "--patients", "6")) == 0
+    out = capsys.readouterr().out
+    assert "over the 2 test patients with an anomaly" in out
+    shown = cells(out, "Test")["Second"][-1]
+    by_patient = {}
+    for row in read(tmp_path / "per_patient.csv"):
+        if row["method"] == "Second" and row["auc"] != "nan":
+            by_patient.setdefault(row["patient"], []).append(float(row["auc"]))
+    assert [len(aucs) for aucs in by_patient.values()] == [2, 2]
+    means = [np.mean(aucs) for aucs in by_patient.values()]
+    assert shown == f"{np.mean(means):.3f} ± {np.std(means, ddof=1):.3f}"
+
+
+def test_an_interrupted_run_goes_on(compare, tmp_path, capsys, monkeypatch):
+    with monkeypatch.context() as interrupted:
+        interrupted.setattr(SecondDetector, "error", KeyboardInterrupt())
+        assert compare.main(arguments(tmp_path)) == 130
+    assert "the same command goes on" in capsys.readouterr().err
+    assert not (tmp_path / "compare.csv").exists()
+    assert (FirstDetector.n_fits, SecondDetector.n_fits) == (2, 0)
+    assert compare.main(arguments(tmp_path)) == 0
+    resumed = capsys.readouterr()
+    assert resumed.err.count("found in") == 2
+    assert (FirstDetector.n_fits, SecondDetector.n_fits) == (2, 2)
+    assert compare.main(arguments(tmp_path / "whole")) == 0
+    assert capsys.readouterr().out == resumed.out
+
+
+def flip_a_byte(content):
+    middle = len(content) // 2  # within the maps, the largest part
+    return content[:middle] + bytes([content[middle] ^ 255]) + content[middle + 1 :]
+
+
+@pytest.mark.parametrize(
+    "damage", [flip_a_byte, lambda content: content[:400], lambda content: b""]
+)
+def test_a_damaged_file_is_told_and_made_again(compare, tmp_path, capsys, damage):
+    assert compare.main(arguments(tmp_path)) == 0
+    before = capsys.readouterr().out
+    (path,) = (tmp_path / "cache").glob("First-1-*.npz")
+    damaged = damage(path.read_bytes())
+    path.write_bytes(damaged)
+    assert compare.main(arguments(tmp_path)) == 0
+    after = capsys.readouterr()
+    assert after.out == before
+    assert f"First, seed 1: {path} is damaged" in after.err
+    assert after.err.count("found in") == 3 + 4  # the other runs, the baselines
+    assert FirstDetector.n_fits == 3
+    assert path.read_bytes() != damaged
+
+
+def test_what_changes_is_trained_again(compare, tmp_path, capsys, monkeypatch):
+    only_first = arguments(tmp_path, "--methods", "First")
+    compare.main(only_first)
+    with monkeypatch.context() as changed:
+        changed.setitem(PRESETS, "FirstDetector", {"quick": {"sigma": 1.0}})
+        compare.main(only_first)
+        assert FirstDetector.n_fits == 4
+    compare.main([*only_first, "--slices", "9"])
+    assert FirstDetector.n_fits == 6
+    compare.main([*only_first, "--seeds", "3"])
+    assert FirstDetector.n_fits == 7
+    capsys.readouterr()
+    compare.main(only_first)
+    assert FirstDetector.n_fits == 7
+    assert capsys.readouterr().err.count("found in") == 6
+
+
+def test_changed_code_is_another_run(import_benchmark, compare, monkeypatch):
+    fingerprints = import_benchmark("_cache")
+    behind = fingerprints.modules_behind(ADMDetector)
+    expected = {"base", "neural", "training", "detectors._adm", "nn.density", "nn.spectral"}
+    assert {f"skadm.{name}" for name in expected} <= behind
+    assert not {"skadm.cli", "skadm.plotting", "skadm.detectors._intensity"} & behind
+    detectors = ADMDetector, IntensityDetector
+    before = [fingerprints.code_fingerprint(detector) for detector in detectors]
+    monkeypatch.setattr(skadm.nn.spectral, "__file__", __file__)  # other content
+    after = [fingerprints.code_fingerprint(detector) for detector in detectors]
+    assert before[0] != after[0]
+    assert before[1] == after[1]
+
+
+def test_a_failing_method_does_not_stop_the_others(compare, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(SecondDetector, "error", RuntimeError("out | of\nluck"))
+    options = arguments(tmp_path, "--methods", "Second", "First")
+    assert compare.main(options) == 1
+    out = capsys.readouterr().out
+    assert cells(out, "Test")["Second"] == ["failed: RuntimeError: out | of luck"]
+    assert len(cells(out, "Test")["First"]) == len(METRICS) + 1
+    assert r"| Second (failed: RuntimeError: out \| of luck) |" in (
+        tmp_path / "table.md"
+    ).read_text(encoding="utf-8")
+    failed = [row for row in read(tmp_path / "compare.csv") if row["error"]]
+    assert [(row["method"], row["seed"]) for row in failed] == [
+        ("Second", "0"),
+        ("Second", "1"),
+    ]
+
+    # One seed of two: the other is shown, without a spread, and it is said.
+    monkeypatch.setattr(SecondDetector, "at_seed", 1)
+    assert compare.main(options) == 1
+    shown = cells(capsys.readouterr().out, "Test")["Second"]
+    assert shown[-1] == "without Second, seed 1, which failed"
+    assert "±" not in shown[0]
+    monkeypatch.setattr(SecondDetector, "error", None)
+    assert compare.main(options) == 0
+
+
+def test_a_method_without_the_preset_fails_alone(compare, tmp_path, capsys, monkeypatch):
+    monkeypatch.setitem(PRESETS, "SecondDetector", {"cpu": {}})
+    assert compare.main(arguments(tmp_path)) == 1
+    shown = cells(capsys.readouterr().out, "Test")
+    assert "has no preset 'quick'" in shown["Second"][0]
+    assert float(shown["First"][0].split(" ± ")[0]) > 0
+
+
+def test_a_subset_leaves_the_others_in_the_cache(compare, tmp_path, capsys):
+    compare.main(arguments(tmp_path))
+    kept = {path: path.read_bytes() for path in (tmp_path / "cache").iterdir()}
+    capsys.readouterr()
+    compare.main(arguments(tmp_path, "--methods", "Second"))
+    assert "First" not in capsys.readouterr().out
+    assert {path: path.read_bytes() for path in (tmp_path / "cache").iterdir()} == kept
+
+
+def test_methods_are_the_classes_without_detector(compare):
+    names = compare.method_names()
+    assert names["ADM"] == "ADMDetector"
+    assert "Intensity" not in names  # it is the baselines
+    with pytest.raises(SystemExit):
+        compare.main(["--methods", "Nobody"])
+
+
+def test_verdict_on_the_baselines_is_that_of_the_rows(compare, tmp_path, capsys):
+    compare.main(arguments(tmp_path))
+    line = capsys.readouterr().out.splitlines()[-1]
+    aucs = {}
+    for row in read(tmp_path / "compare.csv"):
+        if row["split"] == "test":
+            aucs.setdefault(row["method"], []).append(float(row["auc"]))
+    means = {method: np.mean(values) for method, values in aucs.items()}
+    best = max((name for name in means if "FLAIR" in name), key=means.get)
+    beaten = [name for name in ("First", "Second") if means[name] < means[best]]
+    told = ", ".join(beaten) if len(beaten) < 2 else f"all ({', '.join(beaten)})"
+    expected = f"Best baseline by AUC: {best} ({means[best]:.3f}), which beats {told}."
+    assert line.startswith(expected)
+
+
+def test_budget_scales_epochs_and_slices(compare, monkeypatch):
+    detector = make_detector("ADMDetector", "cpu")
+    before = detector.get_params()
+    fewer = compare.with_fewer_epochs(detector).get_params()
+    assert fewer["max_epochs"] == round(before["max_epochs"] * compare.BUDGET_EPOCHS)
+    assert {k for k in before if before[k] != fewer[k]} == {"max_epochs"}
+    one = compare.with_fewer_epochs(ADMDetector(max_epochs=1))
+    assert one.max_epochs == 1
+
+    stack = make_phantom(n_patients=5, n_slices=12, size=16, random_state=0)
+    uneven = stack[10:]  # two slices of the first patient
+    assert len(compare.with_fewer_slices(uneven)) == 50
+    monkeypatch.setattr(compare, "BUDGET_SLICES", 15)
+    kept = compare.with_fewer_slices(uneven)
+    names, counts = np.unique(kept.groups, return_counts=True)
+    assert counts.tolist() == [1, 4, 4, 4, 4]
+    assert kept.z[kept.groups == names[1]].tolist() == [1, 4, 7, 10]
+
+
+def test_cost_counts_epochs_and_tells_failures(
+    import_benchmark, two_detectors, tmp_path, capsys, monkeypatch
+):
+    cost = import_benchmark("cost")
+    monkeypatch.setitem(PRESETS["ADMDetector"], "quick", {"width": 4, "max_epochs": 3})
+    monkeypatch.setattr(SecondDetector, "error", RuntimeError("broken"))
+    methods = ("--methods", "ADM", "Intensity", "Second")
+    options = ("--size", "32", "--preset", "quick", "--slices", "4", "--contrasts", "2")
+    assert cost.main([*options, *methods, "--out", str(tmp_path)]) == 1
+    out = capsys.readouterr().out
+    adm, intensity, second = json.loads((tmp_path / "cost.json").read_text())["rows"]
+    assert adm["epochs"] == 2 * 3  # translation and density
+    assert adm["training_s"] > 6 * adm["epoch_ms"] / 1e3 > 0
+    assert adm["scoring_ms"] > 0
+    assert intensity["epochs"] is None
+    assert intensity["training_s"] > 0
+    assert second == {"method": "Second", "note": "RuntimeError: broken"}
+    assert "| Second (RuntimeError: broken) |" in out
+    assert " cores, " in out
+
+
+def test_cost_does_not_depend_on_how_long_the_training_is(import_benchmark):
+    cost = import_benchmark("cost")
+    stack = make_phantom(n_patients=2, n_slices=8, size=32, random_state=0)
+    images = cost.normal_slices(stack, 4)
+    assert len(images) == 4
+    counted = []
+    for max_epochs in (3, 40):
+        detector = ADMDetector(width=4, n_blocks=1, max_epochs=max_epochs, random_state=0)
+        counted.append(cost.measure(detector, images, repeats=1))
+    assert [found["epochs"] for found in counted] == [6, 80]
+    longer = 80 * counted[1]["epoch_ms"] / 1e3
+    assert longer < counted[1]["training_s"] < 3 * longer
