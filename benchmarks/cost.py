@@ -3,7 +3,8 @@
 Every epoch of a stage takes the same time, so the whole training of a preset is told from
 short ones. A training on two tiny slices counts the epochs of each stage, and warms up.
 Short trainings, several times, give the time of an epoch and of what is done once, such as
-a last pass over all slices. Prints a table in Markdown and writes cost.json.
+a last pass over all slices. Prints a table in Markdown, and writes cost.json and
+detectors.md: the same beside what the catalogue says, the table of the documentation.
 
     python benchmarks/cost.py --size 128 --preset cpu
 """
@@ -29,6 +30,7 @@ from numpy.typing import NDArray
 from sklearn.base import clone
 
 from skadm.base import BaseDetector
+from skadm.catalogue import METHODS
 from skadm.data import SliceStack
 from skadm.detectors import all_detectors
 from skadm.evaluation import format_markdown
@@ -119,6 +121,29 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
     )
 
 
+def page(rows: Sequence[dict[str, Any]]) -> str:
+    """Markdown of the catalogue with the costs."""
+    entries = []
+    for row in rows:
+        name = f"{row['method']}Detector"
+        method = METHODS[name]
+        training = f"{_short(row['training_s'])} s"
+        if row["epochs"]:
+            training += f" ({row['epochs']} epochs)"
+        entries.append(
+            {
+                "detector": f"`{name}`",
+                "idea": method.idea,
+                "paper": method.paper,
+                "tune first": ", ".join(f"`{name}`" for name in method.tune),
+                "training, per slice": training,
+                "scoring, per slice": f"{_short(row['scoring_ms'])} ms",
+                "good at": method.good_at,
+            }
+        )
+    return format_markdown(entries)
+
+
 def _short(value: Any) -> Any:
     """Three significant digits are more than a timing is worth."""
     if not isinstance(value, float):
@@ -183,6 +208,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     record = {"configuration": vars(options), "machine": machine, "rows": rows + failed}
     path = options.out / "cost.json"
     path.write_text(json.dumps(record, indent=2, default=str) + "\n", encoding="utf-8")
+    (options.out / "detectors.md").write_text(page(rows) + "\n", encoding="utf-8")
     say(f"written to {path}")
     return 1 if failed else 0
 

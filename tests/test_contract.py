@@ -12,7 +12,7 @@ import torch
 from sklearn.base import clone
 from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import GridSearchCV, GroupKFold, PredefinedSplit
-from sklearn.pipeline import make_pipeline
+from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.utils.estimator_checks import check_estimator
 
 from skadm.data import ArrayVolume, SliceStack, make_phantom
@@ -343,6 +343,16 @@ def test_stack_with_other_contrasts_is_refused(detector):
     )
     with pytest.raises(ValueError, match=r"contrasts \('T2', 'T1', 'FLAIR'\).*fitted on"):
         detector.score_samples(swapped)
+
+
+def test_grid_search_over_a_pipeline(detector):
+    stack = make_stack(2)
+    pipeline = Pipeline([("normalise", IntensityNormalizer()), ("detect", detector)])
+    search = GridSearchCV(
+        pipeline, {"detect__contamination": [0.01, 0.1]}, cv=GroupKFold(2)
+    ).fit(stack, stack.y, groups=stack.groups)
+    assert np.isfinite(search.cv_results_["mean_test_score"]).all()
+    assert search.predict(stack).shape == stack.y.shape
 
 
 @pytest.mark.parametrize("n_jobs", [1, 2])
