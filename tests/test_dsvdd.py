@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from scipy.ndimage import map_coordinates
 from test_contract import make_slices
 
 from skadm import DSVDDDetector
@@ -16,8 +17,9 @@ def tiny(**parameters):
 
 
 def features_of(detector, X):
+    encoder, images = detector._networks.encoder, torch.from_numpy(X)
     with torch.inference_mode():
-        features = detector._networks.encoder.of_pixels(torch.from_numpy(X))
+        features = encoder.to_pixels(encoder(images), images)
     return features.permute(0, 2, 3, 1).numpy()[(X != 0).any(axis=1)]
 
 
@@ -29,7 +31,7 @@ def test_the_encoder_cannot_shift():
     for layer in encoder.modules():
         if isinstance(layer, torch.nn.BatchNorm2d):
             layer.running_mean.zero_()
-    assert (encoder.of_pixels(torch.zeros(1, 3, 8, 8)) == 0).all()
+    assert (encoder(torch.zeros(1, 3, 8, 8)) == 0).all()
 
 
 @pytest.mark.parametrize("objective", ["one-class", "soft-boundary"])
@@ -86,9 +88,18 @@ def test_centre_stays_in_training(monkeypatch):
 def test_score_is_the_squared_distance():
     X, y = make_slices()
     detector = tiny().fit(X, y)
-    difference = features_of(detector, X) - detector.weights_["centre"]
+    with torch.inference_mode():
+        grid = detector._networks.encoder(torch.from_numpy(X)).numpy()
+    difference = grid - detector.weights_["centre"][:, None, None]
+    squared = np.square(difference).sum(axis=1)
+    # Pixel 2 n is a quarter of a step above point n of the grid, 2 n + 1 a quarter below.
+    rows, columns = (np.clip((np.arange(n) - 0.5) / 2, 0, None) for n in X.shape[2:])
+    expected = [
+        map_coordinates(own, np.meshgrid(rows, columns, indexing="ij"), order=1)
+        for own in squared
+    ]
     np.testing.assert_allclose(
-        detector.score_samples(X)[y >= 0], -np.square(difference).sum(axis=1), rtol=1e-4
+        detector.score_samples(X)[y >= 0], -np.array(expected)[y >= 0], rtol=1e-4
     )
     assert detector.weights_["radius"] == 0
 

@@ -39,7 +39,7 @@ class DSVDDDetector(TorchDetector):
     width : int, default=16
         Channels of the encoder's first layer; each halving doubles them.
     n_levels : int, default=2
-        Halvings of the encoder. Features are interpolated to the pixels of the slice.
+        Halvings of the encoder. Distances are interpolated to the pixels of the slice.
     pretraining_epochs : int, default=None
         Epochs of the autoencoder. None: as many as `max_epochs`; 0: none.
     warm_up_epochs : int, default=10
@@ -268,13 +268,13 @@ class _Encoder(nn.Module):
         """Features on the coarse grid of the padded slices."""
         return self.layers(pad_for_levels(images, self.n_levels))
 
-    def of_pixels(self, images: torch.Tensor) -> torch.Tensor:
-        """Features interpolated to the pixels, (n, latent_dim, H, W), float32."""
+    def to_pixels(self, grid: torch.Tensor, images: torch.Tensor) -> torch.Tensor:
+        """Interpolate what is on the grid to the pixels of the slices, float32."""
         height, width = images.shape[-2:]
-        features = nn.functional.interpolate(
-            self(images).float(), scale_factor=float(2**self.n_levels), mode="bilinear"
+        fine = nn.functional.interpolate(
+            grid.float(), scale_factor=float(2**self.n_levels), mode="bilinear"
         )
-        return features[:, :, :height, :width]
+        return fine[:, :, :height, :width]
 
 
 def _layer(n_in: int, n_out: int, stride: int) -> nn.Sequential:
@@ -305,8 +305,11 @@ class _Networks(nn.Module):
 
     def distances(self, images: torch.Tensor) -> torch.Tensor:
         """Squared distance of every pixel's features to the centre, (n, H, W)."""
-        features = self.encoder.of_pixels(images)
-        return (features - self.centre.view(1, -1, 1, 1)).square().sum(dim=1)
+        differences = self.encoder(images).float() - self.centre.view(1, -1, 1, 1)
+        # Distances are interpolated, not features: between two points of the grid these
+        # average, and a distance would be the smaller the farther from a point.
+        squared = differences.square().sum(dim=1, keepdim=True)
+        return self.encoder.to_pixels(squared, images)[:, 0]
 
 
 def _centre(encoder: _Encoder, images: torch.Tensor, engine) -> torch.Tensor:
@@ -315,7 +318,8 @@ def _centre(encoder: _Encoder, images: torch.Tensor, engine) -> torch.Tensor:
     total, n_pixels = torch.zeros((), dtype=torch.float64), 0
     with torch.inference_mode(), engine.autocast():
         for batch in engine.batches(images):
-            features = pixels_of(encoder.of_pixels(batch), brain_of(batch))
+            features = encoder.to_pixels(encoder(batch), batch)
+            features = pixels_of(features, brain_of(batch))
             total = total + features.double().sum(dim=0).cpu()
             n_pixels += len(features)
     centre = (total / n_pixels).float()
