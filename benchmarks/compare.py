@@ -63,6 +63,10 @@ from skadm.presets import make_detector
 BUDGET_EPOCHS = 1 / 2  # of the preset's epochs, in every stage
 BUDGET_SLICES = 300  # of all patients together
 
+# DAE whose score is the signed residual of FLAIR and T2: as the baselines, it is told that
+# lesions are bright there.
+SIGNED = "DAE-signed"
+
 METRICS = ("auc", "ap", "precision", "recall", "f1", "dice")
 COLUMNS = (
     *("method", "split", "seed", *METRICS, "threshold", "n_patients", "n_slices"),
@@ -115,18 +119,33 @@ class Split(NamedTuple):
 def method_names() -> dict[str, str]:
     """Class name of each method; those that train nothing are among the baselines."""
     names = (name for name, _ in all_detectors() if name != "IntensityDetector")
-    return {name.removesuffix("Detector"): name for name in names}
+    return {name.removesuffix("Detector"): name for name in names} | {SIGNED: "DAEDetector"}
+
+
+def own_parameters(method: str, contrasts: Sequence[str]) -> dict[str, Any]:
+    """Parameters of a method beside its preset's."""
+    if method != SIGNED:
+        return {}
+    bright = [name for name in contrasts if name.upper() in ("FLAIR", "T2")]
+    if not bright:
+        raise ValueError(f"{SIGNED} needs FLAIR or T2; the contrasts are {contrasts}")
+    return {"weights": dict.fromkeys(bright, 1.0)}
 
 
 def plan(
-    methods: Iterable[str], baselines: dict[str, Any], options: argparse.Namespace
+    methods: Iterable[str],
+    baselines: dict[str, Any],
+    contrasts: Sequence[str],
+    options: argparse.Namespace,
 ) -> list[Run]:
     """All runs, method by method, the baselines last."""
     runs = []
     for method in methods:
         try:
-            detector = make_detector(method_names()[method], options.preset)
-        except ValueError as error:  # no such preset
+            detector = make_detector(
+                method_names()[method], options.preset, **own_parameters(method, contrasts)
+            )
+        except ValueError as error:  # no such preset, or no such contrast
             runs.append(Run(method, None, error))
             continue
         if options.budget:
@@ -389,7 +408,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     train, test = patient_split(stack.groups, random_state=0)
     split = Split(stack, stack.y, train, test)
     baselines, left_out = intensity_baselines(stack.contrasts)
-    runs = plan(options.methods, baselines, options)
+    runs = plan(options.methods, baselines, stack.contrasts, options)
     options.out.mkdir(parents=True, exist_ok=True)
     cache = ResultCache(options.out / "cache")
 
