@@ -21,6 +21,12 @@ from skadm.preprocessing import IntensityNormalizer
 
 TINY = {
     "ADMDetector": {"width": 4, "n_blocks": 1, "n_components": 2, "max_epochs": 2},
+    "GMVAEDetector": {
+        "width": 4,
+        "n_components": 2,
+        "restoration_steps": 2,
+        "max_epochs": 2,
+    },
     "GaussianMixtureDetector": {"n_components": 2, "max_samples": 200},
     "IntensityDetector": {},
     "PCADetector": {"max_samples": 200},
@@ -253,6 +259,7 @@ LEARNING = {
     "DAGDetector": {"max_epochs": 20, "learning_rate": 1e-2, "penalty_weight": 1e-5},
     "DAGcDetector": {"max_epochs": 20, "learning_rate": 1e-2, "penalty_weight": 1e-5},
     "DSVDDDetector": {"width": 8, "max_epochs": 20, "learning_rate": 5e-3},
+    "GMVAEDetector": {"width": 8, "max_epochs": 20, "learning_rate": 5e-3},
 }
 
 

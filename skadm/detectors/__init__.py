@@ -6,6 +6,7 @@ from skadm.detectors._dae import DAEDetector
 from skadm.detectors._dag import DAGcDetector, DAGDetector
 from skadm.detectors._dsvdd import DSVDDDetector
 from skadm.detectors._gaussian_mixture import GaussianMixtureDetector
+from skadm.detectors._gmvae import GMVAEDetector
 from skadm.detectors._intensity import IntensityDetector
 from skadm.detectors._pca import PCADetector
 
@@ -15,6 +16,7 @@ __all__ = [
     "DAGDetector",
     "DAGcDetector",
     "DSVDDDetector",
+    "GMVAEDetector",
     "GaussianMixtureDetector",
     "IntensityDetector",
     "PCADetector",

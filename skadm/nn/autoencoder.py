@@ -56,16 +56,24 @@ class Decoder(nn.Sequential):
         Output channels.
     norm : {"batch", "instance", "none"}
         Norm layer.
+    leak : float
+        Slope of the ReLU below 0.
     """
 
     def __init__(
-        self, n_in: int, width: int, n_levels: int, n_out: int, norm: str = "batch"
+        self,
+        n_in: int,
+        width: int,
+        n_levels: int,
+        n_out: int,
+        norm: str = "batch",
+        leak: float = 0.0,
     ) -> None:
         channels = [width * 2**level for level in reversed(range(n_levels))]
-        layers: list[nn.Module] = [convolution(n_in, channels[0], 3, norm=norm)]
+        layers: list[nn.Module] = [convolution(n_in, channels[0], 3, norm=norm, leak=leak)]
         for before, after in zip(channels, [*channels[1:], width]):
             layers.append(nn.Upsample(scale_factor=2))
-            layers.append(convolution(before, after, 3, norm=norm))
+            layers.append(convolution(before, after, 3, norm=norm, leak=leak))
         super().__init__(*layers, nn.Conv2d(width, n_out, 3, padding=1))
 
 

@@ -1,0 +1,248 @@
+"""GMVAE: restoration under a Gaussian-mixture VAE (You et al. 2019)."""
+
+from numbers import Integral, Real
+
+import torch
+from sklearn.utils._param_validation import Interval
+
+from skadm.augmentation import Augmentation
+from skadm.neural import TorchDetector
+from skadm.nn.blocks import build
+from skadm.nn.gmvae import GMVAE
+from skadm.nn.pixels import brain_of
+from skadm.nn.restoration import restore
+from skadm.training import Objective, Stage
+
+
+class GMVAEDetector(TorchDetector):
+    """Restoration of slices under a Gaussian-mixture VAE of normal ones.
+
+    The evidence lower bound (ELBO) of the autoencoder says how probable a slice is among
+    normal ones. A slice is changed step by step until it is as probable as it can become
+    by changes of small total variation: noise stays, lesions go. The score is minus the
+    mean over contrasts of the absolute change.
+
+    The latents are grids (You et al. 2019): at every place, a categorical c chooses one
+    of `n_components` Gaussians for z, from which the slice is decoded; the Gaussians
+    themselves are a function of w (Dilokthanakul et al. 2016).
+
+    Parameters
+    ----------
+    n_components : int, default=6
+        C, the number of Gaussians.
+    latent_dim : int, default=None
+        Channels of z. None: as many as there are contrasts (1 for 1 in the paper).
+    mixture_latent_dim : int, default=1
+        Channels of w.
+    free_bits : float, default=0.5
+        Divergence of c from uniform, in nats at each place of the grid, below which the
+        training does not press it. 0: the components become alike, and z has a single
+        Gaussian.
+    width : int, default=16
+        Channels of the networks at the highest resolution; each coarser level has twice
+        as many.
+    n_levels : int, default=2
+        Halvings: the latent grid is 2 ** n_levels times coarser than the slice.
+    tv_weight : float, default=1.0
+        Weight λ of the change's total variation beside the negative ELBO. Smaller: more
+        is changed, normal tissue too. Larger: small lesions stay.
+    restoration_steps : int, default=10
+        Steps of the restoration. Scoring takes as long as there are steps; large lesions
+        want more of them.
+    step_size : float, default=0.5
+        Length of a step; the squared error has curvature 1. With a small `tv_weight` it
+        has to be smaller.
+    max_epochs : int, default=50
+        Epochs.
+    batch_size : int, default=16
+        Slices of a training step and of a scoring step. Scores do not depend on it.
+    learning_rate : float, default=1e-3
+        Of Adam.
+    augmentation : Augmentation, "default" or None, default="default"
+        Random changes of training slices; "default" is ``Augmentation()``, None is none.
+    n_iter_no_change : int, default=None
+        Training stops when its loss has not fallen by `tol` for so many epochs. None:
+        never.
+    tol : float, default=1e-4
+        See `n_iter_no_change`.
+    warm_start : bool, default=False
+        Whether `fit` goes on from the weights of the last fit. `history_` grows.
+    contamination : float, default=0.01
+        Fraction of the training pixels that `predict` calls anomalous; sets `offset_`.
+    device : str or torch.device, default="auto"
+        "auto" is a GPU where there is one.
+    precision : {"auto", "float32", "bfloat16"}, default="auto"
+        Of the training's convolutions. "auto" is bfloat16 where the processor or GPU
+        computes it natively. The restoration is float32 always.
+    random_state : int, RandomState instance or None, default=None
+        Seed of weights, batches, augmentation and the latents' noise.
+
+    Attributes
+    ----------
+    history_ : list of dict
+        One record for each epoch: "stage" ("autoencoder"), "epoch", "seconds", "loss",
+        the negative ELBO in nats for each brain pixel, and its terms "reconstruction",
+        "conditional_prior", "w_prior" and "c_prior".
+    weights_ : dict of str to ndarray
+        All that was learned.
+    offset_ : float
+        Threshold of `predict` on the scale of `score_samples`.
+    background_score_ : float
+        Score of every background pixel.
+    n_features_in_ : int
+        K, the number of contrasts.
+    contrasts_ : tuple of str or None
+        Their names, if X carried them.
+
+    Notes
+    -----
+    Not stated in the papers, or different there, and chosen here: slices have several
+    contrasts, and the total variation is a sum over them. The reconstruction counts brain
+    pixels only, and only they are changed; the latents count on the whole grid. The
+    variance of p(x|z) is 1, that of the normalised images; the authors' code learns it,
+    and takes the plain squared error for the restoration. There are fewer layers than in
+    the authors' code, and batch normalisation. SiLU stands for ReLU: the gradient of a
+    ReLU jumps, and with it the scores of images that differ by rounding. The log-density
+    of p(z|w,c), -½ (z - μ)² / σ² - ½ log σ² - ½ log 2π, has ½ log σ² with the sign that
+    makes it a density; the authors' code has the opposite one, unhalved. The free bits
+    are theirs.
+
+    The restoration takes proximal gradient steps: after each step along the gradient of
+    the ELBO comes one of the total variation, isotropic, by 20 iterations of Beck &
+    Teboulle 2009. The authors take 500 gradient steps on the sum of both. They minimise
+    the same, but slowly, since the total variation has kinks wherever the change is
+    flat. For the gradient, z and w are at their means and the free bits are off: nothing
+    is drawn at random in scoring.
+
+    The authors choose λ without labels, by how little it changes normal slices. But the
+    larger λ, the less changes: this tells a λ that is too small, and no best one.
+    `tv_weight` 1 was chosen on the phantom; of 0.5, 1, 2 and 4 it had the highest AUC on
+    two patients of BraTS 2021 as well.
+
+    References
+    ----------
+    S. You, K. C. Tezcan, X. Chen, E. Konukoglu. Unsupervised lesion detection via image
+    restoration with a normative prior. MIDL 2019, PMLR 102:540-556.
+
+    X. Chen, S. You, K. C. Tezcan, E. Konukoglu. Unsupervised lesion detection via image
+    restoration with a normative prior. Medical Image Analysis 64 (2020) 101713.
+    doi:10.1016/j.media.2020.101713
+
+    N. Dilokthanakul, P. A. M. Mediano, M. Garnelo, M. C. H. Lee, H. Salimbeni,
+    K. Arulkumaran, M. Shanahan. Deep unsupervised clustering with Gaussian mixture
+    variational autoencoders. arXiv:1611.02648 (2016).
+
+    A. Beck, M. Teboulle. Fast gradient-based algorithms for constrained total variation
+    image denoising and deblurring problems. IEEE Transactions on Image Processing 18
+    (2009) 2419-2434. doi:10.1109/TIP.2009.2028250
+
+    Examples
+    --------
+    >>> from skadm import GMVAEDetector
+    >>> from skadm.data import make_phantom
+    >>> stack = make_phantom(n_patients=2, n_slices=8, size=32, random_state=0)
+    >>> detector = GMVAEDetector(width=4, max_epochs=2, random_state=0)
+    >>> detector.fit(stack, stack.y).score_samples(stack).shape
+    (16, 32, 32)
+    """
+
+    _parameter_constraints = {
+        **TorchDetector._parameter_constraints,
+        "n_components": [Interval(Integral, 1, None, closed="left")],
+        "latent_dim": [None, Interval(Integral, 1, None, closed="left")],
+        "mixture_latent_dim": [Interval(Integral, 1, None, closed="left")],
+        "free_bits": [Interval(Real, 0, None, closed="left")],
+        "width": [Interval(Integral, 1, None, closed="left")],
+        "n_levels": [Interval(Integral, 1, None, closed="left")],
+        "tv_weight": [Interval(Real, 0, None, closed="left")],
+        "restoration_steps": [Interval(Integral, 1, None, closed="left")],
+        "step_size": [Interval(Real, 0, None, closed="neither")],
+    }
+
+    def __init__(
+        self,
+        *,
+        n_components: int = 6,
+        latent_dim: int | None = None,
+        mixture_latent_dim: int = 1,
+        free_bits: float = 0.5,
+        width: int = 16,
+        n_levels: int = 2,
+        tv_weight: float = 1.0,
+        restoration_steps: int = 10,
+        step_size: float = 0.5,
+        max_epochs: int = 50,
+        batch_size: int = 16,
+        learning_rate: float = 1e-3,
+        augmentation: Augmentation | str | None = "default",
+        n_iter_no_change: int | None = None,
+        tol: float = 1e-4,
+        warm_start: bool = False,
+        contamination: float = 0.01,
+        device: str | torch.device = "auto",
+        precision: str = "auto",
+        random_state=None,
+    ) -> None:
+        super().__init__(
+            max_epochs=max_epochs,
+            batch_size=batch_size,
+            learning_rate=learning_rate,
+            augmentation=augmentation,
+            n_iter_no_change=n_iter_no_change,
+            tol=tol,
+            warm_start=warm_start,
+            contamination=contamination,
+            device=device,
+            precision=precision,
+            random_state=random_state,
+        )
+        self.n_components = n_components
+        self.latent_dim = latent_dim
+        self.mixture_latent_dim = mixture_latent_dim
+        self.free_bits = free_bits
+        self.width = width
+        self.n_levels = n_levels
+        self.tv_weight = tv_weight
+        self.restoration_steps = restoration_steps
+        self.step_size = step_size
+
+    def _build(self, n_contrasts: int, generator: torch.Generator) -> GMVAE:
+        return build(
+            lambda: GMVAE(
+                n_contrasts,
+                self.n_components,
+                self.latent_dim or n_contrasts,
+                self.mixture_latent_dim,
+                self.width,
+                self.n_levels,
+            ),
+            generator,
+        )
+
+    def _train(self, networks: GMVAE, images: torch.Tensor, run) -> None:
+        generator = run.engine.generator
+
+        def loss(batch: torch.Tensor) -> dict[str, torch.Tensor]:
+            brain = brain_of(batch)
+            terms = networks(batch, brain, generator, self.free_bits)
+            n_pixels = brain.sum()
+            means = {name: term.sum() / n_pixels for name, term in terms._asdict().items()}
+            return {"loss": terms.negative_elbo.sum() / n_pixels, **means}
+
+        run.stage(
+            Stage("autoencoder", images, [Objective(networks, loss)], run.augmentation)
+        )
+
+    def _anomaly(self, networks: GMVAE, images: torch.Tensor) -> torch.Tensor:
+        return (images - self._restored(networks, images)).abs().mean(dim=1)
+
+    def _restored(self, networks: GMVAE, images: torch.Tensor) -> torch.Tensor:
+        """The most probable normal version of the images."""
+        return restore(
+            images,
+            brain_of(images),
+            lambda current, brain: networks(current, brain).negative_elbo,
+            self.tv_weight,
+            self.restoration_steps,
+            self.step_size,
+        )

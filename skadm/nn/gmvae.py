@@ -1,0 +1,215 @@
+"""Gaussian-mixture variational autoencoder with spatial latents (You et al. 2019)."""
+
+import math
+from typing import NamedTuple
+
+import torch
+from torch import nn
+
+from skadm.nn.autoencoder import Decoder, Encoder, pad_for_levels
+
+_LOG_2_PI = math.log(2 * math.pi)
+
+
+class Gaussian(NamedTuple):
+    """Independent Gaussians.
+
+    Attributes
+    ----------
+    mean, log_variance : torch.Tensor
+        Of the same shape.
+    """
+
+    mean: torch.Tensor
+    log_variance: torch.Tensor
+
+    def sample(self, generator: torch.Generator) -> torch.Tensor:
+        """One draw; `generator` is on the CPU, wherever the Gaussians are."""
+        noise = torch.randn(self.mean.shape, generator=generator).to(self.mean)
+        return self.mean + (self.log_variance / 2).exp() * noise
+
+
+class ElboTerms(NamedTuple):
+    """The four terms of the negative ELBO, in nats, one sum for each slice.
+
+    Attributes
+    ----------
+    reconstruction : torch.Tensor of shape (n,)
+        -log p(x|z), over the brain pixels.
+    conditional_prior : torch.Tensor of shape (n,)
+        KL(q(z|x) ‖ p(z|w,c)), weighted by p(c|z,w).
+    w_prior : torch.Tensor of shape (n,)
+        KL(q(w|x) ‖ N(0, I)).
+    c_prior : torch.Tensor of shape (n,)
+        KL(p(c|z,w) ‖ uniform).
+    """
+
+    reconstruction: torch.Tensor
+    conditional_prior: torch.Tensor
+    w_prior: torch.Tensor
+    c_prior: torch.Tensor
+
+    @property
+    def negative_elbo(self) -> torch.Tensor:
+        """Their sum, shape (n,)."""
+        return self.reconstruction + self.conditional_prior + self.w_prior + self.c_prior
+
+
+def log_density(values: torch.Tensor, gaussian: Gaussian) -> torch.Tensor:
+    """log N(values; gaussian), element by element."""
+    mean, log_variance = gaussian
+    distances = (values - mean).square() * (-log_variance).exp()
+    return -(distances + log_variance + _LOG_2_PI) / 2
+
+
+def divergence(q: Gaussian, p: Gaussian) -> torch.Tensor:
+    """KL(q ‖ p), element by element."""
+    gap = q.log_variance - p.log_variance
+    distances = (q.mean - p.mean).square() * (-p.log_variance).exp()
+    return (gap.exp() - gap - 1 + distances) / 2
+
+
+def divergence_from_standard(q: Gaussian) -> torch.Tensor:
+    """KL(q ‖ N(0, 1)), element by element."""
+    zero = torch.zeros_like(q.mean)
+    return divergence(q, Gaussian(zero, zero))
+
+
+def log_responsibilities(z: torch.Tensor, components: Gaussian) -> torch.Tensor:
+    """log p(c|z,w) by Bayes' rule, with a uniform prior of c.
+
+    Parameters
+    ----------
+    z : torch.Tensor of shape (n, d, h, w)
+    components : Gaussian of shape (n, C, d, h, w)
+        p(z|w,c).
+
+    Returns
+    -------
+    logs : torch.Tensor of shape (n, C, h, w)
+    """
+    return log_density(z.unsqueeze(1), components).sum(dim=2).log_softmax(dim=1)
+
+
+def divergence_from_uniform(logs: torch.Tensor) -> torch.Tensor:
+    """KL(p ‖ uniform) of probabilities whose logs are (n, C, ...), to (n, ...)."""
+    return (logs.exp() * logs).sum(dim=1) + math.log(logs.shape[1])
+
+
+class GMVAE(nn.Module):
+    """Gaussian-mixture VAE whose latents z, w and c are grids.
+
+    c picks one of C Gaussians for z at every place of the grid; w moves and scales them.
+    The intensities are Gaussian around the decoder's output, with variance 1.
+
+    Parameters
+    ----------
+    n_contrasts : int
+        K.
+    n_components : int
+        C.
+    latent_dim, mixture_latent_dim : int
+        Channels of z and of w.
+    width : int
+        Channels at full resolution of the decoder and of the encoder's first level.
+    n_levels : int
+        The grid is 2 ** n_levels times coarser than the slice.
+    """
+
+    def __init__(
+        self,
+        n_contrasts: int,
+        n_components: int,
+        latent_dim: int,
+        mixture_latent_dim: int,
+        width: int = 16,
+        n_levels: int = 2,
+    ) -> None:
+        super().__init__()
+        self.n_components, self.n_levels = n_components, n_levels
+        coarse = width * 2 ** (n_levels - 1)
+        self.encoder = Encoder(n_contrasts, width, n_levels)
+        self.z_posterior = nn.Conv2d(coarse, 2 * latent_dim, 1)
+        self.w_posterior = nn.Conv2d(coarse, 2 * mixture_latent_dim, 1)
+        self.z_prior = nn.Sequential(
+            nn.Conv2d(mixture_latent_dim, coarse, 1),
+            nn.ReLU(),
+            nn.Conv2d(coarse, 2 * n_components * latent_dim, 1),
+        )
+        self.decoder = Decoder(latent_dim, width, n_levels, n_contrasts)
+        _smooth(self)
+
+    def encode(self, images: torch.Tensor) -> tuple[Gaussian, Gaussian]:
+        """q(z|x) and q(w|x) of (n, K, H, W), each (n, channels, h, w)."""
+        features = self.encoder(pad_for_levels(images, self.n_levels))
+        z, w = (
+            Gaussian(*head(features).to(images.dtype).chunk(2, dim=1))
+            for head in (self.z_posterior, self.w_posterior)
+        )
+        return z, w
+
+    def components(self, w: torch.Tensor) -> Gaussian:
+        """p(z|w,c), shape (n, C, latent_dim, h, w)."""
+        parameters = self.z_prior(w).to(w.dtype)
+        parameters = parameters.unflatten(1, (2, self.n_components, -1))
+        return Gaussian(*parameters.unbind(dim=1))
+
+    def decode(self, z: torch.Tensor, height: int, width: int) -> torch.Tensor:
+        """Mean of p(x|z), shape (n, K, height, width)."""
+        return self.decoder(z)[:, :, :height, :width].to(z.dtype)
+
+    def forward(
+        self,
+        images: torch.Tensor,
+        brain: torch.Tensor,
+        generator: torch.Generator | None = None,
+        free_bits: float = 0.0,
+    ) -> ElboTerms:
+        """Terms of the negative ELBO.
+
+        Latents outside the brain count, since the decoder uses them for pixels inside.
+
+        Parameters
+        ----------
+        images : torch.Tensor of shape (n, K, H, W)
+            Any H and W.
+        brain : torch.Tensor of shape (n, H, W), bool
+        generator : torch.Generator or None
+            On the CPU: draws z and w. None: their means.
+        free_bits : float
+            Nats below which the divergence of c is not seen, at each place of the grid.
+
+        Returns
+        -------
+        terms : ElboTerms
+        """
+        q_z, q_w = self.encode(images)
+        z, w = (q.mean if generator is None else q.sample(generator) for q in (q_z, q_w))
+        components = self.components(w)
+        logs = log_responsibilities(z, components)
+        each = divergence(Gaussian(*(part.unsqueeze(1) for part in q_z)), components)
+        decoded = self.decode(z, *images.shape[-2:])
+        noise = Gaussian(decoded, torch.zeros_like(decoded))
+        return ElboTerms(
+            _sums(-log_density(images, noise) * brain.unsqueeze(1)),
+            _sums(logs.exp() * each.sum(dim=2)),
+            _sums(divergence_from_standard(q_w)),
+            _sums(divergence_from_uniform(logs).clamp_min(free_bits)),
+        )
+
+
+def _sums(values: torch.Tensor) -> torch.Tensor:
+    """One sum for each slice: slices of a batch must not depend on each other."""
+    return values.flatten(1).sum(dim=1)
+
+
+def _smooth(network: nn.Module) -> None:
+    """Put SiLU in the place of every (leaky) ReLU.
+
+    Images are restored along the gradient of this network. That of a ReLU jumps: two
+    images that differ by rounding would be restored differently.
+    """
+    for module in list(network.modules()):
+        for name, layer in module.named_children():
+            if isinstance(layer, nn.ReLU | nn.LeakyReLU):
+                setattr(module, name, nn.SiLU())
