@@ -61,7 +61,7 @@ from skadm.presets import make_detector
 
 # What --budget means: so much less work, whatever the machine.
 BUDGET_EPOCHS = 1 / 2  # of the preset's epochs, in every stage
-BUDGET_SLICES = 300  # of all patients together
+BUDGET_SLICES = 1000  # of all patients together
 
 # DAE whose score is the signed residual of FLAIR and T2: as the baselines, it is told that
 # lesions are bright there.
