@@ -66,6 +66,18 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
             "learning_rate": 1e-4,
         },
     },
+    "FAnoGANDetector": {
+        "quick": {"width": 8, "n_levels": 3, "max_epochs": 4},
+        # Few steps for a GAN, which wants thousands of them.
+        "cpu": {"width": 16, "batch_size": 8, "max_epochs": 30, "encoder_epochs": 20},
+        # The authors' code: 64 channels, batches of 64, learning rate 1e-4.
+        "paper": {
+            "width": 64,
+            "batch_size": 64,
+            "learning_rate": 1e-4,
+            "max_epochs": 200,
+        },
+    },
     "GMVAEDetector": {
         "quick": {"width": 8, "max_epochs": 4, "restoration_steps": 2},
         "cpu": {"restoration_steps": 5, "max_epochs": 40, "learning_rate": 2e-3},

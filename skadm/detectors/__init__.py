@@ -5,6 +5,7 @@ from skadm.detectors._adm import ADMDetector
 from skadm.detectors._dae import DAEDetector
 from skadm.detectors._dag import DAGcDetector, DAGDetector
 from skadm.detectors._dsvdd import DSVDDDetector
+from skadm.detectors._fanogan import FAnoGANDetector
 from skadm.detectors._gaussian_mixture import GaussianMixtureDetector
 from skadm.detectors._gmvae import GMVAEDetector
 from skadm.detectors._intensity import IntensityDetector
@@ -16,6 +17,7 @@ __all__ = [
     "DAGDetector",
     "DAGcDetector",
     "DSVDDDetector",
+    "FAnoGANDetector",
     "GMVAEDetector",
     "GaussianMixtureDetector",
     "IntensityDetector",

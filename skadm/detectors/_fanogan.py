@@ -1,0 +1,341 @@
+"""f-AnoGAN: residual of an encoder in front of a frozen generator (Schlegl et al. 2019)."""
+
+from numbers import Integral, Real
+
+import torch
+from sklearn.base import clone
+from sklearn.utils._param_validation import Interval
+from torch import nn
+
+from skadm.augmentation import Augmentation
+from skadm.neural import TorchDetector
+from skadm.nn.adversarial import Critic, build_critic, gradient_penalty
+from skadm.nn.autoencoder import Decoder, Encoder, pad_for_levels
+from skadm.nn.blocks import build
+from skadm.nn.pixels import brain_of
+from skadm.training import Objective, Stage
+
+
+class FAnoGANDetector(TorchDetector):
+    """Fast unsupervised anomaly detection with a generative adversarial network.
+
+    A generator G learns to make normal slices from noise, against a critic D. Then an
+    encoder E learns to find the noise from which G makes a given slice. What G cannot
+    make is an anomaly: the score of a pixel is the absolute difference between the slice
+    and G(E(slice)), mean over contrasts.
+
+    Training has two stages: first G and D, as a Wasserstein GAN with gradient penalty;
+    then, with both frozen, E by the objective called izi_f in the paper.
+
+    Parameters
+    ----------
+    latent_dim : int, default=8
+        Channels of the latent grid, which is ``2**n_levels`` times coarser than the slice.
+        With four levels, 8 channels are 128 numbers for each 64 × 64 pixels, as in the
+        paper.
+    width : int, default=32
+        Channels of the finest level of all three networks; each coarser one has twice as
+        many.
+    n_levels : int, default=4
+        Halvings of the slice. Slices of any size will do: background is added where it
+        has to be.
+    gradient_penalty : float, default=10.0
+        Weight λ of the penalty on the critic's gradients.
+    critic_steps : int, default=5
+        Steps of the critic for each step of the generator. The critic learns from every
+        batch, the generator at the first of so many.
+    feature_weight : float, default=1.0
+        Weight κ of the critic's features beside the residual, in the encoder's loss.
+    encoder_epochs : int, default=None
+        Epochs of the second stage. None: `max_epochs`.
+    max_epochs : int, default=50
+        Epochs of the first stage.
+    batch_size : int, default=16
+        Slices of a training step and of a scoring step. Scores do not depend on it.
+    learning_rate : float, default=1e-3
+        Of Adam, in both stages.
+    augmentation : Augmentation, "default" or None, default="default"
+        Random changes of training slices; "default" is ``Augmentation()``, None is none.
+        They are not cropped, since the generator has to make whole slices.
+    n_iter_no_change : int, default=None
+        A stage stops when its training loss has not fallen by `tol` for so many epochs.
+        None: never. The critic's loss does not keep falling, as others do: it falls while
+        the critic learns, and rises again while the generator does. No data is held out.
+    tol : float, default=1e-4
+        See `n_iter_no_change`.
+    warm_start : bool, default=False
+        Whether `fit` goes on from the weights of the last fit. `history_` grows.
+    contamination : float, default=0.01
+        Fraction of the training pixels that `predict` calls anomalous; sets `offset_`.
+    device : str or torch.device, default="auto"
+        "auto" is a GPU where there is one.
+    precision : {"auto", "float32", "bfloat16"}, default="auto"
+        Of the convolutions of generator and encoder. "auto" is bfloat16 where the
+        processor or GPU computes it natively. The critic is float32 always.
+    random_state : int, RandomState instance or None, default=None
+        Seed of weights, batches, augmentation and noise.
+
+    Attributes
+    ----------
+    history_ : list of dict
+        One record for each epoch: "stage" ("adversarial" or "encoder"), "epoch", "loss"
+        and "seconds". The "loss" of the adversarial stage is the critic's, with its parts
+        "distance" (estimate of the Wasserstein distance) and "penalty" (before its
+        weight) beside it, and "generator" in epochs in which the generator took a step.
+        In the encoder stage the parts are "residual" and "features" (before its weight).
+    weights_ : dict of str to ndarray
+        All that was learned.
+    offset_ : float
+        Threshold of `predict` on the scale of `score_samples`.
+    background_score_ : float
+        Score of every background pixel.
+    n_features_in_ : int
+        K, the number of contrasts.
+    contrasts_ : tuple of str or None
+        Their names, if X carried them.
+
+    Notes
+    -----
+    The original makes patches of 64 × 64 pixels from a vector. Here slices have any size,
+    and all networks are convolutional: noise is a grid of vectors, each of which stands
+    for its surroundings, and the critic's number is a sum over the same grid.
+
+    As in the paper: normal noise; tanh at the end of the encoder, which keeps normal slices
+    within one standard deviation of the noise (the published code has this as an option,
+    switched off); no batch norm in the critic; the loss of the encoder, with κ = 1; λ = 10
+    and five critic steps as in Gulrajani et al., with Adam's β₁ = 0.
+
+    Not as in the paper and its code: plain convolutions in place of residual blocks, leaky
+    ones in the generator, through which gradients reach the encoder as they would through
+    the identity of a residual block; no layer norm in the critic; no tanh at the end of the
+    generator, since intensities are z-scores; β₂ = 0.999 in place of 0.9, and Adam for the
+    encoder too, in place of RMSprop; a one-cycle learning rate. The features of izi_f are
+    the critic's coarsest grid, as there, on the scale on which their sum is what the critic
+    looks at.
+
+    Not stated in the paper, and chosen here: what to do about background. The generator
+    must make it, as the critic sees whole slices. In the encoder's loss and in the score
+    only brain pixels count; the critic's features are those of G(E(x)) with the background
+    of x. The paper scores an image by residual and features; the map of a slice is the
+    residual, as in the paper's figures.
+
+    Generator steps are what the training lacks first: there are few of them in an epoch,
+    and the slices that G makes from noise begin to look like brains after thousands.
+    Smaller batches, or fewer critic steps for each, help where time is short.
+
+    References
+    ----------
+    T. Schlegl, P. Seeböck, S. M. Waldstein, G. Langs, U. Schmidt-Erfurth. f-AnoGAN: Fast
+    unsupervised anomaly detection with generative adversarial networks. Medical Image
+    Analysis 54 (2019) 30-44. doi:10.1016/j.media.2019.01.010
+
+    I. Gulrajani, F. Ahmed, M. Arjovsky, V. Dumoulin, A. Courville. Improved training of
+    Wasserstein GANs. Advances in Neural Information Processing Systems 30 (2017).
+
+    Examples
+    --------
+    >>> from skadm import FAnoGANDetector
+    >>> from skadm.data import make_phantom
+    >>> stack = make_phantom(n_patients=2, n_slices=8, size=32, random_state=0)
+    >>> detector = FAnoGANDetector(width=4, n_levels=2, max_epochs=2, random_state=0)
+    >>> detector.fit(stack, stack.y).score_samples(stack).shape
+    (16, 32, 32)
+    """
+
+    _parameter_constraints = {
+        **TorchDetector._parameter_constraints,
+        "latent_dim": [Interval(Integral, 1, None, closed="left")],
+        "width": [Interval(Integral, 1, None, closed="left")],
+        "n_levels": [Interval(Integral, 1, None, closed="left")],
+        "gradient_penalty": [Interval(Real, 0, None, closed="left")],
+        "critic_steps": [Interval(Integral, 1, None, closed="left")],
+        "feature_weight": [Interval(Real, 0, None, closed="left")],
+        "encoder_epochs": [None, Interval(Integral, 1, None, closed="left")],
+    }
+
+    def __init__(
+        self,
+        *,
+        latent_dim: int = 8,
+        width: int = 32,
+        n_levels: int = 4,
+        gradient_penalty: float = 10.0,
+        critic_steps: int = 5,
+        feature_weight: float = 1.0,
+        encoder_epochs: int | None = None,
+        max_epochs: int = 50,
+        batch_size: int = 16,
+        learning_rate: float = 1e-3,
+        augmentation: Augmentation | str | None = "default",
+        n_iter_no_change: int | None = None,
+        tol: float = 1e-4,
+        warm_start: bool = False,
+        contamination: float = 0.01,
+        device: str | torch.device = "auto",
+        precision: str = "auto",
+        random_state=None,
+    ) -> None:
+        super().__init__(
+            max_epochs=max_epochs,
+            batch_size=batch_size,
+            learning_rate=learning_rate,
+            augmentation=augmentation,
+            n_iter_no_change=n_iter_no_change,
+            tol=tol,
+            warm_start=warm_start,
+            contamination=contamination,
+            device=device,
+            precision=precision,
+            random_state=random_state,
+        )
+        self.latent_dim = latent_dim
+        self.width = width
+        self.n_levels = n_levels
+        self.gradient_penalty = gradient_penalty
+        self.critic_steps = critic_steps
+        self.feature_weight = feature_weight
+        self.encoder_epochs = encoder_epochs
+
+    def _build(self, n_contrasts: int, generator: torch.Generator) -> "_Networks":
+        width, n_levels = self.width, self.n_levels
+        return _Networks(
+            # Leaky: the encoder would else find latents where no ReLU of the frozen
+            # generator is on any more, and nothing tells it how to leave them.
+            build(
+                lambda: Decoder(self.latent_dim, width, n_levels, n_contrasts, leak=0.2),
+                generator,
+            ),
+            build_critic(n_contrasts, width, n_levels, generator),
+            build(
+                lambda: nn.Sequential(
+                    Encoder(n_contrasts, width, n_levels),
+                    nn.Conv2d(width * 2 ** (n_levels - 1), self.latent_dim, 1),
+                    nn.Tanh(),
+                ),
+                generator,
+            ),
+        )
+
+    def _train(self, networks: "_Networks", images: torch.Tensor, run) -> None:
+        generator, augment = run.engine.generator, _uncropped(run.augmentation)
+        run.stage(
+            Stage(
+                "adversarial",
+                images,
+                [
+                    Objective(
+                        networks.critic,
+                        lambda batch: self._critic_loss(networks, batch, generator),
+                        momentum=0.0,
+                    ),
+                    Objective(
+                        networks.generator,
+                        lambda batch: self._generator_loss(networks, batch, generator),
+                        minimises="generator",
+                        every=self.critic_steps,
+                        momentum=0.0,
+                    ),
+                ],
+                augment,
+            )
+        )
+        for frozen in (networks.generator, networks.critic):
+            frozen.eval().requires_grad_(False)
+        run.stage(
+            Stage(
+                "encoder",
+                images,
+                [
+                    Objective(
+                        networks.encoder,
+                        lambda batch: self._encoder_loss(networks, batch),
+                    )
+                ],
+                augment,
+                self.encoder_epochs,
+            )
+        )
+
+    def _anomaly(self, networks: "_Networks", images: torch.Tensor) -> torch.Tensor:
+        return (images - self._restore(networks, images)).abs().mean(dim=1)
+
+    def _critic_loss(
+        self, networks: "_Networks", images: torch.Tensor, generator: torch.Generator
+    ) -> dict[str, torch.Tensor]:
+        """Negative Wasserstein distance plus weighted penalty (WGAN-GP, Eq. 3)."""
+        with torch.no_grad():
+            fake = self._imagine(networks, images, generator)
+        # One pass for both: without batch norm they do not see each other.
+        real_scores, fake_scores = networks.critic(torch.cat([images, fake])).chunk(2)
+        distance = real_scores.mean() - fake_scores.mean()
+        shares = torch.rand(len(images), generator=generator).to(images.device)
+        penalty = gradient_penalty(networks.critic, images, fake, shares)
+        return {
+            "loss": self.gradient_penalty * penalty - distance,
+            "distance": distance,
+            "penalty": penalty,
+        }
+
+    def _generator_loss(
+        self, networks: "_Networks", images: torch.Tensor, generator: torch.Generator
+    ) -> dict[str, torch.Tensor]:
+        """Minus what the critic says of as many generated slices."""
+        fake = self._imagine(networks, images, generator)
+        return {"generator": -networks.critic(fake).mean()}
+
+    def _encoder_loss(
+        self, networks: "_Networks", images: torch.Tensor
+    ) -> dict[str, torch.Tensor]:
+        """Residual of the slice plus weighted residual of its features (izi_f)."""
+        brain = brain_of(images)
+        restored = self._restore(networks, images)
+        residual = (images - restored).square().mean(dim=1)[brain].mean()
+        features = nn.functional.mse_loss(
+            networks.critic.features(restored * brain.unsqueeze(1)),
+            networks.critic.features(images),
+        )
+        return {
+            "loss": residual + self.feature_weight * features,
+            "residual": residual,
+            "features": features,
+        }
+
+    def _imagine(
+        self, networks: "_Networks", like: torch.Tensor, generator: torch.Generator
+    ) -> torch.Tensor:
+        """Slices G(z) from noise, of the shape of `like`, float32."""
+        height, width = pad_for_levels(like, self.n_levels).shape[-2:]
+        factor = 2**self.n_levels
+        shape = (len(like), self.latent_dim, height // factor, width // factor)
+        noise = torch.randn(shape, generator=generator).to(like.device)
+        return _cut(networks.generator(noise), like)
+
+    def _restore(self, networks: "_Networks", images: torch.Tensor) -> torch.Tensor:
+        """What the generator can make of slices, G(E(x)), float32."""
+        latent = networks.encoder(pad_for_levels(images, self.n_levels))
+        return _cut(networks.generator(latent), images)
+
+
+def _uncropped(augmentation: Augmentation | None) -> Augmentation | None:
+    """The same without crops.
+
+    They would be padded below and to the right, in every step: what the generator makes
+    there would never be looked at, until a whole slice is scored.
+    """
+    return None if augmentation is None else clone(augmentation).set_params(crop=1.0)
+
+
+def _cut(generated: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
+    """Take off what padding added, to the height and width of `like`."""
+    height, width = like.shape[-2:]
+    return generated[:, :, :height, :width].float()
+
+
+class _Networks(nn.Module):
+    """G, D and E."""
+
+    def __init__(self, generator: Decoder, critic: Critic, encoder: nn.Sequential) -> None:
+        super().__init__()
+        self.generator = generator
+        self.critic = critic
+        self.encoder = encoder
