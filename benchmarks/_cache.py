@@ -1,5 +1,6 @@
 """Results of finished runs as files, so that an interrupted benchmark can go on."""
 
+import functools
 import hashlib
 import inspect
 import json
@@ -135,8 +136,21 @@ def code_fingerprint(*objects: Any) -> str:
     """
     digest = hashlib.blake2b(digest_size=16)
     for name in sorted(modules_behind(*objects)):
-        digest.update(Path(str(sys.modules[name].__file__)).read_bytes())
+        digest.update(_source(str(sys.modules[name].__file__)))
     return digest.hexdigest()
+
+
+@functools.cache
+def _source(path: str) -> bytes:
+    """A source file as it was when it was asked for first: it may change during a run."""
+    return Path(path).read_bytes()
+
+
+def remember_sources() -> None:
+    """Read the source of all modules of skadm, as soon as they are imported."""
+    for name, module in list(sys.modules.items()):
+        if name.startswith("skadm.") and module.__file__ is not None:
+            _source(str(module.__file__))
 
 
 def modules_behind(*objects: Any) -> set[str]:

@@ -35,6 +35,7 @@ from _cache import (
     ResultCache,
     code_fingerprint,
     data_fingerprint,
+    remember_sources,
 )
 from _common import load_stack, parser, say, write_run
 from numpy.typing import NDArray
@@ -58,6 +59,8 @@ from skadm.evaluation import (
 from skadm.metrics import pixel_roc_curve
 from skadm.plotting import plot_montage, plot_roc, representative_slices
 from skadm.presets import make_detector
+
+remember_sources()
 
 # What --budget means: so much less work, whatever the machine.
 BUDGET_EPOCHS = 1 / 2  # of the preset's epochs, in every stage
@@ -194,7 +197,8 @@ def describe(run: Run, split: Split, data: str) -> dict[str, Any]:
         "train": np.unique(groups[split.train]).tolist(),
         "test": np.unique(groups[split.test]).tolist(),
         "versions": {
-            name: version(name) for name in ("skadm", "torch", "scikit-learn", "numpy")
+            name: version(name)
+            for name in ("skadm", "torch", "scikit-learn", "numpy", "scipy")
         },
         "code": code_fingerprint(type(run.detector), evaluate_split),
     }
@@ -408,7 +412,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     train, test = patient_split(stack.groups, random_state=0)
     split = Split(stack, stack.y, train, test)
     baselines, left_out = intensity_baselines(stack.contrasts)
-    runs = plan(options.methods, baselines, stack.contrasts, options)
+    methods = list(dict.fromkeys(options.methods))
+    runs = plan(methods, baselines, stack.contrasts, options)
     options.out.mkdir(parents=True, exist_ok=True)
     cache = ResultCache(options.out / "cache")
 
@@ -465,4 +470,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except (ValueError, OSError) as error:
+        sys.exit(f"compare.py: error: {error}")

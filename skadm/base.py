@@ -1,6 +1,8 @@
 """The contract that every detector keeps: masks, sign, offset, background."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
+from functools import wraps
 from numbers import Real
 from typing import Any
 
@@ -14,6 +16,22 @@ from skadm._brain import brain_mask
 from skadm._validation import check_labels, check_shape, normal_slices
 from skadm._version import __version__
 from skadm.metrics import pixel_roc_auc_score
+
+
+def _unchanged_on_failure(fit: Callable) -> Callable:
+    """Give the estimator back what it was before a fit that raises."""
+
+    @wraps(fit)
+    def wrapper(self, *arguments, **keywords):
+        before = dict(self.__dict__)
+        try:
+            return fit(self, *arguments, **keywords)
+        except BaseException:
+            self.__dict__.clear()
+            self.__dict__.update(before)
+            raise
+
+    return wrapper
 
 
 class BaseDetector(CallbackSupportMixin, OutlierMixin, BaseEstimator, ABC):
@@ -45,6 +63,7 @@ class BaseDetector(CallbackSupportMixin, OutlierMixin, BaseEstimator, ABC):
     def _score(self, X: np.ndarray) -> np.ndarray:
         """Normality maps (n, H, W); what stands in the background does not matter."""
 
+    @_unchanged_on_failure
     @with_callbacks
     @_fit_context(prefer_skip_nested_validation=True)
     def fit(self, X, y=None):
@@ -69,6 +88,10 @@ class BaseDetector(CallbackSupportMixin, OutlierMixin, BaseEstimator, ABC):
         ValueError
             If X or y has a wrong shape or values, no slice is normal, or no pixel shows
             brain.
+
+        Notes
+        -----
+        A fit that fails or is interrupted leaves the detector as it was before.
         """
         shape = check_shape(X)
         contrasts = getattr(X, "contrasts", None)

@@ -96,11 +96,12 @@ class TorchDetector(BaseDetector):
         generator = torch.Generator().manual_seed(int(seed))
         engine = self._engine(generator)
         continued = self.warm_start and hasattr(self, "weights_")
+        before = getattr(self, "history_", [])
         networks = self._build(X.shape[1], generator)
+        self.history_: list[dict[str, Any]] = []
         if continued:
             _load(networks, self.weights_)
-        else:
-            self.history_: list[dict[str, Any]] = []
+            self.history_ += before
         networks.to(engine.device)
         run = _Run(self, engine, augmentation)
         self._train(networks, _as_tensor(X), run)

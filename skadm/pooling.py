@@ -73,6 +73,8 @@ class Pooling(BaseEstimator, ABC):
             )
         if not brain.any():
             raise ValueError("no brain pixel: there is nothing to pool.")
+        if np.isnan(decision[brain]).any():
+            raise ValueError("decision holds NaN in the brain; expected numbers.")
         normality = float(self._pool(decision, brain))
         if not np.isfinite(normality):
             raise ValueError(f"{self} made {normality} of a map; expected a finite number.")

@@ -76,14 +76,19 @@ class _Optimiser:
             cycle_momentum=beta is None,
         )
 
-    def step(self, loss: torch.Tensor) -> None:
+    def step(self, loss: torch.Tensor) -> bool:
+        """Take a step, unless the gradient is not finite."""
         # Gradients of this objective's parameters only: an adversary's stay as they are.
         parameters = self.adam.param_groups[0]["params"]
         gradients = torch.autograd.grad(loss, parameters, allow_unused=True)
+        found = [gradient for gradient in gradients if gradient is not None]
+        if not all(torch.isfinite(norm) for norm in torch._foreach_norm(found)):
+            return False
         for parameter, gradient in zip(parameters, gradients):
             parameter.grad = gradient
         self.adam.step()
         self.schedule.step()
+        return True
 
 
 @dataclass(frozen=True)
@@ -135,8 +140,8 @@ class Engine:
         Raises
         ------
         DivergenceError
-            If the loss is not finite. The step is not taken: the weights are the last
-            finite ones.
+            If the loss or its gradient is not finite. The step is not taken: the weights
+            are the last finite ones.
         """
         n_batches = -(-len(stage.images) // self.batch_size)
         optimisers = [
@@ -175,12 +180,12 @@ class Engine:
         with self.autocast():
             terms = objective.loss(batch)
         loss = terms[objective.minimises]
-        if not torch.isfinite(loss):
+        if not torch.isfinite(loss) or not optimiser.step(loss):
             raise DivergenceError(
-                f"the loss of stage {stage!r} became {loss.item()}; a smaller "
-                f"learning_rate (now {optimiser.adam.defaults['lr']:g}) usually helps"
+                f"the loss of stage {stage!r} became {loss.item()}, or its gradient not "
+                "finite; images that are not normalised, or a learning_rate too large (now "
+                f"{optimiser.adam.defaults['lr']:g}), are the usual causes"
             )
-        optimiser.step(loss)
         return {name: value.item() for name, value in terms.items()}
 
     def batches(self, images: torch.Tensor) -> Iterator[torch.Tensor]:

@@ -243,6 +243,15 @@ def test_changed_code_is_another_run(import_benchmark, compare, monkeypatch):
     assert before[1] == after[1]
 
 
+def test_code_that_changes_during_a_run_does_not_count(import_benchmark, tmp_path):
+    fingerprints = import_benchmark("_cache")
+    file = tmp_path / "module.py"
+    file.write_text("old")
+    assert fingerprints._source(str(file)) == b"old"
+    file.write_text("new")
+    assert fingerprints._source(str(file)) == b"old"
+
+
 def test_a_failing_method_does_not_stop_the_others(compare, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(SecondDetector, "error", RuntimeError("out | of\nluck"))
     options = arguments(tmp_path, "--methods", "Second", "First")

@@ -166,6 +166,8 @@ def test_absurd_intensities_give_finite_scores(fitted):
     X, _ = make_slices(seed=1)
     X[0, :, 7, 5] = 1e30
     X[1] *= -1e25
+    X[2] *= 1e38
+    X[2] = X[2].clip(-3e38, 3e38)
     assert np.isfinite(fitted.score_samples(X)).all()
 
 
@@ -196,6 +198,23 @@ def test_slices_without_brain_are_left_out(detector):
     np.testing.assert_array_equal(
         more.score_samples(X), clone(detector).fit(X, y).score_samples(X)
     )
+
+
+def test_a_failed_fit_leaves_the_detector_as_it_was(fitted, monkeypatch):
+    X, y = make_slices()
+    expected = fitted.score_samples(X)
+    before = {name: repr(value) for name, value in vars(fitted).items()}
+    original = type(fitted)._score
+
+    def interrupted(self, X):
+        raise KeyboardInterrupt  # after the training
+
+    monkeypatch.setattr(type(fitted), "_score", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        fitted.fit(2 * X[:, :2], y)
+    monkeypatch.setattr(type(fitted), "_score", original)
+    assert {name: repr(value) for name, value in vars(fitted).items()} == before
+    np.testing.assert_array_equal(fitted.score_samples(X), expected)
 
 
 def test_constructor_arguments_stay(detector):

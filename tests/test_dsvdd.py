@@ -137,13 +137,55 @@ def test_soft_boundary_loss():
         terms = detector._soft_boundary(networks, torch.from_numpy(X))
         distances = networks.distances(torch.from_numpy(X)).numpy()
     distances = distances[(X != 0).any(axis=1)].astype(np.float64)
-    square = np.quantile(distances, 0.8)
+    square = np.sort(distances)[round(0.8 * len(distances)) - 1]
     beyond = np.maximum(distances - square, 0).mean()
     decay = 0.005 * sum(
         float(w.detach().square().sum()) for w in networks.encoder.parameters()
     )
     assert terms["loss"].item() == pytest.approx(square + beyond / 0.2 + decay, rel=1e-4)
     assert terms["radius"].item() == pytest.approx(np.sqrt(square), rel=1e-5)
+
+
+def test_each_stage_trains_what_it_should(monkeypatch):
+    """The autoencoder moves the encoder; the soft boundary has a stage of its own loss."""
+    X, y = make_slices()
+    networks = tiny()._build(3, torch.Generator().manual_seed(0))
+    before = {n: w.clone() for n, w in networks.encoder.named_parameters()}
+    calls = []
+    for name in ("_one_class", "_soft_boundary"):
+        original = getattr(DSVDDDetector, name)
+
+        def spy(self, networks, images, name=name, original=original):
+            if not calls:  # the first step after the pre-training
+                after = dict(networks.encoder.named_parameters())
+                assert all(not torch.equal(before[n], after[n]) for n in before)
+            calls.append(name)
+            return original(self, networks, images)
+
+        monkeypatch.setattr(DSVDDDetector, name, spy)
+    monkeypatch.setattr(DSVDDDetector, "_build", lambda *_: networks)
+    tiny(objective="soft-boundary").fit(X, y)
+    assert calls == ["_one_class"] * 2 + ["_soft_boundary"] * 5
+
+
+def test_one_class_loss_is_distance_and_decay():
+    X, _ = make_slices()
+    networks = tiny()._build(3, torch.Generator().manual_seed(0)).eval()
+    with torch.no_grad():
+        terms = tiny(weight_decay=0.02)._one_class(networks, torch.from_numpy(X))
+    squares = sum(float(w.detach().square().sum()) for w in networks.encoder.parameters())
+    expected = terms["distance"].item() + 0.01 * squares
+    assert terms["loss"].item() == pytest.approx(expected, rel=1e-5)
+
+
+def test_warm_start_goes_on_with_the_soft_boundary():
+    X, y = make_slices()
+    detector = tiny(warm_start=True, objective="soft-boundary").fit(X, y).fit(X, y)
+    stages = [record["stage"] for record in detector.history_]
+    assert stages == ["pretraining"] * 2 + ["one-class"] * 2 + ["soft-boundary"] * 10
+    assert detector.weights_["radius"] > 0
+    detector.set_params(objective="one-class").fit(X, y)
+    assert detector.weights_["radius"] == 0
 
 
 def test_warm_start_keeps_the_centre():

@@ -78,6 +78,19 @@ def test_a_loss_that_is_not_finite_stops_before_its_step():
     assert module[0].item() == 0
 
 
+@pytest.mark.parametrize("n_images", [2, 4])
+def test_a_gradient_that_is_not_finite_stops_before_its_step(n_images):
+    module, _ = quadratic(0.0)  # the root of 0 is 0, and its slope infinite
+    stage = Stage(
+        "fit",
+        torch.ones(n_images, 1, 4, 4),
+        [Objective(module, lambda batch: {"loss": module[0].sqrt()})],
+    )
+    with pytest.raises(DivergenceError, match="or its gradient not finite"):
+        list(engine().epochs(stage, 1, 0.5))
+    assert module[0].item() == 0
+
+
 def test_batches_without_brain_are_left_out():
     module, loss = quadratic(1.0)
     stage = Stage("fit", torch.zeros(4, 1, 4, 4), [Objective(module, loss)])

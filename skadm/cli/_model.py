@@ -23,13 +23,21 @@ def make_detector(args: argparse.Namespace) -> Any:
     accepted = known[args.detector]().get_params()
     if args.epochs is not None and "max_epochs" not in accepted:
         raise ValueError(f"{args.detector} is not trained in epochs; leave --epochs out")
-    given = {"random_state": args.seed, "device": args.device, "max_epochs": args.epochs}
-    given = {name: value for name, value in given.items() if value is not None}
-    return presets.make_detector(
+    given = {"random_state": args.seed, "device": args.device}
+    detector = presets.make_detector(
         args.detector,
         args.preset,
         **{name: value for name, value in given.items() if name in accepted},
     )
+    if args.epochs is not None:
+        # Stages without a number of their own follow max_epochs; 0 leaves a stage out.
+        numbers = {
+            name: args.epochs
+            for name, value in detector.get_params().items()
+            if name.endswith("epochs") and value
+        }
+        detector.set_params(**numbers)
+    return detector
 
 
 def preprocessing(stack: Any, size: int) -> Any:

@@ -22,8 +22,8 @@ def contrast_weights(
     Raises
     ------
     ValueError
-        If there is no such contrast, one is given twice, or a weight is not a finite
-        number.
+        If there is no such contrast, one is given twice, a weight is not a finite number,
+        or none differs from 0.
     """
     array = np.zeros(n_contrasts)
     given: dict[int, str | int] = {}
@@ -42,6 +42,8 @@ def contrast_weights(
                 f"the weight of contrast {contrast!r} is {weight!r}; expected a number."
             )
         given[index] = contrast
+    if not array.any():
+        raise ValueError(f"weights={dict(weights)} leave out every contrast.")
     return array
 
 

@@ -89,10 +89,13 @@ class DAEDetector(TorchDetector):
 
     Notes
     -----
-    Differs from the paper in this: intensities are z-scores, not scaled to [0, 1], and so
-    is the noise; the loss is over brain pixels only; the median filter, 5 × 5 × 5 there,
-    is 5 × 5, since a detector sees slice by slice. Signed differences are ours: on real
-    scans their sign says much that the absolute value throws away.
+    The idea is the paper's; the details differ. Intensities are z-scores, not scaled to
+    [0, 1], and so is the noise, which is scaled to variance 1 after its interpolation; the
+    loss is over brain pixels only; the median filter is 5 × 5, since a detector sees slice
+    by slice; the brain is not eroded for the score. The U-Net is a plain one, with batch
+    norm, ReLU and max pooling, and Adam has neither AMSGrad nor weight decay. Signed
+    differences are ours: on real scans their sign says much that the absolute value
+    throws away.
 
     References
     ----------
@@ -244,5 +247,5 @@ def coarse_noise(
     )
     noise = fine[:, :, top : top + sides[0], left : left + sides[1]]
     # Along an axis a pixel at t between two points has the variance t² + (1 - t)².
-    t = (torch.arange(scale) + 0.5) / scale
+    t = ((torch.arange(scale) + 0.5) / scale + 0.5) % 1
     return noise / (t.square() + (1 - t).square()).mean()

@@ -103,7 +103,8 @@ class DAGDetector(TorchDetector):
     Notes
     -----
     Energy and penalty weight and the dropout are those of DAGMM. Layer sizes differ from
-    data set to data set there; here two hidden layers either way. Chosen here: error and
+    data set to data set there; here two hidden layers either way, with ReLU where DAGMM
+    has tanh. Chosen here: error and
     similarity are taken of intensities above the darkest of the training brains, since a
     z-score of 0, the mean, has no direction and no relative error; a pixel's norm counts
     as at least 1 standard deviation; the covariance floor. Scores come from one mixture

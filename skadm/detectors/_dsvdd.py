@@ -41,9 +41,10 @@ class DSVDDDetector(TorchDetector):
     n_levels : int, default=2
         Halvings of the encoder. Distances are interpolated to the pixels of the slice.
     pretraining_epochs : int, default=None
-        Epochs of the autoencoder. None: as many as `max_epochs`; 0: none.
+        Epochs of the autoencoder. None: as many as `max_epochs`; 0: none, and the centre
+        is that of an untrained network.
     warm_up_epochs : int, default=10
-        Epochs with the one-class objective before a soft boundary is drawn.
+        Epochs with the one-class objective before a soft boundary is drawn first.
     max_epochs : int, default=50
         Epochs with the objective.
     batch_size : int, default=16
@@ -59,7 +60,7 @@ class DSVDDDetector(TorchDetector):
         See `n_iter_no_change`.
     warm_start : bool, default=False
         Whether `fit` goes on from the weights of the last fit, around the same centre
-        and without another pre-training. `history_` grows.
+        and without another pre-training or warm-up. `history_` grows.
     contamination : float, default=0.01
         Fraction of the training pixels that `predict` calls anomalous; sets `offset_`.
     device : str or torch.device, default="auto"
@@ -188,11 +189,13 @@ class DSVDDDetector(TorchDetector):
             networks.centre.copy_(_centre(networks.encoder, images, run.engine))
         one_class = [Objective(networks.encoder, lambda x: self._one_class(networks, x))]
         if self.objective == "one-class":
+            networks.radius.zero_()
             run.stage(Stage("one-class", images, one_class, run.augmentation))
             return
-        run.stage(
-            Stage("one-class", images, one_class, run.augmentation, self.warm_up_epochs)
-        )
+        if not networks.radius:
+            run.stage(
+                Stage("one-class", images, one_class, run.augmentation, self.warm_up_epochs)
+            )
         soft = [Objective(networks.encoder, lambda x: self._soft_boundary(networks, x))]
         run.stage(Stage("soft-boundary", images, soft, run.augmentation))
         networks.radius.copy_(self._radius(networks, images, run.engine))
@@ -229,7 +232,7 @@ class DSVDDDetector(TorchDetector):
         """Radius, and distances beyond it (Ruff et al. 2018, Eq. 3)."""
         distances = networks.distances(images)[brain_of(images)]
         # The radius has a closed form for given weights: no gradient step could be better.
-        squared = distances.detach().quantile(1 - self.nu)
+        squared = self._boundary(distances.detach())
         beyond = (distances - squared).clamp_min(0).mean()
         loss = squared + beyond / self.nu + self._decay(networks.encoder)
         return {"loss": loss, "distance": distances.mean(), "radius": squared.sqrt()}
@@ -237,9 +240,13 @@ class DSVDDDetector(TorchDetector):
     def _radius(self, networks: "_Networks", images: torch.Tensor, engine) -> torch.Tensor:
         """The radius that leaves the share ν of all training pixels outside."""
         squares = engine.apply(networks.distances, images)[brain_of(images)]
+        return self._boundary(squares).sqrt()
+
+    def _boundary(self, squares: torch.Tensor) -> torch.Tensor:
+        """The value that the share ν of the others is above."""
         # By rank, since torch's quantile takes no more than 2**24 values.
         rank = max(1, round((1 - self.nu) * len(squares)))
-        return squares.kthvalue(rank).values.sqrt()
+        return squares.kthvalue(rank).values
 
     def _decay(self, encoder: nn.Module) -> torch.Tensor:
         squares = [weight.square().sum() for weight in encoder.parameters()]

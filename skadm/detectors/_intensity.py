@@ -12,6 +12,9 @@ from skadm._filters import smooth_in_brain
 from skadm.base import BaseDetector
 from skadm.detectors._contrasts import contrast_weights
 
+# Scores end here: the sum of a few of them, as a filter takes it, is still a float32.
+_MOST = 1e35
+
 
 class IntensityDetector(BaseDetector):
     """A weighted sum of contrasts: bright pixels are anomalies.
@@ -72,7 +75,8 @@ class IntensityDetector(BaseDetector):
 
     def _score(self, X: np.ndarray) -> np.ndarray:
         # Contrast by contrast: a matrix product would round by the number of slices.
-        maps = np.zeros_like(X[:, 0])
-        for contrast, weight in enumerate(self.weights_.astype(np.float32)):
-            maps -= weight * X[:, contrast]
+        maps = np.zeros(X[:, 0].shape)
+        for contrast, weight in enumerate(self.weights_):
+            maps -= weight * X[:, contrast].astype(np.float64)
+        maps = maps.clip(-_MOST, _MOST).astype(np.float32)
         return smooth_in_brain(maps, brain_mask(X), self.sigma) if self.sigma else maps

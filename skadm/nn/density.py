@@ -130,6 +130,8 @@ def mixture_energy(
         In the precision of the features.
     """
     n_features, dtype = features.shape[1], features.dtype
+    if not torch.isfinite(mixture.covariances).all():
+        return features.new_full((len(features),), torch.nan)  # eigh would fail on them
     with _full_precision(features):
         # The d × d matrices stay in float64 until they meet the pixels: float32
         # eigenvalues are uncertain by about ε.
