@@ -1,48 +1,85 @@
-"""f-AnoGAN: penalty, turns of the adversaries, frozen second stage, score."""
+"""FAnoGANDetector: the game of critic and generator, the frozen second stage, the score."""
+
+import itertools
+import math
 
 import numpy as np
 import pytest
 import torch
+from sklearn.base import clone
+from sklearn.metrics import roc_auc_score
 from test_contract import make_slices
 
 from skadm import FAnoGANDetector
+from skadm.data import make_phantom
 from skadm.nn.adversarial import Critic, build_critic, gradient_penalty
+from skadm.nn.autoencoder import Decoder
 from skadm.nn.blocks import build
-
-
-def tiny(**parameters):
-    settings = {"width": 4, "latent_dim": 2, "n_levels": 1, "max_epochs": 2}
-    settings |= {"batch_size": 2, "precision": "float32", "random_state": 0}
-    return FAnoGANDetector(**{**settings, **parameters})
+from skadm.preprocessing import IntensityNormalizer
 
 
 def generator(seed=0):
     return torch.Generator().manual_seed(seed)
 
 
-class Linear(torch.nn.Module):
-    """A critic whose gradient is the same everywhere."""
+def tiny(**parameters):
+    defaults = {
+        "width": 4,
+        "latent_dim": 2,
+        "n_levels": 2,
+        "max_epochs": 3,
+        "precision": "float32",
+        "random_state": 0,
+    }
+    return FAnoGANDetector(**{**defaults, **parameters})
 
-    def __init__(self, weight):
+
+def records(detector, stage):
+    return [record for record in detector.history_ if record["stage"] == stage]
+
+
+def draw(*shape, seed=0):
+    return torch.randn(*shape, generator=generator(seed))
+
+
+# -- gradient penalty ---------------------------------------------------------------------
+
+
+class Linear(torch.nn.Module):
+    """A critic whose gradient is the same everywhere: its weights."""
+
+    def __init__(self, *shape):
         super().__init__()
-        self.weight = torch.nn.Parameter(weight)
+        self.weights = torch.nn.Parameter(draw(*shape, seed=1))
 
     def forward(self, images):
-        return (images * self.weight).sum(dim=(1, 2, 3))
+        return (images * self.weights).sum(dim=(1, 2, 3))
 
 
-# -- the penalty --------------------------------------------------------------------------
+def test_penalty_of_a_linear_critic():
+    """The norm is over channels, H and W together: a single one, that of the weights."""
+    critic = Linear(3, 5, 4)
+    penalty = gradient_penalty(
+        critic, draw(6, 3, 5, 4), draw(6, 3, 5, 4, seed=2), torch.rand(6)
+    )
+    norm = math.sqrt((critic.weights.detach().numpy().astype(float) ** 2).sum())
+    assert penalty.item() == pytest.approx((norm - 1) ** 2, rel=1e-5)
+    # d/dw (‖w‖ - 1)² = 2 (‖w‖ - 1) w / ‖w‖
+    penalty.backward()
+    expected = 2 * (norm - 1) / norm * critic.weights.detach()
+    torch.testing.assert_close(critic.weights.grad, expected)
 
 
-def test_penalty_is_over_all_axes_but_the_batch():
-    weight = torch.randn(3, 5, 4, dtype=torch.float64, generator=generator())
-    real, fake = torch.randn(2, 6, 3, 5, 4, dtype=torch.float64, generator=generator(1))
-    shares = torch.rand(6, dtype=torch.float64, generator=generator(2))
-    penalty = gradient_penalty(Linear(weight), real, fake, shares)
-    norm = np.linalg.norm(weight.numpy().ravel())
-    assert penalty.item() == pytest.approx((norm - 1) ** 2)
-    over_channels = (np.linalg.norm(weight.numpy(), axis=0) - 1) ** 2
-    assert penalty.item() != pytest.approx(over_channels.mean(), rel=0.1)
+def test_penalty_is_taken_between_the_slices():
+    """D(x) = ‖x‖²/2 has the gradient x: the norms tell where the points are."""
+    real, fake = draw(4, 2, 3, 3), draw(4, 2, 3, 3, seed=2)
+    shares = torch.tensor([0.0, 1.0, 0.25, 0.6])
+    penalty = gradient_penalty(
+        lambda images: images.square().sum(dim=(1, 2, 3)) / 2, real, fake, shares
+    )
+    points = [s * r + (1 - s) * f for s, r, f in zip(shares, real, fake)]
+    expected = np.mean([(np.linalg.norm(point) - 1) ** 2 for point in points])
+    assert penalty.item() == pytest.approx(expected, rel=1e-5)
 
 
 def test_penalty_does_not_depend_on_the_size_of_the_batch():
@@ -56,166 +93,296 @@ def test_penalty_does_not_depend_on_the_size_of_the_batch():
     assert together == pytest.approx(np.mean(each), rel=1e-4)
 
 
-def test_penalty_looks_between_real_and_generated_slices():
-    seen = []
+def test_penalty_against_finite_differences():
+    """Its value from differences of D; its gradient from differences of the penalty."""
+    critic = build_critic(2, 3, 1, generator()).double()
+    # In the network itself: the critic computes in float32, too coarse for differences.
+    net = torch.nn.Sequential(critic.encoder, torch.nn.Flatten(), torch.nn.Tanh())
 
-    class Spy(Linear):
-        def forward(self, images):
-            seen.append(images.detach().clone())
-            return super().forward(images)
+    def score(images):
+        return net(images).sum(dim=1)
 
-    real, fake = torch.ones(3, 1, 2, 2), torch.zeros(3, 1, 2, 2)
-    shares = torch.tensor([0.0, 0.25, 1.0])
-    gradient_penalty(Spy(torch.ones(1, 2, 2)), real, fake, shares)
-    torch.testing.assert_close(seen[0][:, 0, 0, 0], shares)
+    real, fake = draw(2, 2, 4, 4).double(), draw(2, 2, 4, 4, seed=2).double()
+    shares = torch.tensor([0.3, 0.8]).double()
+    points = torch.lerp(fake, real, shares[:, None, None, None])
+    step, norms = 1e-6, []
+    for point in points:
+        slopes = []
+        for index in np.ndindex(2, 4, 4):
+            change = torch.zeros_like(point)
+            change[index] = step
+            there, back = score(torch.stack([point + change, point - change]))
+            slopes.append((there - back).item() / (2 * step))
+        norms.append(np.linalg.norm(slopes))
+    penalty = gradient_penalty(score, real, fake, shares)
+    expected = np.mean((np.array(norms) - 1) ** 2)
+    assert penalty.item() == pytest.approx(expected, rel=1e-6)
 
-
-def test_penalty_trains_the_critic():
-    """Its gradient by the weights, against finite differences."""
-    weight = torch.randn(2, 3, 3, dtype=torch.float64, generator=generator())
-    real, fake = torch.randn(2, 4, 2, 3, 3, dtype=torch.float64, generator=generator(1))
-    shares = torch.rand(4, dtype=torch.float64, generator=generator(2))
-
-    class Smooth(Linear):
-        def forward(self, images):
-            return torch.tanh(super().forward(images))
-
-    critic = Smooth(weight)
-    gradient_penalty(critic, real, fake, shares).backward()
-    step = 1e-6
-    for index in ((0, 0, 0), (1, 2, 1)):
+    weight = critic.encoder[0][0].weight
+    (gradient,) = torch.autograd.grad(penalty, weight)
+    for index in [(0, 0, 0, 0), (1, 1, 2, 1), (2, 0, 1, 2)]:
         values = []
         for sign in (1, -1):
-            moved = weight.clone()
-            moved[index] += sign * step
-            values.append(gradient_penalty(Smooth(moved), real, fake, shares).item())
-        expected = (values[0] - values[1]) / (2 * step)
-        assert critic.weight.grad[index].item() == pytest.approx(expected, rel=1e-4)
+            with torch.no_grad():
+                weight[index] += sign * step
+            values.append(gradient_penalty(score, real, fake, shares).item())
+            with torch.no_grad():
+                weight[index] -= sign * step
+        slope = (values[0] - values[1]) / (2 * step)
+        assert gradient[index].item() == pytest.approx(slope, rel=1e-4, abs=1e-9)
 
 
-def test_critic_sees_slices_one_by_one():
+def test_penalty_of_a_critic_without_slope_has_a_gradient():
+    critic = Linear(1, 2, 2)
+    torch.nn.init.zeros_(critic.weights)
+    penalty = gradient_penalty(critic, draw(2, 1, 2, 2), draw(2, 1, 2, 2), torch.rand(2))
+    assert penalty.item() == 1
+    penalty.backward()
+    assert torch.isfinite(critic.weights.grad).all()
+
+
+def test_penalty_is_computed_in_full_precision():
     critic = build_critic(2, 4, 2, generator())
-    slices = torch.randn(4, 2, 11, 9, generator=generator(1))
-    apart = torch.cat([critic(slices[n : n + 1]) for n in range(4)])
-    torch.testing.assert_close(critic(slices), apart)
-    assert not any(isinstance(m, torch.nn.BatchNorm2d) for m in critic.modules())
+    real, fake, shares = draw(3, 2, 16, 16), draw(3, 2, 16, 16, seed=2), torch.rand(3)
+
+    def slope(half):
+        critic.zero_grad()
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=half):
+            penalty = gradient_penalty(critic, real, fake, shares)
+        penalty.backward()
+        return penalty.item(), critic.encoder[0][0].weight.grad.clone()
+
+    single, half = slope(False), slope(True)
+    assert single[0] == half[0]
+    assert torch.equal(single[1], half[1])
 
 
-def test_critics_gradient_begins_near_one():
-    slices = torch.randn(16, 4, 32, 32, generator=generator(1))
-    ours = build_critic(4, 8, 3, generator())
-    plain = build(lambda: Critic(4, 8, 3), generator())
-    shares = torch.zeros(16)
-    penalties = [gradient_penalty(c, slices, slices, shares).item() for c in (ours, plain)]
-    assert penalties[0] < 0.5 < penalties[1]
+# -- critic -------------------------------------------------------------------------------
 
 
-# -- the losses ---------------------------------------------------------------------------
+def test_critic_takes_each_slice_for_itself():
+    """No norm over the batch: the penalty is per slice."""
+    critic = build_critic(3, 4, 2, generator())
+    assert not any(
+        isinstance(layer, torch.nn.modules.batchnorm._NormBase)
+        for layer in critic.modules()
+    )
+    images = draw(5, 3, 13, 10)
+    together = critic(images)
+    assert together.shape == (5,)
+    for n in range(5):
+        torch.testing.assert_close(critic(images[n : n + 1]), together[n : n + 1])
 
 
-def test_critic_tells_real_slices_by_higher_scores():
-    X = torch.from_numpy(make_slices()[0])
-    detector = tiny()
-    networks = detector._build(3, generator())
-    terms = detector._critic_loss(networks, X, generator(1))
-    expected = 10 * terms["penalty"] - terms["distance"]
-    torch.testing.assert_close(terms["loss"], expected)
-    fake = detector._imagine(networks, X, generator(1))
+@pytest.mark.parametrize(("n_levels", "width"), [(2, 4), (3, 8), (4, 16)])
+@pytest.mark.parametrize("size", [32, 64])
+def test_gradient_of_a_new_critic_is_as_the_penalty_wants_it(n_levels, width, size):
+    """With torch's own initial weights the norm is about 0.01."""
+    norms = []
+    for seed in range(5):
+        critic = build_critic(4, width, n_levels, generator(seed))
+        images = draw(4, 4, size, size, seed=seed).requires_grad_()
+        (gradients,) = torch.autograd.grad(critic(images).sum(), images)
+        norms.extend(gradients.flatten(start_dim=1).norm(dim=1).tolist())
+    assert 0.5 < np.mean(norms) < 2
+
+
+def test_critic_is_a_sum_over_its_features():
+    critic = build_critic(3, 4, 2, generator())
+    images = draw(2, 3, 16, 12)
+    features = critic.features(images)
+    assert features.shape == (2, 8, 4, 3)
+    expected = features.sum(dim=(2, 3)) @ critic.output.weight[0] + critic.output.bias
+    torch.testing.assert_close(critic(images), expected)
+
+
+def test_weights_of_the_critic_come_from_the_generator_alone():
+    def weights(seed):
+        critic = build_critic(2, 4, 2, generator(seed))
+        return torch.cat([p.detach().flatten() for p in critic.parameters()])
+
+    before = torch.get_rng_state()
+    assert torch.equal(weights(0), weights(0))
+    assert not torch.equal(weights(0), weights(1))
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_leaky_decoder_cannot_be_switched_off():
+    """Without the leak, no gradient reaches latents at which no ReLU is on."""
+    for leak, reached in ((0.0, False), (0.2, True)):
+        decoder = build(lambda: Decoder(2, 4, 2, 3, "none", leak), generator())  # noqa: B023
+        with torch.no_grad():
+            decoder[0][0].bias.fill_(-100)
+        latent = draw(1, 2, 3, 3).requires_grad_()
+        decoder(latent).square().sum().backward()
+        assert bool((latent.grad != 0).any()) == reached
+
+
+# -- adversarial stage --------------------------------------------------------------------
+
+
+def untrained(**parameters):
+    detector = tiny(**parameters)
+    return detector, detector._build(3, generator())
+
+
+def test_critic_tells_real_from_generated_slices():
+    """It maximises mean D(real) - mean D(fake), with the penalty against it."""
+    detector, networks = untrained()
+    images = torch.from_numpy(make_slices()[0])
+    terms = detector._critic_loss(networks, images, generator(3))
     with torch.no_grad():
-        distance = networks.critic(X).mean() - networks.critic(fake).mean()
-    torch.testing.assert_close(terms["distance"].detach(), distance, rtol=1e-3, atol=1e-4)
-    optimiser = torch.optim.Adam(networks.critic.parameters(), lr=1e-2)
-    for _ in range(20):
-        optimiser.zero_grad()
-        detector._critic_loss(networks, X, generator(1))["loss"].backward()
-        optimiser.step()
-    assert detector._critic_loss(networks, X, generator(1))["distance"] > distance + 0.1
-    assert all(weight.grad is None for weight in networks.generator.parameters())
+        fake = detector._imagine(networks, images, generator(3))  # its first draw
+        distance = networks.critic(images).mean() - networks.critic(fake).mean()
+    torch.testing.assert_close(terms["distance"], distance)
+    torch.testing.assert_close(terms["loss"], 10 * terms["penalty"] - distance)
 
-
-def test_generator_wants_high_scores():
-    X = torch.from_numpy(make_slices()[0])
-    detector = tiny()
-    networks = detector._build(3, generator())
-    loss = detector._generator_loss(networks, X, generator(1))["generator"]
+    adam = torch.optim.Adam(networks.critic.parameters(), lr=1e-2)
+    for _ in range(50):
+        terms = detector._critic_loss(networks, images, generator(3))
+        adam.zero_grad()
+        terms["loss"].backward()
+        adam.step()
     with torch.no_grad():
-        scores = networks.critic(detector._imagine(networks, X, generator(1)))
-    torch.testing.assert_close(loss.detach(), -scores.mean(), rtol=1e-3, atol=1e-4)
+        assert (networks.critic(images).mean() - networks.critic(fake).mean()) > 1
 
 
-def test_encoder_loss_is_residual_and_features():
-    X = torch.from_numpy(make_slices()[0])
-    detector = tiny(feature_weight=0.5)
-    networks = detector._build(3, generator()).eval()
+def test_generator_follows_the_critic():
+    detector, networks = untrained()
+    images = torch.from_numpy(make_slices()[0])
+    loss = detector._generator_loss(networks, images, generator(3))["generator"]
     with torch.no_grad():
-        terms = detector._encoder_loss(networks, X)
-        restored = detector._restore(networks, X)
-        brain = (X != 0).any(dim=1)
-        residual = (X - restored).square().permute(0, 2, 3, 1)[brain].mean()
-        inside = restored * brain.unsqueeze(1)
-        features = networks.critic.features(inside) - networks.critic.features(X)
-    torch.testing.assert_close(terms["residual"], residual)
-    torch.testing.assert_close(terms["features"], features.square().mean())
-    torch.testing.assert_close(terms["loss"], residual + 0.5 * features.square().mean())
+        fake = detector._imagine(networks, images, generator(3))
+    torch.testing.assert_close(loss, -networks.critic(fake).mean())
 
 
-# -- the training -------------------------------------------------------------------------
+def test_generator_fills_the_whole_slice():
+    """Background is not cut out for it: the critic would know by it what is real."""
+    detector, networks = untrained()
+    images = torch.from_numpy(make_slices()[0])
+    fake = detector._imagine(networks, images, generator())
+    assert fake.shape == images.shape
+    assert (fake != 0).all()
 
 
-def test_generator_steps_after_every_fifth_step_of_the_critic(monkeypatch):
+@pytest.mark.parametrize(("critic_steps", "expected"), [(5, 3), (2, 6), (1, 12)])
+def test_generator_takes_one_step_for_several_of_the_critic(
+    critic_steps, expected, monkeypatch
+):
+    """Four batches in each of three epochs."""
+    X, y = make_slices()
+    detector = tiny(critic_steps=critic_steps, batch_size=2)
     log = []
-    for name in ("_critic_loss", "_generator_loss"):
+
+    def spy(name, module):
         original = getattr(FAnoGANDetector, name)
 
-        def spy(self, *arguments, name=name, original=original):
-            log.append(name)
-            return original(self, *arguments)
+        def loss(self, networks, *arguments):
+            weights = getattr(networks, module).parameters()
+            log.append((name, torch.cat([p.detach().flatten() for p in weights])))
+            return original(self, networks, *arguments)
 
-        monkeypatch.setattr(FAnoGANDetector, name, spy)
-    X, _ = make_slices(6)
-    tiny(max_epochs=4).fit(X)  # three batches an epoch
-    assert log.count("_critic_loss") == 12
-    assert log.count("_generator_loss") == 3
-    places = [i for i, name in enumerate(log) if name == "_generator_loss"]
-    assert np.diff(places).tolist() == [6, 6]
+        monkeypatch.setattr(FAnoGANDetector, name, loss)
+
+    spy("_critic_loss", "generator")
+    spy("_generator_loss", "critic")
+    detector.fit(X, y)
+    names = [name for name, _ in log]
+    assert names.count("_critic_loss") == 12
+    assert names.count("_generator_loss") == expected
+    turn = ["_critic_loss", "_generator_loss", *["_critic_loss"] * (critic_steps - 1)]
+    assert names[: len(turn)] == turn
+    # The generator seen by the critic has changed after its own step, and only then.
+    seen = [weights for name, weights in log if name == "_critic_loss"]
+    changed = [not torch.equal(*pair) for pair in itertools.pairwise(seen)]
+    assert changed == [n % critic_steps == 0 for n in range(11)]
 
 
-def test_generator_and_critic_are_frozen_in_the_second_stage(monkeypatch):
-    seen = []
+def test_momentum_of_the_game_is_zero(monkeypatch):
+    betas = []
+    original = torch.optim.Adam
+
+    def spy(parameters, lr, betas_=None, **others):
+        adam = original(parameters, lr=lr, **others)
+        betas.append(adam.defaults["betas"][0])
+        return adam
+
+    monkeypatch.setattr(torch.optim, "Adam", spy)
+    tiny(max_epochs=1).fit(*make_slices())
+    assert betas == [0.0, 0.0, 0.9]
+
+
+# -- encoder stage ------------------------------------------------------------------------
+
+
+def test_generator_and_critic_are_frozen_while_the_encoder_learns(monkeypatch):
+    X, y = make_slices()
+    before, seen = {}, []
     original = FAnoGANDetector._encoder_loss
 
     def spy(self, networks, images):
-        assert not networks.generator.training
-        assert not networks.critic.training
+        if not before:
+            before.update({k: v.clone() for k, v in networks.state_dict().items()})
+        for network in (networks.generator, networks.critic):
+            assert not any(layer.training for layer in network.modules())
+            assert not any(weight.requires_grad for weight in network.parameters())
         assert networks.encoder.training
-        seen.append({n: t.clone() for n, t in networks.state_dict().items()})
+        seen.append(images)
         return original(self, networks, images)
 
     monkeypatch.setattr(FAnoGANDetector, "_encoder_loss", spy)
-    X, y = make_slices()
-    detector = tiny(max_epochs=3).fit(X, y)
-    assert len(seen) > 3
-    moved = False
-    for name, first in seen[0].items():
-        after = detector.weights_[name]
-        if name.startswith("encoder"):
-            moved |= not np.array_equal(first, after)
-        else:  # weights and the norms' running statistics
-            np.testing.assert_array_equal(first, after)
-    assert moved
-    stages = [record["stage"] for record in detector.history_]
-    assert stages == ["adversarial"] * 3 + ["encoder"] * 3
+    detector = tiny(encoder_epochs=4).fit(X, y)
+    assert len(seen) == 4
+    for name, weights in detector.weights_.items():
+        if name.split(".")[0] in ("generator", "critic"):
+            # Batch-norm statistics too.
+            np.testing.assert_array_equal(weights, before[name], err_msg=name)
+    changed = [
+        not np.array_equal(weights, before[name])
+        for name, weights in detector.weights_.items()
+        if name.startswith("encoder")
+    ]
+    assert all(changed)
 
 
-def test_encoder_epochs():
+def test_encoder_loss_is_izi_f():
     X, y = make_slices()
-    stages = [r["stage"] for r in tiny(encoder_epochs=5).fit(X, y).history_]
-    assert stages == ["adversarial"] * 2 + ["encoder"] * 5
+    detector = tiny(feature_weight=0.3).fit(X, y)
+    networks, images = detector._networks, torch.from_numpy(X)
+    brain = (X != 0).any(axis=1)
+    with torch.no_grad():
+        terms = detector._encoder_loss(networks, images)
+        restored = detector._restore(networks, images)
+        features = [
+            networks.critic.features(slices).numpy().astype(float)
+            for slices in (images, restored * torch.from_numpy(brain[:, None]))
+        ]
+    differences = (X.astype(float) - restored.numpy()).transpose(0, 2, 3, 1)[brain]
+    residual = (differences**2).mean()
+    assert terms["residual"].item() == pytest.approx(residual, rel=1e-5)
+    feature_loss = ((features[0] - features[1]) ** 2).mean()
+    assert terms["features"].item() == pytest.approx(feature_loss, rel=1e-4)
+    assert terms["loss"].item() == pytest.approx(residual + 0.3 * feature_loss, rel=1e-5)
+
+
+def test_background_of_what_is_generated_does_not_count():
+    X, y = make_slices()
+    detector = tiny().fit(X, y)
+    networks, images = detector._networks, torch.from_numpy(X)
+    outside = torch.from_numpy(~(X != 0).any(axis=1))[:, None]
+    original = detector._restore
+    with torch.no_grad():
+        expected = detector._encoder_loss(networks, images)
+        detector._restore = lambda *arguments: original(*arguments) + 100 * outside
+        moved = detector._encoder_loss(networks, images)
+    assert moved == expected
 
 
 def test_encoder_learns_to_restore():
     X, y = make_slices()
-    detector = tiny(width=8, latent_dim=4, max_epochs=40, learning_rate=5e-3).fit(X, y)
+    detector = tiny(
+        n_levels=1, batch_size=2, width=8, latent_dim=4, max_epochs=40, learning_rate=5e-3
+    ).fit(X, y)
     residuals = [r["residual"] for r in detector.history_ if r["stage"] == "encoder"]
     assert np.mean(residuals[-3:]) < 0.8 * np.mean(residuals[:3])
 
@@ -227,7 +394,8 @@ def test_training_restores_normal_slices_of_other_patients():
     normal = y_other == 0
 
     def error(**parameters):
-        settings = {"width": 8, "latent_dim": 4, "max_epochs": 40, "learning_rate": 5e-3}
+        settings = {"n_levels": 1, "batch_size": 2}
+        settings |= {"width": 8, "latent_dim": 4, "max_epochs": 40, "learning_rate": 5e-3}
         detector = tiny(**{**settings, **parameters}).fit(X, y)
         return -detector.score_samples(X_other)[normal].mean()
 
@@ -236,15 +404,170 @@ def test_training_restores_normal_slices_of_other_patients():
     assert trained < 0.9 * error(learning_rate=1e-12, max_epochs=1)
 
 
-# -- the score ----------------------------------------------------------------------------
+def test_encoder_stays_within_the_noise():
+    _, networks = untrained()
+    latent = networks.encoder(1e3 * draw(2, 3, 16, 16))
+    assert latent.abs().max() <= 1
+    assert latent.shape == (2, 2, 4, 4)
+
+
+# -- score --------------------------------------------------------------------------------
 
 
 def test_score_is_the_residual():
     X, y = make_slices()
     detector = tiny().fit(X, y)
-    with torch.inference_mode():
+    with torch.no_grad():
         restored = detector._restore(detector._networks, torch.from_numpy(X)).numpy()
-    residual = np.abs(X - restored).mean(axis=1)
+    brain = (X != 0).any(axis=1)
+    expected = -np.abs(X - restored).mean(axis=1)
     np.testing.assert_allclose(
-        detector.score_samples(X)[y >= 0], -residual[y >= 0], rtol=1e-4, atol=1e-5
+        detector.score_samples(X)[brain], expected[brain], rtol=1e-5, atol=1e-5
     )
+
+
+def test_a_broken_relation_of_contrasts_is_found():
+    """T1 with its sign turned, in squares of normal slices: no intensity is unusual.
+
+    An untrained twin, for which that is all there is, finds nothing.
+    """
+    stack = make_phantom(
+        n_patients=6,
+        n_slices=12,
+        size=32,
+        contrasts=("T1", "T2"),
+        lesions=None,
+        random_state=0,
+    )
+    X = IntensityNormalizer().fit_transform(stack).X
+    training, test = X[:48], X[48:].copy()
+    brain = (test != 0).any(axis=1)
+    turned = np.zeros_like(brain)
+    rng = np.random.default_rng(0)
+    for n, pixels in enumerate(brain):
+        row, column = rng.choice(np.argwhere(pixels))
+        turned[n, max(row - 4, 0) : row + 4, max(column - 4, 0) : column + 4] = True
+    test[:, 0] *= np.where(turned, -1, 1)
+
+    detector = FAnoGANDetector(
+        width=8,
+        n_levels=2,
+        max_epochs=30,
+        batch_size=4,
+        learning_rate=3e-3,
+        augmentation=None,
+        random_state=0,
+    )
+
+    def auc(detector):
+        maps = detector.fit(training).score_samples(test)
+        return roc_auc_score(turned[brain], -maps[brain])
+
+    twin = clone(detector).set_params(learning_rate=1e-12, max_epochs=2)
+    assert auc(detector) > auc(twin) + 0.08
+
+
+def test_same_seed_same_scores():
+    X, y = make_slices()
+    first, again, other = (
+        tiny(random_state=seed).fit(X, y).score_samples(X) for seed in (0, 0, 1)
+    )
+    np.testing.assert_array_equal(first, again)
+    assert not np.array_equal(first, other)
+
+
+# -- parameters ---------------------------------------------------------------------------
+
+
+def test_history():
+    X, y = make_slices()
+    detector = tiny(batch_size=2, encoder_epochs=5).fit(X, y)
+    assert [(r["stage"], r["epoch"]) for r in detector.history_] == [
+        *[("adversarial", n) for n in range(3)],
+        *[("encoder", n) for n in range(5)],
+    ]
+    assert set(records(detector, "adversarial")[0]) - {"stage", "epoch", "seconds"} == {
+        "loss",
+        "distance",
+        "penalty",
+        "generator",
+    }
+    assert set(records(detector, "encoder")[0]) - {"stage", "epoch", "seconds"} == {
+        "loss",
+        "residual",
+        "features",
+    }
+    assert len(records(tiny().fit(X, y), "encoder")) == 3  # as max_epochs
+
+
+def test_warm_start():
+    X, y = make_slices()
+    detector = tiny(warm_start=True).fit(X, y)
+    before = dict(detector.weights_)
+    detector.set_params(learning_rate=1e-12).fit(X, y)
+    for name, weights in before.items():
+        if name.endswith(("weight", "bias")):
+            np.testing.assert_allclose(detector.weights_[name], weights, atol=1e-6)
+    assert [r["epoch"] for r in records(detector, "adversarial")] == list(range(6))
+
+
+def test_training_slices_are_not_cropped(monkeypatch):
+    """A crop is padded below and to the right, where a whole slice goes on."""
+    sizes = set()
+    original = FAnoGANDetector._critic_loss
+
+    def spy(self, networks, images, generator):
+        sizes.add(images.shape[-2:])
+        return original(self, networks, images, generator)
+
+    monkeypatch.setattr(FAnoGANDetector, "_critic_loss", spy)
+    X, y = make_slices()
+    flipped = tiny().fit(X, y).score_samples(X)
+    plain = tiny(augmentation=None).fit(X, y).score_samples(X)
+    assert sizes == {X.shape[2:]}
+    assert not np.array_equal(flipped, plain)
+
+
+@pytest.mark.parametrize("n_levels", [1, 4])
+def test_levels(n_levels):
+    X, y = make_slices()
+    detector = tiny(n_levels=n_levels, max_epochs=1).fit(X, y)
+    assert np.isfinite(detector.score_samples(X)).all()
+    assert np.isfinite(detector.fit(X[:1, :, 6:7, 5:6]).score_samples(X[:, :, :1])).all()
+
+
+def test_precisions_agree():
+    X, y = make_slices()
+    single, half = (
+        tiny(precision=precision).fit(X, y).score_samples(X)[y >= 0]
+        for precision in ("float32", "bfloat16")
+    )
+    assert not np.array_equal(single, half)
+    assert np.corrcoef(single, half)[0, 1] > 0.99
+
+
+def test_critic_is_computed_in_full_precision():
+    critic = build_critic(2, 4, 2, generator())
+    images = draw(2, 2, 16, 16)
+    expected = critic(images), critic.features(images)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        result = critic(images), critic.features(images)
+    for ours, theirs in zip(result, expected):
+        assert ours.dtype == torch.float32
+        assert torch.equal(ours, theirs)
+    assert isinstance(critic, Critic)
+
+
+def test_parameters_out_of_range():
+    X, y = make_slices()
+    for name, value in {
+        "latent_dim": 0,
+        "width": 0,
+        "n_levels": 0,
+        "gradient_penalty": -1,
+        "critic_steps": 0,
+        "feature_weight": -1,
+        "encoder_epochs": 0,
+    }.items():
+        with pytest.raises(ValueError, match=f"'{name}' parameter of FAnoGANDetector"):
+            tiny(**{name: value}).fit(X, y)
