@@ -659,3 +659,14 @@ def test_a_forced_demo_leaves_no_map_of_the_one_before(tmp_path):
     remove_previous(tmp_path)
     assert not any(file.exists() for file in old)
     assert all(file.exists() for file in own)
+
+
+def test_epochs_hold_for_every_stage():
+    import argparse
+
+    from skadm.cli._model import make_detector
+
+    options = {"detector": "DSVDDDetector", "preset": "paper", "epochs": 3}
+    args = argparse.Namespace(**options, seed=0, device="cpu")
+    detector = make_detector(args)
+    assert (detector.max_epochs, detector.pretraining_epochs) == (3, 3)

@@ -657,3 +657,9 @@ def test_crops_without_brain_are_no_error():
     X = np.zeros((1, 2, 20, 20), np.float32)
     X[:, :, 0, 0] = 1
     assert np.isfinite(tiny("ADMDetector").fit(X).score_samples(X)).all()
+
+
+@pytest.mark.parametrize("weights", [{}, {0: 0}])
+def test_weights_of_nothing_are_refused(weights):
+    with pytest.raises(ValueError, match="leave out every contrast"):
+        IntensityDetector(weights=weights).fit(make_slices()[0])

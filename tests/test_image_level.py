@@ -702,3 +702,20 @@ def test_pooling_of_ones_own():
     maps = detector.detector_.decision_function(volumes[2])
     expected = maps[(volumes[2].X != 0).any(axis=1)].mean(dtype=np.float64)
     assert detector.score_samples(volumes)[2] == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("y", [None, 3])
+def test_a_score_needs_labels(y):
+    volumes = make_volumes()
+    detector = VolumeDetector(IntensityDetector()).fit(volumes)
+    with pytest.raises(ValueError, match=rf"y is {y}; expected a label .* for each volume"):
+        detector.score(volumes, y)
+    X, _ = make_slices()
+    with pytest.raises(ValueError, match="for each slice"):
+        SliceDetector(IntensityDetector()).fit(X).score(X, y)
+
+
+def test_nan_is_not_taken_for_normal():
+    decision = np.full((3, 3), np.nan)
+    with pytest.raises(ValueError, match="holds NaN"):
+        LargestComponent()(decision, np.ones((3, 3), bool))

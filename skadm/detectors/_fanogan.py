@@ -17,12 +17,13 @@ from skadm.training import Objective, Stage
 
 
 class FAnoGANDetector(TorchDetector):
-    """Fast unsupervised anomaly detection with a generative adversarial network.
+    """Residual between a slice and the nearest that a GAN of normal slices can make.
 
-    A generator G learns to make normal slices from noise, against a critic D. Then an
-    encoder E learns to find the noise from which G makes a given slice. What G cannot
-    make is an anomaly: the score of a pixel is the absolute difference between the slice
-    and G(E(slice)), mean over contrasts.
+    Fast unsupervised anomaly detection with a generative adversarial network (f-AnoGAN): a
+    generator G learns to make normal slices from noise, against a critic D. Then an encoder
+    E learns to find the noise from which G makes a given slice. What G cannot make is an
+    anomaly: the score of a pixel is the absolute difference between the slice and
+    G(E(slice)), mean over contrasts.
 
     Training has two stages: first G and D, as a Wasserstein GAN with gradient penalty;
     then, with both frozen, E by the objective called izi_f in the paper.

@@ -206,6 +206,11 @@ class ImageLevelDetector(
         return roc_auc_score(self._labels(self._check(X), y), self.decision_function(X))
 
     def _labels(self, X: Any, y: Any) -> NDArray[np.int64]:
+        if y is None or np.isscalar(y):
+            raise ValueError(
+                f"y is {y!r}; expected a label +1 (normal) or -1 (anomaly) for each "
+                f"{self._kind}, or masks."
+            )
         labels = self._masks_to_labels(X, y)
         return check_signed(y, len(X), self._kind) if labels is None else labels
 
