@@ -53,7 +53,7 @@ _FACTS: dict[str, tuple[str, tuple[str, ...], str]] = {
     "DSVDDDetector": (
         "Ruff et al. 2018",
         ("objective", "nu", "latent_dim", "n_levels"),
-        "Large regions of unusual texture; coarse at their borders.",
+        "Large regions of unusual texture; coarse, and takes the rim of the brain for one.",
     ),
     "FAnoGANDetector": (
         "Schlegl et al. 2019",
