@@ -14,7 +14,7 @@ from skadm import FAnoGANDetector
 from skadm.data import make_phantom
 from skadm.nn.adversarial import Critic, build_critic, gradient_penalty
 from skadm.nn.autoencoder import Decoder
-from skadm.nn.blocks import build
+from skadm.nn.blocks import build, leaky_relu
 from skadm.preprocessing import IntensityNormalizer
 
 
@@ -209,8 +209,11 @@ def test_weights_of_the_critic_come_from_the_generator_alone():
 
 def test_leaky_decoder_cannot_be_switched_off():
     """Without the leak, no gradient reaches latents at which no ReLU is on."""
-    for leak, reached in ((0.0, False), (0.2, True)):
-        decoder = build(lambda: Decoder(2, 4, 2, 3, "none", leak), generator())  # noqa: B023
+    for activation, reached in ((torch.nn.ReLU, False), (leaky_relu, True)):
+        decoder = build(
+            lambda: Decoder(2, 4, 2, 3, "none", activation),  # noqa: B023
+            generator(),
+        )
         with torch.no_grad():
             decoder[0][0].bias.fill_(-100)
         latent = draw(1, 2, 3, 3).requires_grad_()

@@ -11,7 +11,7 @@ from skadm.augmentation import Augmentation
 from skadm.neural import TorchDetector
 from skadm.nn.adversarial import Critic, build_critic, gradient_penalty
 from skadm.nn.autoencoder import Decoder, Encoder, pad_for_levels
-from skadm.nn.blocks import build
+from skadm.nn.blocks import build, leaky_relu
 from skadm.nn.pixels import brain_of
 from skadm.training import Objective, Stage
 
@@ -203,7 +203,9 @@ class FAnoGANDetector(TorchDetector):
             # Leaky: the encoder would else find latents where no ReLU of the frozen
             # generator is on any more, and nothing tells it how to leave them.
             build(
-                lambda: Decoder(self.latent_dim, width, n_levels, n_contrasts, leak=0.2),
+                lambda: Decoder(
+                    self.latent_dim, width, n_levels, n_contrasts, activation=leaky_relu
+                ),
                 generator,
             ),
             build_critic(n_contrasts, width, n_levels, generator),

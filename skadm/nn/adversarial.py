@@ -6,9 +6,7 @@ import torch
 from torch import nn
 
 from skadm.nn.autoencoder import Encoder, pad_for_levels
-from skadm.nn.blocks import build
-
-_LEAK = 0.2
+from skadm.nn.blocks import LEAK, build
 
 
 class Critic(nn.Module):
@@ -31,7 +29,7 @@ class Critic(nn.Module):
     def __init__(self, n_in: int, width: int, n_levels: int) -> None:
         super().__init__()
         self.n_levels = n_levels
-        self.encoder = Encoder(n_in, width, n_levels, norm="none", leak=_LEAK)
+        self.encoder = Encoder(n_in, width, n_levels, norm="none")
         self.output = nn.Linear(width * 2 ** (n_levels - 1), 1)
 
     def features(self, images: torch.Tensor) -> torch.Tensor:
@@ -75,7 +73,7 @@ def build_critic(
     critic = build(lambda: Critic(n_in, width, n_levels), generator)
     for layer in critic.modules():
         if isinstance(layer, nn.Conv2d | nn.Linear):
-            nn.init.kaiming_normal_(layer.weight, a=_LEAK, generator=generator)
+            nn.init.kaiming_normal_(layer.weight, a=LEAK, generator=generator)
             assert layer.bias is not None
             nn.init.zeros_(layer.bias)
     return critic

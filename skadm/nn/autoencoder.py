@@ -1,11 +1,12 @@
 """Convolutional encoder and decoder of slices of any size."""
 
 import itertools
+from collections.abc import Callable
 
 import torch
 from torch import nn
 
-from skadm.nn.blocks import convolution, pad_to_multiple
+from skadm.nn.blocks import convolution, leaky_relu, pad_to_multiple
 
 
 class Encoder(nn.Sequential):
@@ -21,17 +22,22 @@ class Encoder(nn.Sequential):
         The grid is 2 ** n_levels times coarser than the slice.
     norm : {"batch", "instance", "none"}
         Norm layer.
-    leak : float
-        Slope of the ReLU below 0.
+    activation : callable
+        Makes the activation of a layer.
     """
 
     def __init__(
-        self, n_in: int, width: int, n_levels: int, norm: str = "batch", leak: float = 0.2
+        self,
+        n_in: int,
+        width: int,
+        n_levels: int,
+        norm: str = "batch",
+        activation: Callable[[], nn.Module] = leaky_relu,
     ) -> None:
         channels = [n_in, *(width * 2**level for level in range(n_levels))]
         super().__init__(
             *(
-                convolution(before, after, 3, stride=2, norm=norm, leak=leak)
+                convolution(before, after, 3, stride=2, norm=norm, activation=activation)
                 for before, after in itertools.pairwise(channels)
             )
         )
@@ -56,8 +62,8 @@ class Decoder(nn.Sequential):
         Output channels.
     norm : {"batch", "instance", "none"}
         Norm layer.
-    leak : float
-        Slope of the ReLU below 0.
+    activation : callable
+        Makes the activation of a layer.
     """
 
     def __init__(
@@ -67,13 +73,15 @@ class Decoder(nn.Sequential):
         n_levels: int,
         n_out: int,
         norm: str = "batch",
-        leak: float = 0.0,
+        activation: Callable[[], nn.Module] = nn.ReLU,
     ) -> None:
         channels = [width * 2**level for level in reversed(range(n_levels))]
-        layers: list[nn.Module] = [convolution(n_in, channels[0], 3, norm=norm, leak=leak)]
+        layers: list[nn.Module] = [
+            convolution(n_in, channels[0], 3, norm=norm, activation=activation)
+        ]
         for before, after in zip(channels, [*channels[1:], width]):
             layers.append(nn.Upsample(scale_factor=2))
-            layers.append(convolution(before, after, 3, norm=norm, leak=leak))
+            layers.append(convolution(before, after, 3, norm=norm, activation=activation))
         super().__init__(*layers, nn.Conv2d(width, n_out, 3, padding=1))
 
 

@@ -16,6 +16,14 @@ NORMS: dict[str, Callable[[int], nn.Module]] = {
 }
 
 
+LEAK = 0.2
+
+
+def leaky_relu() -> nn.Module:
+    """ReLU with the slope `LEAK` below 0: no unit is ever off for good."""
+    return nn.LeakyReLU(LEAK)
+
+
 def build(factory: Callable[[], Network], generator: torch.Generator) -> Network:
     """Build a network whose initial weights come from `generator` alone.
 
@@ -56,9 +64,9 @@ def convolution(
     *,
     stride: int = 1,
     norm: str = "none",
-    leak: float = 0.0,
+    activation: Callable[[], nn.Module] = nn.ReLU,
 ) -> nn.Sequential:
-    """Convolution with zero padding, norm layer, ReLU that is leaky where `leak` is not 0.
+    """Convolution with zero padding, norm layer, activation.
 
     Zero padding, because outside of the image there is background, which is zero.
     """
@@ -72,7 +80,7 @@ def convolution(
             bias=norm == "none",  # a norm layer brings its own offset
         ),
         NORMS[norm](n_out),
-        nn.LeakyReLU(leak) if leak else nn.ReLU(),
+        activation(),
     )
 
 

@@ -9,6 +9,9 @@ from torch import nn
 from skadm.nn.autoencoder import Decoder, Encoder, pad_for_levels
 
 _LOG_2_PI = math.log(2 * math.pi)
+# Images are restored along the gradient of this network. That of a ReLU jumps: two images
+# that differ by rounding would be restored differently.
+_SMOOTH = nn.SiLU
 
 
 class Gaussian(NamedTuple):
@@ -128,16 +131,15 @@ class GMVAE(nn.Module):
         super().__init__()
         self.n_components, self.n_levels = n_components, n_levels
         coarse = width * 2 ** (n_levels - 1)
-        self.encoder = Encoder(n_contrasts, width, n_levels)
+        self.encoder = Encoder(n_contrasts, width, n_levels, activation=_SMOOTH)
         self.z_posterior = nn.Conv2d(coarse, 2 * latent_dim, 1)
         self.w_posterior = nn.Conv2d(coarse, 2 * mixture_latent_dim, 1)
         self.z_prior = nn.Sequential(
             nn.Conv2d(mixture_latent_dim, coarse, 1),
-            nn.ReLU(),
+            _SMOOTH(),
             nn.Conv2d(coarse, 2 * n_components * latent_dim, 1),
         )
-        self.decoder = Decoder(latent_dim, width, n_levels, n_contrasts)
-        _smooth(self)
+        self.decoder = Decoder(latent_dim, width, n_levels, n_contrasts, activation=_SMOOTH)
 
     def encode(self, images: torch.Tensor) -> tuple[Gaussian, Gaussian]:
         """q(z|x) and q(w|x) of (n, K, H, W), each (n, channels, h, w)."""
@@ -201,15 +203,3 @@ class GMVAE(nn.Module):
 def _sums(values: torch.Tensor) -> torch.Tensor:
     """One sum for each slice: slices of a batch must not depend on each other."""
     return values.flatten(1).sum(dim=1)
-
-
-def _smooth(network: nn.Module) -> None:
-    """Put SiLU in the place of every (leaky) ReLU.
-
-    Images are restored along the gradient of this network. That of a ReLU jumps: two
-    images that differ by rounding would be restored differently.
-    """
-    for module in list(network.modules()):
-        for name, layer in module.named_children():
-            if isinstance(layer, nn.ReLU | nn.LeakyReLU):
-                setattr(module, name, nn.SiLU())
