@@ -10,7 +10,9 @@ import torch
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils.validation import check_memory
 
+from skadm._version import __version__
 from skadm.augmentation import Augmentation
 from skadm.base import BaseDetector
 from skadm.training import Engine, SingularCovarianceError, Stage
@@ -92,12 +94,16 @@ class TorchDetector(BaseDetector):
             augmentation = Augmentation()
         if augmentation is not None:
             augmentation.check()
-        seed = check_random_state(self.random_state).randint(np.iinfo(np.int32).max)
-        generator = torch.Generator().manual_seed(int(seed))
-        engine = self._engine(generator)
+        random = check_random_state(self.random_state)
+        # Apart from each other: with one seed, networks of any size see the same batches.
+        initial, training = (
+            torch.Generator().manual_seed(int(random.randint(np.iinfo(np.int32).max)))
+            for _ in range(2)
+        )
+        engine = self._engine(training)
         continued = self.warm_start and hasattr(self, "weights_")
         before = getattr(self, "history_", [])
-        networks = self._build(X.shape[1], generator)
+        networks = self._build(X.shape[1], initial)
         self.history_: list[dict[str, Any]] = []
         if continued:
             _load(networks, self.weights_)
@@ -111,10 +117,7 @@ class TorchDetector(BaseDetector):
     def _keep(self, networks: torch.nn.Module) -> None:
         """Store the networks as arrays, and keep them ready for scoring."""
         networks.eval()
-        self.weights_ = {
-            name: tensor.detach().cpu().numpy().copy()
-            for name, tensor in networks.state_dict().items()
-        }
+        self.weights_ = _weights(networks)
         self._networks = networks
 
     def _score(self, X: np.ndarray) -> np.ndarray:
@@ -210,6 +213,45 @@ class _Run:
         context.call_on_fit_task_end(estimator=detector)
         return finished
 
+    def remembered_stage(self, stage: Stage, memory: Any, **settings: Any) -> None:
+        """Train, or take what the same training gave before.
+
+        Parameters
+        ----------
+        stage : Stage
+        memory : None, str or joblib.Memory
+            Where results are kept. None: nowhere.
+        **settings
+            Parameters that the loss depends on, beside the images and the weights.
+        """
+        detector, generator = self._detector, self.engine.generator
+        module = torch.nn.ModuleList(each.module for each in stage.objectives)
+        n_before = len(detector.history_)
+
+        def train() -> tuple[dict[str, np.ndarray], list[dict[str, Any]], np.ndarray]:
+            self.stage(stage)
+            records = detector.history_[n_before:]
+            return _weights(module), records, generator.get_state().numpy()
+
+        names = ("max_epochs", "learning_rate", "augmentation", "n_iter_no_change", "tol")
+        key = settings | {
+            "version": __version__,
+            "images": stage.images.numpy(),
+            "weights": _weights(module),
+            "generator": generator.get_state().numpy(),
+            "precision": str(self.engine.half),
+            "device": self.engine.device.type,
+            "batch_size": detector.batch_size,
+            "epochs_before": n_before,
+            **{name: getattr(detector, name) for name in names},
+        }
+        cached = check_memory(memory).cache(_result_of, ignore=["train"])
+        weights, records, state = cached(key, train)
+        _load(module, weights)
+        module.eval()
+        detector.history_[n_before:] = records
+        generator.set_state(torch.from_numpy(state))
+
     def close(self) -> None:
         """Tell the callbacks that the fit is over."""
         self._context.call_on_fit_task_end(estimator=self._detector)
@@ -269,6 +311,18 @@ def _computes_bfloat16(device: torch.device) -> bool:
 def _as_tensor(X: np.ndarray) -> torch.Tensor:
     """X as a tensor; torch takes neither views that run backwards nor read-only ones."""
     return torch.from_numpy(np.require(X, requirements=["C", "W"]))
+
+
+def _result_of(key: dict[str, Any], train: Any) -> Any:
+    """What training gives; a function of the key alone, for joblib to remember."""
+    return train()
+
+
+def _weights(networks: torch.nn.Module) -> dict[str, np.ndarray]:
+    return {
+        name: tensor.detach().cpu().numpy().copy()
+        for name, tensor in networks.state_dict().items()
+    }
 
 
 def _load(networks: torch.nn.Module, weights: dict[str, np.ndarray]) -> None:

@@ -13,6 +13,7 @@ from sklearn.exceptions import ConvergenceWarning
 from test_contract import make_slices
 
 from skadm import ADMDetector, Augmentation
+from skadm.neural import _Run
 from skadm.presets import make_detector
 
 
@@ -293,6 +294,40 @@ def test_warm_start():
     detector.set_params(warm_start=False).fit(X, y)
     assert len(records(detector, "density")) == 3
     assert not np.allclose(detector.weights_["translation.head.weight"], before)
+
+
+def test_remembered_translation_gives_the_same_detector(tmp_path):
+    X, y = make_slices()
+    plain, first, second = (
+        tiny(memory=memory).fit(X, y) for memory in (None, str(tmp_path), str(tmp_path))
+    )
+    for detector in (first, second):
+        np.testing.assert_array_equal(plain.score_samples(X), detector.score_samples(X))
+        assert [r["loss"] for r in plain.history_] == [r["loss"] for r in detector.history_]
+
+
+def test_what_the_translation_depends_on_is_not_taken_from_memory(tmp_path, monkeypatch):
+    X, y = make_slices()
+    trained = []
+    stage = _Run.stage
+
+    def counted(self, stage_):
+        trained.append(stage_.name)
+        return stage(self, stage_)
+
+    monkeypatch.setattr(_Run, "stage", counted)
+
+    def translations(X=X, **parameters):
+        trained.clear()
+        tiny(memory=str(tmp_path), **parameters).fit(X, y)
+        return trained.count("translation")
+
+    assert translations() == 1
+    for second_stage in ({"n_components": 2}, {"energy_weight": 0.1}, {"latent_dim": 1}):
+        assert translations(**second_stage) == 0
+    for other in ({"median_prior": False}, {"norm": "none"}, {"random_state": 7}):
+        assert translations(**other) == 1
+    assert translations(X=2 * X) == 1
 
 
 def test_stops_when_the_loss_stalls():

@@ -3,7 +3,7 @@
 from numbers import Integral, Real
 
 import torch
-from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 
 from skadm.augmentation import Augmentation
 from skadm.neural import TorchDetector
@@ -94,6 +94,12 @@ class ADMDetector(TorchDetector):
         See `n_iter_no_change`.
     warm_start : bool, default=False
         Whether `fit` goes on from the weights of the last fit. `history_` grows.
+    memory : None, str or object with the joblib.Memory interface, default=None
+        Where trained translation networks are kept. A search over parameters of the
+        second stage (λ, C, L, ...) then trains each fold's translation network once, not
+        once for each candidate; results are the same, with one `random_state`. A str is a
+        folder. None: nowhere. What a callback does is not part of the memory: do not use
+        it with one that stops the training early.
     contamination : float, default=0.01
         Fraction of the training pixels that `predict` calls anomalous; sets `offset_`.
     device : str or torch.device, default="auto"
@@ -163,6 +169,7 @@ class ADMDetector(TorchDetector):
         "norm": [StrOptions(set(NORMS))],
         "reduction_width": [Interval(Integral, 1, None, closed="left")],
         "estimation_width": [Interval(Integral, 1, None, closed="left")],
+        "memory": [None, str, HasMethods(["cache"])],
     }
 
     def __init__(
@@ -190,6 +197,7 @@ class ADMDetector(TorchDetector):
         n_iter_no_change: int | None = None,
         tol: float = 1e-4,
         warm_start: bool = False,
+        memory=None,
         contamination: float = 0.01,
         device: str | torch.device = "auto",
         precision: str = "auto",
@@ -223,6 +231,7 @@ class ADMDetector(TorchDetector):
         self.norm = norm
         self.reduction_width = reduction_width
         self.estimation_width = estimation_width
+        self.memory = memory
 
     def _build(self, n_contrasts: int, generator: torch.Generator) -> "_Networks":
         translation = reduction = None
@@ -252,20 +261,17 @@ class ADMDetector(TorchDetector):
         generator, augmentation = run.engine.generator, run.augmentation
         translation = networks.translation
         if translation is not None:
-            run.stage(
-                Stage(
-                    "translation",
-                    images,
-                    [
-                        Objective(
-                            translation,
-                            lambda batch: self._translation_loss(
-                                translation, batch, generator
-                            ),
-                        )
-                    ],
-                    augmentation,
-                )
+            objective = Objective(
+                translation,
+                lambda batch: self._translation_loss(translation, batch, generator),
+            )
+            run.remembered_stage(
+                Stage("translation", images, [objective], augmentation),
+                self.memory,
+                # What the weights do not tell.
+                norm=self.norm,
+                median_prior=self.median_prior,
+                targets_per_step=self.targets_per_step,
             )
             errors = run.engine.apply(
                 lambda batch: self._translation_errors(translation, batch), images
