@@ -2,7 +2,7 @@
 
 import time
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -37,6 +37,8 @@ class Evaluation:
         The same with one more key, "patient", for each method and test patient.
     maps : dict of str to ndarray of shape (n_slices, H, W)
         For each method the normality maps of all test slices, those without brain too.
+    validation_maps : dict of str to ndarray of shape (n_slices, H, W)
+        The same of the validation slices; empty where there are none.
     detectors : dict of str to detector
         The fitted detectors, with their thresholds.
     seconds : dict of str to float
@@ -46,6 +48,7 @@ class Evaluation:
     rows: list[Row]
     patient_rows: list[Row]
     maps: dict[str, NDArray]
+    validation_maps: dict[str, NDArray]
     detectors: dict[str, Any]
     seconds: dict[str, float]
 
@@ -199,7 +202,7 @@ def evaluate_split(
         validated.add(name, detector, X[set_on], labels[set_on], patients[set_on])
         tested.add(name, detector, X[test_on], labels[test_on], patients[test_on])
         tested.seconds[name] = time.perf_counter() - started
-    return tested.evaluation(validated.rows)
+    return tested.evaluation(validated)
 
 
 def _labels_and_patients(
@@ -285,12 +288,13 @@ class _Results:
         self.maps[name], self.detectors[name] = scores, detector
         self.seconds[name] = time.perf_counter() - started
 
-    def evaluation(self, rows_before: Sequence[Row] = ()) -> Evaluation:
-        """Return all that was found."""
+    def evaluation(self, validated: "_Results | None" = None) -> Evaluation:
+        """Return all that was found, here and on validation slices."""
         return Evaluation(
-            [*rows_before, *self.rows],
+            [*(validated.rows if validated else ()), *self.rows],
             self.patient_rows,
             self.maps,
+            validated.maps if validated else {},
             self.detectors,
             self.seconds,
         )
