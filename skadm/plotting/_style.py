@@ -23,6 +23,7 @@ def import_matplotlib() -> Any:
         import matplotlib.colors
         import matplotlib.figure
         import matplotlib.lines
+        import matplotlib.patches
         import matplotlib.ticker
     except ImportError as error:
         raise ImportError(
