@@ -2,6 +2,7 @@
 
 import warnings
 from abc import abstractmethod
+from collections.abc import Callable
 from numbers import Integral, Real
 from typing import Any
 
@@ -121,6 +122,15 @@ class TorchDetector(BaseDetector):
         self._networks = networks
 
     def _score(self, X: np.ndarray) -> np.ndarray:
+        anomaly = self._apply(self._anomaly, X)
+        # Absurd intensities overflow: as anomalous as a number can say.
+        most = float(np.finfo(np.float32).max)
+        return -np.nan_to_num(anomaly, nan=most, posinf=most, neginf=-most)
+
+    def _apply(
+        self, function: Callable[[Any, torch.Tensor], torch.Tensor], X: np.ndarray
+    ) -> np.ndarray:
+        """Result of ``function(networks, images)`` on every batch, float32."""
         engine = self._engine(torch.Generator())
         networks = getattr(self, "_networks", None)
         if networks is None:
@@ -128,12 +138,9 @@ class TorchDetector(BaseDetector):
             _load(networks, self.weights_)
             self._networks = networks
         networks.to(engine.device).eval()
-        anomaly = engine.apply(
-            lambda images: self._anomaly(networks, images), _as_tensor(X)
-        )
-        # Absurd intensities overflow: as anomalous as a number can say.
-        most = torch.finfo(torch.float32).max
-        return -anomaly.nan_to_num(nan=most, posinf=most).numpy()
+        return engine.apply(
+            lambda images: function(networks, images), _as_tensor(X)
+        ).numpy()
 
     def _engine(self, generator: torch.Generator) -> Engine:
         device = resolve_device(self.device)

@@ -5,6 +5,7 @@ from skadm.detectors._adm import ADMDetector
 from skadm.detectors._dae import DAEDetector
 from skadm.detectors._dag import DAGcDetector, DAGDetector
 from skadm.detectors._dsvdd import DSVDDDetector
+from skadm.detectors._explanation import Explanation
 from skadm.detectors._fanogan import FAnoGANDetector
 from skadm.detectors._gaussian_mixture import GaussianMixtureDetector
 from skadm.detectors._gmvae import GMVAEDetector
@@ -17,6 +18,7 @@ __all__ = [
     "DAGDetector",
     "DAGcDetector",
     "DSVDDDetector",
+    "Explanation",
     "FAnoGANDetector",
     "GMVAEDetector",
     "GaussianMixtureDetector",
@@ -37,5 +39,5 @@ def all_detectors() -> list[tuple[str, type[BaseDetector]]]:
     return sorted(
         (name, found)
         for name, found in globals().items()
-        if isinstance(found, type) and name in __all__
+        if isinstance(found, type) and issubclass(found, BaseDetector) and name in __all__
     )

@@ -2,10 +2,14 @@
 
 from numbers import Integral, Real
 
+import numpy as np
 import torch
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
+from sklearn.utils.validation import check_is_fitted
 
+from skadm._brain import brain_mask
 from skadm.augmentation import Augmentation
+from skadm.detectors._explanation import Explanation
 from skadm.neural import TorchDetector
 from skadm.nn.blocks import NORMS, build
 from skadm.nn.density import (
@@ -301,14 +305,87 @@ class ADMDetector(TorchDetector):
             )
         )
 
+    def transform(self, X):
+        """Compute what the density sees: translation errors, then reduced contrasts.
+
+        Parameters
+        ----------
+        X : array-like or SliceStack of shape (n_slices, n_contrasts, H, W)
+            Slices.
+
+        Returns
+        -------
+        features : ndarray of shape (n_slices, d, H, W), float32
+            The z of Eq. 8, with d = K + L, or K or L alone as `features` says; 0 in the
+            background.
+
+        Raises
+        ------
+        ValueError
+            If X has a wrong shape, other contrasts than the training, NaN or infinity.
+        """
+        check_is_fitted(self)
+        return self._apply(self._masked_features, self._check_like_training(X))
+
+    def explain(self, X) -> Explanation:
+        """Part the anomaly of each pixel into features.
+
+        The energy (Eq. 12), the negative of the score, is a sum of one part for each
+        feature and a baseline, exactly; see `Explanation`. Not in the paper.
+
+        Parameters
+        ----------
+        X : array-like or SliceStack of shape (n_slices, n_contrasts, H, W)
+            Slices.
+
+        Returns
+        -------
+        explanation : Explanation
+            Maps.
+
+        Raises
+        ------
+        ValueError
+            If X has a wrong shape, other contrasts than the training, NaN or infinity.
+        """
+        check_is_fitted(self)
+        X = self._check_like_training(X)
+        maps = self._apply(self._explained, X)
+        names = self.contrasts_ or [f"contrast {k + 1}" for k in range(X.shape[1])]
+        n_latent = maps.shape[1] - 2
+        translated = []
+        if self.features != "reduction":
+            translated = [f"{name} translation" for name in names]
+            n_latent -= len(names)
+        latent = [f"latent {number + 1}" for number in range(n_latent)]
+        return Explanation(
+            features=maps[:, :-2],
+            baseline=maps[:, -2],
+            component=np.where(brain_mask(X), maps[:, -1], -1).astype(np.int64),
+            names=(*translated, *latent),
+        )
+
     def _anomaly(self, networks: "_Networks", images: torch.Tensor) -> torch.Tensor:
+        features, brain = self._features(networks, images), brain_of(images)
+        energy = networks.mixture.energy(pixels_of(features, brain), self._scoring_floor())
+        return map_of(energy, brain)
+
+    def _explained(self, networks: "_Networks", images: torch.Tensor) -> torch.Tensor:
+        """Contributions of the d features, baseline and component, (n, d + 2, H, W)."""
+        features, brain = self._features(networks, images), brain_of(images)
+        found = networks.mixture.explain(pixels_of(features, brain), self._scoring_floor())
+        values = (*found.features.unbind(dim=1), found.baseline, found.component)
+        return torch.stack([map_of(each, brain) for each in values], dim=1)
+
+    def _masked_features(self, networks: "_Networks", images: torch.Tensor) -> torch.Tensor:
+        return self._features(networks, images) * brain_of(images).unsqueeze(1)
+
+    def _features(self, networks: "_Networks", images: torch.Tensor) -> torch.Tensor:
+        """z of every pixel, (n, d, H, W)."""
         errors = images[:, :0]
         if networks.translation is not None:
             errors = self._translation_errors(networks.translation, images)
-        pixels = self._pixels(networks, images, errors)
-        floor = self._floor() or torch.finfo(torch.float32).eps
-        energy = networks.mixture.energy(pixels, floor)
-        return map_of(energy, brain_of(images))
+        return self._density_features(networks, images, errors)[0]
 
     def _pixels(
         self, networks: "_Networks", images: torch.Tensor, errors: torch.Tensor
@@ -316,6 +393,9 @@ class ADMDetector(TorchDetector):
         """z of the brain pixels, shape (n_pixels, d)."""
         features = self._density_features(networks, images, errors)[0]
         return pixels_of(features, brain_of(images))
+
+    def _scoring_floor(self) -> float:
+        return self._floor() or torch.finfo(torch.float32).eps
 
     def _floor(self) -> float:
         return self.covariance_floor if self.constraint == "floor" else 0.0

@@ -129,18 +129,87 @@ def mixture_energy(
     energy : torch.Tensor of shape (n,)
         In the precision of the features.
     """
-    n_features, dtype = features.shape[1], features.dtype
     if not torch.isfinite(mixture.covariances).all():
         return features.new_full((len(features),), torch.nan)  # eigh would fail on them
     with _full_precision(features):
-        # The d × d matrices stay in float64 until they meet the pixels: float32
-        # eigenvalues are uncertain by about ε.
-        whitening, logdet = whiten(mixture.covariances, floor)
-        constant = mixture.weights.log() - (logdet + n_features * _LOG_2_PI) / 2
-        centred = features - mixture.means.to(dtype).unsqueeze(1)
-        distances = (centred @ whitening.to(dtype)).square().sum(dim=-1)
-        exponents = constant.to(dtype).unsqueeze(1) - distances / 2
+        exponents, *_ = _components(features, mixture, floor)
         return -torch.logsumexp(exponents, dim=0)
+
+
+class Contributions(NamedTuple):
+    """What a pixel's energy is made of; see `explain_energy`.
+
+    Attributes
+    ----------
+    features : torch.Tensor of shape (n, d)
+        Part of each feature in the energy.
+    baseline : torch.Tensor of shape (n,)
+        The rest: what the energy would be at the centre of the components.
+    component : torch.Tensor of shape (n,)
+        Index of the component that most probably made the pixel.
+    """
+
+    features: torch.Tensor
+    baseline: torch.Tensor
+    component: torch.Tensor
+
+
+def explain_energy(
+    features: torch.Tensor, mixture: Mixture, floor: float = 0.0
+) -> Contributions:
+    """Part the energy of each pixel into features, without a remainder.
+
+    With the posterior γ_c of the components (responsibilities under the mixture), the
+    energy is exactly
+
+        E = Σ_c γ_c (z - μ_c)ᵀ Σ_c⁻¹ (z - μ_c) / 2
+            + Σ_c γ_c (log det(2π Σ_c) / 2 - log π_c + log γ_c)
+
+    and the first sum is a sum over features i of (z - μ_c)_i [Σ_c⁻¹ (z - μ_c)]_i. A part
+    is negative where a feature, correlated with others, speaks against their deviation.
+    Not in the paper.
+
+    Parameters
+    ----------
+    features : torch.Tensor of shape (n, d)
+    mixture : Mixture
+    floor : float
+        ε, the least eigenvalue of every covariance (Eq. 10-11).
+
+    Returns
+    -------
+    contributions : Contributions
+        Features and baseline add up to `mixture_energy`.
+    """
+    with _full_precision(features):
+        exponents, centred, whitened, whitening = _components(features, mixture, floor)
+        posterior = exponents.softmax(dim=0)
+        parts = centred * (whitened @ whitening) / 2
+        explained = (posterior.unsqueeze(-1) * parts).sum(dim=0)
+        energy = -torch.logsumexp(exponents, dim=0)
+        return Contributions(
+            explained, energy - explained.sum(dim=1), posterior.argmax(dim=0)
+        )
+
+
+def _components(
+    features: torch.Tensor, mixture: Mixture, floor: float
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Log of weight times density (C, n); z - μ and Σ^(-1/2) (z - μ), (C, n, d); Σ^(-1/2).
+
+    In the precision of the features.
+    """
+    n_features, dtype = features.shape[1], features.dtype
+    # The d × d matrices stay in float64 until they meet the pixels: float32
+    # eigenvalues are uncertain by about ε.
+    whitening, logdet = whiten(mixture.covariances, floor)
+    constant = mixture.weights.log() - (logdet + n_features * _LOG_2_PI) / 2
+    whitening = whitening.to(dtype)
+    centred = features - mixture.means.to(dtype).unsqueeze(1)
+    whitened = centred @ whitening
+    distances = whitened.square().sum(dim=-1)
+    exponents = constant.to(dtype).unsqueeze(1) - distances / 2
+    return exponents, centred, whitened, whitening
 
 
 def diagonal_penalty(mixture: Mixture, floor: float = 0.0) -> torch.Tensor:
@@ -280,3 +349,7 @@ class FittedMixture(nn.Module):
         depends on the batch.
         """
         return mixture_energy(features.double(), self.parameters_, floor)
+
+    def explain(self, features: torch.Tensor, floor: float) -> Contributions:
+        """What the energy of (n, d) features is made of, in float64."""
+        return explain_energy(features.double(), self.parameters_, floor)
