@@ -12,7 +12,7 @@ import zlib
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,6 +34,8 @@ class Result:
         As those of `skadm.evaluation.Evaluation`.
     seconds : float
         To train, set the threshold, score and measure.
+    history : list of dict
+        `history_` of the detector; empty if it trains no network.
     roc : ndarray of shape (2, n_points)
         False and true positive rates on the test slices.
     """
@@ -41,7 +43,15 @@ class Result:
     rows: list[dict[str, Any]]
     patient_rows: list[dict[str, Any]]
     seconds: float
+    history: list[dict[str, Any]]
     roc: NDArray
+
+
+class Maps(NamedTuple):
+    """Normality maps (n_slices, H, W) of either side of a split."""
+
+    validation: NDArray[np.float32]
+    test: NDArray[np.float32]
 
 
 class ResultCache:
@@ -78,17 +88,17 @@ class ResultCache:
         path = self.path(run)
         if not path.exists():
             return None
-        stored = _read(path, ("result", "roc", "maps"))
+        stored = _read(path, ("result", "roc", *Maps._fields))
         try:
             return Result(**json.loads(str(stored["result"])), roc=stored["roc"])
         except (ValueError, TypeError) as error:
             raise DamagedFileError(f"{path} is damaged: {error}") from error
 
-    def load_maps(self, run: dict[str, Any]) -> NDArray[np.float32]:
-        """Normality maps of the test slices of a run that `load` finds."""
-        return _read(self.path(run), ("maps",))["maps"]
+    def load_maps(self, run: dict[str, Any]) -> Maps:
+        """Maps of a run that `load` finds."""
+        return Maps(**_read(self.path(run), Maps._fields))
 
-    def save(self, run: dict[str, Any], result: Result, maps: NDArray) -> None:
+    def save(self, run: dict[str, Any], result: Result, maps: Maps) -> None:
         """Write a result beside, then rename: no half-written file is ever seen."""
         record = asdict(result)
         roc = record.pop("roc")
@@ -102,7 +112,7 @@ class ResultCache:
                     run=json.dumps(run, sort_keys=True, default=repr),  # for the curious
                     result=json.dumps(record),
                     roc=roc,
-                    maps=maps.astype(np.float32),
+                    **maps._asdict(),
                 )
             temporary.replace(path)
         finally:

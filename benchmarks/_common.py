@@ -4,11 +4,13 @@ import argparse
 import json
 import platform
 import sys
+from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from _budget import BUDGET_EPOCHS, BUDGET_SLICES
 
 from skadm.data import SliceStack, make_phantom, read_any
 from skadm.preprocessing import IntensityNormalizer, SliceResizer
@@ -27,6 +29,51 @@ def parser(description: str, out: str) -> argparse.ArgumentParser:
     result.add_argument("--size", type=int, default=128, help="pixels of a slice's side")
     result.add_argument("--out", type=Path, default=Path(out), help="folder of the results")
     return result
+
+
+def experiment_parser(description: str, name: str) -> argparse.ArgumentParser:
+    """Argument parser of the paper's experiments: data, seeds, preset, budget, cache."""
+    result = parser(description, f"out/{name}")
+    result.add_argument("--seeds", type=positive, default=3, help="runs of each method")
+    result.add_argument("--preset", default="cpu", help="parameters of the methods")
+    result.add_argument("--patients", type=positive, default=12, help="of the phantom")
+    result.add_argument("--slices", type=positive, default=24, help="of a phantom patient")
+    result.add_argument(
+        "--budget",
+        action="store_true",
+        help=f"less work: {BUDGET_EPOCHS:.0%} of the preset's epochs, and at most about "
+        f"{BUDGET_SLICES} slices",
+    )
+    result.add_argument(
+        "--augment-test",
+        action="store_true",
+        help="test on changed copies of the test slices too, as the paper did",
+    )
+    result.add_argument(
+        "--cache",
+        type=Path,
+        help="folder of finished runs, which several experiments may share "
+        "(default: cache in the folder of the results)",
+    )
+    return result
+
+
+def read_options(
+    arguments: argparse.ArgumentParser, argv: Sequence[str] | None
+) -> argparse.Namespace:
+    """Options of an `experiment_parser`, with the cache where it is."""
+    options = arguments.parse_args(argv)
+    if options.cache is None:
+        options.cache = options.out / "cache"
+    return options
+
+
+def positive(text: str) -> int:
+    """An integer of at least 1."""
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{text}: expected 1 or more")
+    return value
 
 
 def load_stack(
@@ -67,10 +114,11 @@ def say(message: str) -> None:
     print(message, file=sys.stderr, flush=True)
 
 
-def write_run(folder: Path, **configuration) -> None:
-    """Write run.json: the command, its configuration and the versions."""
+def write_run(folder: Path, configuration: dict[str, Any], **more: Any) -> None:
+    """Write run.json: the command, its configuration, the versions, and more."""
     record = {
         "command": " ".join([Path(sys.executable).name, *sys.argv]),
+        **more,
         "configuration": configuration,
         "versions": {
             name: version(name) for name in ("skadm", "torch", "scikit-learn", "numpy")

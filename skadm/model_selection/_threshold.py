@@ -10,8 +10,6 @@ from skadm._brain import brain_mask
 from skadm._validation import check_labels, check_shape
 from skadm.metrics import best_f1_threshold
 
-__all__ = ["set_offset_by_f1"]
-
 _CHUNK = 256  # slices whose brain is looked at together
 
 
