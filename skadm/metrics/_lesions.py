@@ -1,0 +1,239 @@
+"""Lesions as wholes: found or missed, against false alarms."""
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.ndimage import find_objects, generate_binary_structure, label
+from sklearn.utils.validation import check_consistent_length
+
+from skadm.metrics._pixels import as_pair, count_labels, raise_not_finite
+from skadm.metrics._ranking import undefined
+
+
+class LesionCounts(NamedTuple):
+    """What one threshold finds.
+
+    Parameters
+    ----------
+    n_lesions : int
+        Lesions there are.
+    n_found : int
+        Lesions on which any flagged pixel lies.
+    n_false : int
+        Flagged components that touch no lesion.
+    n_volumes : int
+        Patients.
+    """
+
+    n_lesions: int
+    n_found: int
+    n_false: int
+    n_volumes: int
+
+    @property
+    def sensitivity(self) -> float:
+        """Share of the lesions that are found."""
+        return self.n_found / self.n_lesions if self.n_lesions else float("nan")
+
+    @property
+    def false_positives_per_volume(self) -> float:
+        """False alarms for each patient."""
+        return self.n_false / self.n_volumes
+
+
+def lesions_at_threshold(
+    y: ArrayLike,
+    scores: ArrayLike,
+    groups: ArrayLike,
+    threshold: float,
+    *,
+    min_size: int = 1,
+) -> LesionCounts:
+    """Count lesions found, and false alarms, at one threshold.
+
+    A lesion is a component of anomalous pixels in the volume of a patient, connected over
+    faces, edges or corners; it is found if any flagged pixel lies on it. A false alarm is
+    a component of flagged pixels that touches no lesion.
+
+    Parameters
+    ----------
+    y : array-like of shape (n_slices, H, W)
+        Labels: 0 normal, 1 anomaly, -1 ignored.
+    scores : array-like of the same shape
+        Normality, higher = more normal, as `score_samples` returns it.
+    groups : array-like of shape (n_slices,)
+        Patient of each slice; slices of a patient are in the order of the volume.
+    threshold : float
+        A pixel is flagged when its score is below.
+    min_size : int, default=1
+        Flagged components of fewer pixels count for nothing.
+
+    Returns
+    -------
+    counts : LesionCounts
+        With `sensitivity` and `false_positives_per_volume`.
+
+    Raises
+    ------
+    ValueError
+        If shapes do not fit, `y` holds other labels or only -1, or an evaluated score is
+        not finite.
+    """
+    volumes = _volumes(y, scores, groups)
+    return _count(volumes, threshold, min_size)
+
+
+def lesion_froc_curve(
+    y: ArrayLike,
+    scores: ArrayLike,
+    groups: ArrayLike,
+    *,
+    max_points: int = 50,
+    min_size: int = 1,
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    """Compute the free-response ROC curve: lesions found against false alarms.
+
+    Parameters
+    ----------
+    y : array-like of shape (n_slices, H, W)
+        Labels: 0 normal, 1 anomaly, -1 ignored.
+    scores : array-like of the same shape
+        Normality, higher = more normal, as `score_samples` returns it.
+    groups : array-like of shape (n_slices,)
+        Patient of each slice; slices of a patient are in the order of the volume.
+    max_points : int, default=50
+        Thresholds: those that flag from one pixel to half of them, evenly spaced on a
+        logarithmic scale.
+    min_size : int, default=1
+        Flagged components of fewer pixels count for nothing.
+
+    Returns
+    -------
+    false_positives_per_volume, sensitivity, thresholds : ndarrays of shape (n_points,)
+        By ascending threshold. The number of false alarms need not ascend: as the
+        threshold rises, components merge.
+
+    Raises
+    ------
+    ValueError
+        If shapes do not fit, there is no lesion, `y` holds other labels, or an evaluated
+        score is not finite.
+
+    See Also
+    --------
+    lesions_at_threshold : What counts as found, and as a false alarm.
+    """
+    volumes = _volumes(y, scores, groups)
+    if not any(volume.n_lesions for volume in volumes):
+        raise ValueError("y holds no lesion (y == 1): none can be found.")
+    values = np.concatenate([volume.scores[volume.evaluated] for volume in volumes])
+    shares = np.geomspace(1 / values.size, 0.5, max_points)
+    thresholds = np.unique(np.quantile(values, shares, method="higher"))
+    counts = [_count(volumes, threshold, min_size) for threshold in thresholds]
+    return (
+        np.array([count.false_positives_per_volume for count in counts]),
+        np.array([count.sensitivity for count in counts]),
+        thresholds,
+    )
+
+
+def lesion_sensitivity_score(
+    y: ArrayLike,
+    scores: ArrayLike,
+    groups: ArrayLike,
+    *,
+    false_positives_per_volume: float = 1.0,
+    max_points: int = 50,
+    min_size: int = 1,
+) -> float:
+    """Compute the share of lesions found with at most so many false alarms.
+
+    Parameters
+    ----------
+    y : array-like of shape (n_slices, H, W)
+        Labels: 0 normal, 1 anomaly, -1 ignored.
+    scores : array-like of the same shape
+        Normality, higher = more normal, as `score_samples` returns it.
+    groups : array-like of shape (n_slices,)
+        Patient of each slice; slices of a patient are in the order of the volume.
+    false_positives_per_volume : float, default=1.0
+        Most false alarms for each patient, on average.
+    max_points : int, default=50
+        Thresholds that are tried, see `lesion_froc_curve`.
+    min_size : int, default=1
+        Flagged components of fewer pixels count for nothing.
+
+    Returns
+    -------
+    float
+        Best sensitivity among the thresholds that keep to it; 0 if none does. NaN, with an
+        `UndefinedMetricWarning`, when `y` holds no lesion.
+
+    Raises
+    ------
+    ValueError
+        If shapes do not fit, `y` holds other labels or only -1, or an evaluated score is
+        not finite.
+    """
+    labels, _ = as_pair(y, scores)
+    if undefined("lesion sensitivity", count_labels(labels)):
+        return float("nan")
+    false, found, _ = lesion_froc_curve(
+        y, scores, groups, max_points=max_points, min_size=min_size
+    )
+    allowed = false <= false_positives_per_volume
+    return float(found[allowed].max()) if allowed.any() else 0.0
+
+
+_TOUCHING = generate_binary_structure(3, 3)
+
+
+class _Volume(NamedTuple):
+    """A patient, cropped to the evaluated pixels."""
+
+    scores: NDArray
+    evaluated: NDArray[np.bool_]
+    lesions: NDArray[np.integer]  # number of the lesion at each pixel, 0 elsewhere
+    n_lesions: int
+
+
+def _volumes(y: ArrayLike, scores: ArrayLike, groups: ArrayLike) -> list[_Volume]:
+    labels, values = as_pair(y, scores)
+    count_labels(labels)
+    if labels.ndim != 3:
+        raise ValueError(f"y has shape {labels.shape}; expected (n_slices, H, W).")
+    patients = np.asarray(groups)
+    check_consistent_length(labels, patients)
+    volumes = []
+    for patient in dict.fromkeys(patients.tolist()):
+        own = patients == patient
+        evaluated = labels[own] >= 0
+        bounds = find_objects(evaluated.astype(np.int8))
+        if not bounds:
+            continue  # a volume without brain
+        box = bounds[0]
+        inside = values[own][box]
+        bad = int(np.count_nonzero(~np.isfinite(inside[evaluated[box]])))
+        if bad:
+            raise_not_finite(bad, int(evaluated.sum()))
+        lesions, n_lesions = label(labels[own][box] == 1, _TOUCHING)
+        volumes.append(_Volume(inside, evaluated[box], lesions, n_lesions))
+    return volumes
+
+
+def _count(volumes: list[_Volume], threshold: float, min_size: int) -> LesionCounts:
+    n_found = n_false = 0
+    for volume in volumes:
+        flagged = (volume.scores < threshold) & volume.evaluated
+        components, n_components = label(flagged, _TOUCHING)
+        inside = components[flagged]
+        sizes = np.bincount(inside, minlength=n_components + 1)
+        kept = sizes >= min_size
+        kept[0] = False
+        lesions = volume.lesions[flagged]
+        hits = (lesions > 0) & kept[inside]
+        n_found += len(np.unique(lesions[hits]))
+        n_false += int(kept.sum()) - len(np.unique(inside[hits]))
+    n_lesions = sum(volume.n_lesions for volume in volumes)
+    return LesionCounts(n_lesions, n_found, n_false, len(volumes))
