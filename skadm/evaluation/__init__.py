@@ -9,6 +9,7 @@ every method: give ``stack.in_memory()`` where there is room for it.
 """
 
 from skadm.evaluation._baselines import intensity_baselines
+from skadm.evaluation._bootstrap import bootstrap_patients
 from skadm.evaluation._protocol import (
     Evaluation,
     evaluate,
@@ -23,15 +24,18 @@ from skadm.evaluation._tables import (
     summarise_seeds,
     verdict,
 )
+from skadm.evaluation._t_test import paired_t_tests
 
 __all__ = [
     "Evaluation",
     "baseline_verdict",
+    "bootstrap_patients",
     "evaluate",
     "evaluate_split",
     "format_markdown",
     "format_table",
     "intensity_baselines",
+    "paired_t_tests",
     "patient_split",
     "summarise_patients",
     "summarise_seeds",
