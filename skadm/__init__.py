@@ -16,6 +16,7 @@ __all__ = [
     "GaussianMixtureDetector",
     "IntensityDetector",
     "PCADetector",
+    "PostprocessedDetector",
     "SliceDetector",
     "VolumeDetector",
     "__version__",
@@ -33,6 +34,7 @@ _HOMES = {
     "GaussianMixtureDetector": "skadm.detectors",
     "IntensityDetector": "skadm.detectors",
     "PCADetector": "skadm.detectors",
+    "PostprocessedDetector": "skadm.postprocessing",
     "SliceDetector": "skadm.image_level",
     "VolumeDetector": "skadm.image_level",
 }

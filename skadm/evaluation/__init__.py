@@ -16,6 +16,7 @@ from skadm.evaluation._protocol import (
     evaluate_split,
     patient_split,
 )
+from skadm.evaluation._t_test import paired_t_tests
 from skadm.evaluation._tables import (
     baseline_verdict,
     format_markdown,
@@ -24,7 +25,6 @@ from skadm.evaluation._tables import (
     summarise_seeds,
     verdict,
 )
-from skadm.evaluation._t_test import paired_t_tests
 
 __all__ = [
     "Evaluation",

@@ -106,8 +106,8 @@ def bootstrap_patients(
     n_with_anomaly = sum(bool((labels[own] == 1).any()) for own in of_patient)
     if n_with_anomaly < 2:
         raise ValueError(
-            f"{n_with_anomaly} of {len(names)} patients have an anomaly; expected 2 or more "
-            "to draw from."
+            f"{n_with_anomaly} of {len(names)} patients have an anomaly; expected at least "
+            "2 to draw from."
         )
     if n_with_anomaly < 6:
         warnings.warn(

@@ -1,0 +1,21 @@
+"""Filters of score maps, as transformers, and a detector that carries them along.
+
+A filter takes normality maps (n_slices, H, W) and gives such maps back. Only brain pixels
+enter and are changed; slices of one patient are neighbours in the order they have.
+"""
+
+from skadm.postprocessing._base import MapTransformer
+from skadm.postprocessing._border import BorderEroder
+from skadm.postprocessing._components import SmallComponentRemover
+from skadm.postprocessing._detector import PostprocessedDetector
+from skadm.postprocessing._gaussian import GaussianSmoother
+from skadm.postprocessing._median import MedianFilter
+
+__all__ = [
+    "BorderEroder",
+    "GaussianSmoother",
+    "MapTransformer",
+    "MedianFilter",
+    "PostprocessedDetector",
+    "SmallComponentRemover",
+]

@@ -1,0 +1,50 @@
+"""Gaussian smoothing."""
+
+from numbers import Real
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.ndimage import gaussian_filter
+from sklearn.utils._param_validation import Interval
+
+from skadm.postprocessing._base import MapTransformer
+
+
+class GaussianSmoother(MapTransformer):
+    """Smooth maps with a Gaussian, with brain pixels only.
+
+    Normalised convolution: weights of pixels outside of the brain are left out, and the
+    others add up to 1.
+
+    Parameters
+    ----------
+    sigma : float, default=2.0
+        Standard deviation within slices, in pixels.
+    sigma_through : float, default=0.0
+        Standard deviation through the slices of a patient, in slices. 0: none.
+
+    Attributes
+    ----------
+    image_shape_ : tuple of int
+        Height and width of the maps seen in `fit`.
+    """
+
+    _parameter_constraints: dict[str, list[Any]] = {
+        "sigma": [Interval(Real, 0, None, closed="left")],
+        "sigma_through": [Interval(Real, 0, None, closed="left")],
+    }
+
+    def __init__(self, sigma: float = 2.0, *, sigma_through: float = 0.0) -> None:
+        self.sigma = sigma
+        self.sigma_through = sigma_through
+
+    @property
+    def _looks_through(self) -> bool:
+        return self.sigma_through > 0
+
+    def _filter(self, volume: NDArray, brain: NDArray[np.bool_]) -> NDArray:
+        width = (self.sigma_through, self.sigma, self.sigma)
+        total = gaussian_filter(np.where(brain, volume, 0), width)
+        share = gaussian_filter(brain.astype(volume.dtype), width)
+        return np.divide(total, share, out=np.zeros_like(total), where=brain)

@@ -1,0 +1,74 @@
+"""Median filter."""
+
+from numbers import Integral
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.utils._param_validation import Interval
+
+from skadm.postprocessing._base import MapTransformer
+
+
+class MedianFilter(MapTransformer):
+    """Median over a window, with brain pixels only.
+
+    Parameters
+    ----------
+    size : int, default=5
+        Side of the square window within slices, in pixels; odd.
+    size_through : int, default=1
+        Slices of the patient in the window; odd. 1: the slice alone.
+
+    Attributes
+    ----------
+    image_shape_ : tuple of int
+        Height and width of the maps seen in `fit`.
+
+    Notes
+    -----
+    Of an even number of brain pixels in the window, the mean of the two in the middle.
+    """
+
+    _parameter_constraints: dict[str, list[Any]] = {
+        "size": [Interval(Integral, 1, None, closed="left")],
+        "size_through": [Interval(Integral, 1, None, closed="left")],
+    }
+
+    def __init__(self, size: int = 5, *, size_through: int = 1) -> None:
+        self.size = size
+        self.size_through = size_through
+
+    @property
+    def _looks_through(self) -> bool:
+        return self.size_through > 1
+
+    def _learn(self, maps: NDArray, brain: NDArray[np.bool_]) -> None:
+        for name in ("size", "size_through"):
+            if getattr(self, name) % 2 == 0:
+                raise ValueError(f"{name}={getattr(self, name)}; expected an odd number.")
+
+    def _filter(self, volume: NDArray, brain: NDArray[np.bool_]) -> NDArray:
+        window = (self.size_through, self.size, self.size)
+        margin = [(side // 2, side // 2) for side in window]
+        padded = np.pad(np.where(brain, volume, np.nan), margin, constant_values=np.nan)
+        out = np.zeros_like(volume)
+        for z, inside in enumerate(brain):  # slice by slice, for memory's sake
+            if not inside.any():
+                continue
+            slab = padded[z : z + self.size_through]
+            windows = np.lib.stride_tricks.sliding_window_view(slab, window)[0][inside]
+            out[z][inside] = _median(windows.reshape(len(windows), -1))
+        return out
+
+
+def _median(windows: NDArray) -> NDArray:
+    """Median of each row without its NaN, of which no row consists."""
+    # NaN goes last in a sort; np.nanmedian goes row by row and takes far longer.
+    ascending = np.sort(windows, axis=1)
+    n_inside = np.isfinite(ascending).sum(axis=1)
+    lower, upper = (
+        np.take_along_axis(ascending, middle[:, None], axis=1)[:, 0]
+        for middle in ((n_inside - 1) // 2, n_inside // 2)
+    )
+    return lower + (upper - lower) / 2
