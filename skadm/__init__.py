@@ -7,6 +7,7 @@ from skadm._version import __version__
 __all__ = [
     "ADMDetector",
     "Augmentation",
+    "ConformalDetector",
     "DAEDetector",
     "DAGDetector",
     "DAGcDetector",
@@ -25,6 +26,7 @@ __all__ = [
 _HOMES = {
     "ADMDetector": "skadm.detectors",
     "Augmentation": "skadm.augmentation",
+    "ConformalDetector": "skadm.conformal",
     "DAEDetector": "skadm.detectors",
     "DAGDetector": "skadm.detectors",
     "DAGcDetector": "skadm.detectors",
