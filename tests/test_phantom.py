@@ -6,8 +6,8 @@ import pytest
 from sklearn.metrics import roc_auc_score
 from sklearn.mixture import GaussianMixture
 
+from skadm._fields import smooth_field
 from skadm.data import SliceStack, make_phantom
-from skadm.data._fields import smooth_field
 from skadm.data._tissue import CORTEX, FLUID, WHITE, build_anatomy, load_template
 
 SMALL = {"n_slices": 12, "size": 48}

@@ -6,7 +6,7 @@ from numbers import Integral
 import numpy as np
 from sklearn.utils import check_random_state
 
-from skadm.data._fields import smooth_field
+from skadm._fields import smooth_field
 from skadm.data._lesions import LESION_KINDS, N_PARTS, draw_lesions
 from skadm.data._signal import CONTRASTS, GAINS, TEXTURE, draw_signals, render
 from skadm.data._stack import SliceStack

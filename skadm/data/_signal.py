@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from skadm.data._fields import smooth_field
+from skadm._fields import smooth_field
 
 CONTRASTS = ("T1", "T1ce", "T2", "FLAIR")
 

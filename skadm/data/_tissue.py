@@ -9,7 +9,7 @@ import numpy as np
 from scipy import ndimage
 from scipy.special import expit
 
-from skadm.data._fields import smooth_field
+from skadm._fields import smooth_field
 from skadm.data._lesions import Lesion
 
 # Millimetres in the template's (MNI) space: x to the right, y to the front, z up.

@@ -1,0 +1,42 @@
+"""The normal slices of a fold."""
+
+import warnings
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+from sklearn.exceptions import UndefinedMetricWarning
+
+from skadm._validation import check_labels, check_shape
+
+
+def normal_part(metric: str, X: Any, y: ArrayLike | None) -> Any:
+    """Return the slices without anomaly; None, with a warning, if there are none.
+
+    Parameters
+    ----------
+    metric : str
+        What cannot be computed then.
+    X : array-like or SliceStack of shape (n_slices, n_contrasts, H, W)
+        Slices.
+    y : array-like of shape (n_slices, H, W) or None
+        Masks: 0 normal, 1 anomaly, -1 outside the brain. None: all slices are normal.
+
+    Returns
+    -------
+    X : array-like or SliceStack, or None
+        Those left.
+    """
+    if y is None:
+        return X
+    normal = ~(check_labels(np.asarray(y), check_shape(X)) == 1).any(axis=(1, 2))
+    if normal.any():
+        return X[np.flatnonzero(normal)]
+    warnings.warn(
+        f"{metric} is undefined for a fold of {len(normal)} slices: each holds an anomaly. "
+        "Normal slices of patients that are not trained on are needed: split by patient "
+        "(GroupKFold). NaN is returned.",
+        UndefinedMetricWarning,
+        stacklevel=3,
+    )
+    return None
