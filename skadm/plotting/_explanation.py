@@ -1,0 +1,153 @@
+"""What the anomaly of each pixel is made of, as pictures."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from skadm.plotting._montage import (
+    OUTLINE,
+    _colour_range,
+    _contrast_indices,
+    _contrast_names,
+    _crop,
+    _flips,
+    _label,
+    _slice_indices,
+)
+from skadm.plotting._style import FONT_SIZE, SMALL_FONT_SIZE, import_matplotlib
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+_PANEL = 1.05  # inches
+
+
+def plot_explanation(
+    X: Any,
+    explanation: Any,
+    y: ArrayLike | None = None,
+    *,
+    slices: Sequence[int] | None = None,
+    percentile: float = 99.5,
+) -> "Figure":
+    """Show slices beside their anomaly and the parts that it is made of.
+
+    Parameters
+    ----------
+    X : SliceStack or array-like of shape (n_slices, n_contrasts, H, W)
+        Slices.
+    explanation : Explanation
+        Of these slices, as `ADMDetector.explain` returns it.
+    y : array-like of shape (n_slices, H, W), optional
+        Labels: 0 normal, 1 anomaly, -1 outside the brain. Those of a stack by default.
+    slices : sequence of int, optional
+        Indices of the slices to show. By default `representative_slices` chooses.
+    percentile : float, default=99.5
+        Percentile of the absolute parts, over the brain pixels shown, at which the colours
+        end.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        A row for each slice. From the left: the scan, with the outline of the lesion; the
+        anomaly (bright = abnormal); the part of each feature in it, all in one scale, red
+        where it raises the anomaly and blue where it lowers it; the component of the
+        mixture that most probably made the pixel, in a colour each.
+
+    Raises
+    ------
+    ValueError
+        If shapes do not fit, or neither `slices` nor labels are given.
+    ImportError
+        If matplotlib is not installed.
+    """
+    matplotlib = import_matplotlib()
+    if not hasattr(X, "shape"):
+        X = np.asarray(X)
+    n_slices, n_contrasts, height, width = X.shape
+    if explanation.baseline.shape != (n_slices, height, width):
+        raise ValueError(
+            f"the explanation is of maps of shape {explanation.baseline.shape}; expected "
+            f"{(n_slices, height, width)}, as X has them."
+        )
+    y = getattr(X, "y", None) if y is None else np.asarray(y)
+    groups, z = getattr(X, "groups", None), getattr(X, "z", None)
+    affine = getattr(X, "affines", None)
+    chosen = _slice_indices(slices, y, groups, n_slices)
+    names = _contrast_names(getattr(X, "contrasts", None), n_contrasts)
+    contrast = _contrast_indices(None, names)[0]
+    brain = explanation.component >= 0
+    box = _crop([_display(brain[index], affine, index) for index in chosen])
+    anomaly, inside = explanation.anomaly, brain[chosen]
+    low, high = _colour_range(anomaly[chosen][inside], (1.0, percentile))
+    parts = np.abs(explanation.features[chosen].transpose(0, 2, 3, 1)[inside])
+    most = float(np.percentile(parts, percentile)) or 1.0
+    n_components = int(explanation.component.max()) + 1
+    colours = matplotlib.colormaps["tab10" if n_components <= 10 else "tab20"]
+    palette = matplotlib.colors.ListedColormap(
+        [colours(i % colours.N) for i in range(n_components)]
+    )
+    looks = [
+        {"cmap": "inferno", "vmin": low, "vmax": high},
+        *[{"cmap": "RdBu_r", "vmin": -most, "vmax": most}] * len(explanation.names),
+        {"cmap": palette, "vmin": -0.5, "vmax": n_components - 0.5},
+    ]
+    titles = [names[contrast], "anomaly", *explanation.names, "component"]
+    ratio = (box[0].stop - box[0].start) / (box[1].stop - box[1].start)
+    figure = matplotlib.figure.Figure(
+        figsize=(_PANEL * len(titles) + 0.5, _PANEL * ratio * len(chosen) + 0.9),
+        dpi=150,
+        layout="constrained",
+    )
+    grid = figure.subplots(len(chosen), len(titles), squeeze=False)
+    for row, index in zip(grid, chosen):
+        panels = [
+            anomaly[index],
+            *explanation.features[index],
+            explanation.component[index],
+        ]
+        scan = np.asarray(X[[index]])[0, contrast]
+        window = _colour_range(scan[brain[index]], (0.5, 99.5))
+        shown = [
+            (scan, {"cmap": "gray", "vmin": window[0], "vmax": window[1]}),
+            *zip(panels, looks),
+        ]
+        hidden = ~_display(brain[index], affine, index)[box]
+        for axes, (panel, look) in zip(row, shown):
+            axes.set_facecolor("black")
+            masked = np.ma.masked_array(_display(panel, affine, index)[box], hidden)
+            axes.imshow(masked, interpolation="nearest", **look)
+            if y is not None and (y[index] == 1).any():
+                lesion = _display(y[index] == 1, affine, index)[box]
+                axes.contour(lesion, levels=[0.5], colors=OUTLINE, linewidths=0.6)
+            axes.set(xticks=[], yticks=[])
+            axes.spines[:].set_visible(False)
+        row[0].set_ylabel(_label(index, groups, z), fontsize=SMALL_FONT_SIZE)
+    for axes, title in zip(grid[0], titles):
+        axes.set_title(title.replace(" ", "\n", 1), fontsize=FONT_SIZE)
+    n_features = len(explanation.names)
+    for columns, label, ticks in (
+        (grid[:, 1:2], "anomaly", None),
+        (grid[:, 2 : 2 + n_features], "part in the anomaly", None),
+        (grid[:, -1:], "component", range(n_components)),
+    ):
+        bar = figure.colorbar(
+            columns[0, 0].images[0],
+            ax=list(columns.ravel()),
+            orientation="horizontal",
+            ticks=ticks,
+            aspect=12 * columns.shape[1],
+            shrink=0.8 if columns.shape[1] == 1 else 0.5,
+        )
+        bar.set_label(label, fontsize=SMALL_FONT_SIZE)
+        bar.ax.tick_params(labelsize=SMALL_FONT_SIZE - 1)
+        bar.outline.set_visible(False)
+    return figure
+
+
+def _display(array: np.ndarray, affine: Any, index: int) -> np.ndarray:
+    """An image turned for radiological display, where the affine tells how."""
+    up, over = _flips(affine, index, None, None)
+    return array[:: -1 if up else 1, :: -1 if over else 1]
