@@ -59,9 +59,8 @@ def main() -> None:
         writer = csv.DictWriter(file, rows[0])
         writer.writeheader()
         writer.writerows(rows)
-    write_run(
-        options.out, **vars(options), training_patients=np.unique(groups[train]).tolist()
-    )
+    patients = np.unique(groups[train]).tolist()
+    write_run(options.out, vars(options) | {"training_patients": patients})
 
 
 if __name__ == "__main__":

@@ -1,0 +1,150 @@
+"""Every experiment of the paper on one data set, and one page with all that they show.
+
+Experiments run one after another, each in a process of its own; runs that several of them
+need are done once. One that fails does not stop the others. The same command after an
+interruption goes on where it stopped.
+
+    python benchmarks/run_all.py --data brats --add lgg --out out/brats
+    python benchmarks/run_all.py --data phantom --budget --seeds 1
+    python benchmarks/run_all.py --data brats --only compare montages
+
+Writes a folder for each experiment, and index.html: a single file, tables and figures
+included.
+"""
+
+import argparse
+import base64
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from _common import experiment_parser, read_options, say
+from jinja2 import Environment, FileSystemLoader
+
+HERE = Path(__file__).parent
+# In the order of the page; the first trains what the next ones look at.
+EXPERIMENTS = (
+    *("compare", "montages", "lesion_size", "loss_curves", "ablation", "priors"),
+    *("singularity", "grid", "postprocessing", "explanation", "label_free", "conformal"),
+    "added_normals",
+)
+# About optimisation, and about rates over many patients: they choose their own.
+OWN_SIZE = ("singularity", "conformal")
+ONE_SEED = ("grid", "label_free", "montages", "explanation")
+
+
+def command(name: str, options: argparse.Namespace) -> list[str]:
+    """The command line of an experiment."""
+    parts = [sys.executable, str(HERE / f"{name}.py"), "--data", options.data]
+    parts += ["--out", str(options.out / name), "--cache", str(options.cache)]
+    if name not in OWN_SIZE:
+        parts += ["--size", str(options.size), "--preset", options.preset]
+        parts += ["--patients", str(options.patients), "--slices", str(options.slices)]
+    if name not in (*OWN_SIZE, *ONE_SEED):
+        parts += ["--seeds", str(options.seeds)]
+    for switch in ("budget", "augment_test"):
+        if getattr(options, switch):
+            parts.append(f"--{switch.replace('_', '-')}")
+    if name == "added_normals":
+        parts += ["--add", options.add]
+    return parts
+
+
+def shown_command(parts: Sequence[str]) -> str:
+    """A command as one would type it."""
+    script = Path(parts[1])
+    return " ".join(["python", f"{script.parent.name}/{script.name}", *parts[2:]])
+
+
+def run(name: str, options: argparse.Namespace) -> dict[str, Any]:
+    """Run an experiment, and return what the page needs of it."""
+    parts = command(name, options)
+    say(f"== {name}: {shown_command(parts)}")
+    folder = options.out / name
+    folder.mkdir(parents=True, exist_ok=True)
+    record = folder / "run.json"
+    record.unlink(missing_ok=True)  # that of an earlier run would pass for this one's
+    started = time.perf_counter()
+    with (folder / "log.txt").open("w", encoding="utf-8") as log:
+        code = subprocess.run(
+            parts, stdout=log, stderr=subprocess.STDOUT, check=False
+        ).returncode
+    minutes = (time.perf_counter() - started) / 60
+    say(f"   {'done' if code == 0 else f'failed ({code})'} after {minutes:.1f} min")
+    return {"name": name, "command": shown_command(parts), "code": code}
+
+
+def section(done: dict[str, Any], out: Path) -> dict[str, Any]:
+    """Tables, figures and configuration of an experiment, for the page."""
+    folder = out / done["name"]
+    path = folder / "run.json"
+    if not path.exists():
+        log = (folder / "log.txt").read_text(encoding="utf-8").splitlines()
+        return done | {"title": done["name"], "error": "\n".join(log[-15:])}
+    record = json.loads(path.read_text(encoding="utf-8"))
+    for figure in record["figures"]:
+        content = (folder / figure["file"]).read_bytes()
+        figure["data"] = base64.b64encode(content).decode("ascii")
+    for table in record["tables"]:
+        table["columns"] = list(dict.fromkeys(k for row in table["shown"] for k in row))
+    record["details"] = json.dumps(
+        {key: record[key] for key in ("configuration", "versions", "data")}, indent=1
+    )
+    return record | done
+
+
+def cell(value: Any) -> str:
+    """A value of a table as text."""
+    if value is None or value != value:
+        return "-"
+    return f"{value:.3f}" if isinstance(value, float) else str(value)
+
+
+def write_page(sections: Sequence[dict[str, Any]], options: argparse.Namespace) -> Path:
+    """Render index.html."""
+    environment = Environment(loader=FileSystemLoader(HERE), autoescape=True)
+    environment.filters["cell"] = cell
+    template = environment.get_template("page.html")
+    path = options.out / "index.html"
+    path.write_text(
+        template.render(
+            sections=sections,
+            data=options.data,
+            preset=options.preset + (", budget" if options.budget else ""),
+            augmented=options.augment_test,
+            command=" ".join(["python benchmarks/run_all.py", *sys.argv[1:]]),
+        ),
+        encoding="utf-8",
+    )
+    return path
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the experiments; 1 if one failed, else 0."""
+    arguments = experiment_parser(__doc__.splitlines()[0], "all")
+    arguments.add_argument(
+        "--add", default="phantom", help="data whose normal slices are added"
+    )
+    arguments.add_argument(
+        "--only", nargs="+", choices=EXPERIMENTS, default=EXPERIMENTS, metavar="NAME"
+    )
+    options = read_options(arguments, argv)
+    done = []
+    for name in EXPERIMENTS:
+        if name in options.only:
+            done.append(run(name, options))
+            # After each, so that there is a page whatever comes next.
+            page = write_page([section(each, options.out) for each in done], options)
+    say(f"written: {page}")
+    return 1 if any(each["code"] for each in done) else 0
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main())
+    except (ValueError, OSError) as error:
+        sys.exit(f"run_all.py: error: {error}")
