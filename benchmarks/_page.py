@@ -1,5 +1,6 @@
 """What one experiment shows: tables and figures as files, and an index of them."""
 
+import argparse
 import csv
 import time
 from collections.abc import Iterable, Mapping, Sequence
@@ -60,11 +61,13 @@ class Page:
         figure.savefig(self.folder / f"{name}.png", dpi=130)
         self.figures.append({"file": f"{name}.png", "caption": caption})
 
-    def close(self, data: Mapping[str, Any], **configuration: Any) -> None:
+    def close(
+        self, data: Mapping[str, Any], options: argparse.Namespace, **more: Any
+    ) -> None:
         """Write run.json: configuration, seeds, versions, data, tables and figures."""
         write_run(
             self.folder,
-            configuration,
+            vars(options) | more,
             title=self.title,
             text=self.text,
             data=dict(data),

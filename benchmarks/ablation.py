@@ -58,7 +58,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         "Beside the published numbers, which are of other patients "
         "and of test sets enlarged by augmentation",
     )
-    page.close(split.describe(), **vars(options), parameters=parameters(outcomes))
+    page.close(split.describe(), options, parameters=parameters(outcomes))
 
 
 if __name__ == "__main__":

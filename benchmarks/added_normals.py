@@ -82,7 +82,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     rows = [row for row in all_rows(outcomes) if row["split"] == "test"]
     tests = paired_t_tests(rows, "ADM, own normals", ("auc", "ap", "f1"))
     page.table("t_tests", tests, "Paired t-test over seeds")
-    page.close(together.describe(), **vars(options), parameters=parameters(outcomes))
+    page.close(together.describe(), options, parameters=parameters(outcomes))
 
 
 if __name__ == "__main__":

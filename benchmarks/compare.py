@@ -282,7 +282,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     failures = [outcome for outcome in outcomes if outcome.error is not None]
     page.close(
         split.describe(),
-        **vars(options),
+        options,
         parameters={
             run.method: run.detector.get_params()
             for run in runs

@@ -176,7 +176,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     page.table("conformal", rows, "Share of normal pixels and slices", summarise(rows))
     figure = draw(rows, options.alpha)
     page.figure("conformal", figure, "A point is a split, a bar the mean over splits")
-    page.close(split.describe(), **vars(options))
+    page.close(split.describe(), options)
 
 
 if __name__ == "__main__":

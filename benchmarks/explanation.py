@@ -62,13 +62,13 @@ def main(argv: Sequence[str] | None = None) -> None:
         options.out,
         "What makes a pixel anomalous",
         "Mean part of each feature in the anomaly of test pixels, at the threshold with "
-        "the best F1 on the validation slices; features and baseline add up to the anomaly.",
+        "the best F1 on the validation slices; features and baseline add up to it.",
     )
     page.table("explanation", rows, "Parts of the anomaly")
     shown = representative_slices(masks, test.groups)
     figure = plot_explanation(test, found, slices=shown)
     page.figure("explanation", figure, "Parts of the anomaly of test slices")
-    page.close(split.describe(), **vars(options), parameters=detector.get_params())
+    page.close(split.describe(), options, parameters=detector.get_params())
 
 
 if __name__ == "__main__":

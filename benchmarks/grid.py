@@ -88,7 +88,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             f"AUC, {way}",
         )
     page.table("grid", rows, "Best of the grid", best)
-    page.close(split.describe(), **vars(options), parameters=detector.get_params())
+    page.close(split.describe(), options, parameters=detector.get_params())
 
 
 def table_of(

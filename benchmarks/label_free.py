@@ -154,7 +154,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             draw(points, criterion),
             f"AUC of the test against the criterion: {criterion}. A point is a candidate.",
         )
-    page.close(split.describe(), **vars(options), grids=GRIDS)
+    page.close(split.describe(), options, grids=GRIDS)
 
 
 if __name__ == "__main__":

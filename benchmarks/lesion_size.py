@@ -84,7 +84,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         plot_roc_auc_by_lesion_size(means),
         "AUC of a slice by the size of its lesion, and the number of slices",
     )
-    page.close(split.describe(), **vars(options), parameters=parameters(outcomes))
+    page.close(split.describe(), options, parameters=parameters(outcomes))
 
 
 def over_seeds(rows: Sequence[dict]) -> list[dict]:

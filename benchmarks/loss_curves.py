@@ -41,7 +41,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     page.table("loss_curves", rows, "Last epoch of each stage", last.values())
     figure = plot_history(outcomes[0].result.history)
     page.figure("loss_curves", figure, "Losses of the first seed against the epoch")
-    page.close(split.describe(), **vars(options), parameters=parameters(outcomes))
+    page.close(split.describe(), options, parameters=parameters(outcomes))
 
 
 if __name__ == "__main__":

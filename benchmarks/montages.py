@@ -70,7 +70,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             )
             caption = f"{side.capitalize()} slices: {what}"
             page.figure(f"{side}_{what.replace(' ', '_')}", figure, caption)
-    page.close(split.describe(), **vars(options))
+    page.close(split.describe(), options)
 
 
 if __name__ == "__main__":

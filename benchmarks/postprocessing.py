@@ -135,7 +135,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     page.table("postprocessing", rows, "Test, mean over seeds", summarise(rows))
     figure = plot_montage(stack[shown], labels[shown], montage, slices=range(len(shown)))
     page.figure("montage", figure, f"{outcomes[0].run.title}: score maps after each filter")
-    page.close(split.describe(), **vars(options), parameters=parameters(outcomes))
+    page.close(split.describe(), options, parameters=parameters(outcomes))
 
 
 def summarise(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:

@@ -58,7 +58,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     }
     figure = plot_montage(stack[shown], labels[shown], maps, slices=range(len(shown)))
     page.figure("montage", figure, "Score maps of the first seed")
-    page.close(split.describe(), **vars(options), parameters=parameters(outcomes))
+    page.close(split.describe(), options, parameters=parameters(outcomes))
 
 
 if __name__ == "__main__":

@@ -163,7 +163,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         draw(histories, "least_eigenvalue", "least eigenvalue, before the floor", True),
         "Least eigenvalue of a covariance, mean over an epoch",
     )
-    page.close(split.describe(), **vars(options), parameters=SETTINGS)
+    page.close(split.describe(), options, parameters=SETTINGS)
 
 
 if __name__ == "__main__":
