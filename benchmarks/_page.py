@@ -13,6 +13,8 @@ from skadm.evaluation import format_table
 
 Row = Mapping[str, Any]
 
+_STARTED = time.perf_counter()  # of the script
+
 
 class Page:
     """Folder of an experiment's results.
@@ -32,7 +34,6 @@ class Page:
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
         self.title, self.text = title, text
-        self.started = time.perf_counter()
         self.tables: list[dict[str, Any]] = []
         self.figures: list[dict[str, Any]] = []
 
@@ -71,7 +72,7 @@ class Page:
             title=self.title,
             text=self.text,
             data=dict(data),
-            seconds=time.perf_counter() - self.started,
+            seconds=time.perf_counter() - _STARTED,
             tables=self.tables,
             figures=self.figures,
         )
