@@ -116,8 +116,9 @@ def say(message: str) -> None:
 
 def write_run(folder: Path, configuration: dict[str, Any], **more: Any) -> None:
     """Write run.json: the command, its configuration, the versions, and more."""
+    script = Path(sys.argv[0])
     record = {
-        "command": " ".join([Path(sys.executable).name, *sys.argv]),
+        "command": " ".join(["python", f"benchmarks/{script.name}", *sys.argv[1:]]),
         **more,
         "configuration": configuration,
         "versions": {

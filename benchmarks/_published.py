@@ -80,19 +80,22 @@ ABLATION = {
 def beside_published(
     ours: Iterable[dict[str, Any]], published: dict, metrics: Iterable[str] = ("auc", "f1")
 ) -> list[dict[str, Any]]:
-    """Rows of `summarise_seeds` as text, with the published numbers of the same method.
+    """Rows of the published methods as text, with the published numbers beside them.
 
     Parameters
     ----------
     ours : iterable of dict
-        Rows with method, split, and for each metric its mean and, as auc_std, its spread.
+        Rows of `summarise_seeds`.
     published : dict
         `COMPARISON` or `ABLATION`.
     metrics : iterable of str
         Which to show.
     """
     rows = []
+    methods = {name for table in published.values() for name in table}
     for row in ours:
+        if row["method"] not in methods:
+            continue
         shown = {"method": row["method"], "split": row["split"]}
         for metric in metrics:
             shown[f"{metric}, here"] = with_spread(row[metric], row[f"{metric}_std"])

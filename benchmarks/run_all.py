@@ -2,7 +2,8 @@
 
 Experiments run one after another, each in a process of its own; runs that several of them
 need are done once. One that fails does not stop the others. The same command after an
-interruption goes on where it stopped.
+interruption goes on where it stopped. The page shows what the folder holds: experiments
+that ran before, with other options or by themselves, stay on it, each with its command.
 
     python benchmarks/run_all.py --data brats --add lgg --out out/brats
     python benchmarks/run_all.py --data phantom --budget --seeds 1
@@ -18,7 +19,7 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -54,16 +55,11 @@ def command(name: str, options: argparse.Namespace) -> list[str]:
     return parts
 
 
-def shown_command(parts: Sequence[str]) -> str:
-    """A command as one would type it."""
-    script = Path(parts[1])
-    return " ".join(["python", f"{script.parent.name}/{script.name}", *parts[2:]])
-
-
-def run(name: str, options: argparse.Namespace) -> dict[str, Any]:
-    """Run an experiment, and return what the page needs of it."""
+def run(name: str, options: argparse.Namespace) -> bool:
+    """Run an experiment, and tell whether it failed."""
     parts = command(name, options)
-    say(f"== {name}: {shown_command(parts)}")
+    script = Path(parts[1])
+    say(" ".join(["python", f"{script.parent.name}/{script.name}", *parts[2:]]))
     folder = options.out / name
     folder.mkdir(parents=True, exist_ok=True)
     record = folder / "run.json"
@@ -73,18 +69,21 @@ def run(name: str, options: argparse.Namespace) -> dict[str, Any]:
         code = subprocess.run(
             parts, stdout=log, stderr=subprocess.STDOUT, check=False
         ).returncode
+    # A comparison some of whose methods failed has results all the same.
+    failed = not record.exists()
     minutes = (time.perf_counter() - started) / 60
-    say(f"   {'done' if code == 0 else f'failed ({code})'} after {minutes:.1f} min")
-    return {"name": name, "command": shown_command(parts), "code": code}
+    say(f"   {'failed' if failed else 'done'} ({code}) after {minutes:.1f} min")
+    return failed
 
 
-def section(done: dict[str, Any], out: Path) -> dict[str, Any]:
+def section(name: str, folder: Path, failed: bool) -> dict[str, Any] | None:
     """Tables, figures and configuration of an experiment, for the page."""
-    folder = out / done["name"]
     path = folder / "run.json"
-    if not path.exists():
+    if failed:
         log = (folder / "log.txt").read_text(encoding="utf-8").splitlines()
-        return done | {"title": done["name"], "error": "\n".join(log[-15:])}
+        return {"name": name, "title": name, "error": "\n".join(log[-15:])}
+    if not path.exists():
+        return None
     record = json.loads(path.read_text(encoding="utf-8"))
     for figure in record["figures"]:
         content = (folder / figure["file"]).read_bytes()
@@ -94,7 +93,7 @@ def section(done: dict[str, Any], out: Path) -> dict[str, Any]:
     record["details"] = json.dumps(
         {key: record[key] for key in ("configuration", "versions", "data")}, indent=1
     )
-    return record | done
+    return record | {"name": name}
 
 
 def cell(value: Any) -> str:
@@ -104,20 +103,15 @@ def cell(value: Any) -> str:
     return f"{value:.3f}" if isinstance(value, float) else str(value)
 
 
-def write_page(sections: Sequence[dict[str, Any]], options: argparse.Namespace) -> Path:
-    """Render index.html."""
+def write_page(out: Path, failed: Collection[str], data: str) -> Path:
+    """Render index.html from what the folders of the experiments hold."""
+    sections = [section(name, out / name, name in failed) for name in EXPERIMENTS]
     environment = Environment(loader=FileSystemLoader(HERE), autoescape=True)
     environment.filters["cell"] = cell
     template = environment.get_template("page.html")
-    path = options.out / "index.html"
+    path = out / "index.html"
     path.write_text(
-        template.render(
-            sections=sections,
-            data=options.data,
-            preset=options.preset + (", budget" if options.budget else ""),
-            augmented=options.augment_test,
-            command=" ".join(["python benchmarks/run_all.py", *sys.argv[1:]]),
-        ),
+        template.render(sections=[each for each in sections if each], data=data),
         encoding="utf-8",
     )
     return path
@@ -133,14 +127,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         "--only", nargs="+", choices=EXPERIMENTS, default=EXPERIMENTS, metavar="NAME"
     )
     options = read_options(arguments, argv)
-    done = []
+    failed = set()
     for name in EXPERIMENTS:
         if name in options.only and (options.add or name != "added_normals"):
-            done.append(run(name, options))
+            if run(name, options):
+                failed.add(name)
             # After each, so that there is a page whatever comes next.
-            page = write_page([section(each, options.out) for each in done], options)
-    say(f"written: {page}")
-    return 1 if any(each["code"] for each in done) else 0
+            page = write_page(options.out, failed, options.data)
+            say(f"   {page}")
+    return 1 if failed else 0
 
 
 if __name__ == "__main__":

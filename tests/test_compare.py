@@ -1,9 +1,11 @@
 """Benchmarks of all detectors: cache, interruptions, failures, and what the table says."""
 
+import argparse
 import csv
 import importlib
 import json
 import re
+import sys
 from functools import cache
 from pathlib import Path
 
@@ -76,9 +78,9 @@ def two_detectors(monkeypatch):
 @pytest.fixture
 def compare(import_benchmark, two_detectors, monkeypatch):
     """The benchmark without figures, and with a phantom made once for each test."""
-    module = import_benchmark("compare")
+    module, split = import_benchmark("compare"), import_benchmark("_split")
     monkeypatch.setattr(module, "write_figures", lambda *_: None)
-    monkeypatch.setattr(module, "load_stack", cache(module.load_stack))
+    monkeypatch.setattr(split, "load_stack", cache(split.load_stack))
     return module
 
 
@@ -296,7 +298,7 @@ def test_a_subset_leaves_the_others_in_the_cache(compare, tmp_path, capsys):
 
 
 def test_methods_are_the_classes_without_detector(compare):
-    names = compare.method_names()
+    names = sys.modules["_methods"].method_names()
     assert names["ADM"] == "ADMDetector"
     assert "Intensity" not in names  # it is the baselines
     with pytest.raises(SystemExit):
@@ -318,20 +320,21 @@ def test_verdict_on_the_baselines_is_that_of_the_rows(compare, tmp_path, capsys)
     assert line.startswith(expected)
 
 
-def test_budget_scales_epochs_and_slices(compare, monkeypatch):
+def test_budget_scales_epochs_and_slices(import_benchmark, monkeypatch):
+    budget = import_benchmark("_budget")
     detector = make_detector("ADMDetector", "cpu")
     before = detector.get_params()
-    fewer = compare.with_fewer_epochs(detector).get_params()
-    assert fewer["max_epochs"] == round(before["max_epochs"] * compare.BUDGET_EPOCHS)
+    fewer = budget.with_fewer_epochs(detector).get_params()
+    assert fewer["max_epochs"] == round(before["max_epochs"] * budget.BUDGET_EPOCHS)
     assert {k for k in before if before[k] != fewer[k]} == {"max_epochs"}
-    one = compare.with_fewer_epochs(ADMDetector(max_epochs=1))
+    one = budget.with_fewer_epochs(ADMDetector(max_epochs=1))
     assert one.max_epochs == 1
 
     stack = make_phantom(n_patients=5, n_slices=12, size=16, random_state=0)
     uneven = stack[10:]  # two slices of the first patient
-    assert len(compare.with_fewer_slices(uneven)) == 50
-    monkeypatch.setattr(compare, "BUDGET_SLICES", 15)
-    kept = compare.with_fewer_slices(uneven)
+    assert len(budget.with_fewer_slices(uneven)) == 50
+    monkeypatch.setattr(budget, "BUDGET_SLICES", 15)
+    kept = budget.with_fewer_slices(uneven)
     names, counts = np.unique(kept.groups, return_counts=True)
     assert counts.tolist() == [1, 4, 4, 4, 4]
     assert kept.z[kept.groups == names[1]].tolist() == [1, 4, 7, 10]
@@ -380,11 +383,11 @@ def test_cost_does_not_depend_on_how_long_the_training_is(import_benchmark):
 
 
 def test_signed_dae_is_told_which_contrasts_are_bright(import_benchmark):
-    compare = import_benchmark("compare")
-    options = compare.read_options(["--preset", "quick", "--seeds", "1"])
+    methods = import_benchmark("_methods")
+    options = argparse.Namespace(preset="quick", seeds=1, budget=False)
     contrasts = ("T1", "T2", "Flair")
-    signed, plain = compare.plan([compare.SIGNED, "DAE"], {}, contrasts, options)
+    signed, plain = methods.plan([methods.SIGNED, "DAE"], {}, contrasts, options)
     assert signed.detector.weights == {"T2": 1.0, "Flair": 1.0}
     assert plain.detector.weights is None
-    (none,) = compare.plan([compare.SIGNED], {}, ("T1",), options)
+    (none,) = methods.plan([methods.SIGNED], {}, ("T1",), options)
     assert "needs FLAIR or T2" in str(none.detector)
