@@ -1,0 +1,303 @@
+"""The paper's experiments, each on a tiny phantom from end to end, and their page."""
+
+import csv
+import importlib
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy.stats import spearmanr
+
+from skadm.data import make_phantom
+from skadm.metrics import roc_auc_scorer
+from skadm.presets import PRESETS
+
+pytest.importorskip("matplotlib")
+
+TINY = ("--size", "32", "--patients", "6", "--slices", "8", "--preset", "quick")
+
+
+@pytest.fixture
+def load(monkeypatch):
+    """A module of the benchmarks, by name; ADM and the DAE are made tiny."""
+    monkeypatch.syspath_prepend(Path(__file__).parents[1] / "benchmarks")
+    monkeypatch.setitem(
+        PRESETS["ADMDetector"], "quick", {"width": 4, "n_blocks": 1, "max_epochs": 2}
+    )
+    monkeypatch.setitem(
+        PRESETS["DAEDetector"], "quick", {"width": 4, "n_levels": 2, "max_epochs": 1}
+    )
+    return importlib.import_module
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory):
+    """Runs that several experiments need."""
+    return tmp_path_factory.mktemp("cache")
+
+
+def read(path):
+    with path.open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def check_record(folder):
+    """Every table and figure is there, and the record says what was done on what."""
+    record = json.loads((folder / "run.json").read_text())
+    assert record["data"]["fingerprint"]
+    assert record["versions"]["torch"]
+    assert "preset" in record["configuration"]
+    assert record["tables"]
+    for part in (*record["tables"], *record["figures"]):
+        assert (folder / part["file"]).stat().st_size > 50
+    return record
+
+
+def run(load, name, folder, cache, *more):
+    main = load(name).main
+    assert not main([*TINY, "--out", str(folder), "--cache", str(cache), *more])
+    return check_record(folder)
+
+
+def test_ablation(load, tmp_path, cache):
+    run(load, "ablation", tmp_path, cache, "--seeds", "2")
+    rows = read(tmp_path / "ablation_test.csv")
+    assert [(row["method"], row["seed"]) for row in rows] == [
+        (name, seed) for name in ("ADM_ct", "ADM_dr", "ADM_woj", "ADM") for seed in "01"
+    ]
+    assert len({row["auc"] for row in rows}) == 8  # variants do differ
+    (shown,) = [
+        row
+        for row in read(tmp_path / "published.csv")
+        if (row["method"], row["split"]) == ("ADM_dr", "test")
+    ]
+    assert shown["f1, published, BraTS 2019"] == "0.712"
+    # Variants that translate share the translation network of their seed.
+    stages = next(cache.glob("stages-*/joblib/skadm/neural/_result_of"))
+    assert len([path for path in stages.iterdir() if path.is_dir()]) == 2
+
+
+def test_an_experiment_again_trains_nothing(load, tmp_path, cache, monkeypatch):
+    run(load, "ablation", tmp_path, cache, "--seeds", "2")
+    monkeypatch.setattr("skadm.base.BaseDetector.fit", None)
+    run(load, "ablation", tmp_path, cache, "--seeds", "2")
+    run(load, "loss_curves", tmp_path, cache, "--seeds", "2")
+
+
+def test_priors(load, tmp_path, cache):
+    run(load, "priors", tmp_path, cache, "--seeds", "1")
+    rows = read(tmp_path / "priors_test.csv")
+    assert len({row["auc"] for row in rows}) == len(rows) == 4
+
+
+def test_lesion_sizes_and_losses(load, tmp_path, cache):
+    options = ("--seeds", "1", "--methods", "ADM")
+    run(load, "lesion_size", tmp_path, cache, *options)
+    rows = read(tmp_path / "lesion_size.csv")
+    methods = {row["method"] for row in rows}
+    assert methods == {"ADM", "FLAIR + T2, smoothed"}
+    assert len(rows) == 2 * 8
+    run(load, "loss_curves", tmp_path, cache, "--seeds", "1")
+    stages = [row["stage"] for row in read(tmp_path / "loss_curves.csv")]
+    assert stages == ["translation"] * 2 + ["density"] * 2
+
+
+def test_postprocessing(load, tmp_path, cache):
+    options = ("--seeds", "1", "--methods", "ADM")
+    run(load, "postprocessing", tmp_path, cache, *options)
+    rows = [r for r in read(tmp_path / "postprocessing.csv") if r["split"] == "test"]
+    plain, smoothed = (
+        next(r for r in rows if (r["method"], r["filter"]) == ("FLAIR + T2", name))
+        for name in ("none", "Gaussian, σ 2")
+    )
+    # Smoothing intensity is what the smoothed baseline does.
+    run(load, "compare", tmp_path, cache, "--methods", "ADM", "--seeds", "1")
+    known = {
+        row["method"]: float(row["auc"])
+        for row in read(tmp_path / "compare.csv")
+        if row["split"] == "test"
+    }
+    assert float(plain["auc"]) == pytest.approx(known["FLAIR + T2"])
+    assert float(smoothed["auc"]) == pytest.approx(known["FLAIR + T2, smoothed"], abs=2e-3)
+
+
+def test_montages_and_explanation(load, tmp_path, cache):
+    record = run(load, "explanation", tmp_path / "explanation", cache)
+    row = record["tables"][0]["shown"][-1]
+    parts = [value for name, value in row.items() if " translation" in name]
+    parts += [value for name, value in row.items() if name.startswith(("latent", "base"))]
+    assert sum(parts) == pytest.approx(row["anomaly"], rel=1e-4)
+    main = load("montages").main
+    folder = tmp_path / "montages"
+    main([*TINY, "--out", str(folder), "--cache", str(cache), "--methods", "ADM"])
+    record = json.loads((folder / "run.json").read_text())
+    assert len(record["figures"]) == 4
+
+
+def test_grid_is_that_of_grid_search(load, tmp_path, cache):
+    options = ("--energy-weight", "1e-3", "1e-2", "--n-components", "2", "--folds", "2")
+    record = run(load, "grid", tmp_path, cache, *options)
+    rows = read(tmp_path / "grid.csv")
+    assert [(row["way"], row["energy_weight"]) for row in rows] == [
+        ("hold-out", "0.001"),
+        ("hold-out", "0.01"),
+        ("by patient", "0.001"),
+        ("by patient", "0.01"),
+    ]
+    assert len(record["figures"]) == 2
+    # The hold-out by hand.
+    grid, split_module, options_of = load("grid"), load("_split"), load("_common")
+    parser = options_of.experiment_parser("", "grid")
+    split = split_module.load_split(parser.parse_args(TINY))
+    detector = grid.make_detector(
+        "ADMDetector", "quick", random_state=0, energy_weight=1e-3, n_components=2
+    ).fit(split.stack[split.learning])
+    chosen = split.validation
+    expected = roc_auc_scorer(detector, split.stack[chosen], split.labels[chosen])
+    assert float(rows[0]["auc"]) == pytest.approx(expected)
+
+
+def test_choice_without_labels(load, tmp_path, cache):
+    run(load, "label_free", tmp_path, cache, "--methods", "GaussianMixture")
+    summary, candidates = (
+        read(tmp_path / f"{name}.csv") for name in ("label_free", "candidates")
+    )
+    values = {
+        key: np.array([float(row[key]) for row in candidates])
+        for key in ("labelled", "synthetic", "likelihood", "test")
+    }
+    for row in summary:
+        own = values[row["criterion"]]
+        regret = values["test"][values["labelled"].argmax()] - values["test"][own.argmax()]
+        assert float(row["regret"]) == pytest.approx(regret)
+        assert float(row["rank correlation, test"]) == pytest.approx(
+            spearmanr(own, values["test"]).statistic
+        )
+
+
+def test_singularity(load, tmp_path):
+    main = load("singularity").main
+    tiny = ("--size", "32", "--patients", "2", "--slices", "8", "--epochs", "3")
+    main([*tiny, "--seeds", "1", "--train-slices", "4", "--out", str(tmp_path)])
+    check_record(tmp_path)
+    rows = read(tmp_path / "singularity.csv")
+    assert [row["constraint"] for row in rows] == ["none", "penalty", "floor"]
+
+
+def test_collapsed_features_are_shown(load, tmp_path, monkeypatch):
+    singularity = load("singularity")
+    # All features collapse to a point at once, and soon.
+    monkeypatch.setitem(singularity.SETTINGS, "energy_weight", 1.0)
+    tiny = ("--size", "32", "--patients", "2", "--slices", "8", "--epochs", "40")
+    singularity.main([*tiny, "--seeds", "1", "--out", str(tmp_path)])
+    rows = {row["constraint"]: row for row in read(tmp_path / "singularity.csv")}
+    assert rows["none"]["singular_in_epoch"]
+    assert not rows["floor"]["singular_in_epoch"]
+    assert rows["floor"]["epochs"] == "40"
+    figures = [each["file"] for each in check_record(tmp_path)["figures"]]
+    assert figures == ["feature_space.png", "losses.png", "eigenvalues.png"]
+
+
+def test_conformal(load, tmp_path):
+    main = load("conformal").main
+    tiny = ("--size", "32", "--patients", "12", "--slices", "4", "--splits", "3")
+    main([*tiny, "--alpha", "0.05", "0.3", "--method", "PCA", "--out", str(tmp_path)])
+    rows = read(tmp_path / "conformal.csv")
+    by_patient = [row for row in rows if row["units"] == "patients"]
+    assert {row["note"] for row in by_patient if row["alpha"] == "0.05"} == {
+        "too few units for this α"
+    }
+    rates = [float(row["rate"]) for row in by_patient if row["alpha"] == "0.3"]
+    assert len(rates) == 2 * 3
+    assert 0 <= np.mean(rates) < 0.6
+
+
+def test_added_normals(load, tmp_path, cache, monkeypatch):
+    module = load("added_normals")
+    with pytest.raises(ValueError, match="patients of both data sets"):
+        run(load, "added_normals", tmp_path, cache, "--add", "phantom", "--seeds", "1")
+
+    def load_slices(name, options):
+        if name == "phantom":
+            return real_load_slices(name, options)
+        made = make_phantom(3, 8, 32, contrasts=("FLAIR", "T1"), random_state=9).in_memory()
+        return module.SliceStack.from_volumes(
+            [
+                module.ArrayVolume(
+                    *volume.read(), patient=f"other {i}", contrasts=("FLAIR", "T1")
+                )
+                for i, volume in enumerate(made.volumes)
+            ]
+        )
+
+    real_load_slices = module.load_slices
+    monkeypatch.setattr(module, "load_slices", load_slices)
+    record = run(load, "added_normals", tmp_path, cache, "--add", "other", "--seeds", "1")
+    assert record["data"]["contrasts"] == ["T1", "FLAIR"]
+    rows = read(tmp_path / "added_normals_test.csv")
+    own, added = rows
+    assert own["n_slices"] == added["n_slices"]
+    assert own["auc"] != added["auc"]
+
+
+def test_augmented_test_sets(load):
+    parser, split_module = load("_common").experiment_parser("", "x"), load("_split")
+    plain = split_module.load_split(parser.parse_args(TINY))
+    more = split_module.load_split(parser.parse_args([*TINY, "--augment-test"]))
+    assert more.patients == plain.patients
+    np.testing.assert_array_equal(more.stack[more.train].X, plain.stack[plain.train].X)
+    assert 2.5 * plain.test.sum() < more.test.sum() <= 3 * plain.test.sum()
+    stack, labels = more.stack[more.test], more.labels[more.test]
+    originals = [plain.stack[plain.test].X, plain.labels[plain.test]]
+    found = [
+        any(np.array_equal(image, other) for other in stack.X) for image in originals[0]
+    ]
+    assert all(found)
+    # A lesion stays about as bright against its slice as it was.
+    contrast = [
+        X[:, -1][y == 1].mean() - X[:, -1][y == 0].mean()
+        for X, y in (originals, (stack.X, labels))
+    ]
+    assert contrast[1] == pytest.approx(contrast[0], rel=0.2)
+
+
+def test_published_numbers_fit_each_other(load):
+    """F1 is about that of the mean precision and recall: a slip of a digit would show."""
+    published = load("_published")
+    for tables in (published.COMPARISON, published.ABLATION):
+        for methods in tables.values():
+            for name, row in methods.items():
+                values = [v[0] if isinstance(v, tuple) else v for v in row]
+                _, precision, recall, f1 = values
+                harmonic = 2 * precision * recall / (precision + recall)
+                assert f1 == pytest.approx(harmonic, abs=0.013), name
+
+
+def test_page(load, tmp_path, cache, monkeypatch):
+    run_all = load("run_all")
+    options = [*TINY, "--out", str(tmp_path), "--cache", str(cache), "--seeds", "1"]
+    run(load, "loss_curves", tmp_path / "loss_curves", cache, "--seeds", "1")
+
+    def fail(parts, **known):
+        known["stdout"].write("grid.py: error: no luck <today>\n")
+        return type("Done", (), {"returncode": 1})
+
+    monkeypatch.setattr(run_all.subprocess, "run", fail)
+    assert run_all.main([*options, "--only", "grid", "added_normals"]) == 1
+    page = (tmp_path / "index.html").read_text(encoding="utf-8")
+    assert "no luck &lt;today&gt;" in page
+    assert "Loss curves (Fig. S1)" in page  # of an earlier run
+    assert page.count("data:image/png;base64") == 1
+    assert "added_normals" not in page  # without a second data set
+    commands = [
+        run_all.command(name, parse(run_all, options)) for name in ("grid", "conformal")
+    ]
+    assert "--seeds" not in commands[0]
+    assert "--size" not in commands[1]
+
+
+def parse(run_all, options):
+    arguments = run_all.experiment_parser("", "all")
+    arguments.add_argument("--add")
+    return run_all.read_options(arguments, options)
