@@ -34,90 +34,18 @@ def _unchanged_on_failure(fit: Callable) -> Callable:
     return wrapper
 
 
-class BaseDetector(CallbackSupportMixin, OutlierMixin, BaseEstimator, ABC):
-    """Base of all detectors.
+class MapDetector(OutlierMixin, BaseEstimator, ABC):
+    """What users see of a fitted detector of pixels: maps, threshold, labels, AUC.
 
-    A detector implements `_fit(X)` and `_score(X)`. All that users see, and all that
-    detectors have in common, is here.
-
-    Parameters
-    ----------
-    contamination : float, default=0.01
-        Fraction of the training pixels that `predict` calls anomalous, in (0, 0.5].
-        Sets `offset_` without labels.
+    It needs `_normality`, and `offset_` and `background_score_` of the fit.
     """
 
-    _parameter_constraints: dict[str, list[Any]] = {
-        "contamination": [Interval(Real, 0, 0.5, closed="right")],
-    }
+    offset_: float
+    background_score_: float
 
     @abstractmethod
-    def __init__(self, *, contamination: float = 0.01) -> None:
-        self.contamination = contamination
-
-    @abstractmethod
-    def _fit(self, X: np.ndarray) -> None:
-        """Learn from normal slices, float32, each with brain."""
-
-    @abstractmethod
-    def _score(self, X: np.ndarray) -> np.ndarray:
-        """Normality maps (n, H, W); what stands in the background does not matter."""
-
-    @_unchanged_on_failure
-    @with_callbacks
-    @_fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X, y=None):
-        """Learn what is normal.
-
-        Parameters
-        ----------
-        X : array-like or SliceStack of shape (n_slices, n_contrasts, H, W)
-            Slices. A pixel whose contrasts are all exactly 0 is background.
-        y : array-like of shape (n_slices, H, W), default=None
-            Masks: 0 normal, 1 anomaly, -1 outside the brain. Slices with any pixel 1
-            are left out of the training; y is used for nothing else. None: all slices
-            are taken for normal.
-
-        Returns
-        -------
-        self : object
-            The fitted detector.
-
-        Raises
-        ------
-        ValueError
-            If X or y has a wrong shape or values, no slice is normal, or no pixel shows
-            brain.
-
-        Notes
-        -----
-        A fit that fails or is interrupted leaves the detector as it was before.
-        """
-        shape = check_shape(X)
-        contrasts = getattr(X, "contrasts", None)
-        if y is not None:
-            # Before the slices are read: a lazy stack then reads the normal ones only.
-            X = _take(X, normal_slices(check_labels(y, shape)))
-        X = validate_data(self, X, dtype=np.float32, allow_nd=True)
-        brain = brain_mask(X)
-        with_brain = brain.any(axis=(1, 2))
-        if not with_brain.any():
-            raise ValueError(
-                f"no brain pixel in the {len(X)} slices to train on: everything is "
-                "exactly 0, which means background."
-            )
-        if not with_brain.all():
-            X, brain = X[with_brain], brain[with_brain]
-        self.contrasts_: tuple[str, ...] | None = (
-            None if contrasts is None else tuple(contrasts)
-        )
-        self.skadm_version_ = __version__
-        self._fit(X)
-        scores = self._score(X)[brain]
-        self.offset_ = float(np.quantile(scores, self.contamination))
-        # Background is as normal as anything: the highest score of the training.
-        self.background_score_ = float(scores.max())
-        return self
+    def _normality(self, X) -> tuple[np.ndarray, np.ndarray]:
+        """Maps as `score_samples` returns them, and the brain mask."""
 
     def score_samples(self, X):
         """Normality of every pixel.
@@ -211,6 +139,97 @@ class BaseDetector(CallbackSupportMixin, OutlierMixin, BaseEstimator, ABC):
         maps, brain = self._normality(X)
         return pixel_roc_auc_score(np.where(brain, y, -1), maps)
 
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.input_tags.two_d_array = False
+        return tags
+
+
+class BaseDetector(CallbackSupportMixin, MapDetector):
+    """Base of all detectors.
+
+    A detector implements `_fit(X)` and `_score(X)`. All that users see, and all that
+    detectors have in common, is here.
+
+    Parameters
+    ----------
+    contamination : float, default=0.01
+        Fraction of the training pixels that `predict` calls anomalous, in (0, 0.5].
+        Sets `offset_` without labels.
+    """
+
+    _parameter_constraints: dict[str, list[Any]] = {
+        "contamination": [Interval(Real, 0, 0.5, closed="right")],
+    }
+
+    @abstractmethod
+    def __init__(self, *, contamination: float = 0.01) -> None:
+        self.contamination = contamination
+
+    @abstractmethod
+    def _fit(self, X: np.ndarray) -> None:
+        """Learn from normal slices, float32, each with brain."""
+
+    @abstractmethod
+    def _score(self, X: np.ndarray) -> np.ndarray:
+        """Normality maps (n, H, W); what stands in the background does not matter."""
+
+    @_unchanged_on_failure
+    @with_callbacks
+    @_fit_context(prefer_skip_nested_validation=True)
+    def fit(self, X, y=None):
+        """Learn what is normal.
+
+        Parameters
+        ----------
+        X : array-like or SliceStack of shape (n_slices, n_contrasts, H, W)
+            Slices. A pixel whose contrasts are all exactly 0 is background.
+        y : array-like of shape (n_slices, H, W), default=None
+            Masks: 0 normal, 1 anomaly, -1 outside the brain. Slices with any pixel 1
+            are left out of the training; y is used for nothing else. None: all slices
+            are taken for normal.
+
+        Returns
+        -------
+        self : object
+            The fitted detector.
+
+        Raises
+        ------
+        ValueError
+            If X or y has a wrong shape or values, no slice is normal, or no pixel shows
+            brain.
+
+        Notes
+        -----
+        A fit that fails or is interrupted leaves the detector as it was before.
+        """
+        shape = check_shape(X)
+        contrasts = getattr(X, "contrasts", None)
+        if y is not None:
+            # Before the slices are read: a lazy stack then reads the normal ones only.
+            X = _take(X, normal_slices(check_labels(y, shape)))
+        X = validate_data(self, X, dtype=np.float32, allow_nd=True)
+        brain = brain_mask(X)
+        with_brain = brain.any(axis=(1, 2))
+        if not with_brain.any():
+            raise ValueError(
+                f"no brain pixel in the {len(X)} slices to train on: everything is "
+                "exactly 0, which means background."
+            )
+        if not with_brain.all():
+            X, brain = X[with_brain], brain[with_brain]
+        self.contrasts_: tuple[str, ...] | None = (
+            None if contrasts is None else tuple(contrasts)
+        )
+        self.skadm_version_ = __version__
+        self._fit(X)
+        scores = self._score(X)[brain]
+        self.offset_ = float(np.quantile(scores, self.contamination))
+        # Background is as normal as anything: the highest score of the training.
+        self.background_score_ = float(scores.max())
+        return self
+
     def _normality(self, X) -> tuple[np.ndarray, np.ndarray]:
         """Maps as `score_samples` returns them, and the brain mask."""
         check_is_fitted(self)
@@ -242,11 +261,6 @@ class BaseDetector(CallbackSupportMixin, OutlierMixin, BaseEstimator, ABC):
                     f"{self.contrasts_}: read them in the same order."
                 )
         return validate_data(self, X, dtype=np.float32, allow_nd=True, reset=False)
-
-    def __sklearn_tags__(self):
-        tags = super().__sklearn_tags__()
-        tags.input_tags.two_d_array = False
-        return tags
 
 
 def _take(X, indices: np.ndarray):

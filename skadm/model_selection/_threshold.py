@@ -4,11 +4,11 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from sklearn.pipeline import Pipeline
 
 from skadm._brain import brain_mask
 from skadm._validation import check_labels, check_shape
 from skadm.metrics import best_f1_threshold
+from skadm.model_selection._transformed import as_seen
 
 _CHUNK = 256  # slices whose brain is looked at together
 
@@ -49,12 +49,8 @@ def set_offset_by_f1(detector: Any, X: Any, y: ArrayLike) -> Any:
     >>> abnormal = (stack.y == 1).any(axis=(1, 2))
     >>> detector = set_offset_by_f1(detector, stack[abnormal], stack.y[abnormal])
     """
-    if isinstance(detector, Pipeline):
-        if len(detector.steps) > 1:
-            X = detector[:-1].transform(X)
-        set_offset_by_f1(detector[-1], X, y)
-        return detector
-    detector.offset_ = best_f1_threshold(labels_in_brain(X, y), detector.score_samples(X))
+    last, X = as_seen(detector, X)
+    last.offset_ = best_f1_threshold(labels_in_brain(X, y), last.score_samples(X))
     return detector
 
 

@@ -6,18 +6,18 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.base import BaseEstimator, MetaEstimatorMixin, OutlierMixin, clone
+from sklearn.base import BaseEstimator, MetaEstimatorMixin, clone
 from sklearn.utils._param_validation import HasMethods, Interval
 from sklearn.utils.metaestimators import _BaseComposition
 from sklearn.utils.validation import check_is_fitted
 
 from skadm._brain import brain_mask
 from skadm._validation import check_labels, check_shape, normal_slices
-from skadm.metrics import pixel_roc_auc_score
+from skadm.base import MapDetector
 from skadm.postprocessing._base import MapTransformer
 
 
-class PostprocessedDetector(MetaEstimatorMixin, OutlierMixin, _BaseComposition):
+class PostprocessedDetector(MetaEstimatorMixin, MapDetector, _BaseComposition):
     """A detector and filters of its score maps, as one detector.
 
     It keeps the contract of the detectors: maps of normality, higher = more normal;
@@ -156,101 +156,13 @@ class PostprocessedDetector(MetaEstimatorMixin, OutlierMixin, _BaseComposition):
         self.background_score_ = float(maps[brain].max())
         return self
 
-    def score_samples(self, X):
-        """Compute the filtered normality of every pixel.
-
-        Parameters
-        ----------
-        X : array-like or SliceStack of shape (n_slices, n_contrasts, H, W)
-            Slices. Filters through slices need a stack.
-
-        Returns
-        -------
-        maps : ndarray of shape (n_slices, H, W)
-            Higher is more normal. Background holds `background_score_`.
-
-        Raises
-        ------
-        ValueError
-            If X has a wrong shape or values.
-        """
-        return self._filtered(X)[0]
-
-    def decision_function(self, X):
-        """Compute the filtered normality of every pixel relative to the threshold.
-
-        Parameters
-        ----------
-        X : array-like or SliceStack of shape (n_slices, n_contrasts, H, W)
-            Slices.
-
-        Returns
-        -------
-        maps : ndarray of shape (n_slices, H, W)
-            ``score_samples(X) - offset_``; never negative in the background.
-        """
-        maps, brain = self._filtered(X)
-        maps -= maps.dtype.type(self.offset_)
-        return np.maximum(maps, 0, out=maps, where=~brain)
-
-    def predict(self, X):
-        """Label every pixel.
-
-        Parameters
-        ----------
-        X : array-like or SliceStack of shape (n_slices, n_contrasts, H, W)
-            Slices.
-
-        Returns
-        -------
-        labels : ndarray of shape (n_slices, H, W), int8
-            -1 for an anomaly, +1 for normal and for background.
-        """
-        return np.where(self.decision_function(X) < 0, -1, 1).astype(np.int8)
-
-    def fit_predict(self, X, y=None):
-        """Fit, and label the same slices.
-
-        Parameters
-        ----------
-        X : array-like or SliceStack of shape (n_slices, n_contrasts, H, W)
-            Slices.
-        y : array-like of shape (n_slices, H, W), default=None
-            Masks, as in `fit`.
-
-        Returns
-        -------
-        labels : ndarray of shape (n_slices, H, W), int8
-            -1 for an anomaly, +1 for normal and for background.
-        """
-        return self.fit(X, y).predict(X)
-
-    def score(self, X, y):
-        """Compute the ROC AUC over brain pixels, anomaly being the positive class.
-
-        Parameters
-        ----------
-        X : array-like or SliceStack of shape (n_slices, n_contrasts, H, W)
-            Slices.
-        y : array-like of shape (n_slices, H, W)
-            Masks: 0 normal, 1 anomaly, -1 outside the brain.
-
-        Returns
-        -------
-        auc : float
-            Over all brain pixels of all slices.
-        """
-        y = check_labels(y, check_shape(X))
-        maps, brain = self._filtered(X)
-        return pixel_roc_auc_score(np.where(brain, y, -1), maps)
-
     @property
     def n_features_in_(self):
         """Number of contrasts seen in `fit`."""
         check_is_fitted(self)
         return self.detector_.n_features_in_
 
-    def _filtered(self, X) -> tuple[NDArray, NDArray[np.bool_]]:
+    def _normality(self, X) -> tuple[NDArray, NDArray[np.bool_]]:
         check_is_fitted(self)
         maps = self.detector_.score_samples(X)
         brain = brain_mask(np.asarray(X))
@@ -271,8 +183,3 @@ class PostprocessedDetector(MetaEstimatorMixin, OutlierMixin, _BaseComposition):
                 )
         self._validate_names([name for name, _ in self.postprocessing])
         return [each for _, each in self.postprocessing]
-
-    def __sklearn_tags__(self):
-        tags = super().__sklearn_tags__()
-        tags.input_tags.two_d_array = False
-        return tags
