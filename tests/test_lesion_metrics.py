@@ -33,7 +33,7 @@ def draw(seed, n_slices=6, side=12, decimals=1):
     return y, scores, groups
 
 
-def brute_counts(y, scores, groups, threshold, min_size=1):
+def brute_counts(y, scores, groups, threshold, min_size=1, min_overlap=0.2):
     """Lesions found and false alarms, component by component, with scikit-image."""
     n_lesions = n_found = n_false = 0
     for patient in np.unique(groups):
@@ -42,20 +42,27 @@ def brute_counts(y, scores, groups, threshold, min_size=1):
         detections = skimage_label(flagged, connectivity=3)
         masks = [detections == i for i in range(1, detections.max() + 1)]
         masks = [mask for mask in masks if mask.sum() >= min_size]
+        hits = [
+            mask
+            for mask in masks
+            if (own[mask] == 1).any() and (own[mask] == 1).mean() >= min_overlap
+        ]
         lesions = skimage_label(own == 1, connectivity=3)
         for i in range(1, lesions.max() + 1):
             n_lesions += 1
-            n_found += any((mask & (lesions == i)).any() for mask in masks)
-        n_false += sum(not (mask & (own == 1)).any() for mask in masks)
+            n_found += any((mask & (lesions == i)).any() for mask in hits)
+        n_false += len(masks) - len(hits)
     return n_lesions, n_found, n_false, len(np.unique(groups))
 
 
+@pytest.mark.parametrize("min_overlap", [0.0, 0.2, 0.6])
 @pytest.mark.parametrize("min_size", [1, 3])
 @pytest.mark.parametrize("threshold", [-2.0, -1.0, 0.3])
-def test_lesions_at_a_threshold(threshold, min_size):
+def test_lesions_at_a_threshold(threshold, min_size, min_overlap):
     y, scores, groups = draw(0)
-    found = lesions_at_threshold(y, scores, groups, threshold, min_size=min_size)
-    assert found == brute_counts(y, scores, groups, threshold, min_size)
+    options = {"min_size": min_size, "min_overlap": min_overlap}
+    found = lesions_at_threshold(y, scores, groups, threshold, **options)
+    assert found == brute_counts(y, scores, groups, threshold, **options)
     assert found.sensitivity == found.n_found / found.n_lesions
     assert found.false_positives_per_volume == found.n_false / 2
 
@@ -72,6 +79,14 @@ def test_froc_curve_and_the_sensitivity_it_allows():
         assert lesion_sensitivity_score(
             y, scores, groups, false_positives_per_volume=most, max_points=15
         ) == (allowed.max() if allowed.size else 0)
+
+
+def test_flagging_everything_finds_nothing():
+    y = np.zeros((3, 9, 9), np.int8)
+    y[1, 4, 4] = 1
+    found = lesions_at_threshold(y, np.zeros(y.shape), ["a"] * 3, 1.0)
+    assert (found.n_found, found.n_false) == (0, 1)
+    assert lesions_at_threshold(y, np.zeros(y.shape), ["a"] * 3, 1.0, min_overlap=0).n_found
 
 
 def test_slices_of_two_patients_do_not_touch():

@@ -19,9 +19,9 @@ class LesionCounts(NamedTuple):
     n_lesions : int
         Lesions there are.
     n_found : int
-        Lesions on which any flagged pixel lies.
+        Lesions that a hit touches.
     n_false : int
-        Flagged components that touch no lesion.
+        Flagged components that are no hits.
     n_volumes : int
         Patients.
     """
@@ -49,12 +49,15 @@ def lesions_at_threshold(
     threshold: float,
     *,
     min_size: int = 1,
+    min_overlap: float = 0.2,
 ) -> LesionCounts:
     """Count lesions found, and false alarms, at one threshold.
 
     A lesion is a component of anomalous pixels in the volume of a patient, connected over
-    faces, edges or corners; it is found if any flagged pixel lies on it. A false alarm is
-    a component of flagged pixels that touches no lesion.
+    faces, edges or corners. A component of flagged pixels is a hit if a share of it lies
+    on lesions, all of which it touches are then found, and else a false alarm. Without
+    such a share a threshold that flags the whole brain, as one component, would find all
+    lesions without a false alarm.
 
     Parameters
     ----------
@@ -68,6 +71,9 @@ def lesions_at_threshold(
         A pixel is flagged when its score is below.
     min_size : int, default=1
         Flagged components of fewer pixels count for nothing.
+    min_overlap : float, default=0.2
+        Share of a flagged component that must lie on lesions for a hit; with 0 a single
+        pixel does.
 
     Returns
     -------
@@ -81,7 +87,7 @@ def lesions_at_threshold(
         not finite.
     """
     volumes = _volumes(y, scores, groups)
-    return _count(volumes, threshold, min_size)
+    return _count(volumes, threshold, min_size, min_overlap)
 
 
 def lesion_froc_curve(
@@ -91,6 +97,7 @@ def lesion_froc_curve(
     *,
     max_points: int = 50,
     min_size: int = 1,
+    min_overlap: float = 0.2,
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
     """Compute the free-response ROC curve: lesions found against false alarms.
 
@@ -107,6 +114,9 @@ def lesion_froc_curve(
         logarithmic scale.
     min_size : int, default=1
         Flagged components of fewer pixels count for nothing.
+    min_overlap : float, default=0.2
+        Share of a flagged component that must lie on lesions for a hit; with 0 a single
+        pixel does.
 
     Returns
     -------
@@ -130,7 +140,7 @@ def lesion_froc_curve(
     values = np.concatenate([volume.scores[volume.evaluated] for volume in volumes])
     shares = np.geomspace(1 / values.size, 0.5, max_points)
     thresholds = np.unique(np.quantile(values, shares, method="higher"))
-    counts = [_count(volumes, threshold, min_size) for threshold in thresholds]
+    counts = [_count(volumes, threshold, min_size, min_overlap) for threshold in thresholds]
     return (
         np.array([count.false_positives_per_volume for count in counts]),
         np.array([count.sensitivity for count in counts]),
@@ -146,6 +156,7 @@ def lesion_sensitivity_score(
     false_positives_per_volume: float = 1.0,
     max_points: int = 50,
     min_size: int = 1,
+    min_overlap: float = 0.2,
 ) -> float:
     """Compute the share of lesions found with at most so many false alarms.
 
@@ -163,6 +174,9 @@ def lesion_sensitivity_score(
         Thresholds that are tried, see `lesion_froc_curve`.
     min_size : int, default=1
         Flagged components of fewer pixels count for nothing.
+    min_overlap : float, default=0.2
+        Share of a flagged component that must lie on lesions for a hit; with 0 a single
+        pixel does.
 
     Returns
     -------
@@ -180,7 +194,7 @@ def lesion_sensitivity_score(
     if undefined("lesion sensitivity", count_labels(labels)):
         return float("nan")
     false, found, _ = lesion_froc_curve(
-        y, scores, groups, max_points=max_points, min_size=min_size
+        y, scores, groups, max_points=max_points, min_size=min_size, min_overlap=min_overlap
     )
     allowed = false <= false_positives_per_volume
     return float(found[allowed].max()) if allowed.any() else 0.0
@@ -222,18 +236,18 @@ def _volumes(y: ArrayLike, scores: ArrayLike, groups: ArrayLike) -> list[_Volume
     return volumes
 
 
-def _count(volumes: list[_Volume], threshold: float, min_size: int) -> LesionCounts:
+def _count(
+    volumes: list[_Volume], threshold: float, min_size: int, min_overlap: float
+) -> LesionCounts:
     n_found = n_false = 0
     for volume in volumes:
         flagged = (volume.scores < threshold) & volume.evaluated
         components, n_components = label(flagged, _TOUCHING)
-        inside = components[flagged]
+        inside, lesions = components[flagged], volume.lesions[flagged]
         sizes = np.bincount(inside, minlength=n_components + 1)
-        kept = sizes >= min_size
-        kept[0] = False
-        lesions = volume.lesions[flagged]
-        hits = (lesions > 0) & kept[inside]
-        n_found += len(np.unique(lesions[hits]))
-        n_false += int(kept.sum()) - len(np.unique(inside[hits]))
+        on_lesions = np.bincount(inside, lesions > 0, minlength=n_components + 1)
+        hits = (on_lesions > 0) & (on_lesions >= min_overlap * sizes) & (sizes >= min_size)
+        n_found += len(np.unique(lesions[(lesions > 0) & hits[inside]]))
+        n_false += int(np.count_nonzero(sizes[1:] >= min_size) - hits.sum())
     n_lesions = sum(volume.n_lesions for volume in volumes)
     return LesionCounts(n_lesions, n_found, n_false, len(volumes))
