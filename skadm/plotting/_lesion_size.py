@@ -73,5 +73,12 @@ def plot_roc_auc_by_lesion_size(
     axes.tick_params(axis="x", rotation=30)
     axes.set_xlabel("Lesion of the slice, pixels", fontsize=FONT_SIZE)
     axes.set_ylabel("AUC of the slice", fontsize=FONT_SIZE)
-    axes.legend(frameon=False, fontsize=SMALL_FONT_SIZE, loc="lower right")
+    axes.set_ylim(top=min(1.01, axes.get_ylim()[1]))  # spreads may reach past 1
+    figure.legend(
+        *axes.get_legend_handles_labels(),
+        loc="outside upper center",
+        ncols=3,
+        frameon=False,
+        fontsize=SMALL_FONT_SIZE,
+    )
     return figure
