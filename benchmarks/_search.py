@@ -13,7 +13,12 @@ from _split import Split
 from joblib import Memory
 from numpy.typing import NDArray
 from sklearn.base import clone
-from sklearn.model_selection import BaseCrossValidator, GridSearchCV, ParameterGrid
+from sklearn.model_selection import (
+    BaseCrossValidator,
+    GridSearchCV,
+    ParameterGrid,
+    PredefinedSplit,
+)
 
 from skadm.base import BaseDetector
 
@@ -93,9 +98,11 @@ def _scores(
     scorers: dict[str, Scorer],
 ) -> dict[str, Any]:
     """Scores of one candidate, which `key` tells apart from all others."""
+    # Folds that are given beforehand warn of groups, which they do not need.
+    groups = None if isinstance(folds, PredefinedSplit) else stack.groups
     found = GridSearchCV(
         detector, {}, scoring=scorers, cv=folds, refit=False, error_score="raise"
-    ).fit(stack, labels, groups=stack.groups)
+    ).fit(stack, labels, groups=groups)
     results = found.cv_results_
     row: dict[str, Any] = {}
     for name in scorers:
