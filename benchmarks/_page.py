@@ -48,9 +48,14 @@ class Page:
         rows = list(rows)
         self.rows(name, rows)
         shown = rows if shown is None else list(shown)
-        shown = [{key: row.get(key) for key in columns_of(shown)} for row in shown]
         print(f"\n{caption}:\n{format_table(shown)}", flush=True)
-        self.tables.append({"file": f"{name}.csv", "caption": caption, "shown": shown})
+        self.tables.append(
+            {
+                "file": f"{name}.csv",
+                "caption": caption,
+                "shown": [dict(row) for row in shown],
+            }
+        )
 
     def rows(self, name: str, rows: Sequence[Row]) -> None:
         """Write rows to a CSV file, and show nothing."""

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from _common import experiment_parser, read_options
 from _experiment import parameters, run_variants
-from _page import Page
+from _page import Page, columns_of
 from _split import load_split
 
 from skadm.plotting import plot_history
@@ -38,7 +38,9 @@ def main(argv: Sequence[str] | None = None) -> None:
         for record in outcome.result.history
     ]
     last = {(row["seed"], row["stage"]): row for row in rows}
-    page.table("loss_curves", rows, "Last epoch of each stage", last.values())
+    # The first stage lacks what only the second records.
+    shown = [{key: row.get(key) for key in columns_of(rows)} for row in last.values()]
+    page.table("loss_curves", rows, "Last epoch of each stage", shown)
     figure = plot_history(outcomes[0].result.history)
     page.figure("loss_curves", figure, "Losses of the first seed against the epoch")
     page.close(split.describe(), options, parameters=parameters(outcomes))

@@ -60,7 +60,7 @@ def train(X: NDArray, constraint: str, seed: int, max_epochs: int) -> ADMDetecto
 
 def latent_features(detector: ADMDetector, X: NDArray) -> NDArray:
     """Features of the brain pixels, (n_pixels, 3)."""
-    return detector.transform(X).transpose(0, 2, 3, 1)[(X != 0).any(axis=1)]
+    return detector.pixel_features(X).transpose(0, 2, 3, 1)[(X != 0).any(axis=1)]
 
 
 def summarise(constraint: str, seed: int, history: list[dict]) -> dict:

@@ -108,10 +108,10 @@ def test_names_of_a_stack_and_a_copy_from_a_file():
     np.testing.assert_allclose(again.features, found.features, atol=1e-4)
 
 
-def test_transform_gives_the_features_of_the_density():
+def test_pixel_features_are_those_of_the_density():
     X, y = make_slices()
     detector = tiny(precision="float32", latent_dim=2).fit(X, y)
-    z = detector.transform(X)
+    z = detector.pixel_features(X)
     n_contrasts = X.shape[1]
     assert z.shape == (len(X), n_contrasts + 2, *X.shape[2:])
     brain = (X != 0).any(axis=1)

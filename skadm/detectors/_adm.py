@@ -305,7 +305,7 @@ class ADMDetector(TorchDetector):
             )
         )
 
-    def transform(self, X):
+    def pixel_features(self, X):
         """Compute what the density sees: translation errors, then reduced contrasts.
 
         Parameters
