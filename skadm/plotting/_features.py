@@ -63,7 +63,8 @@ def plot_features_3d(
     plane = mean + corners @ sides.T
     rng = np.random.default_rng(random_state)
     chosen = points[rng.permutation(len(points))[:n_points]]
-    figure = import_matplotlib().figure.Figure(
+    matplotlib = import_matplotlib()
+    figure = matplotlib.figure.Figure(
         figsize=(3.6 * len(views), 3.4), dpi=150, layout="constrained"
     )
     panels = figure.subplots(
@@ -76,11 +77,15 @@ def plot_features_3d(
         axes.plot_trisurf(
             *plane.T, triangles=[(0, 1, 2), (0, 2, 3)], color="red", alpha=0.1
         )
+        axes.set_aspect(
+            "equal", adjustable="datalim"
+        )  # or directions would not be what they are in numbers
         axes.view_init(elevation, azimuth)
         axes.set_proj_type("ortho")  # seen along it, a plane is a line
         axes.tick_params(labelsize=SMALL_FONT_SIZE - 1, pad=-2)
         for axis, name in zip((axes.xaxis, axes.yaxis, axes.zaxis), "123"):
             axis.set_label_text(f"feature {name}", fontsize=SMALL_FONT_SIZE)
+            axis.set_major_locator(matplotlib.ticker.MaxNLocator(4))
     shown = ", ".join(f"{value:.2g}" for value in eigenvalues)
     figure.suptitle(f"Eigenvalues of the covariance: {shown}", fontsize=FONT_SIZE)
     return figure
