@@ -4,7 +4,7 @@ from skadm.training._checkpoints import Checkpoints
 from skadm.training._engine import Engine
 from skadm.training._errors import DivergenceError, SingularCovarianceError
 from skadm.training._loop import Training
-from skadm.training._processes import Processes
+from skadm.training._processes import Processes, launched
 from skadm.training._stage import Objective, Stage
 
 __all__ = [
@@ -16,4 +16,5 @@ __all__ = [
     "SingularCovarianceError",
     "Stage",
     "Training",
+    "launched",
 ]

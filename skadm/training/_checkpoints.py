@@ -146,7 +146,7 @@ def fingerprint(settings: dict[str, Any], images: Iterable[NDArray]) -> str:
         24 hexadecimal digits.
     """
     digest = hashlib.blake2b(repr(sorted(settings.items())).encode(), digest_size=12)
-    for array in images:
+    for array in map(np.atleast_1d, images):
         digest.update(repr((array.shape, array.dtype.str)).encode())
         for rows in row_chunks(len(array), array[:1].nbytes):
             digest.update(np.ascontiguousarray(array[rows]).data)
