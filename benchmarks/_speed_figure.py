@@ -22,9 +22,7 @@ def draw_ratios(rows: Sequence[Row]) -> Figure:
         if row.goal is not None:
             axes.plot([row.goal] * 2, [place - 0.45, place + 0.45], color="k", lw=1.4)
         beyond = max(ratio, row.goal or 0.0)
-        axes.text(
-            beyond, place, f"  {short(ratio)}", va="center", fontsize=SMALL_FONT_SIZE
-        )
+        axes.text(beyond, place, f"  {short(ratio)}", va="center", fontsize=SMALL_FONT_SIZE)
     axes.set_xscale("log")
     # The numbers stand at the bars; they need room at the right.
     low, high = axes.get_xlim()

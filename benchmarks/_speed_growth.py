@@ -58,7 +58,9 @@ def tasks_of(setting: Setting, chosen: Case) -> Callable[[], dict[str, float]]:
 
     def task() -> dict[str, float]:
         detector.fit(chosen.images)
-        stages = {name: epoch_seconds(detector, name) for name in ("translation", "density")}
+        stages = {
+            name: epoch_seconds(detector, name) for name in ("translation", "density")
+        }
         return {**stages, **scoring()}
 
     return task

@@ -44,7 +44,7 @@ def read(source: Path) -> SliceStack:
 
 
 def read_map_write(source: Path, out: Path) -> None:
-    """What scoring does, by the package; the map is the last contrast, which costs nothing."""
+    """From files to files, by the package; the map is the last contrast, and free."""
     stack = read(source)
     write_maps(stack.X[:, -1], stack, out, force=True)
 
@@ -64,9 +64,7 @@ def plain_write(
     """A compressed file for each map."""
     out.mkdir(exist_ok=True)
     for image, volume in zip(maps, volumes):
-        nib.save(
-            nib.Nifti1Image(image, volume.grid.affine), out / f"{volume.name}.nii.gz"
-        )
+        nib.save(nib.Nifti1Image(image, volume.grid.affine), out / f"{volume.name}.nii.gz")
 
 
 def measure(setting: Setting) -> list[Row]:

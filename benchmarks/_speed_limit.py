@@ -53,7 +53,9 @@ def _in_precision(setting: Setting, precision: str) -> list[Row]:
     best = float(np.max(rates))
     pixels = needed_pixels(images)
     flops = {
-        "scoring": pixels * n_contrasts * translation_flops(n_contrasts, setting.width, False),
+        "scoring": pixels
+        * n_contrasts
+        * translation_flops(n_contrasts, setting.width, False),
         "training": pixels * translation_flops(n_contrasts, setting.width, True),
     }
     share = pixels / (len(images) * images.shape[2] * images.shape[3])

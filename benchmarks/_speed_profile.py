@@ -2,15 +2,18 @@
 
 import cProfile
 import io
+import os
 import pstats
 import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 
-import torch
 from _speed_io import read_map_write, studies
 from _speed_setting import Setting
 from torch.profiler import ProfilerActivity, profile
+
+# Without, the profiler writes to stderr whenever it starts and stops.
+os.environ.setdefault("KINETO_LOG_LEVEL", "99")
 
 
 class StageProfiler:
@@ -73,9 +76,10 @@ def profile_stage(setting: Setting, stage: str, **parameters) -> profile:
 
 def report(setting: Setting, n_rows: int = 12) -> str:
     """Tables of the dearest operators and functions."""
-    parts = []
-    for stage in ("translation", "density"):
-        parts.append((f"Training, stage {stage}, one epoch", profile_stage(setting, stage)))
+    parts = [
+        (f"Training, stage {stage}, one epoch", profile_stage(setting, stage))
+        for stage in ("translation", "density")
+    ]
     detector = setting.detector(max_epochs=1).fit(setting.some)
     with _profile() as scoring:
         detector.score_samples(setting.some)

@@ -57,9 +57,7 @@ def measure(setting: Setting) -> list[Row]:
         plain.eval()
 
         def loss(batch: torch.Tensor) -> torch.Tensor:
-            return plain.density_loss(
-                batch, plain.translation_errors(batch), ENERGY_WEIGHT
-            )
+            return plain.density_loss(batch, plain.translation_errors(batch), ENERGY_WEIGHT)
 
         (seconds,) = train(density, loss, images, 1, BATCH)
         return seconds / n_steps

@@ -66,11 +66,18 @@ def read_options(argv: Sequence[str] | None) -> argparse.Namespace:
         "--only", nargs="+", choices=(*SECTIONS, EQUAL_LOSS), metavar="ROWS",
         help=f"which rows: {', '.join(SECTIONS)}, {EQUAL_LOSS} (default: all but the last)",
     )  # fmt: skip
-    arguments.add_argument("--repeats", type=positive, default=5, help="of each measurement")
-    arguments.add_argument("--threads", type=positive, help="default: as many as torch takes")
+    arguments.add_argument(
+        "--repeats", type=positive, default=5, help="of each measurement"
+    )
+    arguments.add_argument(
+        "--threads", type=positive, help="default: as many as torch takes"
+    )
     arguments.add_argument("--width", type=positive, default=32, help="as ADMDetector's")
     arguments.add_argument(
-        "--slices", type=positive, default=32, help="to measure on, and to train to equal loss"
+        "--slices",
+        type=positive,
+        default=32,
+        help="to measure on, and to train to equal loss",
     )
     arguments.add_argument("--large", action="store_true", help="metrics of 1e8 pixels too")
     arguments.add_argument(
