@@ -22,7 +22,7 @@ ITERATIONS = 4  # of EM, whose mean is taken
 
 def brain_features(setting: Setting) -> torch.Tensor:
     """z of the brain pixels of a batch, (n, d): contrasts, and mixtures of them."""
-    images = setting.images[:BATCH]
+    images = setting.some(BATCH)
     pixels = torch.from_numpy(images.transpose(0, 2, 3, 1)[(images != 0).any(axis=1)])
     generator = torch.Generator().manual_seed(0)
     mixing = torch.randn(pixels.shape[1], N_LATENT, generator=generator)

@@ -79,7 +79,7 @@ def seconds_to(curve: Sequence[Point], loss: float) -> Reached:
         If no training reaches the loss.
     """
     before = None
-    for point in sorted(curve, key=lambda point: point.seconds):
+    for point in sorted(curve, key=lambda point: point.epochs):
         if point.loss <= loss:
             if before is None or before.loss == point.loss:
                 return Reached(point.seconds, False)
@@ -129,6 +129,7 @@ def measure(
         Lengths of the trainings.
     """
     images = torch.from_numpy(setting.images)
+    setting.detector(max_epochs=1).fit(setting.some(BATCH))  # warms up
     ours = [_our_training(setting, n) for n in sorted(epochs)]
     one = {
         "ours": [point for _, point in ours],

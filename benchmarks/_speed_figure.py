@@ -3,8 +3,8 @@
 from collections.abc import Mapping, Sequence
 
 from _speed_rows import Row, short
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
-from matplotlib.ticker import NullFormatter
 
 from skadm.plotting._style import FONT_SIZE, GREY, SMALL_FONT_SIZE, line_looks, tidy
 
@@ -30,20 +30,27 @@ def draw_ratios(rows: Sequence[Row]) -> Figure:
     axes.axvline(1, color=GREY, lw=0.6)
     axes.set_yticks(range(len(shown)), [row.name for row in shown])
     axes.set_ylim(-0.6, len(shown) - 0.4)
-    axes.set_xlabel(
-        "time of the reference / time of ours; against the limit: fraction reached",
-        fontsize=FONT_SIZE,
-    )
+    axes.set_xlabel("time of the reference / time of ours", fontsize=FONT_SIZE)
     axes.set_title(
         "green: goal (black stroke) reached; orange: missed; grey: no goal",
         fontsize=FONT_SIZE,
         loc="left",
     )
-    axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
-    axes.xaxis.set_minor_formatter(NullFormatter())
+    _plain_numbers(axes.xaxis)
     tidy(axes)
     axes.grid(visible=False, axis="y")
     return figure
+
+
+def _plain_numbers(axis: Axis) -> None:
+    """Ticks of a logarithmic axis at 1, 2 and 5, as 20, not as 2 times a power of 10."""
+
+    def text(value: float, _: int) -> str:
+        return f"{value:g}" if f"{value:e}"[0] in "125" else ""
+
+    axis.set_major_formatter(text)
+    axis.set_minor_formatter(text)
+    axis.set_tick_params(which="minor", labelsize=SMALL_FONT_SIZE)
 
 
 def _colour(row: Row) -> str:
@@ -72,6 +79,7 @@ def draw_losses(rows: Sequence[Row]) -> Figure:
                 )
         axes.axhline(row.more["loss"], color=GREY, lw=0.6)
         axes.set_xscale("log")
+        _plain_numbers(axes.xaxis)
         axes.set_title(row.name, fontsize=FONT_SIZE)
         axes.set_xlabel("seconds of a whole training (number: epochs)", fontsize=FONT_SIZE)
         tidy(axes)

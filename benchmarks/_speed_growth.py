@@ -31,11 +31,12 @@ class Case(NamedTuple):
     parameters: Mapping[str, Any]
 
 
-def case(images: NDArray[np.float32], what: str, size: int) -> Case:
+def case(setting: Setting, what: str, size: int) -> Case:
     """The slices with another number of something; all else stays."""
     if what == "number of slices":
+        images = setting.some(size)  # there may be fewer than that
         return Case(images[np.arange(size) % len(images)], {})
-    images = images[:8]
+    images = setting.some(8)
     if what == "number of components":
         return Case(images, {"n_components": size})
     if what == "number of contrasts":
@@ -80,7 +81,7 @@ def measure(setting: Setting) -> list[Row]:
 def _rows(setting: Setting, what: str, sizes: Sequence[int]) -> list[Row]:
     named = []
     for size in sizes:
-        task = tasks_of(setting, case(setting.images, what, size))
+        task = tasks_of(setting, case(setting, what, size))
         named.append(lambda task=task, n=size: {f"{k} {n}": s for k, s in task().items()})
     medians = interleave(named, setting.repeats)
     rows = []

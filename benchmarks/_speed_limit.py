@@ -25,7 +25,7 @@ def measure(setting: Setting) -> list[Row]:
 
 
 def _in_precision(setting: Setting, precision: str) -> list[Row]:
-    images = setting.some
+    images = setting.some()
     n_contrasts = images.shape[1]
     ct = {"precision": precision, "features": "translation"}
     fitted = setting.detector(max_epochs=1, **ct).fit(images)

@@ -70,7 +70,7 @@ def profile_stage(setting: Setting, stage: str, **parameters) -> profile:
     """Profile of an epoch of a stage of a training."""
     callback = StageProfiler(stage)
     detector = setting.detector(max_epochs=2, **parameters).set_callbacks(callback)
-    detector.fit(setting.some)
+    detector.fit(setting.some())
     return callback.profile
 
 
@@ -80,12 +80,13 @@ def report(setting: Setting, n_rows: int = 12) -> str:
         (f"Training, stage {stage}, one epoch", profile_stage(setting, stage))
         for stage in ("translation", "density")
     ]
-    detector = setting.detector(max_epochs=1).fit(setting.some)
+    images = setting.some()
+    detector = setting.detector(max_epochs=1).fit(images)
     with _profile() as scoring:
-        detector.score_samples(setting.some)
+        detector.score_samples(images)
     parts.append(("Scoring", scoring))
     texts = [
-        f"{title}, {len(setting.some)} slices\n"
+        f"{title}, {len(images)} slices\n"
         + each.key_averages().table(
             sort_by="self_cpu_time_total", row_limit=n_rows, max_name_column_width=40
         )

@@ -10,7 +10,7 @@ from _speed_timing import interleave, timed
 
 def measure(setting: Setting) -> list[Row]:
     """One row."""
-    images = setting.some
+    images = setting.some()
     detector = setting.detector(max_epochs=1).fit(images)
     plain = plain_of(detector)
 

@@ -38,10 +38,11 @@ class Setting:
     metric_pixels: tuple[int, ...]
     volume_shape: tuple[int, int]
 
-    @property
-    def some(self) -> NDArray[np.float32]:
-        """At most two batches of slices."""
-        return self.images[: 2 * BATCH]
+    def some(self, n_slices: int = 2 * BATCH) -> NDArray[np.float32]:
+        """So many slices at most, evenly spread: not the lowest of one patient."""
+        n_slices = min(n_slices, len(self.images))
+        places = np.linspace(0, len(self.images) - 1, n_slices).astype(int)
+        return np.ascontiguousarray(self.images[places])
 
     def detector(self, **parameters: Any) -> ADMDetector:
         """The detector, not fitted; without augmentation, as the plain version."""

@@ -27,15 +27,16 @@ def epoch_seconds(detector: ADMDetector, stage: str) -> float:
 
 def measure(setting: Setting) -> list[Row]:
     """A row for each stage."""
-    images = torch.from_numpy(setting.some)
+    slices = setting.some()
+    images = torch.from_numpy(slices)
     n_steps = math.ceil(len(images) / BATCH)
     plain = PlainADM(images.shape[1], images.shape[1] - 1, width=setting.width)
     detector = setting.detector(max_epochs=EPOCHS)
 
     def ours() -> dict[str, float]:
-        detector.fit(setting.some)
+        detector.fit(slices)
         started = time.perf_counter()
-        detector.pixel_features(setting.some)
+        detector.pixel_features(slices)
         translated = time.perf_counter() - started
         one, two = (epoch_seconds(detector, name) for name in ("translation", "density"))
         return {
@@ -78,7 +79,7 @@ def measure(setting: Setting) -> list[Row]:
         }
 
     medians = interleave([ours, reference], setting.repeats)
-    fit = peak_mib(lambda: detector.fit(setting.some))
+    fit = peak_mib(lambda: detector.fit(slices))
     return [
         Row(
             "training step, stage one",
