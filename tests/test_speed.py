@@ -191,7 +191,7 @@ def run(load, out, *options):
 
 def test_quick_run(load, tmp_path, capsys):
     sections = ("training", "scoring", "density", "metrics", "io")
-    rows = run(load, tmp_path, "--only", *sections)
+    rows = run(load, tmp_path, "--only", *sections, "--slices", "4")
     assert len({row["name"] for row in rows}) == len(rows) == 13
     for row in rows:
         assert row["ratio"] == pytest.approx(row["reference_s"] / row["ours_s"])
