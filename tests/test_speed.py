@@ -232,7 +232,8 @@ def test_profile(load, tmp_path, capsys):
     load("speed").main(["--quick", "--profile", "--slices", "4", "--out", str(tmp_path)])
     printed = capsys.readouterr().out
     assert printed.count("mkldnn_convolution") >= 3
-    assert "nibabel" in printed
+    files = printed.partition("NIfTI to stack to maps to NIfTI")[2]
+    assert "zlib" in files  # what such a time mostly is
 
 
 def test_unknown_rows_are_refused(load):
