@@ -51,7 +51,7 @@ def score_cohort(
     kinds: Sequence[str] = ("anomaly",),
     existing: str = "raise",
     n_jobs: int | None = None,
-    on_start: Callable[[str], Any] | None = None,
+    on_start: Callable[[str, int, int], Any] | None = None,
 ) -> CohortReport:
     """Score volumes and write their maps as NIfTI files, each volume on its own.
 
@@ -79,7 +79,8 @@ def score_cohort(
         Number of volumes at a time; -1 for as many as there are processors. None: what
         `joblib.parallel_config` says, or else 1.
     on_start : callable, default=None
-        Called in this process with the name of each volume when its task is handed out.
+        Called in this process when the task of a volume is handed out, with the volume's
+        name, its number (from 1) and the number of volumes to score.
 
     Returns
     -------
@@ -187,12 +188,12 @@ def _tasks(
     stack: SliceStack,
     folder: Path,
     todo: dict[str, list[str]],
-    on_start: Callable[[str], Any] | None,
+    on_start: Callable[[str, int, int], Any] | None,
 ) -> Iterator[Any]:
     ids = stack.volume_ids
-    for name, kinds in todo.items():
+    for number, (name, kinds) in enumerate(todo.items(), start=1):
         if on_start is not None:
-            on_start(name)
+            on_start(name, number, len(todo))
         slices = stack[np.flatnonzero(ids == name)]
         yield joblib.delayed(_score_volume)(model, slices, folder, kinds)
 

@@ -103,8 +103,11 @@ def test_a_failure_does_not_stop_the_others(model, stack, tmp_path):
     damaged = stack.volumes[1].paths[0]
     damaged.write_bytes(damaged.read_bytes()[:-40])
     started = []
-    found = score_cohort(model, stack, tmp_path / "maps", on_start=started.append)
-    assert started == ["phantom-000", "phantom-001", "phantom-002"]
+    found = score_cohort(
+        model, stack, tmp_path / "maps", on_start=lambda *told: started.append(told)
+    )
+    names = ("phantom-000", "phantom-001", "phantom-002")
+    assert started == [(name, number, 3) for number, name in enumerate(names, start=1)]
     assert list(found.failures) == ["phantom-001"]
     assert damaged.name in found.failures["phantom-001"]
     written = [file.name for file in found.files]
@@ -119,7 +122,7 @@ class TestExisting:
         score_cohort(model, stack[5:10], tmp_path)
         (tmp_path / "phantom-001_anomaly.nii.gz").write_text("mine")
         with pytest.raises(FileExistsError, match=r"phantom-001_anomaly\.nii\.gz exists"):
-            score_cohort(model, stack, tmp_path, on_start=pytest.fail)
+            score_cohort(model, stack, tmp_path, on_start=lambda *_: pytest.fail("begun"))
         assert (tmp_path / "phantom-001_anomaly.nii.gz").read_text() == "mine"
 
     def test_skip(self, model, stack, tmp_path):
@@ -130,10 +133,15 @@ class TestExisting:
         (out / "phantom-001_anomaly.nii.gz").write_text("mine")
         kinds, started = ("anomaly", "segmentation"), []
         found = score_cohort(
-            model, stack, out, kinds=kinds, existing="skip", on_start=started.append
+            model,
+            stack,
+            out,
+            kinds=kinds,
+            existing="skip",
+            on_start=lambda *told: started.append(told),
         )
         assert found.skipped == ["phantom-000"]
-        assert started == ["phantom-001", "phantom-002"]
+        assert started == [("phantom-001", 1, 2), ("phantom-002", 2, 2)]
         assert [file.name for file in found.files] == [
             "phantom-001_segmentation.nii.gz",
             "phantom-002_anomaly.nii.gz",

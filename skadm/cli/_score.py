@@ -1,7 +1,6 @@
 """``skadm score``: anomaly maps of new patients."""
 
 import argparse
-from itertools import count
 from typing import Any
 
 from skadm.cli import _options
@@ -76,11 +75,6 @@ def run(args: argparse.Namespace) -> None:
     from skadm.cohort import KINDS, score_cohort
 
     stack = read_for(model, args.data, patients=args.patients, labels=False)
-    number = count(1)
-
-    def on_start(name: str) -> None:
-        say(f"scoring {name} ({next(number)} of {len(stack.volumes)})")
-
     try:
         found = score_cohort(
             model,
@@ -89,7 +83,9 @@ def run(args: argparse.Namespace) -> None:
             kinds=KINDS if args.binary else KINDS[:1],
             existing=args.existing,
             n_jobs=args.jobs,
-            on_start=on_start,
+            on_start=lambda name, number, total: say(
+                f"scoring {name} ({number} of {total})"
+            ),
         )
     except FileExistsError as error:
         raise FileExistsError(
