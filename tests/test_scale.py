@@ -16,6 +16,7 @@ import cloudpickle
 import joblib
 import numpy as np
 import pytest
+import torch
 from joblib import parallel_config
 from joblib._parallel_backends import ThreadingBackend
 from sklearn.model_selection import GridSearchCV, GroupKFold, cross_val_score
@@ -123,12 +124,6 @@ def start_ray(stack, patch):
 on_every_backend = pytest.mark.parametrize("backend", BACKENDS, indirect=True)
 
 
-def process_and_threads():
-    import torch
-
-    return os.getpid(), torch.get_num_threads()
-
-
 @on_every_backend
 def test_scores_are_those_of_one_process(backend, stack):
     pipeline = make_pipeline(IntensityNormalizer(), PCADetector(random_state=0))
@@ -175,11 +170,11 @@ def test_maps_are_those_of_one_process(backend, model, scans, tmp_path):
 
 @on_every_backend
 def test_workers_are_processes_of_one_thread(backend):
+    asked = [*[os.getpid] * 3, *[torch.get_num_threads] * 3]
     with parallel_config(**backend):
-        found = joblib.Parallel()(joblib.delayed(process_and_threads)() for _ in range(4))
-    processes, threads = zip(*found)
-    assert os.getpid() not in processes
-    assert set(threads) == {1}
+        found = joblib.Parallel()(joblib.delayed(function)() for function in asked)
+    assert os.getpid() not in found[:3]
+    assert found[3:] == [1, 1, 1]
 
 
 class Scales(ThreadingBackend):
