@@ -49,7 +49,7 @@ def test_page(tmp_path):
         capture_output=True,
         text=True,
         check=False,
-        timeout=300,
+        timeout=600,
         cwd=tmp_path,
         env=environment,
     )
