@@ -40,7 +40,8 @@ class Optimiser:
             objective.module.parameters(),
             lr=learning_rate,
             betas=(0.9 if beta is None else beta, 0.999),
-            fused=device.type in ("cpu", "cuda"),
+            # Only the fused one skips a step by itself.
+            fused=device.type == "cuda",
         )
         self.schedule = torch.optim.lr_scheduler.OneCycleLR(
             self.adam,
@@ -94,7 +95,11 @@ class Optimiser:
         else:
             self.adam.found_inf = self.diverged  # type: ignore[attr-defined]
         for parameter, gradient in zip(parameters, gradients):
-            parameter.grad = gradient
+            # Laid out like the parameter: fused Adam takes both for flat, and gradients of
+            # convolutions come with their channels last.
+            parameter.grad = (
+                None if gradient is None else torch.empty_like(parameter).copy_(gradient)
+            )
         self.adam.step()
         self.schedule.step()
         return True
