@@ -2,6 +2,7 @@
 # make demo DATA=path/to/brats the same on real scans
 # make test                    runs the tests
 # make check                   formatting, lint, types, layers
+# make docs                    builds the documentation, runs every example: docs/_build/html
 
 PYTHON ?= python3
 VENV   ?= .venv
@@ -12,7 +13,7 @@ PRESET ?= cpu
 
 BIN := $(VENV)/bin
 
-.PHONY: demo test check format clean
+.PHONY: demo test check format docs clean
 
 demo: $(VENV)/demo.stamp
 	$(BIN)/skadm demo --data "$(DATA)" --out "$(OUT)" --seed $(SEED) --preset $(PRESET) --force
@@ -31,6 +32,10 @@ format: $(VENV)/dev.stamp
 	$(BIN)/ruff format skadm tests benchmarks examples
 	$(BIN)/ruff check --fix skadm tests benchmarks examples
 
+docs: $(VENV)/docs.stamp
+	# A warning is an error: a broken link, an example that fails, a docstring that misleads.
+	$(BIN)/sphinx-build -W --keep-going -q docs docs/_build/html
+
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
 
@@ -42,5 +47,9 @@ $(VENV)/dev.stamp: $(BIN)/python setup.cfg constraints.txt
 	$(BIN)/python -m pip install -q -c constraints.txt -e '.[dev]'
 	touch $@
 
+$(VENV)/docs.stamp: $(BIN)/python setup.cfg constraints.txt
+	$(BIN)/python -m pip install -q -c constraints.txt -e '.[docs]'
+	touch $@
+
 clean:
-	rm -rf $(VENV) build dist *.egg-info .*_cache
+	rm -rf $(VENV) build dist *.egg-info .*_cache docs/_build docs/auto_examples docs/generated
