@@ -22,7 +22,8 @@ demo: $(VENV)/demo.stamp
 
 test: $(VENV)/dev.stamp
 	# One thread for each worker: two workers with two threads each would wait for each other.
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto
+	# loadgroup: the tests that start clusters stay in one of them.
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadgroup
 
 check: $(VENV)/dev.stamp
 	$(BIN)/ruff format --check $(SOURCES)

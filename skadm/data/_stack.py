@@ -197,6 +197,11 @@ class SliceStack:
             if places.size:
                 yield volume, places
 
+    def chunks(self) -> Iterator[tuple[NDArray[np.intp], NDArray[np.float32]]]:
+        """Yield places and images, volume by volume."""
+        for volume, places in self._volume_slices():
+            yield places, volume.read()[0][self.z[places]]
+
     def load(self) -> tuple[NDArray[np.float32], NDArray[np.int8] | None]:
         """Read images and labels in one pass.
 

@@ -186,8 +186,9 @@ class NiftiVolume(_GridAttributes):
         if not images:
             raise ValueError(f"volume {self.name!r}: no image file given")
         self.contrasts = tuple(images)
-        self.paths = tuple(Path(path) for path in images.values())
-        self.mask_path = None if mask is None else Path(mask)
+        # Absolute, since a worker that it is sent to may have another working directory.
+        self.paths = tuple(Path(path).absolute() for path in images.values())
+        self.mask_path = None if mask is None else Path(mask).absolute()
         first = inspect(self.paths[0])
         for path in [*self.paths[1:], *([self.mask_path] if self.mask_path else [])]:
             first.require_same_grid(inspect(path))
