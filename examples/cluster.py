@@ -1,6 +1,10 @@
-"""Cross-validation and maps of a cohort on a Dask cluster, here one of this machine.
+"""
+On a cluster
+============
 
-python examples/cluster.py [FOLDER]
+Cross-validation and maps of a cohort on a Dask cluster, here one of this machine:
+``python examples/cluster.py [FOLDER]``. What scales how, and how long it takes, is in
+:doc:`/scaling`.
 """
 
 import sys

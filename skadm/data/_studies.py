@@ -4,6 +4,7 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from skadm.data._names import require_file_name
 from skadm.data._stack import SliceStack
 from skadm.data._volumes import NiftiVolume
 
@@ -65,6 +66,8 @@ def stack_of(
         All slices of the studies. Headers and masks are checked, images are not yet read.
     """
     chosen = _choose_patients(list(studies), patients)
+    for study in chosen:
+        require_file_name(study.name, study.place)
     _require_unique_names(chosen)
     names = _choose_contrasts(chosen, order, contrasts)
     if labels:

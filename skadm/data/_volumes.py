@@ -229,8 +229,14 @@ class NiftiVolume(_GridAttributes):
         ------
         ValueError
             If a file is truncated or holds NaN or infinite voxels.
+        MemoryError
+            If there is no room for its voxels.
         """
-        images = np.empty((self.n_slices, len(self.paths), *self.shape), dtype=np.float32)
+        shape = (self.n_slices, len(self.paths), *self.shape)
+        try:
+            images = np.empty(shape, dtype=np.float32)
+        except MemoryError as error:
+            raise MemoryError(f"{self.paths[0]}: {error}") from error
         for index, path in enumerate(self.paths):
             images[:, index] = read_slices(path)
         mask = self.read_mask()

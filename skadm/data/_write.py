@@ -5,7 +5,6 @@ import os
 from collections.abc import Iterator
 from os import PathLike
 from pathlib import Path
-from typing import Any
 
 import nibabel as nib
 import numpy as np
@@ -14,13 +13,10 @@ from scipy import ndimage
 
 from skadm._brain import brain_mask
 from skadm.data._interfaces import Volume
+from skadm.data._names import require_file_name
+from skadm.data._nifti import geometry
 from skadm.data._stack import SliceStack
 from skadm.data._volumes import NiftiVolume
-
-_GEOMETRY = (
-    *("pixdim", "xyzt_units", "qform_code", "sform_code", "srow_x", "srow_y", "srow_z"),
-    *("quatern_b", "quatern_c", "quatern_d", "qoffset_x", "qoffset_y", "qoffset_z"),
-)
 
 
 def write_maps(
@@ -75,9 +71,8 @@ def write_maps(
     paths = {
         volume.name: folder / f"{volume.name}{suffix}.nii.gz" for volume in stack.volumes
     }
-    for path in paths.values():
-        if path.parent != folder:
-            raise ValueError(f"{path.relative_to(folder)} is not a file name")
+    for name, path in paths.items():
+        require_file_name(name + suffix, "maps to be written")
         if path.exists() and not force:
             raise FileExistsError(f"{path} exists; pass force=True to replace it")
     folder.mkdir(parents=True, exist_ok=True)
@@ -157,11 +152,9 @@ def _image(voxels: NDArray, origin: Volume) -> nib.Nifti1Image:
         image = nib.Nifti1Image(voxels.T, origin.grid.affine)
         image.header.set_xyzt_units("mm")
         return image
-    # The geometry alone: a source header may also name the patient.
-    source: Any = nib.load(origin.paths[0]).header
     header = nib.Nifti1Header()
-    for field in _GEOMETRY:
-        header[field] = source[field]
+    for field, value in geometry(origin.paths[0]).items():
+        header[field] = value
     header.set_data_dtype(voxels.dtype)
     return nib.Nifti1Image(voxels.T, None, header)
 
