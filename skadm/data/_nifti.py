@@ -9,6 +9,8 @@ import nibabel as nib
 import numpy as np
 from numpy.typing import NDArray
 
+from skadm.data._gzip import decompress
+
 _AFFINE_TOLERANCE = 1e-3
 
 
@@ -129,6 +131,9 @@ def read_slices(path: Path) -> NDArray:
     """
     image = _open(path)
     try:
+        if path.suffix.lower() == ".gz" and isinstance(image, nib.Nifti1Image):
+            # In one call: as a stream, through Python, it takes more than twice as long.
+            image = type(image).from_bytes(decompress(path.read_bytes()))
         voxels = np.asanyarray(image.dataobj)
     except (OSError, EOFError, ValueError, zlib.error) as error:
         raise ValueError(
