@@ -196,7 +196,7 @@ def resize_images(
 
 
 def _resize_within(
-    brain: NDArray[np.bool_], planes: Iterable[NDArray[np.float32]], size: tuple[int, int]
+    brain: NDArray[np.bool_], planes: Iterable[NDArray], size: tuple[int, int]
 ) -> tuple[tuple[slice, slice], NDArray[np.float32]]:
     """Interpolate planes, and last the brain itself, within the box of the brain.
 
@@ -246,13 +246,13 @@ def resize_labels(
         one pixel that holds most of it.
     """
     out = np.where(brain, _nearest(labels, size), -1).astype(np.int8)
-    gained = brain & (out == -1)
-    for index in np.flatnonzero(gained.any(axis=(1, 2))):
-        lesion = _weight(labels[index] == 1, size)
-        normal = _weight(labels[index] == 0, size)
+    gained, labelled = brain & (out == -1), labels != -1
+    for index in np.flatnonzero(gained.any(axis=(1, 2)) & labelled.any(axis=(1, 2))):
+        kinds = (labels[index] == 1, labels[index] == 0)
+        window, (lesion, normal, _) = _resize_within(labelled[index], kinds, size)
         # Still -1 where all around is ignored: the caller had excluded that part of brain.
         label = np.where(lesion > normal, 1, np.where(normal > 0, 0, -1))
-        out[index][gained[index]] = label[gained[index]]
+        np.copyto(out[index][window], label, where=gained[index][window], casting="unsafe")
     # A slice whose lesion fell between the pixels would pass for a normal one, and be
     # trained on: the pixel that holds most of it stands for it.
     lost = (labels == 1).any(axis=(1, 2)) & ~(out == 1).any(axis=(1, 2))
