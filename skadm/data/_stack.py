@@ -3,11 +3,14 @@
 import math
 from collections.abc import Iterator, Sequence
 from functools import cached_property
+from os import PathLike
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from skadm.data._cache import cached_volumes
 from skadm.data._interfaces import Volume, VolumeStep
 from skadm.data._volumes import ArrayVolume, MappedVolume
 
@@ -358,6 +361,48 @@ class SliceStack:
                     origin_brain=origin_brain,
                 )
             )
+        return SliceStack(volumes, self._volume_index, self.z)
+
+    def cache(
+        self,
+        folder: str | PathLike[str],
+        *,
+        n_jobs: int | None = None,
+        force: bool = False,
+    ) -> "SliceStack":
+        """Keep the volumes on disk, as they are after all steps, and map them from there.
+
+        The cache is built once, volume by volume; what an interrupted build has finished
+        is not built again. From then on the same call opens it and reads nothing, and any
+        selection of slices is read by itself, in any order, without decoding a volume.
+
+        Parameters
+        ----------
+        folder : path
+            Where the cache is or goes; made if it does not exist. It must be empty or hold
+            a cache.
+        n_jobs : int, default=None
+            Volumes that are prepared at a time, as in joblib.
+        force : bool, default=False
+            Whether to build the cache again, in place of the one that is there.
+
+        Returns
+        -------
+        SliceStack
+            The same slices of the cached volumes. It pickles as paths, and `write_maps`
+            still finds the way back to the files' grid.
+
+        Raises
+        ------
+        ValueError
+            If the folder holds a cache of something else (other files, files that have
+            changed since, other steps) or a file of the cache is damaged.
+        FileExistsError
+            If the folder holds files and no cache.
+        OSError
+            If the disk is full; volumes that are finished stay.
+        """
+        volumes = cached_volumes(self.volumes, Path(folder), n_jobs=n_jobs, force=force)
         return SliceStack(volumes, self._volume_index, self.z)
 
     def map(self, step: VolumeStep) -> "SliceStack":

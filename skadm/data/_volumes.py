@@ -1,12 +1,11 @@
 """Volumes: objects that know their grid and read their slices on demand."""
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from os import PathLike
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -81,8 +80,13 @@ class ArrayVolume(_GridAttributes):
         self._labels = None if labels is None else self._check_labels(labels)
         self.n_slices = len(self._images)
         self.grid = Grid(self._images.shape[2:], _check_affine(affine, self.name))
-        self._origin = origin
-        self._origin_brain = None if origin_brain is None else PackedMask.of(origin_brain)
+        self.source = origin
+        # As bits: it stays beside the images for as long as they.
+        self._origin_brain = (
+            None
+            if origin_brain is None
+            else np.packbits(np.asarray(origin_brain, dtype=bool), axis=-1)
+        )
 
     def _check_images(self, images: ArrayLike) -> NDArray[np.float32]:
         array = np.asarray(images, dtype=np.float32)
@@ -124,7 +128,7 @@ class ArrayVolume(_GridAttributes):
     @property
     def origin(self) -> Volume:
         """The volume on the grid it was first given on."""
-        return self if self._origin is None else self._origin.origin
+        return self if self.source is None else self.source.origin
 
     def read(self) -> tuple[NDArray[np.float32], NDArray[np.int8] | None]:
         """Return the images and labels (read-only, not copied).
@@ -153,9 +157,9 @@ class ArrayVolume(_GridAttributes):
             The brain on the grid of `origin`.
         """
         if self._origin_brain is not None:
-            brain = self._origin_brain.unpack()
-        elif self._origin is not None:
-            brain = self._origin.read_with_origin_brain()[2]
+            brain = unpack(self._origin_brain, self.origin.grid)
+        elif self.source is not None:
+            brain = self.source.read_with_origin_brain()[2]
         else:
             brain = brain_mask(self._images)
         return self._images, self._labels, brain
@@ -173,7 +177,7 @@ class ArrayVolume(_GridAttributes):
         ndarray of shape (n, H', W')
             Maps on the grid of `origin`.
         """
-        return maps if self._origin is None else self._origin.invert(maps)
+        return maps if self.source is None else self.source.invert(maps)
 
 
 class NiftiVolume(_GridAttributes):
@@ -402,30 +406,22 @@ class MappedVolume(_GridAttributes):
         return self.source.invert(self.step.invert(maps, self.source.grid))
 
 
-class PackedMask(NamedTuple):
-    """A mask as bits.
+def unpack(bits: NDArray[np.uint8], grid: Grid) -> NDArray[np.bool_]:
+    """Return a mask that was packed along its rows.
 
     Parameters
     ----------
-    bits : ndarray of uint8
+    bits : ndarray of uint8, shape (n_slices, H, ceil(W / 8))
         Eight pixels in each.
-    shape : tuple of int
-        Shape of the mask.
+    grid : Grid
+        The grid of the mask.
+
+    Returns
+    -------
+    ndarray of bool, shape (n_slices, H, W)
+        The mask.
     """
-
-    bits: NDArray[np.uint8]
-    shape: tuple[int, ...]
-
-    @classmethod
-    def of(cls, mask: ArrayLike) -> "PackedMask":
-        """Pack a mask."""
-        mask = np.asarray(mask, dtype=bool)
-        return cls(np.packbits(mask), mask.shape)
-
-    def unpack(self) -> NDArray[np.bool_]:
-        """Return the mask."""
-        bits = np.unpackbits(self.bits, count=math.prod(self.shape))
-        return bits.view(bool).reshape(self.shape)
+    return np.unpackbits(bits, axis=-1, count=grid.shape[1]).view(bool)
 
 
 def _read_only(array: NDArray) -> NDArray:
