@@ -1,22 +1,17 @@
 """A cache of volumes on disk, mapped into memory instead of decoded.
 
-A folder holds ``index.json``, which says what each volume was made from, and for each volume
-its images, labels and the brain of its origin as plain .npy files. Their names hold a digest
-of what the index says: a file that is there is complete, and is what its name says.
+A folder holds ``index.json``, which says what each volume was made from, and for each of
+them its images, labels and the brain of its origin as plain .npy files. Their names hold a
+digest of what the index says: a file that is there is complete, and is what its name says.
 """
 
 import errno
 import json
-import math
-import mmap
-import os
 import re
 import shutil
 from collections.abc import Sequence
-from functools import lru_cache
-from io import BytesIO
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from joblib import Parallel, delayed
@@ -26,10 +21,15 @@ from skadm._files import replace_atomically
 from skadm._version import __version__
 from skadm.data._fingerprint import describe, digest, first_difference
 from skadm.data._interfaces import Volume
+from skadm.data._stored import StoredArray
 from skadm.data._volumes import ArrayVolume, MappedVolume, _GridAttributes, unpack
 
 _INDEX = "index.json"
 _FORMAT = 1
+_TYPES = {
+    kind: np.dtype(name)
+    for kind, name in (("images", "<f4"), ("labels", "i1"), ("brain", "u1"))
+}
 _ARRAY = re.compile(r"(?P<stem>.+-[0-9a-f]{16})\.(images|labels|brain)\.npy")
 _TEMPORARY = re.compile(r"\.(index\.json|.+-[0-9a-f]{16}\..+\.npy)\.\d+\.tmp")
 
@@ -44,11 +44,11 @@ class CachedVolume(_GridAttributes):
     ----------
     volume : volume
         What is cached. Of a volume in memory only the grid is kept.
-    stem : path
-        Beginning of the names of its files.
+    stem : str
+        Beginning of the paths of its files.
     """
 
-    def __init__(self, volume: Volume, stem: Path) -> None:
+    def __init__(self, volume: Volume, stem: str) -> None:
         self.patient, self.name = volume.patient, volume.name
         self.contrasts, self.n_slices = volume.contrasts, volume.n_slices
         self.grid = volume.grid
@@ -57,21 +57,21 @@ class CachedVolume(_GridAttributes):
         self.stem = stem
 
     @property
-    def arrays(self) -> dict[str, "StoredArray"]:
+    def arrays(self) -> dict[str, StoredArray]:
         """The files: ``images``, ``labels`` if there are any, ``brain`` of the origin."""
         height, width = self.source.origin.grid.shape
         n, shape = self.n_slices, self.grid.shape
-        kinds = {
-            "images": ((n, len(self.contrasts), *shape), np.dtype(np.float32)),
-            "labels": ((n, *shape), np.dtype(np.int8)),
+        shapes = {
+            "images": (n, len(self.contrasts), *shape),
+            "labels": (n, *shape),
             # A bit for each pixel.
-            "brain": ((n, height, -(-width // 8)), np.dtype(np.uint8)),
+            "brain": (n, height, -(-width // 8)),
         }
         if not self.has_labels:
-            del kinds["labels"]
+            del shapes["labels"]
         return {
-            kind: StoredArray(self.stem.with_name(f"{self.stem.name}.{kind}.npy"), *form)
-            for kind, form in kinds.items()
+            kind: StoredArray(Path(f"{self.stem}.{kind}.npy"), shape, _TYPES[kind])
+            for kind, shape in shapes.items()
         }
 
     @property
@@ -130,90 +130,6 @@ class CachedVolume(_GridAttributes):
             Maps on the grid of `origin`.
         """
         return self.source.invert(maps)
-
-
-class StoredArray(NamedTuple):
-    """A .npy file of known shape and type.
-
-    Parameters
-    ----------
-    path : Path
-        The file.
-    shape : tuple of int
-        Shape of the array.
-    dtype : dtype
-        Its type.
-    """
-
-    path: Path
-    shape: tuple[int, ...]
-    dtype: np.dtype
-
-    @property
-    def header(self) -> bytes:
-        """What the file begins with."""
-        return _header(self.shape, self.dtype)
-
-    @property
-    def n_bytes(self) -> int:
-        """Size of the file."""
-        return len(self.header) + math.prod(self.shape) * self.dtype.itemsize
-
-    def exists(self) -> bool:
-        """Whether the file is there; a ValueError if its size is not what it must be."""
-        try:
-            self._require(self.path.stat().st_size == self.n_bytes)
-        except FileNotFoundError:
-            return False
-        return True
-
-    def write(self, array: NDArray) -> None:
-        """Write the file; nobody sees it before it is complete."""
-        if array.shape != self.shape or array.dtype != self.dtype:
-            raise ValueError(
-                f"{self.path}: got an array {array.dtype} {array.shape}; expected "
-                f"{self.dtype} {self.shape}, as the volume says"
-            )
-
-        def save(path: Path) -> None:
-            with open(path, "wb") as file:
-                np.save(file, np.ascontiguousarray(array))
-
-        replace_atomically(self.path, save)
-
-    def map(self) -> NDArray:
-        """Return the array, read-only; its pages are read when they are looked at."""
-        try:
-            file = open(self.path, "rb")
-        except FileNotFoundError as error:
-            raise FileNotFoundError(
-                errno.ENOENT, "missing in the cache: build it with stack.cache", str(self.path)
-            ) from error
-        header = self.header
-        with file:
-            # An empty file cannot be mapped.
-            self._require(os.fstat(file.fileno()).st_size == self.n_bytes)
-            pages = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-        self._require(pages[: len(header)] == header)
-        return np.ndarray(self.shape, self.dtype, buffer=pages, offset=len(header))
-
-    def _require(self, intact: bool) -> None:
-        if not intact:
-            raise ValueError(
-                f"{self.path}: damaged, it is not the array {self.dtype} {self.shape} in "
-                f"{self.n_bytes} bytes that was written; delete it and call stack.cache "
-                "again, which builds what is missing"
-            )
-
-
-@lru_cache(maxsize=256)
-def _header(shape: tuple[int, ...], dtype: np.dtype) -> bytes:
-    """Return the beginning of a .npy file, as `numpy.save` writes it."""
-    file = BytesIO()
-    np.lib.format.write_array_header_1_0(
-        file, {"descr": dtype.str, "fortran_order": False, "shape": shape}
-    )
-    return file.getvalue()
 
 
 class _Outline(_GridAttributes):
@@ -275,7 +191,8 @@ def cached_volumes(
     sources = {volume.name: describe(volume) for volume in volumes}
     if _is_new(folder) or force:
         folder.mkdir(parents=True, exist_ok=True)
-        index = {"format": _FORMAT, "skadm": __version__, "volumes": sources}
+        index: dict[str, Any] = {"format": _FORMAT, "skadm": __version__}
+        index["volumes"] = sources
         text = json.dumps(index, indent=1)
         replace_atomically(folder / _INDEX, lambda path: path.write_text(text))
         _remove_others(folder, keep=())
@@ -283,7 +200,7 @@ def cached_volumes(
         index = _read_index(folder)
         _require_same(index, sources, folder)
     cached = [
-        CachedVolume(volume, folder / _stem(volume.name, sources[volume.name]))
+        CachedVolume(volume, str(folder / _stem(volume.name, sources[volume.name])))
         for volume in volumes
     ]
     jobs = [
@@ -300,7 +217,8 @@ def cached_volumes(
 
 def _build(volume: Volume, target: CachedVolume, missing: dict[str, StoredArray]) -> None:
     images, labels, brain = volume.read_with_origin_brain()
-    arrays = {"images": images, "labels": labels, "brain": np.packbits(brain, axis=-1)}
+    arrays: dict[str, Any] = {"images": images, "labels": labels}
+    arrays["brain"] = np.packbits(brain, axis=-1)
     for kind, stored in missing.items():
         stored.write(arrays[kind])
 

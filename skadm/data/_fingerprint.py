@@ -45,8 +45,8 @@ def describe(value: Any) -> Any:
     if isinstance(value, np.ndarray) and value.dtype != object:
         if value.size <= _MOST_NUMBERS:
             return value.tolist()
-        digest = hashlib.blake2b(np.ascontiguousarray(value)).hexdigest()
-        return {"shape": list(value.shape), "dtype": str(value.dtype), "digest": digest}
+        content = hashlib.blake2b(np.ascontiguousarray(value).data).hexdigest()
+        return {"shape": list(value.shape), "dtype": str(value.dtype), "digest": content}
     if isinstance(value, Mapping):
         return {str(key): describe(entry) for key, entry in value.items()}
     if isinstance(value, tuple | list):

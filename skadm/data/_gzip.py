@@ -4,14 +4,14 @@ import gzip
 import zlib
 from typing import Any
 
-# Their common interface; what either compresses, the other reads.
-codec: Any
+# Two modules with one interface; what either compresses, the other reads.
+_stream: Any
+_file: Any
 try:
-    from isal import igzip, isal_zlib
-
-    codec, _members, _CORRUPT = isal_zlib, igzip, isal_zlib.error
+    from isal import igzip as _file
+    from isal import isal_zlib as _stream
 except ImportError:
-    codec, _members, _CORRUPT = zlib, gzip, zlib.error
+    _file, _stream = gzip, zlib
 
 # No deflate stream shrinks by more: a larger size in a trailer is not to be believed.
 _LARGEST_RATIO = 1032
@@ -39,11 +39,11 @@ def decompress(data: bytes) -> bytes:
     size = int.from_bytes(data[-4:], "little")
     room = max(1, min(size, _LARGEST_RATIO * len(data)))
     try:
-        first = codec.decompress(data, 31, room)
+        first = _stream.decompress(data, 31, room)
         if len(first) == size:
             return first
-        return _members.decompress(data)
-    except (EOFError, _CORRUPT) as error:
+        return _file.decompress(data)
+    except (EOFError, _stream.error) as error:
         raise OSError(f"gzip data are damaged: {error}") from error
 
 
@@ -60,4 +60,4 @@ def compress(data: bytes) -> bytes:
     bytes
         The file. Level 1, as nibabel.
     """
-    return _members.compress(data, 1, mtime=0)
+    return _file.compress(data, 1, mtime=0)

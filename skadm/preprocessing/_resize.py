@@ -211,7 +211,7 @@ def _resize_within(
     return (new_rows, new_columns), resized
 
 
-def _reach(filled: NDArray[np.bool_], new: int) -> tuple[slice, slice, NDArray[np.float32]]:
+def _reach(filled: Any, new: int) -> tuple[slice, slice, NDArray[np.float32]]:
     """Return the range of what is filled, where it lands, and the weights between both."""
     old_range = _range(filled)
     weights = _bilinear(len(filled), new)[:, old_range]
@@ -219,7 +219,7 @@ def _reach(filled: NDArray[np.bool_], new: int) -> tuple[slice, slice, NDArray[n
     return old_range, new_range, weights[new_range]
 
 
-def _range(filled: NDArray[np.bool_]) -> slice:
+def _range(filled: Any) -> slice:
     places = np.flatnonzero(filled)
     return slice(places[0], places[-1] + 1)
 
