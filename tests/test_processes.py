@@ -52,9 +52,7 @@ def train_by_two(detector, X, folder):
         check=False,
     )
     assert done.returncode == 0, done.stderr[-3000:]
-    return [
-        pickle.loads((folder / f"result{rank}.pkl").read_bytes()) for rank in range(2)
-    ]
+    return [pickle.loads((folder / f"result{rank}.pkl").read_bytes()) for rank in range(2)]
 
 
 def losses(detector, stage):

@@ -11,6 +11,8 @@ import numpy as np
 from nibabel.nifti1 import Nifti1Extensions
 from numpy.typing import NDArray
 
+from skadm.data._gzip import decompress
+
 _AFFINE_TOLERANCE = 1e-3
 _GEOMETRY = (
     *("pixdim", "xyzt_units", "qform_code", "sform_code", "srow_x", "srow_y", "srow_z"),
@@ -200,6 +202,9 @@ def read_slices(path: Path) -> NDArray:
     """
     image = _open(path)
     try:
+        if path.suffix.lower() == ".gz" and isinstance(image, nib.Nifti1Image):
+            # In one call: as a stream, through Python, it takes more than twice as long.
+            image = type(image).from_bytes(decompress(path.read_bytes()))
         voxels = np.asanyarray(image.dataobj)
     except MemoryError as error:
         raise MemoryError(
