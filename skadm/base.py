@@ -41,13 +41,14 @@ def _unchanged_on_failure(fit: Callable) -> Callable:
 class Chunk(NamedTuple):
     """Some of the slices that are scored.
 
-    Attributes
+    Parameters
     ----------
     places : slice or ndarray of int
         Where they are in X.
     maps : ndarray of shape (n, H, W)
         Normality; `background_score_` in the background.
     brain : ndarray of shape (n, H, W), bool
+        True in the brain.
     """
 
     places: slice | NDArray[np.intp]

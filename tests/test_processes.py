@@ -1,5 +1,6 @@
 """Two processes that train one detector together."""
 
+import pickle
 import subprocess
 import sys
 
@@ -37,8 +38,6 @@ EXACT = ADMDetector(
 
 
 def train_by_two(detector, X, folder):
-    import pickle
-
     (folder / "task.pkl").write_bytes(pickle.dumps((detector, X)))
     (folder / "train.py").write_text(_TRAIN)
     done = subprocess.run(
@@ -96,6 +95,5 @@ def test_processes_agree_on_all_that_is_learned(detector, tmp_path):
     for stage in stages:
         assert len(losses(one, stage)) == len(losses(alone, stage))
         assert losses(one, stage) == losses(other, stage)
-    np.testing.assert_allclose(
-        losses(one, list(stages)[0])[0], losses(alone, list(stages)[0])[0], rtol=0.5
-    )
+    first = next(iter(stages))
+    np.testing.assert_allclose(losses(one, first)[0], losses(alone, first)[0], rtol=0.5)
