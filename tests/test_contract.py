@@ -429,7 +429,7 @@ def test_folds_train_on_normal_slices_only(monkeypatch):
     original = ADMDetector._train
 
     def spy(self, networks, images, run):
-        seen.append(set(images[:, 0, 0, 0].int().tolist()))
+        seen.append(set(images[:, 0, 0, 0].astype(int).tolist()))
         return original(self, networks, images, run)
 
     monkeypatch.setattr(ADMDetector, "_train", spy)

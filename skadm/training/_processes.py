@@ -46,11 +46,9 @@ class Processes:
         """Give the running statistics of all processes one value, their mean."""
         if self.size == 1:
             return
-        buffers = [each for each in module.buffers() if each.is_floating_point()]
-        for dtype in {each.dtype for each in buffers}:
-            own = [each for each in buffers if each.dtype == dtype]
-            for buffer, total in zip(own, self.sum(own)):
-                buffer.copy_(total / self.size)
+        for buffer in module.buffers():
+            (total,) = self.sum([buffer.double()])
+            buffer.copy_(total / self.size)  # of counts, the whole part
 
     def gather(self, value: Any) -> list[Any]:
         """What each process has, in all of them."""
