@@ -10,11 +10,13 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 from sklearn.base import BaseEstimator, OutlierMixin, _fit_context
 from sklearn.callback import CallbackSupportMixin, with_callbacks
+from sklearn.utils import get_tags
 from sklearn.utils._param_validation import Interval
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from skadm._brain import brain_mask, brain_values
 from skadm._disk import is_on_disk, release, row_chunks, scratch_array, working_memory
+from skadm._missing import check_missing, describe_missing
 from skadm._quantile import quantile
 from skadm._validation import check_labels, check_shape, normal_slices
 from skadm._version import __version__
@@ -278,7 +280,7 @@ class BaseDetector(CallbackSupportMixin, MapDetector):
         row_bytes = 4 * int(np.prod(X.shape[1:])) if _is_lazy(X) else 0
         if n_slices * row_bytes <= working_memory():
             X = X if normal is None else _take(X, normal)
-            X = validate_data(self, X, dtype=np.float32, allow_nd=True)
+            X = self._validated(X, reset=True, fitting=True)
             with_brain = brain_mask(X).any(axis=(1, 2))
             filled = X if with_brain.all() else X[with_brain]
         else:
@@ -295,9 +297,7 @@ class BaseDetector(CallbackSupportMixin, MapDetector):
         spooled = scratch_array((n_slices, *X.shape[1:]))
         n_filled = 0
         for number, (_, images) in enumerate(_read(X)):
-            images = validate_data(
-                self, images, dtype=np.float32, allow_nd=True, reset=not number
-            )
+            images = self._validated(images, reset=not number, fitting=True)
             images = images[brain_mask(images).any(axis=(1, 2))]
             spooled[n_filled : n_filled + len(images)] = images
             n_filled += len(images)
@@ -329,12 +329,29 @@ class BaseDetector(CallbackSupportMixin, MapDetector):
         """Yield slices like those of the training, and their places in X."""
         self._check_like_training(X)
         if not _is_lazy(X):
-            X = validate_data(self, X, dtype=np.float32, allow_nd=True, reset=False)
+            X = self._validated(X)
         for places, images in _read(X):
-            yield (
-                places,
-                validate_data(self, images, dtype=np.float32, allow_nd=True, reset=False),
+            yield places, self._validated(images)
+
+    def _validated(self, X, *, reset: bool = False, fitting: bool = False) -> NDArray:
+        """X in float32 without NaN, but for contrasts that may be missing."""
+        X = validate_data(
+            self,
+            X,
+            dtype=np.float32,
+            allow_nd=True,
+            reset=reset,
+            ensure_all_finite="allow-nan",
+        )
+        names = None if fitting else self.contrasts_
+        missing = check_missing(X, names)
+        if missing.any() and (fitting or not get_tags(self).input_tags.allow_nan):
+            raise ValueError(
+                f"Input X contains NaN: {describe_missing(missing, names)} of {len(X)}. "
+                f"{type(self).__name__} needs every contrast"
+                + (" of the slices it is fitted on." if fitting else ".")
             )
+        return X
 
     def _check_like_training(self, X) -> None:
         shape = check_shape(X)
