@@ -148,7 +148,7 @@ def _image(voxels: NDArray, origin: Volume) -> nib.Nifti1Image:
         image.header.set_xyzt_units("mm")
         return image
     header = nib.Nifti1Header()
-    for field, value in geometry(origin.paths[0]).items():
+    for field, value in geometry(origin.reference_path).items():
         header[field] = value
     header.set_data_dtype(voxels.dtype)
     return nib.Nifti1Image(voxels.T, None, header)
