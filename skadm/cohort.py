@@ -239,8 +239,8 @@ def _score_volume(
 
 def _supplied(stack: SliceStack) -> tuple[str, ...]:
     """Contrasts that slices lack, and that a model which scored them has supplied."""
-    missing = missing_contrasts(stack.X).any(axis=0)
-    return tuple(name for name, lacks in zip(stack.contrasts, missing) if lacks)
+    missing = np.asarray(missing_contrasts(stack.X).any(axis=0))
+    return tuple(name for name, lacks in zip(stack.contrasts, missing.tolist()) if lacks)
 
 
 def _write_supplied(supplied: Sequence[str], stack: SliceStack, folder: Path) -> None:
