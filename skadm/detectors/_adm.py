@@ -147,6 +147,11 @@ class ADMDetector(ADMScoring):
     sense); augmentation sizes. Only brain pixels enter Eq. 9 and 12-14. The final
     mixture is estimated in one pass over all normal training slices, unaugmented.
 
+    Slices to be scored may lack one contrast: its channel is NaN in all pixels. It is
+    translated from the others, with the mean of the training medians for m_b, its error
+    is left out of the density, and scores are brought to the scale of those with all
+    contrasts by the quantiles of training scores. Not in the paper.
+
     References
     ----------
     B. Kim, K. Kwon, C. Oh, H. Park. Unsupervised anomaly detection in MR images using
