@@ -10,7 +10,6 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 from sklearn.base import BaseEstimator, OutlierMixin, _fit_context
 from sklearn.callback import CallbackSupportMixin, with_callbacks
-from sklearn.utils import get_tags
 from sklearn.utils._param_validation import Interval
 from sklearn.utils.validation import check_is_fitted, validate_data
 
@@ -226,6 +225,14 @@ class BaseDetector(CallbackSupportMixin, MapDetector):
     def _score(self, X: np.ndarray) -> np.ndarray:
         """Normality maps (n, H, W); what stands in the background does not matter."""
 
+    @property
+    def _scores_without_contrast(self) -> bool:
+        """Whether `_score` takes slices that lack a contrast: a channel of NaN.
+
+        Not scikit-learn's tag ``allow_nan``, which speaks for `fit` too.
+        """
+        return False
+
     @_unchanged_on_failure
     @with_callbacks
     @_fit_context(prefer_skip_nested_validation=True)
@@ -345,7 +352,7 @@ class BaseDetector(CallbackSupportMixin, MapDetector):
         )
         names = None if fitting else self.contrasts_
         missing = check_missing(X, names)
-        if missing.any() and (fitting or not get_tags(self).input_tags.allow_nan):
+        if missing.any() and (fitting or not self._scores_without_contrast):
             raise ValueError(
                 f"Input X contains NaN: {describe_missing(missing, names)} of {len(X)}. "
                 f"{type(self).__name__} needs every contrast"

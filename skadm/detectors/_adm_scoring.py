@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any
 
 import numpy as np
 import torch
@@ -29,6 +28,10 @@ class ADMScoring(TorchDetector):
     constraint: str
     covariance_floor: float
     median_prior: bool
+
+    @property
+    def _scores_without_contrast(self) -> bool:
+        return self.features != "reduction"  # which has no translation
 
     def pixel_features(self, X):
         """Compute what the density sees: translation errors, then reduced contrasts.
@@ -214,9 +217,3 @@ class ADMScoring(TorchDetector):
                 substitution.learn(
                     -1 if missing is None else missing, torch.from_numpy(energies[brain])
                 )
-
-    def __sklearn_tags__(self) -> Any:
-        tags = super().__sklearn_tags__()
-        # In scoring: a missing contrast is translated from the others.
-        tags.input_tags.allow_nan = self.features != "reduction"
-        return tags
