@@ -16,6 +16,7 @@ from skadm._brain import brain_mask
 from skadm._validation import check_labels, check_shape, normal_slices
 from skadm._version import __version__
 from skadm.metrics import pixel_roc_auc_score
+from skadm.reference import TrainingReference
 
 
 def _unchanged_on_failure(fit: Callable) -> Callable:
@@ -209,6 +210,7 @@ class BaseDetector(CallbackSupportMixin, MapDetector):
         if y is not None:
             # Before the slices are read: a lazy stack then reads the normal ones only.
             X = _take(X, normal_slices(check_labels(y, shape)))
+        patients = getattr(X, "groups", None)
         X = validate_data(self, X, dtype=np.float32, allow_nd=True)
         brain = brain_mask(X)
         with_brain = brain.any(axis=(1, 2))
@@ -223,6 +225,7 @@ class BaseDetector(CallbackSupportMixin, MapDetector):
             None if contrasts is None else tuple(contrasts)
         )
         self.skadm_version_ = __version__
+        self.training_reference_ = TrainingReference.of(X, patients)
         self._fit(X)
         scores = self._score(X)[brain]
         self.offset_ = float(np.quantile(scores, self.contamination))
@@ -260,7 +263,9 @@ class BaseDetector(CallbackSupportMixin, MapDetector):
                     f"X has contrasts {found}, but {type(self).__name__} was fitted on "
                     f"{self.contrasts_}: read them in the same order."
                 )
-        return validate_data(self, X, dtype=np.float32, allow_nd=True, reset=False)
+        X = validate_data(self, X, dtype=np.float32, allow_nd=True, reset=False)
+        self.training_reference_.check(X, self.contrasts_)
+        return X
 
 
 def _take(X, indices: np.ndarray):
