@@ -27,7 +27,7 @@ examples:
   skadm demo --data scans/ --test-fraction 1/4 --seed 1 --out scans_1/
 
 files: metrics.json, metrics.csv, per_patient.csv, run.json (how it was made), figures
-(roc.png, precision_recall.png, montage.png, history.png), model.joblib, and maps/ with an
+(roc.png, precision_recall.png, montage.png, history.png), model.skadm, and maps/ with an
 anomaly map and a segmentation of each test patient
 """
 
@@ -134,7 +134,7 @@ def run(args: argparse.Namespace) -> None:
 
             figure = plot_history(trained.history_)
             files.append(_results.save_figure(out / "history.png", figure))
-    files.append(out / "model.joblib")
+    files.append(out / "model.skadm")
     training = {
         "patients": split["train"],
         "seed": args.seed,
@@ -144,7 +144,8 @@ def run(args: argparse.Namespace) -> None:
         "baselines": {key: found.detectors[key] for key in baselines},
         "left_out": left_out,
     }
-    save_model(files[-1], steps, trained, training)
+    measured = [row for row in found.rows if row["method"] == name]
+    save_model(files[-1], steps, trained, training, measured)
     files += _results.write_volumes(
         out / "maps", test_stack, found.maps[name], trained, binary=True
     )

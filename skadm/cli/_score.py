@@ -15,8 +15,8 @@ images: higher = more abnormal, the lowest value outside the brain. No masks are
 
 _EPILOG = """\
 examples:
-  skadm score --model model.joblib --data new/ --out maps/
-  skadm score --model model.joblib --data new/ --out maps/ --binary --patients P07
+  skadm score --model model.skadm --data new/ --out maps/
+  skadm score --model model.skadm --data new/ --out maps/ --binary --patients P07
 
 files: <patient>_anomaly.nii.gz and, with --binary, <patient>_segmentation.nii.gz
 """

@@ -5,6 +5,7 @@ import math
 import os
 import re
 import struct
+import tokenize
 import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -97,7 +98,7 @@ def opened(path: Path, max_bytes: int = MAX_BYTES) -> Iterator["Archive"]:
         except (
             *(ValueError, TypeError, KeyError, IndexError, AttributeError, OverflowError),
             *(RecursionError, RuntimeError, NotImplementedError, SyntaxError),
-            *(EOFError, struct.error, zipfile.BadZipFile, zipfile.LargeZipFile),
+            *(EOFError, struct.error, tokenize.TokenError, zipfile.BadZipFile),
         ) as error:
             reason = str(error) or type(error).__name__
             raise ValueError(f"{path} cannot be read as a model: {reason}") from error

@@ -39,7 +39,7 @@ def make_card(model: Any, metrics: Any = None) -> dict[str, Any]:
     detector = next((p for p in parts if hasattr(p, "training_reference_")), None)
     return {
         "format": FORMAT,
-        "model": " > ".join(dict.fromkeys(type(part).__name__ for part in parts)),
+        "model": " > ".join(type(part).__name__ for part in parts),
         "intended_use": _INTENDED_USE,
         "saved": datetime.now(UTC).isoformat(timespec="seconds"),
         "skadm": __version__,
@@ -49,12 +49,14 @@ def make_card(model: Any, metrics: Any = None) -> dict[str, Any]:
         },
         "contrasts": _plain(getattr(detector, "contrasts_", None)),
         **_training(detector),
-        "thresholds": {
-            type(part).__name__: _plain(part.offset_)
+        "parts": [
+            {
+                "class": type(part).__name__,
+                "parameters": _parameters(part),
+                "threshold": _plain(vars(part).get("offset_")),
+            }
             for part in parts
-            if hasattr(part, "offset_")
-        },
-        "parameters": {type(part).__name__: _parameters(part) for part in parts},
+        ],
         "metrics": _plain(metrics),
     }
 

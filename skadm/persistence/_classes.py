@@ -5,7 +5,7 @@ from importlib import import_module
 
 _HOMES = {
     "skadm.augmentation": ("Augmentation",),
-    "skadm.conformal": ("Calibration", "CandidateLesions", "ConformalDetector"),
+    "skadm.conformal": ("Calibration", "ConformalDetector"),
     "skadm.detectors": (
         "ADMDetector",
         "DAEDetector",

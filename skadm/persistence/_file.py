@@ -6,6 +6,8 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
+from sklearn.base import BaseEstimator
+
 from skadm._files import replace_atomically
 from skadm._version import __version__
 from skadm.persistence._archive import MAX_BYTES, Archive, opened, write_archive
@@ -80,7 +82,7 @@ def save(
     if place.exists() and not force:
         raise FileExistsError(f"{place} exists; pass force=True to replace it.")
     known = Classes(classes)
-    if known.name_of(type(model)) is None:
+    if not isinstance(model, BaseEstimator) or known.name_of(type(model)) is None:
         raise TypeError(
             f"model is a {type(model).__module__}.{type(model).__qualname__}; expected a "
             "detector, filter or transformer of skadm, or a Pipeline of them."
@@ -145,7 +147,10 @@ def load(
                 UserWarning,
                 stacklevel=2,
             )
-        return Decoder(archive, Classes(classes)).decode(archive.text("model.json"))
+        model = Decoder(archive, Classes(classes)).decode(archive.text("model.json"))
+        if not isinstance(model, BaseEstimator):
+            raise ValueError(f"it holds {type(model).__name__}; expected an estimator.")
+        return model
 
 
 def card(path: str | PathLike) -> dict[str, Any]:
@@ -162,8 +167,9 @@ def card(path: str | PathLike) -> dict[str, Any]:
         What the model is, for what, and when it was saved ("model", "intended_use",
         "saved"); "skadm" and other "versions"; "contrasts" in their order; "training_data"
         (numbers of slices, patients and brain pixels, SHA-256 of the slices);
-        "intensities" (quantiles of each contrast over brain pixels); "thresholds",
-        "parameters" and "metrics". None where it is not known.
+        "intensities" (quantiles of each contrast over brain pixels); the "parts" it is
+        made of, each with its "class", "parameters" and "threshold"; and "metrics". None
+        where it is not known.
 
     Raises
     ------
@@ -183,8 +189,8 @@ def _read_card(archive: Archive) -> dict[str, Any]:
         raise ValueError("its card does not say which format it has.")
     if number > FORMAT:
         raise ValueError(
-            f"it has format {number}, written by skadm {str(found.get('skadm'))[:40]}; this "
-            f"is skadm {__version__}, which reads formats up to {FORMAT}: install a newer "
-            "one."
+            f"it has format {number}, written by skadm {str(found.get('skadm'))[:40]}; "
+            f"this is skadm {__version__}, which reads formats up to {FORMAT}: install a "
+            "newer one."
         )
     return found

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator
 
+from skadm._version import __version__
 from skadm.persistence._archive import Archive
 from skadm.persistence._classes import Classes
 
@@ -85,7 +86,12 @@ class Encoder:
             )
         if isinstance(value, tuple):  # a named one
             return {_OBJECT: [name, self.encode(list(value), place)]}
-        return {_OBJECT: [name, self._encode_dict(_state_of(value), place)]}
+        state = _state_of(value)
+        try:
+            _check_state(kind, state)
+        except ValueError as error:  # what could not be loaded is not saved
+            raise TypeError(f"{place}: {error}") from error
+        return {_OBJECT: [name, self._encode_dict(state, place)]}
 
     def _encode_dict(self, value: dict, place: str) -> dict[str, Any]:
         pairs = [(k, self.encode(v, f"{place}.{k}")) for k, v in value.items()]
@@ -197,25 +203,25 @@ def _state_of(value: Any) -> dict[str, Any]:
 
 
 def _check_state(kind: type, state: Any) -> None:
-    """Refuse attributes that the class, as it is now, would not have."""
+    """Refuse attributes that the class, as it is now, does not have."""
     if not isinstance(state, dict):
-        raise ValueError(f"a {kind.__name__} in it has no attributes.")
+        raise ValueError(f"a {kind.__name__} has no attributes.")
     if not issubclass(kind, BaseEstimator):
         return
-    expected = set(kind._get_param_names())
-    # Fitted attributes end in an underscore, private ones of scikit-learn begin with one.
-    private = kind.__module__.startswith("sklearn.")
+    expected = set(kind._get_param_names())  # type: ignore[attr-defined]
+    # What was fitted ends in an underscore. Others than skadm keep private attributes too.
+    private = not kind.__module__.startswith("skadm.")
     found = {
         name
         for name in state
         if not name.endswith("_") and not (private and name.startswith("_"))
     }
     if found != expected:
-        other = sorted(str(name)[:40] for name in found ^ expected)
+        other = ", ".join(sorted(str(name)[:40] for name in found ^ expected))
         raise ValueError(
-            f"the parameters of {kind.__name__} in it are not those of this version: "
-            f"{', '.join(other)}. Load it with the version that its card names."
+            f"the attributes of a {kind.__name__} are not those of skadm {__version__}, "
+            f"which differ in {other}. The card of a file tells the version it is of."
         )
     for name in _OF_THE_MACHINE:
         if state.get(name) is not None:
-            raise ValueError(f"a {kind.__name__} in it names a folder as {name}.")
+            raise ValueError(f"a {kind.__name__} names {name}, a folder of some machine.")
