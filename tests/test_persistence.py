@@ -644,6 +644,20 @@ def test_memory_is_that_of_the_file(file):
     assert file.stat().st_size <= peak < file.stat().st_size + 3e6
 
 
+def test_memory_of_the_structure_has_its_limit(saved, monkeypatch):
+    """0.5 GiB with all of MAX_JSON_BYTES, and a 32nd of it here."""
+    monkeypatch.setattr(_archive, "MAX_JSON_BYTES", 2**17)
+    nested = b"[" * 50 + b"]" * 50
+    many = b",".join([nested] * (_archive.MAX_JSON_BYTES // 101 - 1))
+    rewrite(saved, {"model.json": b"[" + many + b"]"})
+    tracemalloc.start()
+    with pytest.raises(ValueError, match="holds list; expected an estimator"):
+        skadm.load(saved)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert 2**20 < peak < 2**29 // 32
+
+
 def test_no_such_file(file):
     for read in (skadm.load, skadm.card):
         with pytest.raises(FileNotFoundError, match="model.skadm"):
