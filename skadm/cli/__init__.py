@@ -1,4 +1,4 @@
-"""The command ``skadm``: fit, score, evaluate, demo, list.
+"""The command ``skadm``: fit, card, score, evaluate, demo, list.
 
 Nothing heavy is imported before it is known what to do, so that ``skadm --help`` is fast.
 Results go to stdout, progress, notes and errors to stderr.
@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from skadm._version import __version__
+from skadm.cli._card import add_parser as add_card
 from skadm.cli._demo import add_parser as add_demo
 from skadm.cli._evaluate import add_parser as add_evaluate
 from skadm.cli._fit import add_parser as add_fit
@@ -30,9 +31,9 @@ pixel of others.
 _EPILOG = """\
 examples:
   skadm demo                                        everything in one go, no data needed
-  skadm fit --data scans/ --out model.joblib        learn from a folder of patients
-  skadm score --model model.joblib --data new/ --out maps/
-  skadm evaluate --model model.joblib --data labelled/ --out results/ --baselines
+  skadm fit --data scans/ --out model.skadm         learn from a folder of patients
+  skadm score --model model.skadm --data new/ --out maps/
+  skadm evaluate --model model.skadm --data labelled/ --out results/ --baselines
   skadm list                                        what else there is beside ADM
 
 data:
@@ -92,7 +93,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"skadm {__version__}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
-    for add in (add_demo, add_fit, add_score, add_evaluate, add_list):
+    for add in (add_demo, add_fit, add_card, add_score, add_evaluate, add_list):
         add(commands)
     return parser
 
