@@ -1,4 +1,4 @@
-"""The command ``skadm``: fit, score, evaluate, demo, list.
+"""The command ``skadm``: fit, score, evaluate, report, demo, list.
 
 Nothing heavy is imported before it is known what to do, so that ``skadm --help`` is fast.
 Results go to stdout, progress, notes and errors to stderr.
@@ -17,6 +17,7 @@ from skadm.cli._evaluate import add_parser as add_evaluate
 from skadm.cli._fit import add_parser as add_fit
 from skadm.cli._list import add_parser as add_list
 from skadm.cli._output import say
+from skadm.cli._report import add_parser as add_report
 from skadm.cli._score import add_parser as add_score
 
 __all__ = ["main"]
@@ -33,6 +34,7 @@ examples:
   skadm fit --data scans/ --out model.joblib        learn from a folder of patients
   skadm score --model model.joblib --data new/ --out maps/
   skadm evaluate --model model.joblib --data labelled/ --out results/ --baselines
+  skadm report --model model.joblib --data new/ --out report/
   skadm list                                        what else there is beside ADM
 
 data:
@@ -92,7 +94,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"skadm {__version__}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
-    for add in (add_demo, add_fit, add_score, add_evaluate, add_list):
+    for add in (add_demo, add_fit, add_score, add_evaluate, add_report, add_list):
         add(commands)
     return parser
 

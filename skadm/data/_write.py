@@ -82,7 +82,7 @@ def write_maps(
             raise FileExistsError(f"{path} exists; pass force=True to replace it")
     folder.mkdir(parents=True, exist_ok=True)
     for volume, z, places in _volume_slices(stack):
-        voxels = _on_original_grid(checked[places], z, volume, fill)
+        voxels = on_original_grid(checked[places], z, volume, fill)
         _write_atomically(_image(voxels, volume.origin), paths[volume.name])
     return list(paths.values())
 
@@ -120,8 +120,26 @@ def _volume_slices(stack: SliceStack) -> Iterator[tuple[Volume, NDArray, NDArray
         yield volume, stack.z[places], places
 
 
-def _on_original_grid(maps: NDArray, z: NDArray, volume: Volume, fill: float) -> NDArray:
-    """Return the maps on the grid of the volume's origin, ``fill`` where there are none."""
+def on_original_grid(maps: NDArray, z: NDArray, volume: Volume, fill: float) -> NDArray:
+    """Take maps of a volume to the grid of its origin, as `write_maps` does.
+
+    Parameters
+    ----------
+    maps : ndarray of shape (n, H, W)
+        Finite numbers; floating-point ones are interpolated bilinearly, others go to the
+        nearest pixel.
+    z : ndarray of int, shape (n,)
+        Slices of the volume that they are of.
+    volume : volume
+        It is read again, to know what is brain.
+    fill : float
+        Value outside the brain of the origin, and in slices that are not in `z`.
+
+    Returns
+    -------
+    ndarray of shape (n_slices, H', W')
+        Maps of all slices, in the type they had.
+    """
     origin = volume.origin
     original_brain = brain_mask(origin.read()[0])
     out = np.full(original_brain.shape, fill, dtype=maps.dtype)
