@@ -25,6 +25,7 @@ MODULES = [
     "skadm.pooling",
     "skadm.preprocessing",
     "skadm.presets",
+    "skadm.report",
 ]
 
 # Left out: sections that not every object needs (extended summary, See Also, Examples);

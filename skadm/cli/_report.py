@@ -42,9 +42,7 @@ def add_parser(commands: Any) -> None:
         "--model", required=True, metavar="FILE", help="what 'skadm fit' has saved"
     )
     parser.add_argument("--data", required=True, metavar="PATH", help=_options.DATA_HELP)
-    parser.add_argument(
-        "--out", required=True, metavar="FOLDER", help="where the pages go"
-    )
+    parser.add_argument("--out", required=True, metavar="FOLDER", help="where the pages go")
     parser.add_argument(
         "--normal",
         metavar="PATH",

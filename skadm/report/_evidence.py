@@ -49,14 +49,16 @@ def region_evidence(
         return []
     if hasattr(detector, "explain"):
         found = detector.explain(stack[slices])
-        names, maps, weight = found.names, found.features, np.positive
+        names, maps = found.names, found.features
     else:
-        names, maps, weight = stack.contrasts, stack[slices].X, np.abs
+        names, maps = stack.contrasts, stack[slices].X
     regions = np.arange(1, n_regions + 1)
     means = np.array(
         [ndimage.mean(maps[:, i], numbers[slices], regions) for i in range(len(names))]
     )
-    strongest = np.argsort(-weight(means), axis=0, kind="stable")[:_SHOWN]
+    # A part below 0 speaks against an anomaly; an intensity below 0 is as unusual as above.
+    weights = means if hasattr(detector, "explain") else np.abs(means)
+    strongest = np.argsort(-weights, axis=0, kind="stable")[:_SHOWN]
     return [
         tuple((names[i], float(means[i, region])) for i in strongest[:, region])
         for region in range(n_regions)

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from skadm.report._configuration import Setting
+from skadm.report._evidence import PARTS
 from skadm.report._patient import PatientReport, Summary
 
 COUNTS = ("lesions", "lesions found", "false regions")
@@ -139,6 +140,7 @@ def _render(template: str, *, scripts: Sequence[str], **content: Any) -> str:
             )
         ],
         counts=COUNTS,
+        parts=PARTS,
         **content,
     )
 

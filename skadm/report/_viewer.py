@@ -99,12 +99,14 @@ def make_pictures(
     frame = frame_of(grid, brain)
     inside = frame.show(brain)
     scans = [window(frame.show(images[:, k]), inside) for k in range(len(contrasts))]
-    scores = grey(frame.show(anomaly), scale.low, scale.high)
+    shown = frame.show(anomaly)
+    scores = grey(shown, scale.low, scale.high)
     ranks = frame.show(numbers)
     labelled = None if labels is None else frame.show(labels == 1)
     upper = [name.upper() for name in contrasts]
     first = next((upper.index(name) for name in _FIRST if name in upper), 0)
-    point = _start(frame, regions, scores)
+    peaks = [_peak(frame, region, shown, ranks) for region in regions]
+    point = peaks[0] if peaks else _highest(shown)
 
     def drawn(plane: int, width: int) -> str:
         extent = max(n * mm for n, mm in zip(frame.shape, frame.voxel_size))
@@ -141,21 +143,23 @@ def make_pictures(
         "start": max(scale.start, 1),
         "colours": [list(colour) for colour in COLOURS],
         "point": list(point),
-        "peaks": [
-            list(frame.voxel_at(np.array(region.peak_mm))) for region in regions
-        ],
+        "peaks": [list(peak) for peak in peaks],
     }  # fmt: skip
-    planes = tuple(
-        (plane.name, drawn(i, _STATIC_WIDTH)) for i, plane in enumerate(PLANES)
-    )
+    planes = tuple((plane.name, drawn(i, _STATIC_WIDTH)) for i, plane in enumerate(PLANES))
     return Pictures(data, planes, drawn(0, _THUMBNAIL_WIDTH))
 
 
-def _start(
-    frame: Frame, regions: Sequence[Region], scores: NDArray
+def _peak(
+    frame: Frame, region: Region, anomaly: NDArray, ranks: NDArray
 ) -> tuple[int, int, int]:
-    """The peak of the first region; where nothing is flagged, that of all scores."""
-    if regions:
-        return frame.voxel_at(np.array(regions[0].peak_mm))
-    z, y, x = np.unravel_index(int(scores.argmax()), scores.shape)
+    """The voxel (x, y, z) to show of a region."""
+    inside = ranks == region.rank
+    if inside.any():
+        return _highest(np.where(inside, anomaly, -np.inf))
+    # A pixel of the working grid can be smaller than one of the images.
+    return frame.voxel_at(np.array(region.peak_mm))
+
+
+def _highest(anomaly: NDArray) -> tuple[int, int, int]:
+    z, y, x = np.unravel_index(int(anomaly.argmax()), anomaly.shape)
     return int(x), int(y), int(z)

@@ -203,11 +203,10 @@
   const tell = () => {
     const mm = data.affine.slice(0, 3).map((row) =>
       row[3] + row[0] * state.point[0] + row[1] * state.point[1] + row[2] * state.point[2]);
-    const side = (value, plus, minus) => `${value >= 0 ? plus : minus} ${Math.abs(value).toFixed(0)}`;
     const index = indexOf(state.point), grey = scores[index], region = regions[index];
     const about = grey === 0 ? "≤ " : grey === 255 ? "≥ " : "≈ ";
     byId("place").textContent = [
-      `${side(mm[0], "R", "L")}, ${side(mm[1], "A", "P")}, ${side(mm[2], "S", "I")} mm`,
+      `${mm.map((value) => value.toFixed(0).replace("-", "−")).join(", ")} mm`,
       `anomaly ${about}${anomalyOf(grey).toFixed(2)}`,
       region === 0 ? "not flagged" : region === UNLISTED ? "flagged, not listed" : `region ${region}`,
       ...(labels && labels[index] ? ["labelled"] : []),
@@ -272,7 +271,7 @@
       showRegion(Number(row.dataset.region));
       byId("viewer").scrollIntoView({ block: "nearest" });
     }));
-  byId("low").textContent = `anomaly ${data.low.toFixed(2)}`;
+  byId("low").textContent = `anomaly ${data.low.toFixed(2).replace("-", "−")}`;
   byId("high").textContent = data.high.toFixed(2);
   setStart(data.start);
   new ResizeObserver(draw).observe(byId("planes"));
