@@ -1,12 +1,12 @@
 """Reports: regions, pictures, pages, the command, and the pages in a browser."""
 
 import base64
-import importlib.util
 import io
 import itertools
 import math
 import re
 import shutil
+import sys
 from html.parser import HTMLParser
 
 import joblib
@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from sklearn.pipeline import Pipeline, make_pipeline
 
-from skadm import ADMDetector, IntensityDetector
+from skadm import ADMDetector, ConformalDetector, IntensityDetector
 from skadm.cli import main
 from skadm.conformal import CandidateLesions
 from skadm.data import ArrayVolume, Grid, make_phantom
@@ -253,6 +253,25 @@ def test_evidence_of_adm_is_its_explanation(stack):
     assert best == max(means, key=means.get)
     assert value == pytest.approx(means[best], rel=1e-3)
     assert f"{best} <b>" in patient_page(report, describe_model(model))
+
+
+def test_a_calibrated_detector_gives_p_values(stack):
+    detector = ConformalDetector(
+        IntensityDetector(weights={"FLAIR": 1}), contamination=0.5, random_state=0
+    )
+    model = fitted(stack, 24, detector)
+    normal = model[:-1].transform(stack[~(stack.y == 1).any(axis=(1, 2))])
+    calibrating = normal[np.isin(normal.groups, detector.calibration_groups_)]
+    candidates = detector.candidate_lesions(calibrating)
+    report = examine(stack.volumes[0], model, candidates)
+    # The threshold is that of the calibration, and so is what is flagged.
+    X = model[:-1].transform(stack[stack.groups == "phantom-000"]).X
+    voxel_ml = np.prod(report.working_voxel_size) / 1000
+    flagged = (detector.predict(X) == -1).sum()
+    assert report.summary.flagged_ml == pytest.approx(flagged * voxel_ml)
+    expected = min(each.p_value for each in candidates.find(detector.decision_function(X)))
+    assert report.summary.p_value == expected
+    assert "ConformalDetector" in patient_page(report, describe_model(model), "note")
 
 
 def test_unlabelled_and_unremarkable(stack, model):
@@ -505,20 +524,37 @@ def test_comparison_needs_other_patients(scans, model_file, tmp_path, capsys):
     arguments = ["--model", model_file, "--data", scans, "--out", tmp_path / "out"]
     code, printed = run_report([*arguments, "--normal", scans], capsys)
     assert code == 1
-    assert "expected other patients" in printed.err
+    assert "expected others, with whom these can be compared" in printed.err
     assert "1 of the patients reported were trained on (third)" in printed.err
     assert not (tmp_path / "out").exists()
 
 
-def test_missing_libraries_are_named(scans, model_file, tmp_path, capsys, monkeypatch):
-    find = importlib.util.find_spec
-    monkeypatch.setattr(
-        importlib.util, "find_spec", lambda n, *a: None if n == "PIL" else find(n, *a)
+def test_comparison_leaves_out_who_is_trained_on_or_reported(
+    scans, model_file, tmp_path, capsys
+):
+    arguments = ["--model", model_file, "--data", scans, "--out", tmp_path / "out"]
+    code, printed = run_report(
+        [*arguments, "--normal", scans, "--patients", "second"], capsys
     )
+    assert code == 0
+    assert printed.err.count("scoring normal slices of") == 1
+    assert f"scoring normal slices of {NASTY} (1 of 1)" in printed.err
+    text = (tmp_path / "out" / "index.html").read_text()
+    assert "From normal slices of 1 patient; 1 / 2 is the least" in text
+
+
+@pytest.mark.parametrize(("name", "told"), [("PIL.Image", "Pillow"), ("jinja2", "Jinja2")])
+def test_missing_libraries_are_named(
+    name, told, scans, model_file, tmp_path, capsys, monkeypatch
+):
+    monkeypatch.setitem(sys.modules, name, None)
     arguments = ["--model", model_file, "--data", scans, "--out", tmp_path / "out"]
     code, printed = run_report(arguments, capsys)
     assert code == 1
-    assert "reports need Pillow, not installed: pip install skadm[report]" in printed.err
+    assert f"reports need {told}, which is not installed: pip install skadm[report]" in (
+        printed.err
+    )
+    assert not (tmp_path / "out").exists()
 
 
 # -- in a browser ------------------------------------------------------------------------

@@ -1,7 +1,6 @@
 """``skadm report``: pages to look at, of a cohort and of each patient."""
 
 import argparse
-import importlib.util
 import shlex
 import warnings
 from pathlib import Path
@@ -26,11 +25,9 @@ examples:
 files: index.html, and patients/<patient>.html
 
 --normal gives regions p-values: the chance of a candidate lesion so strong in a normal
-slice of a new patient. Its patients must be others than those trained on and those
-reported. With masks their slices without anomaly are taken, without masks all.
+slice of a new patient. Patients trained on or reported on are left out of it. With masks
+the slices without anomaly are taken, without masks all.
 """
-
-_NEEDED = {"jinja2": "Jinja2", "PIL": "Pillow"}
 
 
 def add_parser(commands: Any) -> None:
@@ -56,10 +53,17 @@ def add_parser(commands: Any) -> None:
 def run(args: argparse.Namespace) -> None:
     """Run the command."""
     out = check_new_folder(args.out, args.force)
-    _check_libraries()
-    model = load_model(args.model, args.device)
-    from skadm.report import Setting, cohort_page, describe_model, examine, patient_page
+    from skadm.report import (
+        Setting,
+        cohort_page,
+        describe_model,
+        examine,
+        patient_page,
+        require_libraries,
+    )
 
+    require_libraries()
+    model = load_model(args.model, args.device)
     # Healthy patients are reported like others.
     stack = read_for(model, args.data, patients=args.patients, allow_empty_masks=True)
     places = {volume.name: _place(out, volume.name) for volume in stack.volumes}
@@ -74,12 +78,7 @@ def run(args: argparse.Namespace) -> None:
     candidates = note = None
     if args.normal is not None:
         candidates = _candidates(model, args.normal, trained_on | set(stack.groups))
-        note = (
-            "chance that a normal slice of a new patient has a candidate lesion as strong "
-            "as the strongest in the region, or stronger. From normal slices of "
-            f"{candidates.n_groups} patients; 1 / {candidates.n_groups + 1} is the least "
-            "that so many can give. Not corrected for the number of slices and regions."
-        )
+        note = _p_value_note(candidates.n_groups)
     settings = [
         Setting("Report", "command", shlex.join(args.command_line)),
         *describe_model(model),
@@ -94,16 +93,6 @@ def run(args: argparse.Namespace) -> None:
     index = out / "index.html"
     _write(index, cohort_page(summaries, settings, note))
     print_files(out, [index, *places.values()])
-
-
-def _check_libraries() -> None:
-    """Refuse reports without their libraries before the work, not after it."""
-    missing = [name for key, name in _NEEDED.items() if not importlib.util.find_spec(key)]
-    if missing:
-        raise ImportError(
-            f"reports need {' and '.join(missing)}, not installed: pip install "
-            "skadm[report]"
-        )
 
 
 def _place(out: Path, name: str) -> Path:
@@ -124,16 +113,19 @@ def _candidates(model: Any, data: str, others: set[str]) -> Any:
     from skadm.conformal import CandidateLesions
     from skadm.data import SliceStack
 
-    stack = read_for(model, data, allow_empty_masks=True)
-    known = sorted(others & set(stack.groups.tolist()))
-    if known:
+    volumes = [
+        volume
+        for volume in read_for(model, data, allow_empty_masks=True).volumes
+        if volume.patient not in others
+    ]
+    if not volumes:
         raise ValueError(
-            f"{', '.join(known)} of --normal {data}: trained on, or reported on; expected "
-            "other patients, with whom these can be compared"
+            f"--normal {data} holds no patient but those trained on or reported on; "
+            "expected others, with whom these can be compared"
         )
     decisions, patients = [], []
-    for number, volume in enumerate(stack.volumes, start=1):
-        say(f"scoring normal slices of {volume.name} ({number} of {len(stack.volumes)})")
+    for number, volume in enumerate(volumes, start=1):
+        say(f"scoring normal slices of {volume.name} ({number} of {len(volumes)})")
         prepared = model[:-1].transform(SliceStack.from_volumes([volume])).in_memory()
         labels = prepared.y
         if labels is not None:
@@ -146,6 +138,17 @@ def _candidates(model: Any, data: str, others: set[str]) -> Any:
     if not decisions:
         raise ValueError(f"no normal slice in --normal {data}: all hold anomalies")
     return CandidateLesions(np.concatenate(decisions), np.concatenate(patients))
+
+
+def _p_value_note(n_patients: int) -> str:
+    """Say what the p-values are."""
+    return (
+        "chance that a normal slice of a new patient has a candidate lesion as strong as "
+        "the strongest in the region, or stronger. From normal slices of "
+        f"{n_patients} patient{'' if n_patients == 1 else 's'}; 1 / {n_patients + 1} is "
+        "the least that so many can give. Not corrected for the number of slices and "
+        "regions."
+    )
 
 
 def _write(path: Path, page: str) -> None:

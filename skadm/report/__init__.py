@@ -6,9 +6,9 @@ suspicious regions, `patient_page` and `cohort_page` write what was found as HTM
 """
 
 from skadm.report._configuration import Setting, describe_model
+from skadm.report._libraries import require_libraries
 from skadm.report._pages import cohort_page, patient_page
 from skadm.report._patient import PatientReport, Summary, examine
-from skadm.report._pictures import require_pillow
 from skadm.report._regions import Region
 
 __all__ = [
@@ -20,5 +20,5 @@ __all__ = [
     "describe_model",
     "examine",
     "patient_page",
-    "require_pillow",
+    "require_libraries",
 ]

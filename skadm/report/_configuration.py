@@ -37,10 +37,13 @@ def describe_model(model: Any) -> list[Setting]:
         To be shown.
     """
     detector = model[-1]
+    # Wrapped detectors have no names of their own, other Pipelines no record.
+    contrasts = getattr(detector, "contrasts_", None) or ()
     training = getattr(model, "training_", {})
     settings = [
         Setting("Model", "version of skadm", __version__),
-        Setting("Model", "contrasts", ", ".join(detector.contrasts_ or ())),
+        Setting("Model", "detector", type(detector).__name__),
+        Setting("Model", "contrasts", ", ".join(contrasts) or "without names"),
         Setting("Model", "threshold (normality)", f"{detector.offset_:.6g}"),
     ]
     settings += [

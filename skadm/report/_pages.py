@@ -11,6 +11,7 @@ import numpy as np
 
 from skadm.report._configuration import Setting
 from skadm.report._evidence import PARTS
+from skadm.report._libraries import jinja
 from skadm.report._patient import PatientReport, Summary
 
 COUNTS = ("lesions", "lesions found", "false regions")
@@ -101,13 +102,7 @@ def _means(summaries: Sequence[Summary]) -> list[tuple[str, float, float, int]]:
 
 
 def _render(template: str, *, scripts: Sequence[str], **content: Any) -> str:
-    try:
-        import jinja2
-        from markupsafe import Markup
-    except ImportError as error:
-        raise ImportError(
-            "reports need Jinja2, which is not installed: pip install skadm[report]"
-        ) from error
+    jinja2 = jinja()
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("skadm.report"),
         autoescape=True,  # names of patients are names of files: anything
@@ -115,15 +110,14 @@ def _render(template: str, *, scripts: Sequence[str], **content: Any) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["number"] = _number
-    loader = environment.loader
-    assert loader is not None
+    environment.filters |= {"number": _number, "figures": _figures}
     style, *code = (
-        loader.get_source(environment, name)[0] for name in ("style.css", *scripts)
+        environment.loader.get_source(environment, name)[0]
+        for name in ("style.css", *scripts)
     )
     return environment.get_template(template).render(
-        style=Markup(style),
-        scripts=[Markup(script) for script in code],
+        style=style,
+        scripts=code,
         # Only these scripts run, and nothing is loaded from anywhere.
         policy="; ".join(
             [
@@ -148,6 +142,12 @@ def _render(template: str, *, scripts: Sequence[str], **content: Any) -> str:
 def _hash(script: str) -> str:
     digest = hashlib.sha256(script.encode("utf-8")).digest()
     return f"'sha256-{base64.b64encode(digest).decode('ascii')}'"
+
+
+def _figures(value: float) -> str:
+    """Three significant figures, where they are not too small to matter."""
+    whole_digits = math.floor(math.log10(abs(value))) if value else 0
+    return _number(value, min(max(2 - whole_digits, 0), 4))
 
 
 def _number(value: float | None, digits: int = 3) -> str:

@@ -161,8 +161,11 @@ def examine(
         evidence=region_evidence(detector, prepared, ranking.numbers, n_listed),
     )
     anomaly, threshold = anomaly_map(scores), float(anomaly_map(detector.offset_))
-    low, high = (float(end) for end in np.percentile(anomaly[brain], _COLOURED))
-    scale = Scale(low, max(high, threshold), threshold)
+    inside = anomaly[brain]
+    low, high = (float(end) for end in np.percentile(inside, _COLOURED))
+    if high <= threshold:  # so little is flagged that its colours would all be one
+        high = max(float(inside.max()), threshold)
+    scale = Scale(low, high, threshold)
     every = np.arange(len(scores))
     pictures = make_pictures(
         original.grid,

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from skadm.report._display import PLANES, Frame
+from skadm.report._libraries import pillow
 
 # Of matplotlib's inferno, without its black end, which would hide the scan.
 COLOURS = (
@@ -18,28 +19,6 @@ COLOURS = (
 FLAGGED, LABELLED = (0, 229, 255), (124, 255, 90)
 _OPACITY = 0.55
 _WINDOW = (0.5, 99.5)  # percentiles of a contrast over the brain: black and white
-
-
-def require_pillow() -> Any:
-    """Return Pillow's Image module, or say how to install it.
-
-    Returns
-    -------
-    module
-        PIL.Image.
-
-    Raises
-    ------
-    ImportError
-        If Pillow is not installed.
-    """
-    try:
-        from PIL import Image
-    except ImportError as error:
-        raise ImportError(
-            "reports need Pillow, which is not installed: pip install skadm[report]"
-        ) from error
-    return Image
 
 
 def window(values: NDArray, brain: NDArray[np.bool_]) -> NDArray[np.uint8]:
@@ -119,7 +98,7 @@ def draw_plane(
     str
         A data URI.
     """
-    image, plane = require_pillow(), PLANES[number]
+    image, plane = pillow(), PLANES[number]
     size = tuple(
         max(1, round(frame.shape[axis] * frame.voxel_size[axis] * pixels_per_mm))
         for axis in (plane.across, plane.down)
@@ -151,7 +130,7 @@ def colour_table() -> NDArray[np.float64]:
 
 def _data_uri(pixels: NDArray[np.uint8], *, exact: bool) -> str:
     buffer = io.BytesIO()
-    picture = require_pillow().fromarray(pixels)
+    picture = pillow().fromarray(pixels)
     if exact:
         picture.save(buffer, "PNG", optimize=True)
     else:
