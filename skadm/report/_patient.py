@@ -19,7 +19,7 @@ from skadm.report._regions import (
 from skadm.report._viewer import Pictures, Scale, make_pictures
 
 _LISTED = 20  # regions; the rest is counted
-_COLOURED = (1.0, 99.9)  # percentiles of the anomaly over the brain: ends of the colours
+_COLOURED = (1.0, 99.5)  # percentiles of the anomaly over the brain: ends of the colours
 
 
 @dataclass(frozen=True)

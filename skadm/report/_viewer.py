@@ -132,7 +132,8 @@ def make_pictures(
             for name, scan in zip(contrasts, scans)
         ],
         "first": first,
-        "scores": sprite(scores, exact=False),
+        # Exact: what JPEG adds around the brain would be coloured.
+        "scores": sprite(scores, exact=True),
         "regions": sprite(ranks, exact=True),
         "labels": (
             None if labelled is None else sprite(labelled.astype(np.uint8), exact=True)
