@@ -160,6 +160,17 @@ def test_display_has_the_right_on_the_left_and_the_front_on_top(axes, signs):
     assert np.argwhere(coronal == 1).tolist() == [[frame.shape[2] - 1 - z, x]]
 
 
+def test_only_long_axes_are_thinned_out():
+    brain = np.ones((3, 20, 600), bool)
+    affine = np.diag([-0.5, -0.5, 4.0, 1.0])
+    frame = frame_of(Grid((20, 600), affine), brain)
+    assert frame.shape == (200, 20, 3)
+    assert frame.voxel_size == pytest.approx((1.5, 0.5, 4))
+    columns = np.broadcast_to(np.arange(600), brain.shape)
+    x, y, z = frame.voxel_at(affine[:3] @ (300, 7, 1, 1))
+    assert frame.show(columns)[z, y, x] == 300
+
+
 def decoded(uri):
     return np.asarray(Image.open(io.BytesIO(base64.b64decode(uri.split(",")[1]))))
 

@@ -85,13 +85,13 @@ def frame_of(grid: Grid, brain: NDArray[np.bool_]) -> Frame:
         raise ValueError("no brain pixel: everything is exactly 0, which means background")
     turn = ornt_transform(io_orientation(grid.affine), axcodes2ornt("LPS"))
     turned = apply_orientation(brain.T, turn)
-    step = -(-max(turned.shape) // _LONGEST)
     box = []
     for axis in range(3):
         others = tuple(other for other in range(3) if other != axis)
         inside = np.flatnonzero(turned.any(axis=others))
-        box.append(slice(max(inside[0] - _MARGIN, 0), inside[-1] + _MARGIN + 1, step))
-    crop = np.diag([step, step, step, 1.0])
+        start, stop = max(inside[0] - _MARGIN, 0), inside[-1] + _MARGIN + 1
+        box.append(slice(start, stop, -(-(stop - start) // _LONGEST)))
+    crop = np.diag([*(part.step for part in box), 1.0])
     crop[:3, 3] = [part.start for part in box]
     x, y, z = box
     return Frame(
