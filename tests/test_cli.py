@@ -621,7 +621,7 @@ def test_wrong_usage(arguments, capsys):
     assert "usage: skadm" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("command", ["", "demo", "fit", "score", "evaluate"])
+@pytest.mark.parametrize("command", ["", "demo", "fit", "score", "evaluate", "report"])
 def test_help(command, capsys):
     with pytest.raises(SystemExit) as stopped:
         main([*command.split(), "--help"])

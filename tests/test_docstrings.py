@@ -28,6 +28,7 @@ MODULES = [
     "skadm.preprocessing",
     "skadm.presets",
     "skadm.reference",
+    "skadm.report",
 ]
 
 # Left out: sections that not every object needs (extended summary, See Also, Examples);

@@ -1,4 +1,4 @@
-"""The command ``skadm``: fit, card, score, evaluate, demo, list.
+"""The command ``skadm``: fit, card, score, evaluate, report, demo, list.
 
 Nothing heavy is imported before it is known what to do, so that ``skadm --help`` is fast.
 Results go to stdout, progress, notes and errors to stderr.
@@ -18,6 +18,7 @@ from skadm.cli._evaluate import add_parser as add_evaluate
 from skadm.cli._fit import add_parser as add_fit
 from skadm.cli._list import add_parser as add_list
 from skadm.cli._output import say
+from skadm.cli._report import add_parser as add_report
 from skadm.cli._score import add_parser as add_score
 
 __all__ = ["main"]
@@ -34,6 +35,7 @@ examples:
   skadm fit --data scans/ --out model.skadm         learn from a folder of patients
   skadm score --model model.skadm --data new/ --out maps/
   skadm evaluate --model model.skadm --data labelled/ --out results/ --baselines
+  skadm report --model model.skadm --data new/ --out report/
   skadm list                                        what else there is beside ADM
 
 data:
@@ -93,7 +95,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"skadm {__version__}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
-    for add in (add_demo, add_fit, add_card, add_score, add_evaluate, add_list):
+    adders = (add_demo, add_fit, add_card, add_score, add_evaluate, add_report, add_list)
+    for add in adders:
         add(commands)
     return parser
 

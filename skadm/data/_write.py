@@ -80,7 +80,7 @@ def write_maps(
     folder.mkdir(parents=True, exist_ok=True)
     for volume, places in stack.volume_places():
         own = array[places].astype(_TYPES.get(array.dtype.kind, np.int32), copy=False)
-        voxels = _on_original_grid(own, stack.z[places], volume, fill)
+        voxels = on_original_grid(own, stack.z[places], volume, fill)
         _write_atomically(_image(voxels, volume.origin), paths[volume.name])
     return list(paths.values())
 
@@ -111,8 +111,26 @@ def _require_distinct_slices(stack: SliceStack) -> None:
             )
 
 
-def _on_original_grid(maps: NDArray, z: NDArray, volume: Volume, fill: float) -> NDArray:
-    """Return the maps on the grid of the volume's origin, ``fill`` where there are none."""
+def on_original_grid(maps: NDArray, z: NDArray, volume: Volume, fill: float) -> NDArray:
+    """Take maps of a volume to the grid of its origin, as `write_maps` does.
+
+    Parameters
+    ----------
+    maps : ndarray of shape (n, H, W)
+        Finite numbers; floating-point ones are interpolated bilinearly, others go to the
+        nearest pixel.
+    z : ndarray of int, shape (n,)
+        Slices of the volume that they are of.
+    volume : volume
+        It is read again, to know what is brain.
+    fill : float
+        Value outside the brain of the origin, and in slices that are not in `z`.
+
+    Returns
+    -------
+    ndarray of shape (n_slices, H', W')
+        Maps of all slices, in the type they had.
+    """
     images, _, original_brain = volume.read_with_origin_brain()
     out = np.full(original_brain.shape, fill, dtype=maps.dtype)
     if _same_grid(volume, volume.origin):
