@@ -14,8 +14,8 @@ from sklearn.metrics import roc_auc_score
 from sklearn.pipeline import Pipeline, make_pipeline
 
 import skadm
-import skadm.cli._output
 from skadm import IntensityDetector, presets
+from skadm._files import replace_atomically
 from skadm.callbacks import ProgressLog
 from skadm.cli import main
 from skadm.data import make_phantom, read_brats
@@ -700,11 +700,12 @@ def test_bars_on_a_terminal(scans, tmp_path, capsys, monkeypatch):
 
 def test_unwritable_results_leave_no_temporary_file(tmp_path):
     def fail(place):
+        assert place.suffix == ".png"
         place.write_text("half")
         raise OSError("disk full")
 
-    with pytest.raises(OSError, match="disk full"):
-        skadm.cli._output.write_atomically(tmp_path / "a.json", fail)
+    with pytest.raises(OSError, match=r"a\.png cannot be written: disk full$"):
+        replace_atomically(tmp_path / "a.png", fail)
     assert not list(tmp_path.iterdir())
 
 

@@ -5,6 +5,7 @@ Hypothesis draws the same examples in every run: what fails once fails again.
 
 import csv
 import gzip
+import os
 import subprocess
 import sys
 import textwrap
@@ -395,7 +396,7 @@ def check_written(code, written, lost):
     assert not lost
     assert all(path.parent.as_posix() == folder for path in written)
     names = sorted(path.name for path in written)
-    assert not any(name.startswith(".") and name.endswith(".tmp") for name in names)
+    assert not any(name.startswith(f".{os.getpid()}.") for name in names)
     assert [name.rsplit("_")[-1] for name in names] == (
         ["anomaly.nii.gz", "segmentation.nii.gz"] if code == 0 else []
     )

@@ -6,9 +6,10 @@ import warnings
 from pathlib import Path
 from typing import Any
 
+from skadm._files import replace_atomically
 from skadm.cli import _options
 from skadm.cli._model import load_model, read_for
-from skadm.cli._output import check_new_folder, print_files, say, write_atomically
+from skadm.cli._output import check_new_folder, print_files, say
 
 _TEXT = """\
 Write an HTML page of each patient, with a viewer of its slices and a list of suspicious
@@ -83,6 +84,7 @@ def run(args: argparse.Namespace) -> None:
         Setting("Report", "command", shlex.join(args.command_line)),
         *describe_model(model),
     ]
+    (out / "patients").mkdir(parents=True, exist_ok=True)
     summaries = []
     # One volume at a time: memory does not grow with their number.
     for number, volume in enumerate(stack.volumes, start=1):
@@ -149,4 +151,4 @@ def _p_value_note(n_patients: int) -> str:
 
 
 def _write(path: Path, page: str) -> None:
-    write_atomically(path, lambda place: place.write_text(page, encoding="utf-8"))
+    replace_atomically(path, lambda place: place.write_text(page, encoding="utf-8"))

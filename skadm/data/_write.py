@@ -1,6 +1,6 @@
 """Writing maps as NIfTI files on the grid of the original images."""
 
-import os
+from functools import partial
 from os import PathLike
 from pathlib import Path
 
@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import ndimage
 
 from skadm._brain import brain_mask
+from skadm._files import replace_atomically
 from skadm.data._gzip import compress
 from skadm.data._interfaces import Volume
 from skadm.data._names import require_file_name
@@ -81,7 +82,8 @@ def write_maps(
     for volume, places in stack.volume_places():
         own = array[places].astype(_TYPES.get(array.dtype.kind, np.int32), copy=False)
         voxels = on_original_grid(own, stack.z[places], volume, fill)
-        _write_atomically(_image(voxels, volume.origin), paths[volume.name])
+        content = compress(_image(voxels, volume.origin).to_bytes())
+        replace_atomically(paths[volume.name], partial(Path.write_bytes, data=content))
     return list(paths.values())
 
 
@@ -170,13 +172,3 @@ def _image(voxels: NDArray, origin: Volume) -> nib.Nifti1Image:
         header[field] = value
     header.set_data_dtype(voxels.dtype)
     return nib.Nifti1Image(voxels.T, None, header)
-
-
-def _write_atomically(image: nib.Nifti1Image, path: Path) -> None:
-    """Write to a temporary file beside, then rename: no half-written map is ever seen."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        temporary.write_bytes(compress(image.to_bytes()))
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
