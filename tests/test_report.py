@@ -101,6 +101,24 @@ def test_regions_know_where_they_are(two_regions):
     assert first.peak_mm in peaks
 
 
+@pytest.mark.parametrize(("n_left", "side"), [(1, "right"), (3, "both sides")])
+def test_region_that_reaches_over_the_middle(two_regions, n_left, side):
+    """Columns 0 to 11 are at 10 to -12 mm, and their middle at -1 mm."""
+    decision = np.ones((6, 10, 12))
+    decision[0, :6, :3] = -1  # 18 voxels more than 5 mm to the right
+    decision[0, 0, 3:9] = -1  # 6 in the middle
+    decision[0, 0, 9 : 9 + n_left] = -1  # 1 of 25 and 3 of 27 to the left
+    (region,) = described(decision, two_regions[1])
+    assert region.side == side
+
+
+def test_colours_are_spent_on_what_is_flagged(report):
+    data = report.pictures.data
+    assert data["low"] < data["threshold"] < data["high"]
+    above = (data["high"] - data["threshold"]) / (data["high"] - data["low"])
+    assert above >= 2 / 3 - 1e-6
+
+
 def test_regions_know_their_overlap_with_labels(two_regions):
     decision, grid = two_regions
     labels = np.zeros(decision.shape, np.int8)

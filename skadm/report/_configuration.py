@@ -51,6 +51,12 @@ def describe_model(model: Any) -> list[Setting]:
         for name, value in training.items()
         if name != "baselines"
     ]
+    reference = getattr(detector, "training_reference_", None)
+    if reference is not None:
+        settings += [
+            Setting("Training", "slices", str(reference.n_slices)),
+            Setting("Training", "SHA-256 of the slices", reference.sha256),
+        ]
     for _, step in model.steps:
         group = type(step).__name__
         parameters = step.get_params(deep=False).items()

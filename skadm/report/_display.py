@@ -111,8 +111,8 @@ class Plane(NamedTuple):
         Of the plane.
     across, down, through : int
         Axis (0: x, 1: y, 2: z) from left to right, from top to bottom, and of the slices.
-    left, right : str
-        Letters of the sides.
+    left, right, top, bottom : str
+        Letters of the sides: right, left, anterior, posterior, superior, inferior.
     """
 
     name: str
@@ -121,6 +121,8 @@ class Plane(NamedTuple):
     through: int
     left: str
     right: str
+    top: str
+    bottom: str
 
     def cut(self, voxels: NDArray, point: tuple[int, int, int]) -> NDArray:
         """Cut the plane through a point (x, y, z) out of an array (z, y, x)."""
@@ -130,7 +132,7 @@ class Plane(NamedTuple):
 
 
 PLANES = (
-    Plane("axial", 0, 1, 2, "R", "L"),
-    Plane("coronal", 0, 2, 1, "R", "L"),
-    Plane("sagittal", 1, 2, 0, "A", "P"),
+    Plane("axial", 0, 1, 2, "R", "L", "A", "P"),
+    Plane("coronal", 0, 2, 1, "R", "L", "S", "I"),
+    Plane("sagittal", 1, 2, 0, "A", "P", "S", "I"),
 )

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from skadm.report._configuration import Setting
+from skadm.report._display import PLANES
 from skadm.report._evidence import PARTS
 from skadm.report._libraries import jinja
 from skadm.report._patient import PatientReport, Summary
@@ -45,6 +46,7 @@ def patient_page(
         "patient.html",
         scripts=("theme.js", "viewer.js"),
         report=report,
+        planes=PLANES,
         settings=settings,
         p_value_note=p_value_note,
     )

@@ -165,6 +165,9 @@ def examine(
     low, high = (float(end) for end in np.percentile(inside, _COLOURED))
     if high <= threshold:  # so little is flagged that its colours would all be one
         high = max(float(inside.max()), threshold)
+    # Half as much below the threshold as above it, so that most colours are of what is
+    # flagged.
+    low = max(low, threshold - (high - threshold) / 2)
     scale = Scale(low, high, threshold)
     every = np.arange(len(scores))
     pictures = make_pictures(

@@ -13,6 +13,7 @@ from skadm.metrics import anomaly_map
 
 _TOUCHING = ndimage.generate_binary_structure(3, 3)
 _MIDLINE = 5.0  # mm to either side that are neither left nor right
+_BOTH = 0.1  # of a region on either side, from which it is on both
 UNLISTED = 255  # number of the regions beyond those that are listed
 
 
@@ -38,7 +39,8 @@ class Region:
     centroid_mm : tuple of float
         Mean place of its voxels.
     side : str
-        "left", "right" or "midline", which is within 5 mm of the middle of the brain.
+        "left", "right", "midline" or "both sides". Within 5 mm of the middle of the brain
+        is midline; both sides hold a tenth of the voxels or more beyond that.
     height : float
         Of the centroid: 0 at the lowest brain voxel, 1 at the highest.
     overlap : float or None
@@ -164,7 +166,7 @@ def describe_regions(
                 peak=float(values.max()),
                 peak_mm=_triple(points[values.argmax()]),
                 centroid_mm=_triple(centroid),
-                side=_side(centroid[0] - middle),
+                side=_side(points[:, 0] - middle),
                 height=float((centroid[2] - lowest) / max(highest - lowest, 1e-9)),
                 overlap=overlap,
                 p_value=p_values[index],
@@ -211,7 +213,10 @@ def _triple(point: NDArray) -> tuple[float, float, float]:
     return x, y, z
 
 
-def _side(to_the_right: float) -> str:
-    if abs(to_the_right) <= _MIDLINE:
+def _side(to_the_right: NDArray) -> str:
+    left, right = (to_the_right < -_MIDLINE).mean(), (to_the_right > _MIDLINE).mean()
+    if min(left, right) >= _BOTH:
+        return "both sides"
+    if abs(to_the_right.mean()) <= _MIDLINE:
         return "midline"
-    return "right" if to_the_right > 0 else "left"
+    return "right" if right > left else "left"

@@ -206,7 +206,7 @@
     const index = indexOf(state.point), grey = scores[index], region = regions[index];
     const about = grey === 0 ? "≤ " : grey === 255 ? "≥ " : "≈ ";
     byId("place").textContent = [
-      `${mm.map((value) => value.toFixed(0).replace("-", "−")).join(", ")} mm`,
+      `${mm.map((value) => value.toFixed(0).replace("-", "−")).join(", ")} mm (R, A, S)`,
       `anomaly ${about}${anomalyOf(grey).toFixed(2)}`,
       region === 0 ? "not flagged" : region === UNLISTED ? "flagged, not listed" : `region ${region}`,
       ...(labels && labels[index] ? ["labelled"] : []),
