@@ -21,6 +21,7 @@ from skadm._validation import check_labels, check_shape, normal_slices
 from skadm._version import __version__
 from skadm.data import SliceStack
 from skadm.metrics import pixel_roc_auc_score
+from skadm.reference import TrainingReference
 
 
 def _unchanged_on_failure(fit: Callable) -> Callable:
@@ -272,11 +273,15 @@ class BaseDetector(CallbackSupportMixin, MapDetector):
         contrasts = getattr(X, "contrasts", None)
         # Before the slices are read: a lazy stack then reads the normal ones only.
         normal = None if y is None else normal_slices(check_labels(y, shape))
+        patients = getattr(X, "groups", None)
+        if patients is not None and normal is not None:
+            patients = patients[normal]
         X = self._training_slices(X, normal)
         self.contrasts_: tuple[str, ...] | None = (
             None if contrasts is None else tuple(contrasts)
         )
         self.skadm_version_ = __version__
+        self.training_reference_ = TrainingReference.of(X, patients)
         self._fit(X)
         self._set_offset(X)
         return self
@@ -335,10 +340,16 @@ class BaseDetector(CallbackSupportMixin, MapDetector):
     def _checked(self, X) -> Iterator[tuple[slice | NDArray, NDArray[np.float32]]]:
         """Yield slices like those of the training, and their places in X."""
         self._check_like_training(X)
-        if not _is_lazy(X):
+        lazy = _is_lazy(X)
+        if not lazy:
             X = self._validated(X)
+        warned = False
         for places, images in _read(X):
-            yield places, self._validated(images)
+            if lazy:
+                images = self._validated(images)
+            # One patient in other units is enough to warn, and one warning is enough.
+            warned = warned or self.training_reference_.check(images, self.contrasts_)
+            yield places, images
 
     def _validated(self, X, *, reset: bool = False, fitting: bool = False) -> NDArray:
         """X in float32 without NaN, but for contrasts that may be missing."""

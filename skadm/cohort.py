@@ -20,6 +20,7 @@ from skadm._missing import missing_contrasts
 from skadm.base import MapDetector
 from skadm.data import SliceStack, write_maps
 from skadm.metrics import anomaly_map
+from skadm.persistence import load
 
 __all__ = ["KINDS", "CohortReport", "score_cohort", "write_scores"]
 
@@ -72,9 +73,9 @@ def score_cohort(
     Parameters
     ----------
     model : detector, Pipeline or path
-        A fitted detector of pixels, a `Pipeline` that ends in one, or the file that one
-        was saved in by joblib. An object travels with every task; a file is read once by
-        every process.
+        A fitted detector of pixels, a `Pipeline` that ends in one, or the file that
+        `skadm.save` wrote one to. An object travels with every task; a file is read once
+        by every process.
     stack : SliceStack
         The slices. Slices of a volume that it does not hold are not scored.
     folder : path
@@ -282,4 +283,4 @@ def _loaded(model: Any) -> Any:
 # Workers of a cluster outlive a cohort: a file that has changed since is another model.
 @lru_cache(maxsize=1)
 def _load(path: Path, modified: int) -> Any:
-    return joblib.load(path)
+    return load(path)

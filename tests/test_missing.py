@@ -2,7 +2,6 @@
 
 import json
 
-import joblib
 import nibabel as nib
 import numpy as np
 import pytest
@@ -11,6 +10,7 @@ from scipy.special import logsumexp
 from scipy.stats import multivariate_normal
 from test_contract import make_slices, tiny
 
+import skadm
 from skadm import ADMDetector
 from skadm.cli import main
 from skadm.data import (
@@ -321,7 +321,7 @@ def test_table_with_an_empty_cell(tmp_path):
 def test_score_command(tmp_path, capsys):
     whole = write_scans(tmp_path / "whole")
     scans = write_scans(tmp_path / "scans", lacks=("phantom-002", "FLAIR"))
-    model, out = tmp_path / "model.joblib", tmp_path / "maps"
+    model, out = tmp_path / "model.skadm", tmp_path / "maps"
     fit = ["fit", "--data", str(whole), "--out", str(model), "--size", "16"]
     assert main([*fit, "--preset", "quick", "--epochs", "1"]) == 0
     score = ["score", "--model", str(model), "--data", str(scans), "--out", str(out)]
@@ -342,4 +342,4 @@ def test_score_command(tmp_path, capsys):
     again = ["score", "--model", str(model), "--data", str(whole), "--out", str(out)]
     assert main([*again, "--force"]) == 0
     assert not list(out.glob("*.json"))
-    assert joblib.load(model)[-1].contrasts_ == NAMES
+    assert skadm.load(model)[-1].contrasts_ == NAMES

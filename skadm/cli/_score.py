@@ -14,9 +14,9 @@ images: higher = more abnormal, the lowest value outside the brain. No masks are
 
 _EPILOG = """\
 examples:
-  skadm score --model model.joblib --data new/ --out maps/
-  skadm score --model model.joblib --data new/ --out maps/ --binary --patients P07
-  skadm score --model model.joblib --data archive/ --out maps/ --jobs 8 --skip-existing
+  skadm score --model model.skadm --data new/ --out maps/
+  skadm score --model model.skadm --data new/ --out maps/ --binary --patients P07
+  skadm score --model model.skadm --data archive/ --out maps/ --jobs 8 --skip-existing
 
 files: <patient>_anomaly.nii.gz and, with --binary, <patient>_segmentation.nii.gz; of a
 patient who lacks a contrast (--allow-missing), <patient>_supplied.json, which names it

@@ -9,7 +9,7 @@ from skadm.data._readers import read_any, read_brats, read_isles
 from skadm.data._stack import SliceStack
 from skadm.data._table import read_table
 from skadm.data._volumes import ArrayVolume, NiftiVolume
-from skadm.data._write import write_maps
+from skadm.data._write import on_original_grid, write_maps
 
 if TYPE_CHECKING:
     from skadm.data._phantom import make_phantom
@@ -23,6 +23,7 @@ __all__ = [
     "VolumeStep",
     "brain_mask",
     "make_phantom",
+    "on_original_grid",
     "read_any",
     "read_brats",
     "read_isles",
