@@ -1,5 +1,7 @@
 """Reading single NIfTI files, with errors that name the file."""
 
+import gzip
+import os
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,7 +43,8 @@ class NiftiHeader:
         if other.shape != self.shape:
             raise ValueError(
                 f"{other.path} has shape {other.shape}, but {self.path} has {self.shape}: "
-                "the files of a patient must be co-registered and resampled to one grid"
+                "the files of a patient must be co-registered and resampled to one grid "
+                "(skadm prepare does it)"
             )
         difference = float(np.abs(other.affine - self.affine).max())
         if difference > _AFFINE_TOLERANCE:
@@ -160,3 +163,41 @@ def read_mask(path: Path) -> NDArray[np.bool_]:
         True on an anomaly.
     """
     return read_slices(path) > 0
+
+
+def write_volume(path: Path, voxels: NDArray, affine: NDArray[np.float64]) -> None:
+    """Write slices as a NIfTI file, whose two forms of geometry are the same.
+
+    Parameters
+    ----------
+    path : Path
+        A .nii.gz file.
+    voxels : ndarray of shape (n_slices, H, W)
+        The voxels, in the type that they are stored as.
+    affine : ndarray of shape (4, 4)
+        From voxel indices, in the order of the file, to mm.
+    """
+    image = nib.Nifti1Image(voxels.T, affine)
+    image.header.set_xyzt_units("mm")
+    image.set_qform(affine, 1)
+    image.set_sform(affine, 1)
+    write_image(path, image)
+
+
+def write_image(path: Path, image: nib.Nifti1Image) -> None:
+    """Write to a temporary file beside, then rename: no half-written file is ever seen.
+
+    Parameters
+    ----------
+    path : Path
+        A .nii.gz file.
+    image : nibabel.Nifti1Image
+        The image.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        # Level 1, as nibabel; no time stamp, so that equal images make equal files.
+        temporary.write_bytes(gzip.compress(image.to_bytes(), 1, mtime=0))
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)

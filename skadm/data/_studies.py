@@ -64,8 +64,7 @@ def stack_of(
     SliceStack
         All slices of the studies. Headers and masks are checked, images are not yet read.
     """
-    chosen = _choose_patients(list(studies), patients)
-    _require_unique_names(chosen)
+    chosen = choose_patients(list(studies), patients)
     names = _choose_contrasts(chosen, order, contrasts)
     if labels:
         _require_all_masks_or_none(chosen)
@@ -83,21 +82,44 @@ def stack_of(
     return SliceStack.from_volumes(volumes)
 
 
-def _choose_patients(studies: list[Study], patients: Collection[str] | None) -> list[Study]:
+def choose_patients(studies: list[Study], patients: Collection[str] | None) -> list[Study]:
+    """Choose studies, which must differ in their names.
+
+    Parameters
+    ----------
+    studies : list of Study
+        What a reader found.
+    patients : collection of str or None
+        Patients, or names of volumes; None: all.
+
+    Returns
+    -------
+    list of Study
+        Those chosen, in their order.
+
+    Raises
+    ------
+    ValueError
+        If a patient was not found, or a name occurs twice.
+    """
     if patients is None:
-        return studies
-    if isinstance(patients, str):
+        chosen = studies
+    elif isinstance(patients, str):
         raise ValueError(
             f"patients={patients!r} is one string; expected a list of patients"
         )
-    wanted = {str(patient) for patient in patients}
-    known = {study.patient for study in studies} | {study.name for study in studies}
-    unknown = sorted(wanted - known)
-    if unknown or not wanted:
-        raise ValueError(
-            f"patients {unknown} were not found; the patients are {_some(sorted(known))}"
-        )
-    return [study for study in studies if {study.patient, study.name} & wanted]
+    else:
+        wanted = {str(patient) for patient in patients}
+        known = {study.patient for study in studies} | {study.name for study in studies}
+        unknown = sorted(wanted - known)
+        if unknown or not wanted:
+            raise ValueError(
+                f"patients {unknown} were not found; the patients are "
+                f"{_some(sorted(known))}"
+            )
+        chosen = [study for study in studies if {study.patient, study.name} & wanted]
+    _require_unique_names(chosen)
+    return chosen
 
 
 def _require_unique_names(studies: list[Study]) -> None:

@@ -1,7 +1,5 @@
 """Writing maps as NIfTI files on the grid of the original images."""
 
-import gzip
-import os
 from collections.abc import Iterator
 from os import PathLike
 from pathlib import Path
@@ -14,6 +12,7 @@ from scipy import ndimage
 
 from skadm._brain import brain_mask
 from skadm.data._interfaces import Volume
+from skadm.data._nifti import write_image
 from skadm.data._stack import SliceStack
 from skadm.data._volumes import NiftiVolume
 
@@ -83,7 +82,7 @@ def write_maps(
     folder.mkdir(parents=True, exist_ok=True)
     for volume, z, places in _volume_slices(stack):
         voxels = _on_original_grid(checked[places], z, volume, fill)
-        _write_atomically(_image(voxels, volume.origin), paths[volume.name])
+        write_image(paths[volume.name], _image(voxels, volume.origin))
     return list(paths.values())
 
 
@@ -164,14 +163,3 @@ def _image(voxels: NDArray, origin: Volume) -> nib.Nifti1Image:
         header[field] = source[field]
     header.set_data_dtype(voxels.dtype)
     return nib.Nifti1Image(voxels.T, None, header)
-
-
-def _write_atomically(image: nib.Nifti1Image, path: Path) -> None:
-    """Write to a temporary file beside, then rename: no half-written map is ever seen."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        # Level 1, as nibabel; no time stamp, so that equal maps make equal files.
-        temporary.write_bytes(gzip.compress(image.to_bytes(), 1, mtime=0))
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
