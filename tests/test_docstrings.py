@@ -25,6 +25,7 @@ MODULES = [
     "skadm.pooling",
     "skadm.preprocessing",
     "skadm.presets",
+    "skadm.raw",
 ]
 
 # Left out: sections that not every object needs (extended summary, See Also, Examples);

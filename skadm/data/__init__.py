@@ -7,7 +7,7 @@ from skadm.data._bids import read_bids
 from skadm.data._interfaces import Grid, VolumeStep
 from skadm.data._readers import find_studies, read_any, read_brats, read_isles
 from skadm.data._stack import SliceStack
-from skadm.data._studies import Study
+from skadm.data._studies import Study, choose_patients
 from skadm.data._table import read_table
 from skadm.data._volumes import ArrayVolume, NiftiVolume
 from skadm.data._write import write_maps
@@ -23,6 +23,7 @@ __all__ = [
     "Study",
     "VolumeStep",
     "brain_mask",
+    "choose_patients",
     "find_studies",
     "make_phantom",
     "read_any",
