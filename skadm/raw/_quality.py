@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +14,8 @@ _PLANES = ("axial", "coronal", "sagittal")
 _PANEL = 2.4  # inches
 _EDGES, _OUTLINE = "#FFB000", "#00E5FF"
 _EDGE_SIGMA = 1.5  # mm
-_EDGE_SHARE = 90  # percentile of the gradient above which an edge is drawn
+_EDGE_SHARE = 85  # percentile of the gradient in the brain, above which edges are drawn
+_MARGIN = 15.0  # mm around the brain
 
 
 def draw_quality(
@@ -37,8 +38,12 @@ def draw_quality(
     """
     matplotlib, sitk = import_matplotlib(), import_sitk()
     inside = sitk.GetArrayFromImage(brain) > 0
-    edges = _edges(heads[reference])
-    centre = [round(places.mean()) for places in np.nonzero(inside)]
+    spacing = brain.GetSpacing()[0]
+    views = [_View.of(inside, axis, _MARGIN / spacing) for axis in range(len(_PLANES))]
+    edges = [
+        _edges(view(sitk.GetArrayViewFromImage(heads[reference])), view(inside), spacing)
+        for view in views
+    ]
     columns = [reference, *(name for name in heads if name != reference)]
     figure = matplotlib.figure.Figure(
         figsize=(_PANEL * len(columns), _PANEL * len(_PLANES) + 0.3),
@@ -47,46 +52,61 @@ def draw_quality(
     )
     panels = figure.subplots(len(_PLANES), len(columns), squeeze=False)
     for column, name in enumerate(columns):
-        head = sitk.GetArrayFromImage(heads[name])
+        head = sitk.GetArrayViewFromImage(heads[name])
         low, high = np.percentile(head[inside], (1, 99.5))
-        for axis in range(len(_PLANES)):
-            panel = panels[axis, column]
-            panel.imshow(
-                _shown(head, axis, centre), cmap="gray", vmin=min(0, low), vmax=high
-            )
-            outline = _shown(inside, axis, centre)
-            panel.contour(outline, [0.5], colors=_OUTLINE, linewidths=0.7)
+        for panel, view, edge in zip(panels[:, column], views, edges):
+            panel.imshow(view(head), cmap="gray", vmin=min(0, low), vmax=high)
+            if view(inside).any():
+                panel.contour(view(inside), [0.5], colors=_OUTLINE, linewidths=0.7)
             if name != reference:
-                shown = _shown(edges, axis, centre)
                 panel.imshow(
-                    np.ma.masked_equal(shown, 0),
+                    np.ma.masked_equal(edge, 0),
                     cmap=matplotlib.colors.ListedColormap([_EDGES]),
-                    alpha=0.6,
                     interpolation="nearest",
                 )
             panel.set_axis_off()
-            if axis == 0:
-                text = name if name == reference else f"{name}, edges of {reference}"
-                panel.set_title(text, color="white", fontsize=FONT_SIZE)
-    figure.suptitle(f"{title}: {', '.join(_PLANES)}", color="white", fontsize=FONT_SIZE)
-    figure.savefig(path, dpi=110)
+        text = name if name == reference else f"{name}, edges of {reference}"
+        panels[0, column].set_title(text, color="white", fontsize=FONT_SIZE)
+    figure.suptitle(
+        f"{title}: {', '.join(_PLANES)}; the patient's right is on the left",
+        color="white",
+        fontsize=FONT_SIZE,
+    )
+    figure.savefig(path, dpi=120)
 
 
-def _shown(voxels: NDArray, axis: int, centre: list[int]) -> NDArray:
-    """Cut a plane, with the top of the head or the front up."""
-    plane = np.take(voxels, centre[axis], axis)
-    return plane if axis == 0 else plane[::-1]
+class _View(NamedTuple):
+    """A plane through the middle of the brain, cut to it and a margin."""
+
+    window: tuple[Any, ...]
+    upside_down: bool
+
+    @classmethod
+    def of(cls, inside: NDArray[np.bool_], axis: int, margin: float) -> "_View":
+        places = np.nonzero(inside)
+        window: list[Any] = [
+            slice(max(0, int(each.min() - margin)), int(each.max() + margin) + 2)
+            for each in places
+        ]
+        window[axis] = round(places[axis].mean())
+        return cls(tuple(window), axis > 0)
+
+    def __call__(self, voxels: NDArray) -> NDArray:
+        """Show the front, or the top of the head, up."""
+        plane = voxels[self.window]
+        return plane[::-1] if self.upside_down else plane
 
 
-def _edges(image: Any) -> NDArray[np.bool_]:
-    """Voxels on the crests of a strong gradient."""
+def _edges(plane: NDArray, brain: NDArray[np.bool_], spacing: float) -> NDArray[np.bool_]:
+    """Pixels on the crests of the strongest gradients in the brain."""
     sitk = import_sitk()
-    strength = sitk.GradientMagnitudeRecursiveGaussian(image, _EDGE_SIGMA)
-    limit = float(np.percentile(sitk.GetArrayViewFromImage(strength), _EDGE_SHARE))
+    if not brain.any():
+        return brain
+    image = sitk.GetImageFromArray(np.ascontiguousarray(plane))
+    sigma = max(1.0, _EDGE_SIGMA / spacing)  # pixels
+    strength = sitk.GradientMagnitudeRecursiveGaussian(image, sigma)
+    limit = float(np.percentile(sitk.GetArrayViewFromImage(strength)[brain], _EDGE_SHARE))
     edges = sitk.CannyEdgeDetection(
-        image,
-        lowerThreshold=limit / 2,
-        upperThreshold=limit,
-        variance=[_EDGE_SIGMA**2] * 3,
+        image, lowerThreshold=limit / 2, upperThreshold=limit, variance=[sigma**2] * 2
     )
     return sitk.GetArrayFromImage(edges) > 0
