@@ -2,6 +2,8 @@
 # make demo DATA=path/to/brats the same on real scans
 # make test                    runs the tests
 # make check                   formatting, lint, types, layers
+# make docs                    builds the documentation, runs every example: docs/_build/html
+# make release-check           builds wheel and sdist, tries the wheel in an empty environment
 
 PYTHON ?= python3
 VENV   ?= .venv
@@ -11,25 +13,34 @@ SEED   ?= 0
 PRESET ?= cpu
 
 BIN := $(VENV)/bin
+SOURCES := skadm tests benchmarks examples docs .ci
 
-.PHONY: demo test check format clean
+.PHONY: demo test check format docs release-check clean
 
 demo: $(VENV)/demo.stamp
 	$(BIN)/skadm demo --data "$(DATA)" --out "$(OUT)" --seed $(SEED) --preset $(PRESET) --force
 
 test: $(VENV)/dev.stamp
 	# One thread for each worker: two workers with two threads each would wait for each other.
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto
+	# loadgroup: the tests that start clusters stay in one of them.
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadgroup
 
 check: $(VENV)/dev.stamp
-	$(BIN)/ruff format --check skadm tests benchmarks examples
-	$(BIN)/ruff check skadm tests benchmarks examples
+	$(BIN)/ruff format --check $(SOURCES)
+	$(BIN)/ruff check $(SOURCES)
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
 format: $(VENV)/dev.stamp
-	$(BIN)/ruff format skadm tests benchmarks examples
-	$(BIN)/ruff check --fix skadm tests benchmarks examples
+	$(BIN)/ruff format $(SOURCES)
+	$(BIN)/ruff check --fix $(SOURCES)
+
+docs: $(VENV)/docs.stamp
+	# A warning is an error: a broken link, an example that fails, a docstring that misleads.
+	$(BIN)/sphinx-build -W --keep-going -q docs docs/_build/html
+
+release-check: $(VENV)/dev.stamp
+	$(BIN)/python .ci/check_release.py
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
@@ -42,5 +53,9 @@ $(VENV)/dev.stamp: $(BIN)/python setup.cfg constraints.txt
 	$(BIN)/python -m pip install -q -c constraints.txt -e '.[dev]'
 	touch $@
 
+$(VENV)/docs.stamp: $(BIN)/python setup.cfg constraints.txt
+	$(BIN)/python -m pip install -q -c constraints.txt -e '.[docs]'
+	touch $@
+
 clean:
-	rm -rf $(VENV) build dist *.egg-info .*_cache
+	rm -rf $(VENV) build dist *.egg-info .*_cache docs/_build docs/auto_examples docs/generated

@@ -1,8 +1,11 @@
-"""Which slices, and which patients, are abnormal: one score each, by scikit-learn's tools.
+"""
+Whole slices and volumes
+========================
 
-python examples/slice_level.py
+Which slices, and which patients, are abnormal: one score for each, by scikit-learn's tools.
 """
 
+# %%
 from sklearn.model_selection import GridSearchCV, StratifiedGroupKFold, cross_val_score
 
 from skadm import IntensityDetector, SliceDetector, VolumeDetector
@@ -21,13 +24,17 @@ stack = make_phantom(
 )
 stack = IntensityNormalizer().fit_transform(stack).in_memory()
 
+# %%
 # Labels as scikit-learn has them for outliers: +1 normal, -1 anomaly. Only slices of +1 are
 # trained on. Slices of a patient are alike: folds keep them together.
+
 labels = slice_labels(stack.y)
 folds = StratifiedGroupKFold(4)
 pixels = IntensityDetector(weights={"FLAIR": 1, "T2": 1}, sigma=1)  # or ADMDetector(...)
 
+# %%
 # How a map becomes one number, and the detector's own parameters, are searched together.
+
 search = GridSearchCV(
     SliceDetector(pixels),
     {
@@ -43,8 +50,10 @@ for parameters, mean in zip(
 ):
     print(f"slices: AUC {mean:.3f}  {parameters}")
 
+# %%
 # Average precision of the anomalies; scikit-learn's own takes +1, the normal slices, for
 # the class that is to be found.
+
 precision = cross_val_score(
     search.best_estimator_,
     stack,
@@ -55,7 +64,9 @@ precision = cross_val_score(
 )
 print(f"slices: AP  {precision.mean():.3f}, {(labels == -1).mean():.0%} are abnormal")
 
+# %%
 # Whole volumes, here one for each patient: a list of stacks.
+
 volumes = volumes_of(stack)
 labels = volume_labels([volume.y for volume in volumes])
 auc = cross_val_score(

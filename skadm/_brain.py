@@ -1,7 +1,11 @@
 """What counts as brain, and how labels outside it are marked."""
 
+from collections.abc import Callable
+
 import numpy as np
 from numpy.typing import NDArray
+
+from skadm._disk import release, row_chunks, scratch_array
 
 
 def brain_mask(X: NDArray) -> NDArray[np.bool_]:
@@ -40,3 +44,32 @@ def ignore_background(labels: NDArray, brain: NDArray[np.bool_]) -> NDArray[np.i
         A copy of the labels, -1 where ``brain`` is False.
     """
     return np.where(brain, labels, -1).astype(np.int8)
+
+
+def brain_values(
+    function: Callable[[NDArray], NDArray], images: NDArray
+) -> NDArray[np.float32]:
+    """Values of the brain pixels of slices that may be more than fit into memory.
+
+    Parameters
+    ----------
+    function : callable
+        Takes some of the slices and returns their maps (n, H, W).
+    images : ndarray of shape (n_slices, n_contrasts, H, W)
+        In memory or on disk.
+
+    Returns
+    -------
+    values : ndarray of shape (n_pixels,), float32
+        In the order of the pixels; in memory or on disk.
+    """
+    chunks = list(row_chunks(len(images), images[:1].nbytes))
+    counts = [int(np.count_nonzero(brain_mask(images[rows]))) for rows in chunks]
+    values, filled = scratch_array((sum(counts),)), 0
+    for rows, count in zip(chunks, counts):
+        some = images[rows]
+        values[filled : filled + count] = function(some)[brain_mask(some)]
+        filled += count
+        release(values)
+        release(images)
+    return values

@@ -1,20 +1,24 @@
 """The contract that every detector keeps: masks, sign, offset, background."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import wraps
 from numbers import Real
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import ArrayLike, DTypeLike, NDArray
 from sklearn.base import BaseEstimator, OutlierMixin, _fit_context
 from sklearn.callback import CallbackSupportMixin, with_callbacks
 from sklearn.utils._param_validation import Interval
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from skadm._brain import brain_mask
+from skadm._brain import brain_mask, brain_values
+from skadm._disk import is_on_disk, release, row_chunks, scratch_array, working_memory
+from skadm._quantile import quantile
 from skadm._validation import check_labels, check_shape, normal_slices
 from skadm._version import __version__
+from skadm.data import SliceStack
 from skadm.metrics import pixel_roc_auc_score
 
 
@@ -34,40 +38,75 @@ def _unchanged_on_failure(fit: Callable) -> Callable:
     return wrapper
 
 
+class Chunk(NamedTuple):
+    """Some of the slices that are scored.
+
+    Parameters
+    ----------
+    places : slice or ndarray of int
+        Where they are in X.
+    maps : ndarray of shape (n, H, W)
+        Normality; `background_score_` in the background.
+    brain : ndarray of shape (n, H, W), bool
+        True in the brain.
+    """
+
+    places: slice | NDArray[np.intp]
+    maps: NDArray
+    brain: NDArray[np.bool_]
+
+
 class MapDetector(OutlierMixin, BaseEstimator, ABC):
     """What users see of a fitted detector of pixels: maps, threshold, labels, AUC.
 
-    It needs `_normality`, and `offset_` and `background_score_` of the fit.
+    It needs `_chunks`, and `offset_` and `background_score_` of the fit.
     """
 
     offset_: float
     background_score_: float
 
     @abstractmethod
-    def _normality(self, X) -> tuple[np.ndarray, np.ndarray]:
-        """Maps as `score_samples` returns them, and the brain mask."""
+    def _chunks(self, X) -> Iterator[Chunk]:
+        """Scores of all slices of X, some at a time."""
 
-    def score_samples(self, X):
+    def score_samples(self, X, out=None):
         """Normality of every pixel.
 
         Parameters
         ----------
         X : array-like or SliceStack of shape (n_slices, n_contrasts, H, W)
-            Slices with the contrasts of the training, in their order.
+            Slices with the contrasts of the training, in their order. A `SliceStack` is
+            read volume by volume, an array that is mapped to a file chunk by chunk.
+        out : ndarray of shape (n_slices, H, W), default=None
+            Where the maps go, such as a `numpy.memmap`: no more than some of the slices
+            and their maps are then in memory at a time. None: a new array.
 
         Returns
         -------
         maps : ndarray of shape (n_slices, H, W)
             Higher is more normal; finite everywhere. Background holds
             `background_score_`, the highest score of the training. As scikit-learn has
-            it, float64 for X in float64; float32 for X in float32.
+            it, float64 for X in float64; float32 for X in float32. `out`, if it was given.
 
         Raises
         ------
         ValueError
-            If X has a wrong shape, other contrasts than the training, NaN or infinity.
+            If X has a wrong shape, other contrasts than the training, NaN or infinity, or
+            `out` has another shape or no floating-point numbers. If what is wrong is found
+            only while X is read, `out` holds some of the maps.
         """
-        return self._normality(X)[0]
+        shape = _map_shape(X)
+        if out is None:
+            out = np.empty(shape, _map_dtype(X))
+        elif out.shape != shape or out.dtype.kind != "f":
+            raise ValueError(
+                f"out has shape {out.shape} and type {out.dtype}; expected floating-point "
+                f"numbers of shape {shape}, a map for each slice of X."
+            )
+        for chunk in self._chunks(X):
+            out[chunk.places] = chunk.maps
+            release(out)
+        return out
 
     def decision_function(self, X):
         """Normality of every pixel relative to the threshold.
@@ -83,9 +122,10 @@ class MapDetector(OutlierMixin, BaseEstimator, ABC):
             ``score_samples(X) - offset_``: negative where a pixel is an anomaly. Never
             negative in the background.
         """
-        maps, brain = self._normality(X)
-        maps -= maps.dtype.type(self.offset_)
-        return np.maximum(maps, 0, out=maps, where=~brain)
+        out = np.empty(_map_shape(X), _map_dtype(X))
+        for chunk in self._chunks(X):
+            out[chunk.places] = self._decision(chunk)
+        return out
 
     def predict(self, X):
         """Label every pixel.
@@ -100,7 +140,14 @@ class MapDetector(OutlierMixin, BaseEstimator, ABC):
         labels : ndarray of shape (n_slices, H, W), int8
             -1 for an anomaly, +1 for normal and for background.
         """
-        return np.where(self.decision_function(X) < 0, -1, 1).astype(np.int8)
+        labels = np.empty(_map_shape(X), np.int8)
+        for chunk in self._chunks(X):
+            labels[chunk.places] = np.where(self._decision(chunk) < 0, -1, 1)
+        return labels
+
+    def _decision(self, chunk: Chunk) -> NDArray:
+        decision = chunk.maps - chunk.maps.dtype.type(self.offset_)
+        return np.maximum(decision, 0, out=decision, where=~chunk.brain)
 
     def fit_predict(self, X, y=None):
         """Fit, and label the pixels of the same slices.
@@ -136,8 +183,11 @@ class MapDetector(OutlierMixin, BaseEstimator, ABC):
             Over all brain pixels of all slices.
         """
         y = check_labels(y, check_shape(X))
-        maps, brain = self._normality(X)
-        return pixel_roc_auc_score(np.where(brain, y, -1), maps)
+        maps = np.empty(y.shape, _map_dtype(X))
+        for chunk in self._chunks(X):
+            maps[chunk.places] = chunk.maps
+            y[chunk.places] = np.where(chunk.brain, y[chunk.places], -1)
+        return pixel_roc_auc_score(y, maps)
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
@@ -168,7 +218,7 @@ class BaseDetector(CallbackSupportMixin, MapDetector):
 
     @abstractmethod
     def _fit(self, X: np.ndarray) -> None:
-        """Learn from normal slices, float32, each with brain."""
+        """Learn from normal slices, float32, each with brain; maybe mapped to a file."""
 
     @abstractmethod
     def _score(self, X: np.ndarray) -> np.ndarray:
@@ -203,49 +253,90 @@ class BaseDetector(CallbackSupportMixin, MapDetector):
         Notes
         -----
         A fit that fails or is interrupted leaves the detector as it was before.
+
+        A `SliceStack`, or an array that is mapped to a file, which is larger than
+        scikit-learn's `working_memory` (1 GiB, unless it is configured) is read once,
+        chunk by chunk. What is trained on then waits in a file without a name in the
+        folder of temporary files (TMPDIR); the result is the same to the bit.
         """
         shape = check_shape(X)
         contrasts = getattr(X, "contrasts", None)
-        if y is not None:
-            # Before the slices are read: a lazy stack then reads the normal ones only.
-            X = _take(X, normal_slices(check_labels(y, shape)))
-        X = validate_data(self, X, dtype=np.float32, allow_nd=True)
-        brain = brain_mask(X)
-        with_brain = brain.any(axis=(1, 2))
-        if not with_brain.any():
-            raise ValueError(
-                f"no brain pixel in the {len(X)} slices to train on: everything is "
-                "exactly 0, which means background."
-            )
-        if not with_brain.all():
-            X, brain = X[with_brain], brain[with_brain]
+        # Before the slices are read: a lazy stack then reads the normal ones only.
+        normal = None if y is None else normal_slices(check_labels(y, shape))
+        X = self._training_slices(X, normal)
         self.contrasts_: tuple[str, ...] | None = (
             None if contrasts is None else tuple(contrasts)
         )
         self.skadm_version_ = __version__
         self._fit(X)
-        scores = self._score(X)[brain]
-        self.offset_ = float(np.quantile(scores, self.contamination))
-        # Background is as normal as anything: the highest score of the training.
-        self.background_score_ = float(scores.max())
+        self._set_offset(X)
         return self
 
-    def _normality(self, X) -> tuple[np.ndarray, np.ndarray]:
-        """Maps as `score_samples` returns them, and the brain mask."""
-        check_is_fitted(self)
-        dtype = np.result_type(getattr(X, "dtype", np.float64), np.float32)
-        X = self._check_like_training(X)
-        brain = brain_mask(X)
-        maps = np.full(brain.shape, self.background_score_, dtype)
-        shown = brain.any(axis=(1, 2))
-        if shown.all():
-            np.copyto(maps, self._score(X), where=brain)
-        elif shown.any():
-            scored = self._score(X[shown])
-            maps[shown] = np.where(brain[shown], scored, self.background_score_)
-        return maps, brain
+    def _training_slices(self, X, normal: NDArray[np.intp] | None) -> NDArray[np.float32]:
+        """The normal slices with brain, checked: in memory, or on disk if they are many."""
+        n_slices = len(X) if normal is None else len(normal)
+        row_bytes = 4 * int(np.prod(X.shape[1:])) if _is_lazy(X) else 0
+        if n_slices * row_bytes <= working_memory():
+            X = X if normal is None else _take(X, normal)
+            X = validate_data(self, X, dtype=np.float32, allow_nd=True)
+            with_brain = brain_mask(X).any(axis=(1, 2))
+            filled = X if with_brain.all() else X[with_brain]
+        else:
+            filled = self._spool(X if normal is None else X[normal], n_slices)
+        if not len(filled):
+            raise ValueError(
+                f"no brain pixel in the {n_slices} slices to train on: everything is "
+                "exactly 0, which means background."
+            )
+        return filled
 
-    def _check_like_training(self, X) -> np.ndarray:
+    def _spool(self, X, n_slices: int) -> NDArray[np.float32]:
+        """Slices with brain, in their order, in an array on disk."""
+        spooled = scratch_array((n_slices, *X.shape[1:]))
+        n_filled = 0
+        for number, (_, images) in enumerate(_read(X)):
+            images = validate_data(
+                self, images, dtype=np.float32, allow_nd=True, reset=not number
+            )
+            images = images[brain_mask(images).any(axis=(1, 2))]
+            spooled[n_filled : n_filled + len(images)] = images
+            n_filled += len(images)
+            release(spooled)
+        return spooled[:n_filled]
+
+    def _set_offset(self, X: NDArray[np.float32]) -> None:
+        """Set threshold and background by the scores of the training pixels."""
+        scores = brain_values(self._score, X)
+        self.offset_ = quantile(scores, self.contamination)
+        # Background is as normal as anything: the highest score of the training.
+        self.background_score_ = quantile(scores, 1)
+
+    def _chunks(self, X) -> Iterator[Chunk]:
+        check_is_fitted(self)
+        dtype = _map_dtype(X)
+        for places, images in self._checked(X):
+            brain = brain_mask(images)
+            maps = np.full(brain.shape, self.background_score_, dtype)
+            shown = brain.any(axis=(1, 2))
+            if shown.all():
+                np.copyto(maps, self._score(images), where=brain)
+            elif shown.any():
+                scored = self._score(images[shown])
+                maps[shown] = np.where(brain[shown], scored, self.background_score_)
+            yield Chunk(places, maps, brain)
+
+    def _checked(self, X) -> Iterator[tuple[slice | NDArray, NDArray[np.float32]]]:
+        """Yield slices like those of the training, and their places in X."""
+        self._check_like_training(X)
+        if not _is_lazy(X):
+            X = validate_data(self, X, dtype=np.float32, allow_nd=True, reset=False)
+        for places, images in _read(X):
+            yield (
+                places,
+                validate_data(self, images, dtype=np.float32, allow_nd=True, reset=False),
+            )
+
+    def _check_like_training(self, X) -> None:
         shape = check_shape(X)
         if shape[1] != self.n_features_in_:
             raise ValueError(
@@ -260,9 +351,33 @@ class BaseDetector(CallbackSupportMixin, MapDetector):
                     f"X has contrasts {found}, but {type(self).__name__} was fitted on "
                     f"{self.contrasts_}: read them in the same order."
                 )
-        return validate_data(self, X, dtype=np.float32, allow_nd=True, reset=False)
 
 
 def _take(X, indices: np.ndarray):
     """Rows of an array, a stack, or a list of slices."""
     return X[indices] if hasattr(X, "shape") else np.asarray(X)[indices]
+
+
+def _is_lazy(X) -> bool:
+    """Whether X is read from files when it is looked at."""
+    return isinstance(X, SliceStack) or is_on_disk(X)
+
+
+def _read(X) -> Iterator[tuple[slice | NDArray[np.intp], NDArray]]:
+    """Yield slices of X, some at a time, and their places."""
+    if isinstance(X, SliceStack):
+        yield from X.chunks()
+        return
+    for rows in row_chunks(len(X), X[:1].nbytes):
+        yield rows, X[rows]
+        release(X)
+
+
+def _map_shape(X: ArrayLike) -> tuple[int, ...]:
+    shape = check_shape(X)
+    return (shape[0], *shape[2:])
+
+
+def _map_dtype(X) -> DTypeLike:
+    """Type of the maps: as scikit-learn has it, that of X, but float32 at the least."""
+    return np.result_type(getattr(X, "dtype", np.float64), np.float32)

@@ -233,6 +233,36 @@ def test_score_adds_to_a_folder_but_replaces_nothing(model, scans, tmp_path, cap
     assert len(list(out.iterdir())) == 4
 
 
+def test_score_in_processes_writes_the_same(model, scans, tmp_path, capsys):
+    arguments = ["score", "--model", str(model), "--data", str(scans), "--device", "cpu"]
+    outs = [tmp_path / "one", tmp_path / "two"]
+    for out, jobs in zip(outs, ("1", "2")):
+        assert main([*arguments, "--out", str(out), "--jobs", jobs]) == 0
+        assert "scoring phantom-003 (4 of 4)" in capsys.readouterr().err
+    one, two = ({file.name: file.read_bytes() for file in out.iterdir()} for out in outs)
+    assert len(one) == 4
+    assert one == two
+
+
+def test_score_goes_on_after_a_failure_and_later_from_there(model, tmp_path, capsys):
+    scans, out = write_brats(tmp_path / "scans", n_patients=3), tmp_path / "maps"
+    damaged = scans / "phantom-001" / "phantom-001_flair.nii.gz"
+    whole = damaged.read_bytes()
+    damaged.write_bytes(whole[:-40])
+    arguments = ["score", "--model", str(model), "--data", str(scans), "--out", str(out)]
+    assert main(arguments) == 1
+    message = error_of(capsys)
+    assert "1 of 3 could not be scored: phantom-001: " in message
+    assert damaged.name in message
+    assert len(list(out.iterdir())) == 2
+    damaged.write_bytes(whole)
+    assert main([*arguments, "--skip-existing"]) == 0
+    printed = capsys.readouterr()
+    assert "left as they were: phantom-000, phantom-002" in printed.out
+    assert "scoring phantom-001 (1 of 1)" in printed.err
+    assert len(list(out.iterdir())) == 3
+
+
 # -- evaluate ----------------------------------------------------------------------------
 
 

@@ -276,7 +276,7 @@ def test_scores_depend_on_training(detector):
 LEARNING = {
     "ADMDetector": {"width": 4, "n_blocks": 1, "max_epochs": 30, "learning_rate": 5e-3},
     "DAEDetector": {"width": 4, "n_levels": 2, "max_epochs": 30, "learning_rate": 5e-3},
-    "DAGDetector": {"max_epochs": 20, "learning_rate": 1e-2, "penalty_weight": 1e-5},
+    "DAGDetector": {"max_epochs": 40, "learning_rate": 1e-2, "penalty_weight": 1e-5},
     "DAGcDetector": {"max_epochs": 20, "learning_rate": 1e-2, "penalty_weight": 1e-5},
     "DSVDDDetector": {"width": 8, "max_epochs": 20, "learning_rate": 5e-3},
     # A GAN wants many steps of its generator.
@@ -429,7 +429,7 @@ def test_folds_train_on_normal_slices_only(monkeypatch):
     original = ADMDetector._train
 
     def spy(self, networks, images, run):
-        seen.append(set(images[:, 0, 0, 0].int().tolist()))
+        seen.append(set(images[:, 0, 0, 0].astype(int).tolist()))
         return original(self, networks, images, run)
 
     monkeypatch.setattr(ADMDetector, "_train", spy)

@@ -15,6 +15,7 @@ MODULES = [
     "skadm.base",
     "skadm.callbacks",
     "skadm.catalogue",
+    "skadm.cohort",
     "skadm.data",
     "skadm.detectors",
     "skadm.evaluation",

@@ -336,11 +336,18 @@ def test_colour_and_singular_affine(tmp_path):
         NiftiVolume({}, patient="A")
 
 
-@pytest.mark.parametrize("ending", ["nii", "nii.gz"])
-def test_truncated_images_are_found_when_read(tmp_path, ending):
+def test_truncated_images_are_found(tmp_path):
     for patient in "AB":
-        path = save(tmp_path / patient / f"{patient}_t1.{ending}", voxels(0, (30, 30, 30)))
-        save(tmp_path / patient / f"{patient}_t2.{ending}", voxels(0, (30, 30, 30)))
+        for ending in ("t1.nii.gz", "t2.nii"):
+            path = save(tmp_path / patient / f"{patient}_{ending}", voxels(0, (30, 30, 30)))
+    # A file that is too short for its header is found at once, ...
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-2000])
+    with pytest.raises(ValueError, match=rf"{path}: .* truncated or damaged"):
+        read_brats(tmp_path)
+    path.write_bytes(whole)
+    # ... of a compressed one nobody knows how much it holds before it is read.
+    path = tmp_path / "B" / "B_t1.nii.gz"
     path.write_bytes(path.read_bytes()[:-2000])
     stack = read_brats(tmp_path)
     for read in (stack.load, stack.verify):

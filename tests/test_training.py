@@ -1,9 +1,10 @@
 """The training loop: objectives that take turns."""
 
+import numpy as np
 import pytest
 import torch
 
-from skadm.training import DivergenceError, Engine, Objective, Stage
+from skadm.training import DivergenceError, Engine, Objective, Stage, Training
 
 
 def engine(batch_size=2):
@@ -25,8 +26,8 @@ def quadratic(target, log=None, name="loss"):
 
 def test_a_stage_minimises_its_objective():
     module, loss = quadratic(3.0)
-    stage = Stage("fit", torch.ones(6, 1, 4, 4), [Objective(module, loss)])
-    records = list(engine().epochs(stage, 60, 0.2))
+    stage = Stage("fit", np.ones((6, 1, 4, 4), np.float32), [Objective(module, loss)])
+    records = list(Training(engine(), stage, 60, 0.2).epochs())
     assert module[0].item() == pytest.approx(3.0, abs=0.05)
     assert records[-1]["loss"] < 0.01 < records[0]["loss"]
     assert all(record["seconds"] >= 0 for record in records)
@@ -39,13 +40,13 @@ def test_objectives_take_turns():
     second, second_loss = quadratic(-1.0, log, "second")
     stage = Stage(
         "game",
-        torch.ones(6, 1, 4, 4),
+        np.ones((6, 1, 4, 4), np.float32),
         [
             Objective(first, first_loss, minimises="first", momentum=0.0),
             Objective(second, second_loss, minimises="second", every=5, momentum=0.0),
         ],
     )
-    records = list(engine().epochs(stage, 4, 0.05))
+    records = list(Training(engine(), stage, 4, 0.05).epochs())
     turn = ["first", "second", "first", "first", "first", "first"]
     assert log == [*turn, *turn, "first", "second", "first"]
     assert ["second" in record for record in records] == [True, True, False, True]
@@ -57,10 +58,10 @@ def test_a_step_leaves_the_other_objective_alone():
     second = torch.nn.ParameterList([torch.nn.Parameter(torch.ones(()))])
     stage = Stage(
         "game",
-        torch.ones(4, 1, 4, 4),
+        np.ones((4, 1, 4, 4), np.float32),
         [Objective(first, lambda batch: {"loss": first[0] * second[0]})],
     )
-    list(engine().epochs(stage, 3, 0.1))
+    list(Training(engine(), stage, 3, 0.1).epochs())
     assert first[0].item() != 1
     assert second[0].item() == 1
     assert second[0].grad is None
@@ -70,11 +71,11 @@ def test_a_loss_that_is_not_finite_stops_before_its_step():
     module, _ = quadratic(0.0)
     stage = Stage(
         "fit",
-        torch.ones(4, 1, 4, 4),
+        np.ones((4, 1, 4, 4), np.float32),
         [Objective(module, lambda batch: {"loss": module[0] * torch.inf})],
     )
     with pytest.raises(DivergenceError, match=r"stage 'fit' became nan.*\(now 0.5\)"):
-        list(engine().epochs(stage, 1, 0.5))
+        list(Training(engine(), stage, 1, 0.5).epochs())
     assert module[0].item() == 0
 
 
@@ -83,17 +84,17 @@ def test_a_gradient_that_is_not_finite_stops_before_its_step(n_images):
     module, _ = quadratic(0.0)  # the root of 0 is 0, and its slope infinite
     stage = Stage(
         "fit",
-        torch.ones(n_images, 1, 4, 4),
+        np.ones((n_images, 1, 4, 4), np.float32),
         [Objective(module, lambda batch: {"loss": module[0].sqrt()})],
     )
     with pytest.raises(DivergenceError, match="or its gradient not finite"):
-        list(engine().epochs(stage, 1, 0.5))
+        list(Training(engine(), stage, 1, 0.5).epochs())
     assert module[0].item() == 0
 
 
 def test_batches_without_brain_are_left_out():
     module, loss = quadratic(1.0)
-    stage = Stage("fit", torch.zeros(4, 1, 4, 4), [Objective(module, loss)])
-    (record,) = engine().epochs(stage, 1, 0.1)
+    stage = Stage("fit", np.zeros((4, 1, 4, 4), np.float32), [Objective(module, loss)])
+    (record,) = Training(engine(), stage, 1, 0.1).epochs()
     assert set(record) == {"seconds"}
     assert module[0].item() == 0

@@ -84,6 +84,7 @@ def run(args: argparse.Namespace) -> None:
     out = check_new_folder(args.out, args.force)
     check_figures(args.figures)
     detector = make_detector(args)
+    from skadm.cohort import KINDS, write_scores
     from skadm.evaluation import (
         evaluate_split,
         intensity_baselines,
@@ -145,9 +146,7 @@ def run(args: argparse.Namespace) -> None:
         "left_out": left_out,
     }
     save_model(files[-1], steps, trained, training)
-    files += _results.write_volumes(
-        out / "maps", test_stack, found.maps[name], trained, binary=True
-    )
+    files += write_scores(found.maps[name], test_stack, out / "maps", trained, kinds=KINDS)
     files.append(out / "run.json")
     seconds = {"data": read_in, **found.seconds, "total": time.perf_counter() - started}
     write_json(files[-1], _record(args, trained, split, left_out, seconds))

@@ -1,4 +1,4 @@
-"""Tables, figures and maps of an evaluation."""
+"""Tables and figures of an evaluation."""
 
 from pathlib import Path
 from typing import Any
@@ -60,38 +60,16 @@ def save_figure(path: Path, figure: Any) -> Path:
     return path
 
 
-ANOMALY, SEGMENTATION = "_anomaly", "_segmentation"
-
-
-def write_volumes(
-    folder: Path, stack: Any, scores: Any, detector: Any, *, binary: bool
-) -> list[Path]:
-    """Write anomaly maps, and segmentations at the threshold, on the original grids."""
-    import numpy as np
-
-    from skadm.data import write_maps
-    from skadm.metrics import anomaly_map
-
-    # Outside the brain stands the lowest anomaly of the training.
-    lowest = float(anomaly_map(detector.background_score_))
-    files = write_maps(
-        anomaly_map(scores), stack, folder, suffix=ANOMALY, fill=lowest, force=True
-    )
-    if binary:
-        flagged = scores < np.float32(detector.offset_)
-        files += write_maps(flagged, stack, folder, suffix=SEGMENTATION, force=True)
-    return files
-
-
 def remove_previous(out: Path) -> None:
     """Remove what an earlier demo left, so that its maps do not pass for new ones.
 
     Only by the names that a demo gives; called after --force, or in an empty folder.
     """
+    from skadm.cohort import KINDS
+
     figures = ("roc", "precision_recall", "montage", "history")
     for file in (
         *(out / f"{name}.png" for name in figures),
-        *(out / "maps").glob(f"*{ANOMALY}.nii.gz"),
-        *(out / "maps").glob(f"*{SEGMENTATION}.nii.gz"),
+        *(file for kind in KINDS for file in (out / "maps").glob(f"*_{kind}.nii.gz")),
     ):
         file.unlink(missing_ok=True)

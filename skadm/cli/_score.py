@@ -6,7 +6,6 @@ from typing import Any
 from skadm.cli import _options
 from skadm.cli._model import load_model, read_for
 from skadm.cli._output import check_folder, print_files, say
-from skadm.cli._results import ANOMALY, SEGMENTATION, write_volumes
 
 _TEXT = """\
 Write an anomaly map of each patient, as a NIfTI file on the grid of the patient's own
@@ -17,8 +16,12 @@ _EPILOG = """\
 examples:
   skadm score --model model.joblib --data new/ --out maps/
   skadm score --model model.joblib --data new/ --out maps/ --binary --patients P07
+  skadm score --model model.joblib --data archive/ --out maps/ --jobs 8 --skip-existing
 
 files: <patient>_anomaly.nii.gz and, with --binary, <patient>_segmentation.nii.gz
+
+A patient that cannot be scored does not stop the others; it is named at the end, and the
+exit code is 1.
 """
 
 
@@ -38,29 +41,62 @@ def add_parser(commands: Any) -> None:
         help="also write segmentations: 1 where the model calls a pixel anomalous, at the "
         "resolution it works at",
     )
+    parser.add_argument(
+        "--jobs",
+        type=_options.positive,
+        default=1,
+        metavar="N",
+        help="patients at a time, each in a process of its own (default: %(default)s)",
+    )
     _options.add_patients(parser)
     _options.add_device(parser)
-    _options.add_force(parser)
+    existing = parser.add_mutually_exclusive_group()
+    existing.add_argument(
+        "--force",
+        dest="existing",
+        action="store_const",
+        const="replace",
+        default="raise",
+        help="replace maps that exist already",
+    )
+    existing.add_argument(
+        "--skip-existing",
+        dest="existing",
+        action="store_const",
+        const="skip",
+        help="keep maps that exist already, and make those that are missing",
+    )
 
 
 def run(args: argparse.Namespace) -> None:
     """Run the command."""
     out = check_folder(args.out)
     model = load_model(args.model, args.device)
-    from skadm.data import SliceStack
+    from skadm.cohort import KINDS, score_cohort
 
     stack = read_for(model, args.data, patients=args.patients, labels=False)
-    for volume in stack.volumes:
-        for suffix in (ANOMALY, SEGMENTATION) if args.binary else (ANOMALY,):
-            path = out / f"{volume.name}{suffix}.nii.gz"
-            if path.exists() and not args.force:
-                raise FileExistsError(f"{path} exists; pass --force to replace it")
-    files = []
-    # One volume at a time: memory does not grow with their number.
-    for number, volume in enumerate(stack.volumes, start=1):
-        say(f"scoring {volume.name} ({number} of {len(stack.volumes)})")
-        prepared = model[:-1].transform(SliceStack.from_volumes([volume])).in_memory()
-        scores = model[-1].score_samples(prepared)
-        files += write_volumes(out, prepared, scores, model[-1], binary=args.binary)
+    try:
+        found = score_cohort(
+            model,
+            stack,
+            out,
+            kinds=KINDS if args.binary else KINDS[:1],
+            existing=args.existing,
+            n_jobs=args.jobs,
+            on_start=lambda name, number, total: say(
+                f"scoring {name} ({number} of {total})"
+            ),
+        )
+    except FileExistsError as error:
+        raise FileExistsError(
+            f"{error}; pass --force to replace it, or --skip-existing to keep it"
+        ) from error
     print(f"threshold: {-model[-1].offset_:.6g} (pixels above it are anomalies)")
-    print_files(out, files)
+    print_files(out, found.files)
+    if found.skipped:
+        print(f"left as they were: {', '.join(found.skipped)}")
+    if found.failures:
+        errors = "; ".join(f"{name}: {error}" for name, error in found.failures.items())
+        raise RuntimeError(
+            f"{len(found.failures)} of {len(stack.volumes)} could not be scored: {errors}"
+        )

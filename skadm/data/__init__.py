@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 from skadm._brain import brain_mask
 from skadm.data._bids import read_bids
+from skadm.data._cache import CachedVolume
 from skadm.data._interfaces import Grid, VolumeStep
 from skadm.data._readers import find_studies, read_any, read_brats, read_isles
 from skadm.data._stack import SliceStack
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ArrayVolume",
+    "CachedVolume",
     "Grid",
     "NiftiVolume",
     "SliceStack",

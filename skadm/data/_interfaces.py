@@ -135,5 +135,10 @@ class Volume(Protocol):
     def read(self) -> tuple[NDArray[np.float32], NDArray[np.int8] | None]:
         """Return images (n_z, K, H, W), labels (n_z, H, W) or None; change neither."""
 
+    def read_with_origin_brain(
+        self,
+    ) -> tuple[NDArray[np.float32], NDArray[np.int8] | None, NDArray[np.bool_]]:
+        """Return what `read` does, and the brain on the grid of `origin`, in one pass."""
+
     def invert(self, maps: NDArray) -> NDArray:
         """Take maps (n, H, W) to the grid of `origin`."""

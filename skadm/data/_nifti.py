@@ -1,7 +1,6 @@
 """Reading single NIfTI files, with errors that name the file."""
 
-import gzip
-import os
+import math
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,9 +8,19 @@ from typing import Any
 
 import nibabel as nib
 import numpy as np
+from nibabel.nifti1 import Nifti1Extensions
 from numpy.typing import NDArray
 
+from skadm._files import replace_atomically
+from skadm.data._gzip import compress, decompress
+
 _AFFINE_TOLERANCE = 1e-3
+_GEOMETRY = (
+    *("pixdim", "xyzt_units", "qform_code", "sform_code", "srow_x", "srow_y", "srow_z"),
+    *("quatern_b", "quatern_c", "quatern_d", "qoffset_x", "qoffset_y", "qoffset_z"),
+)
+# To how many bytes one of a compressed file can expand: a bound of the format.
+_MOST_EXPANSION = {".gz": 1032, ".bz2": math.inf, ".zst": math.inf}
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,26 +64,71 @@ class NiftiHeader:
             )
 
 
+class _NoExtensions(Nifti1Extensions):
+    """Extensions are left unread: nobody needs them, and their length may be any."""
+
+    @classmethod
+    def from_fileobj(cls, *_: Any) -> "_NoExtensions":
+        return cls()
+
+
+def _without_extensions(kind: Any) -> Any:
+    header = kind.header_class
+    header = type(header.__name__, (header,), {"exts_klass": _NoExtensions})
+    return type(kind.__name__, (kind,), {"header_class": header})
+
+
+_NIFTI = [
+    _without_extensions(kind)
+    for kind in (nib.Nifti1Pair, nib.Nifti1Image, nib.Nifti2Pair, nib.Nifti2Image)
+]
+
+
 def _open(path: Path) -> Any:
+    """Read a header, and check that the file can hold what it promises."""
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file")
+    path.open("rb").close()  # says so where reading is not allowed
     try:
-        image = nib.load(path)
-    except (
-        nib.filebasedimages.ImageFileError,
-        nib.spatialimages.HeaderDataError,
-        OSError,
-        EOFError,
-        zlib.error,
-    ) as error:
+        kind = _kind_of(path)
+        image = kind.from_filename(path) if kind in _NIFTI else None
+    except Exception as error:  # a header is bytes of any origin: anything may happen
         raise ValueError(
             f"{path}: not a readable NIfTI file ({error}); fetch it again"
         ) from error
-    if not isinstance(image, nib.Nifti1Pair):
+    if image is None:
         raise ValueError(
-            f"{path}: a {type(image).__name__}, not a NIfTI file; convert it to .nii.gz"
+            f"{path}: a {kind.__name__}, not a NIfTI file; convert it to .nii.gz"
         )
+    _require_room(path, image)
     return image
+
+
+def _kind_of(path: Path) -> Any:
+    """Which kind of image a file holds, as nibabel tells by its first bytes."""
+    sniff = None
+    for kind in (*_NIFTI, *nib.imageclasses.all_image_classes):
+        fits, sniff = kind.path_maybe_image(path, sniff)
+        if fits:
+            return kind
+    raise nib.filebasedimages.ImageFileError("its first bytes are of no known format")
+
+
+def _require_room(path: Path, image: Any) -> None:
+    """Refuse a header that promises more voxels than its file can hold."""
+    shape, dtype = image.shape, image.get_data_dtype()
+    if min(shape, default=1) < 0:
+        raise ValueError(f"{path}: shape {shape}; repair the header")
+    file = Path(image.file_map["image"].filename)
+    if not file.is_file():
+        raise FileNotFoundError(f"{file}: no such file, but {path} is the header of it")
+    size = file.stat().st_size
+    most = size * _MOST_EXPANSION.get(file.suffix.lower(), 1)
+    if _end_of_voxels(image) > most:
+        raise ValueError(
+            f"{path}: its header promises {shape} voxels of {dtype}, but a file of {size} "
+            "bytes cannot hold them, it is truncated or damaged; fetch it again"
+        )
 
 
 def inspect(path: Path) -> NiftiHeader:
@@ -112,6 +166,29 @@ def inspect(path: Path) -> NiftiHeader:
     return NiftiHeader(path, image.shape, image.affine)
 
 
+def _end_of_voxels(image: Any) -> int:
+    """Where the last voxel ends in an uncompressed file, in bytes."""
+    n_bytes = math.prod(image.shape) * image.get_data_dtype().itemsize
+    return image.dataobj.offset + n_bytes
+
+
+def geometry(path: Path) -> dict[str, Any]:
+    """Read the fields of a header that say where its voxels lie.
+
+    Parameters
+    ----------
+    path : Path
+        A file that `inspect` accepts.
+
+    Returns
+    -------
+    dict of str to value
+        By the names of NIfTI. Nothing else of a header, which may also name the patient.
+    """
+    header = _open(path).header
+    return {field: header[field] for field in _GEOMETRY}
+
+
 def read_slices(path: Path) -> NDArray:
     """Decode a file into slices.
 
@@ -132,7 +209,17 @@ def read_slices(path: Path) -> NDArray:
     """
     image = _open(path)
     try:
+        if path.suffix.lower() == ".gz" and isinstance(image, nib.Nifti1Image):
+            data = path.read_bytes()
+            # In one call: as a stream, through Python, it takes more than twice as long.
+            # A file that says it holds more than the voxels is not taken at its word.
+            if int.from_bytes(data[-4:], "little") == _end_of_voxels(image):
+                image = type(image).from_bytes(decompress(data))
         voxels = np.asanyarray(image.dataobj)
+    except MemoryError as error:
+        raise MemoryError(
+            f"{path}: no memory for {image.shape} voxels of {image.get_data_dtype()}"
+        ) from error
     except (OSError, EOFError, ValueError, zlib.error) as error:
         raise ValueError(
             f"{path}: its voxels cannot be read, the file is truncated or damaged "
@@ -181,23 +268,5 @@ def write_volume(path: Path, voxels: NDArray, affine: NDArray[np.float64]) -> No
     image.header.set_xyzt_units("mm")
     image.set_qform(affine, 1)
     image.set_sform(affine, 1)
-    write_image(path, image)
-
-
-def write_image(path: Path, image: nib.Nifti1Image) -> None:
-    """Write to a temporary file beside, then rename: no half-written file is ever seen.
-
-    Parameters
-    ----------
-    path : Path
-        A .nii.gz file.
-    image : nibabel.Nifti1Image
-        The image.
-    """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        # Level 1, as nibabel; no time stamp, so that equal images make equal files.
-        temporary.write_bytes(gzip.compress(image.to_bytes(), 1, mtime=0))
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    data = compress(image.to_bytes())
+    replace_atomically(path, lambda temporary: temporary.write_bytes(data))

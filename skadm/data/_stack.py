@@ -1,11 +1,16 @@
 """SliceStack: slices of several volumes, read on demand."""
 
+import math
 from collections.abc import Iterator, Sequence
+from functools import cached_property
+from os import PathLike
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from skadm.data._cache import cached_volumes
 from skadm.data._interfaces import Volume, VolumeStep
 from skadm.data._volumes import ArrayVolume, MappedVolume
 
@@ -102,7 +107,7 @@ class SliceStack:
     def __len__(self) -> int:
         return len(self.z)
 
-    @property
+    @cached_property
     def shape(self) -> tuple[int, int, int, int]:
         """Shape (n_slices, n_contrasts, H, W) of the array the stack stands for."""
         first = self.volumes[0]
@@ -130,26 +135,35 @@ class SliceStack:
         """Names of the contrasts."""
         return self.volumes[0].contrasts
 
-    @property
+    @cached_property
     def groups(self) -> NDArray[np.str_]:
         """Patient of each slice, shape (n_slices,); the ``groups`` of GroupKFold."""
-        return np.array([volume.patient for volume in self.volumes])[self._volume_index]
+        return self._of_slices([volume.patient for volume in self.volumes])
 
-    @property
+    @cached_property
     def volume_ids(self) -> NDArray[np.str_]:
         """Name of the volume of each slice, shape (n_slices,)."""
-        return np.array([volume.name for volume in self.volumes])[self._volume_index]
+        return self._of_slices([volume.name for volume in self.volumes])
 
-    @property
+    @cached_property
     def affines(self) -> NDArray[np.float64]:
         """Affine of the volume of each slice, shape (n_slices, 4, 4)."""
-        return np.array([volume.grid.affine for volume in self.volumes])[self._volume_index]
+        return self._of_slices([volume.grid.affine for volume in self.volumes])
 
-    @property
+    @cached_property
     def voxel_sizes(self) -> NDArray[np.float64]:
         """Voxel size in mm along W, H and z of each slice, shape (n_slices, 3)."""
-        sizes = np.array([volume.grid.voxel_size for volume in self.volumes])
-        return sizes[self._volume_index]
+        return self._of_slices([volume.grid.voxel_size for volume in self.volumes])
+
+    def _of_slices(self, values: list[Any]) -> NDArray:
+        """Return the value of each slice's volume, read-only: the stack keeps it."""
+        array = np.array(values)[self._volume_index]
+        array.flags.writeable = False
+        return array
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Without what was computed from it.
+        return {name: vars(self)[name] for name in ("volumes", "_volume_index", "z")}
 
     def __repr__(self) -> str:
         labelled = "labelled" if self.volumes[0].has_labels else "unlabelled"
@@ -190,12 +204,83 @@ class SliceStack:
 
     # -- reading -------------------------------------------------------------------------
 
-    def _volume_slices(self) -> Iterator[tuple[Volume, NDArray[np.intp]]]:
-        """Yield each volume in use with the places of its slices in the stack."""
-        for index, volume in enumerate(self.volumes):
-            places = np.flatnonzero(self._volume_index == index)
+    def volume_places(self) -> Iterator[tuple[Volume, NDArray[np.intp]]]:
+        """Go through the volumes, and where their slices are in the stack.
+
+        Yields
+        ------
+        volume : volume
+            One of the volumes, in their order.
+        places : ndarray of int, shape (n,)
+            Its slices' places in the stack, ascending; empty if the stack holds none.
+        """
+        order = np.argsort(self._volume_index, kind="stable")
+        counts = np.bincount(self._volume_index, minlength=len(self.volumes))
+        yield from zip(self.volumes, np.split(order, np.cumsum(counts)[:-1]))
+
+    def chunks(
+        self, max_bytes: int = 2**28
+    ) -> Iterator[tuple[NDArray[np.intp], NDArray[np.float32]]]:
+        """Read the images in the order of the stack, a volume or a part of one at a time.
+
+        Slices of one volume that follow each other are decoded once. No more than one
+        volume and one chunk are in memory, whatever the length of the stack.
+
+        Parameters
+        ----------
+        max_bytes : int, default=2**28
+            Size of a chunk of images; a slice that is larger makes a chunk by itself.
+
+        Yields
+        ------
+        places : ndarray of int, shape (n,)
+            Places of some slices in the stack, one after the other.
+        images : ndarray of float32, shape (n, n_contrasts, H, W)
+            Their images, to be changed at will. Volumes may differ in slice size.
+        """
+        new = np.flatnonzero(np.diff(self._volume_index, prepend=-1))
+        for run in np.split(np.arange(len(self)), new[1:]) if len(self) else []:
+            volume = self.volumes[self._volume_index[run[0]]]
+            slice_bytes = 4 * len(self.contrasts) * math.prod(volume.grid.shape)
+            step = max(1, int(max_bytes) // slice_bytes)
+            images = volume.read()[0]
+            for start in range(0, len(run), step):
+                places = run[start : start + step]
+                yield places, images[self.z[places]]
+
+    def normal(self) -> "SliceStack":
+        """Find the slices without a pixel of an anomaly, volume by volume.
+
+        ``detector.fit(stack.normal())`` trains on the same slices as
+        ``detector.fit(stack, stack.y)``, without the labels of all slices in memory.
+
+        Returns
+        -------
+        SliceStack
+            Those slices, in the order of the stack.
+
+        Raises
+        ------
+        ValueError
+            If the stack is unlabelled, or no slice is normal.
+        """
+        if not self.volumes[0].has_labels:
+            raise ValueError(
+                "the stack has no labels, which tell the normal slices from others: read "
+                "it with its masks"
+            )
+        normal = np.zeros(len(self), dtype=bool)
+        for volume, places in self.volume_places():
             if places.size:
-                yield volume, places
+                labels: Any = volume.read()[1]
+                anomalous = np.array([(mask == 1).any() for mask in labels])
+                normal[places] = ~anomalous[self.z[places]]
+        if not normal.any():
+            raise ValueError(
+                f"no slice is normal: each of the {len(self)} slices holds pixels of an "
+                "anomaly"
+            )
+        return self[normal]
 
     def load(self) -> tuple[NDArray[np.float32], NDArray[np.int8] | None]:
         """Read images and labels in one pass.
@@ -215,11 +300,12 @@ class SliceStack:
         n, contrasts, height, width = self.shape
         X = np.empty((n, contrasts, height, width), dtype=np.float32)
         y = self._empty_labels()
-        for volume, places in self._volume_slices():
-            images, labels = volume.read()
-            X[places] = images[self.z[places]]
-            if y is not None:
-                y[places] = labels[self.z[places]]  # type: ignore[index]
+        for volume, places in self.volume_places():
+            if places.size:
+                images, labels = volume.read()
+                _copy_slices(images, self.z[places], X, places)
+                if y is not None:
+                    _copy_slices(labels, self.z[places], y, places)
         return X, y
 
     def _empty_labels(self) -> NDArray[np.int8] | None:
@@ -238,8 +324,9 @@ class SliceStack:
         """Labels, shape (n_slices, H, W), or None; reads every volume, as `load` does."""
         y = self._empty_labels()
         if y is not None:
-            for volume, places in self._volume_slices():
-                y[places] = volume.read()[1][self.z[places]]  # type: ignore[index]
+            for volume, places in self.volume_places():
+                if places.size:
+                    _copy_slices(volume.read()[1], self.z[places], y, places)
         return y
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray:
@@ -261,7 +348,7 @@ class SliceStack:
         """
         volumes = []
         for volume in self.volumes:
-            images, labels = volume.read()
+            images, labels, origin_brain = volume.read_with_origin_brain()
             volumes.append(
                 ArrayVolume(
                     images,
@@ -271,8 +358,51 @@ class SliceStack:
                     contrasts=volume.contrasts,
                     affine=volume.grid.affine,
                     origin=volume,
+                    origin_brain=origin_brain,
                 )
             )
+        return SliceStack(volumes, self._volume_index, self.z)
+
+    def cache(
+        self,
+        folder: str | PathLike[str],
+        *,
+        n_jobs: int | None = None,
+        force: bool = False,
+    ) -> "SliceStack":
+        """Keep the volumes on disk, as they are after all steps, and map them from there.
+
+        The cache is built once, volume by volume; what an interrupted build has finished
+        is not built again. From then on the same call opens it and reads nothing, and any
+        selection of slices is read by itself, in any order, without decoding a volume.
+
+        Parameters
+        ----------
+        folder : path
+            Where the cache is or goes; made if it does not exist. It must be empty or hold
+            a cache.
+        n_jobs : int, default=None
+            Volumes that are prepared at a time, as in joblib.
+        force : bool, default=False
+            Whether to build the cache again, in place of the one that is there.
+
+        Returns
+        -------
+        SliceStack
+            The same slices of the cached volumes. It pickles as paths, and `write_maps`
+            still finds the way back to the files' grid.
+
+        Raises
+        ------
+        ValueError
+            If the folder holds a cache of something else (other files, files that have
+            changed since, other steps) or a file of the cache is damaged.
+        FileExistsError
+            If the folder holds files and no cache.
+        OSError
+            If the disk is full; volumes that are finished stay.
+        """
+        volumes = cached_volumes(self.volumes, Path(folder), n_jobs=n_jobs, force=force)
         return SliceStack(volumes, self._volume_index, self.z)
 
     def map(self, step: VolumeStep) -> "SliceStack":
@@ -307,3 +437,13 @@ class SliceStack:
                 problems.append(str(error))
         if problems:
             raise ValueError("\n".join(problems))
+
+
+def _copy_slices(source: Any, z: NDArray[np.intp], out: NDArray, places: NDArray) -> None:
+    """Copy ``source[z]`` to ``out[places]``; ``places`` ascend."""
+    first, last = places[0], places[-1]
+    if last - first + 1 == len(places):
+        # Straight to where they belong. The indices are valid, and "clip" needs no buffer.
+        np.take(source, z, axis=0, out=out[first : last + 1], mode="clip")
+    else:
+        out[places] = source[z]

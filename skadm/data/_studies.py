@@ -4,6 +4,7 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from skadm.data._names import require_file_name
 from skadm.data._stack import SliceStack
 from skadm.data._volumes import NiftiVolume
 
@@ -83,7 +84,7 @@ def stack_of(
 
 
 def choose_patients(studies: list[Study], patients: Collection[str] | None) -> list[Study]:
-    """Choose studies, which must differ in their names.
+    """Choose studies, whose names must differ and make file names.
 
     Parameters
     ----------
@@ -100,7 +101,7 @@ def choose_patients(studies: list[Study], patients: Collection[str] | None) -> l
     Raises
     ------
     ValueError
-        If a patient was not found, or a name occurs twice.
+        If a patient was not found, or a name occurs twice or makes no file name.
     """
     if patients is None:
         chosen = studies
@@ -118,6 +119,8 @@ def choose_patients(studies: list[Study], patients: Collection[str] | None) -> l
                 f"{_some(sorted(known))}"
             )
         chosen = [study for study in studies if {study.patient, study.name} & wanted]
+    for study in chosen:
+        require_file_name(study.name, study.place)
     _require_unique_names(chosen)
     return chosen
 

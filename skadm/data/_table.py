@@ -91,8 +91,13 @@ def table_studies(table: Path) -> tuple[list[str], list[Study]]:
     """
     if not table.is_file():
         raise FileNotFoundError(f"{table}: no such file")
-    with table.open(newline="", encoding="utf-8-sig") as file:
-        rows = list(csv.reader(file, skipinitialspace=True))
+    try:
+        with table.open(newline="", encoding="utf-8-sig") as file:
+            rows = list(csv.reader(file, skipinitialspace=True))
+    except (csv.Error, UnicodeDecodeError) as error:
+        raise ValueError(
+            f"{table}: not a readable table ({error}); save it as comma-separated UTF-8"
+        ) from error
     header = [name.strip() for name in rows[0]] if rows else []
     order = _contrast_columns(table, header)
     studies = [

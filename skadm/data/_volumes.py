@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -55,6 +56,9 @@ class ArrayVolume(_GridAttributes):
         From voxel indices in file order (W, H, slice) to mm. None: the identity.
     origin : volume, default=None
         The volume these arrays were read from, for `write_maps` to return to its grid.
+    origin_brain : array-like of bool, shape (n_slices, H', W'), default=None
+        The brain on the grid of ``origin.origin``. None: it is read again when it is
+        needed.
     """
 
     def __init__(
@@ -67,6 +71,7 @@ class ArrayVolume(_GridAttributes):
         contrasts: Sequence[str],
         affine: ArrayLike | None = None,
         origin: Volume | None = None,
+        origin_brain: ArrayLike | None = None,
     ) -> None:
         self.patient = str(patient)
         self.name = self.patient if name is None else str(name)
@@ -75,7 +80,13 @@ class ArrayVolume(_GridAttributes):
         self._labels = None if labels is None else self._check_labels(labels)
         self.n_slices = len(self._images)
         self.grid = Grid(self._images.shape[2:], _check_affine(affine, self.name))
-        self._origin = origin
+        self.source = origin
+        # As bits: it stays beside the images for as long as they.
+        self._origin_brain = (
+            None
+            if origin_brain is None
+            else np.packbits(np.asarray(origin_brain, dtype=bool), axis=-1)
+        )
 
     def _check_images(self, images: ArrayLike) -> NDArray[np.float32]:
         array = np.asarray(images, dtype=np.float32)
@@ -117,7 +128,7 @@ class ArrayVolume(_GridAttributes):
     @property
     def origin(self) -> Volume:
         """The volume on the grid it was first given on."""
-        return self if self._origin is None else self._origin.origin
+        return self if self.source is None else self.source.origin
 
     def read(self) -> tuple[NDArray[np.float32], NDArray[np.int8] | None]:
         """Return the images and labels (read-only, not copied).
@@ -130,6 +141,28 @@ class ArrayVolume(_GridAttributes):
             Labels, -1 outside the brain.
         """
         return self._images, self._labels
+
+    def read_with_origin_brain(
+        self,
+    ) -> tuple[NDArray[np.float32], NDArray[np.int8] | None, NDArray[np.bool_]]:
+        """Return the images and labels, and the brain on the grid of `origin`.
+
+        Returns
+        -------
+        images : ndarray of float32, shape (n_slices, n_contrasts, H, W)
+            Images.
+        labels : ndarray of int8, shape (n_slices, H, W), or None
+            Labels, -1 outside the brain.
+        origin_brain : ndarray of bool, shape (n_slices, H', W')
+            The brain on the grid of `origin`.
+        """
+        if self._origin_brain is not None:
+            brain = unpack(self._origin_brain, self.origin.grid)
+        elif self.source is not None:
+            brain = self.source.read_with_origin_brain()[2]
+        else:
+            brain = brain_mask(self._images)
+        return self._images, self._labels, brain
 
     def invert(self, maps: NDArray) -> NDArray:
         """Take maps to the grid of `origin`.
@@ -144,7 +177,7 @@ class ArrayVolume(_GridAttributes):
         ndarray of shape (n, H', W')
             Maps on the grid of `origin`.
         """
-        return maps if self._origin is None else self._origin.invert(maps)
+        return maps if self.source is None else self.source.invert(maps)
 
 
 class NiftiVolume(_GridAttributes):
@@ -186,8 +219,9 @@ class NiftiVolume(_GridAttributes):
         if not images:
             raise ValueError(f"volume {self.name!r}: no image file given")
         self.contrasts = tuple(images)
-        self.paths = tuple(Path(path) for path in images.values())
-        self.mask_path = None if mask is None else Path(mask)
+        # Absolute, since a worker that it is sent to may have another working directory.
+        self.paths = tuple(Path(path).absolute() for path in images.values())
+        self.mask_path = None if mask is None else Path(mask).absolute()
         first = inspect(self.paths[0])
         for path in [*self.paths[1:], *([self.mask_path] if self.mask_path else [])]:
             first.require_same_grid(inspect(path))
@@ -228,14 +262,37 @@ class NiftiVolume(_GridAttributes):
         ------
         ValueError
             If a file is truncated or holds NaN or infinite voxels.
+        MemoryError
+            If there is no room for its voxels.
         """
-        images = np.empty((self.n_slices, len(self.paths), *self.shape), dtype=np.float32)
+        shape = (self.n_slices, len(self.paths), *self.shape)
+        try:
+            images = np.empty(shape, dtype=np.float32)
+        except MemoryError as error:
+            raise MemoryError(f"{self.paths[0]}: {error}") from error
         for index, path in enumerate(self.paths):
             images[:, index] = read_slices(path)
         mask = self.read_mask()
         if mask is None:
             return images, None
         return images, ignore_background(mask, brain_mask(images))
+
+    def read_with_origin_brain(
+        self,
+    ) -> tuple[NDArray[np.float32], NDArray[np.int8] | None, NDArray[np.bool_]]:
+        """Decode the files, and find the brain.
+
+        Returns
+        -------
+        images : ndarray of float32, shape (n_slices, n_contrasts, H, W)
+            Images.
+        labels : ndarray of int8, shape (n_slices, H, W), or None
+            Labels, -1 outside the brain.
+        origin_brain : ndarray of bool, shape (n_slices, H', W')
+            The brain on the grid of `origin`.
+        """
+        images, labels = self.read()
+        return images, labels, brain_mask(images) if labels is None else labels != -1
 
     def invert(self, maps: NDArray) -> NDArray:
         """Return the maps: they are on the files' grid already.
@@ -288,10 +345,14 @@ class MappedVolume(_GridAttributes):
         """Number of slices."""
         return self.source.n_slices
 
-    @property
+    @cached_property
     def grid(self) -> Grid:  # type: ignore[override]
         """Slice size and affine after the step."""
         return self.step.grid(self.source.grid)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Without the grid that was computed.
+        return MappedVolume, (self.source, self.step)
 
     @property
     def has_labels(self) -> bool:
@@ -305,7 +366,28 @@ class MappedVolume(_GridAttributes):
 
     def read(self) -> tuple[NDArray[np.float32], NDArray[np.int8] | None]:
         """Read the source and apply the step to the whole of it."""
-        images, labels = self.source.read()
+        return self._apply(*self.source.read())
+
+    def read_with_origin_brain(
+        self,
+    ) -> tuple[NDArray[np.float32], NDArray[np.int8] | None, NDArray[np.bool_]]:
+        """Read the source, apply the step, and keep the brain of the origin.
+
+        Returns
+        -------
+        images : ndarray of float32, shape (n_slices, n_contrasts, H, W)
+            Images.
+        labels : ndarray of int8, shape (n_slices, H, W), or None
+            Labels, -1 outside the brain.
+        origin_brain : ndarray of bool, shape (n_slices, H', W')
+            The brain on the grid of `origin`.
+        """
+        images, labels, origin_brain = self.source.read_with_origin_brain()
+        return *self._apply(images, labels), origin_brain
+
+    def _apply(
+        self, images: NDArray[np.float32], labels: NDArray[np.int8] | None
+    ) -> tuple[NDArray[np.float32], NDArray[np.int8] | None]:
         grid = self.source.grid
         try:
             images = self.step.images(images, grid)
@@ -329,6 +411,24 @@ class MappedVolume(_GridAttributes):
             Maps on the grid of `origin`.
         """
         return self.source.invert(self.step.invert(maps, self.source.grid))
+
+
+def unpack(bits: NDArray[np.uint8], grid: Grid) -> NDArray[np.bool_]:
+    """Return a mask that was packed along its rows.
+
+    Parameters
+    ----------
+    bits : ndarray of uint8, shape (n_slices, H, ceil(W / 8))
+        Eight pixels in each.
+    grid : Grid
+        The grid of the mask.
+
+    Returns
+    -------
+    ndarray of bool, shape (n_slices, H, W)
+        The mask.
+    """
+    return np.unpackbits(bits, axis=-1, count=grid.shape[1]).view(bool)
 
 
 def _read_only(array: NDArray) -> NDArray:

@@ -1,9 +1,8 @@
 """Writing maps as NIfTI files on the grid of the original images."""
 
-from collections.abc import Iterator
+import os
 from os import PathLike
 from pathlib import Path
-from typing import Any
 
 import nibabel as nib
 import numpy as np
@@ -11,15 +10,15 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import ndimage
 
 from skadm._brain import brain_mask
+from skadm.data._gzip import compress
 from skadm.data._interfaces import Volume
-from skadm.data._nifti import write_image
+from skadm.data._names import require_file_name
+from skadm.data._nifti import geometry
 from skadm.data._stack import SliceStack
 from skadm.data._volumes import NiftiVolume
 
-_GEOMETRY = (
-    *("pixdim", "xyzt_units", "qform_code", "sform_code", "srow_x", "srow_y", "srow_z"),
-    *("quatern_b", "quatern_c", "quatern_d", "qoffset_x", "qoffset_y", "qoffset_z"),
-)
+# Of the voxels that are written, by the kind of the maps; others are integers.
+_TYPES = {"f": np.float32, "b": np.uint8}
 
 
 def write_maps(
@@ -68,21 +67,21 @@ def write_maps(
         If the maps do not fit the stack or are not finite numbers, the stack holds a slice
         twice, or a name does not make a file name.
     """
-    checked = _check_maps(maps, stack)
+    array = _check_maps(maps, stack)
     _require_distinct_slices(stack)
     folder = Path(folder).expanduser()
     paths = {
         volume.name: folder / f"{volume.name}{suffix}.nii.gz" for volume in stack.volumes
     }
-    for path in paths.values():
-        if path.parent != folder:
-            raise ValueError(f"{path.relative_to(folder)} is not a file name")
+    for name, path in paths.items():
+        require_file_name(name + suffix, "maps to be written")
         if path.exists() and not force:
             raise FileExistsError(f"{path} exists; pass force=True to replace it")
     folder.mkdir(parents=True, exist_ok=True)
-    for volume, z, places in _volume_slices(stack):
-        voxels = _on_original_grid(checked[places], z, volume, fill)
-        write_image(paths[volume.name], _image(voxels, volume.origin))
+    for volume, places in stack.volume_places():
+        own = array[places].astype(_TYPES.get(array.dtype.kind, np.int32), copy=False)
+        voxels = _on_original_grid(own, stack.z[places], volume, fill)
+        _write_atomically(_image(voxels, volume.origin), paths[volume.name])
     return list(paths.values())
 
 
@@ -96,38 +95,30 @@ def _check_maps(maps: ArrayLike, stack: SliceStack) -> NDArray:
         )
     if array.dtype.kind not in "fbiu":
         raise ValueError(f"maps are of type {array.dtype}; expected real numbers")
-    if not np.isfinite(array).all():
-        raise ValueError("maps hold NaN or infinite values")
-    kinds = {"f": np.float32, "b": np.uint8}
-    return array.astype(kinds.get(array.dtype.kind, np.int32), copy=False)
+    # Volume by volume: maps on disk may be larger than memory.
+    for volume, places in stack.volume_places():
+        if not np.isfinite(array[places]).all():
+            raise ValueError(f"maps of volume {volume.name!r} hold NaN or infinite values")
+    return array
 
 
 def _require_distinct_slices(stack: SliceStack) -> None:
-    slices, counts = np.unique(
-        np.stack([stack.volume_ids, stack.z.astype(str)]), axis=1, return_counts=True
-    )
-    if (counts > 1).any():
-        name, z = slices[:, counts > 1][:, 0]
-        raise ValueError(f"the stack holds slice {z} of volume {str(name)!r} twice")
-
-
-def _volume_slices(stack: SliceStack) -> Iterator[tuple[Volume, NDArray, NDArray]]:
-    """Yield each volume with its slices' places in the volume and in the stack."""
-    ids = stack.volume_ids
-    for volume in stack.volumes:
-        places = np.flatnonzero(ids == volume.name)
-        yield volume, stack.z[places], places
+    for volume, places in stack.volume_places():
+        z, counts = np.unique(stack.z[places], return_counts=True)
+        if (counts > 1).any():
+            raise ValueError(
+                f"the stack holds slice {z[counts > 1][0]} of volume {volume.name!r} twice"
+            )
 
 
 def _on_original_grid(maps: NDArray, z: NDArray, volume: Volume, fill: float) -> NDArray:
     """Return the maps on the grid of the volume's origin, ``fill`` where there are none."""
-    origin = volume.origin
-    original_brain = brain_mask(origin.read()[0])
+    images, _, original_brain = volume.read_with_origin_brain()
     out = np.full(original_brain.shape, fill, dtype=maps.dtype)
-    if _same_grid(volume, origin):
+    if _same_grid(volume, volume.origin):
         out[z] = np.where(original_brain[z], maps, out[z])
         return out
-    brain = brain_mask(volume.read()[0])[z]
+    brain = brain_mask(images)[z]
     # A brain can be too small to survive the resizing: such slices stay empty.
     kept = brain.any(axis=(1, 2))
     if not kept.any():
@@ -156,10 +147,18 @@ def _image(voxels: NDArray, origin: Volume) -> nib.Nifti1Image:
         image = nib.Nifti1Image(voxels.T, origin.grid.affine)
         image.header.set_xyzt_units("mm")
         return image
-    # The geometry alone: a source header may also name the patient.
-    source: Any = nib.load(origin.paths[0]).header
     header = nib.Nifti1Header()
-    for field in _GEOMETRY:
-        header[field] = source[field]
+    for field, value in geometry(origin.paths[0]).items():
+        header[field] = value
     header.set_data_dtype(voxels.dtype)
     return nib.Nifti1Image(voxels.T, None, header)
+
+
+def _write_atomically(image: nib.Nifti1Image, path: Path) -> None:
+    """Write to a temporary file beside, then rename: no half-written map is ever seen."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        temporary.write_bytes(compress(image.to_bytes()))
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)

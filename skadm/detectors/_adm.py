@@ -1,16 +1,17 @@
 """ADM: translation, reduction and density of multicontrast slices (Kim et al. 2021)."""
 
+import os
 from numbers import Integral, Real
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
-from sklearn.utils.validation import check_is_fitted
 
-from skadm._brain import brain_mask
 from skadm.augmentation import Augmentation
 from skadm.detectors._explanation import Explanation
 from skadm.neural import TorchDetector
+from skadm.neural._run import Run
 from skadm.nn.blocks import NORMS, build
 from skadm.nn.density import (
     EstimationNet,
@@ -22,10 +23,10 @@ from skadm.nn.density import (
     least_eigenvalue,
     mixture_energy,
 )
-from skadm.nn.pixels import brain_of, map_of, pixels_of
+from skadm.nn.pixels import brain_mean, brain_of, map_of, pixels_of
 from skadm.nn.reduction import ReductionNet
 from skadm.nn.translation import TranslationNet, brain_medians, translate_all
-from skadm.training import Objective, SingularCovarianceError, Stage
+from skadm.training import Checkpoints, Objective, SingularCovarianceError, Stage
 
 
 class ADMDetector(TorchDetector):
@@ -98,6 +99,10 @@ class ADMDetector(TorchDetector):
         See `n_iter_no_change`.
     warm_start : bool, default=False
         Whether `fit` goes on from the weights of the last fit. `history_` grows.
+    checkpoints : str, path or Checkpoints, default=None
+        Folder in which the training is kept while it runs, after every epoch, so that an
+        interrupted fit goes on where it was; see `skadm.training.Checkpoints`. Needs an
+        integer `random_state`. None: nothing is kept.
     memory : None, str or object with the joblib.Memory interface, default=None
         Where trained translation networks are kept. A search over parameters of the
         second stage (λ, C, L, ...) then trains each fold's translation network once, not
@@ -201,6 +206,7 @@ class ADMDetector(TorchDetector):
         n_iter_no_change: int | None = None,
         tol: float = 1e-4,
         warm_start: bool = False,
+        checkpoints: str | os.PathLike | Checkpoints | None = None,
         memory=None,
         contamination: float = 0.01,
         device: str | torch.device = "auto",
@@ -215,6 +221,7 @@ class ADMDetector(TorchDetector):
             n_iter_no_change=n_iter_no_change,
             tol=tol,
             warm_start=warm_start,
+            checkpoints=checkpoints,
             contamination=contamination,
             device=device,
             precision=precision,
@@ -260,8 +267,9 @@ class ADMDetector(TorchDetector):
         mixture = FittedMixture(self.n_components, n_features)
         return _Networks(translation, reduction, estimation, mixture)
 
-    def _train(self, networks: "_Networks", images: torch.Tensor, run) -> None:
+    def _train(self, networks: "_Networks", images: NDArray, run: Run) -> None:
         n_contrasts = images.shape[1]
+        parts: tuple[NDArray, ...] = (images,)
         generator, augmentation = run.engine.generator, run.augmentation
         translation = networks.translation
         if translation is not None:
@@ -277,15 +285,18 @@ class ADMDetector(TorchDetector):
                 median_prior=self.median_prior,
                 targets_per_step=self.targets_per_step,
             )
+            # Only G_ct makes them, and it is finished: one pass serves all epochs. They
+            # come out of half precision, and need no more to be kept.
             errors = run.engine.apply(
-                lambda batch: self._translation_errors(translation, batch), images
+                lambda batch: self._translation_errors(translation, batch),
+                images,
+                np.float32 if run.engine.half is None else np.float16,
             )
-            # Only G_ct makes them, and it is finished: one pass serves all epochs.
-            images = torch.cat([images, errors], dim=1)
+            parts = (images, errors)
         run.stage(
             Stage(
                 "density",
-                images,
+                parts,
                 [
                     Objective(
                         networks.of_density(),
@@ -299,7 +310,7 @@ class ADMDetector(TorchDetector):
             fit_mixture(
                 (
                     self._pixels(networks, batch[:, :n_contrasts], batch[:, n_contrasts:])
-                    for batch in run.engine.batches(images)
+                    for batch in run.engine.batches(*parts)
                 ),
                 networks.estimation,
             )
@@ -324,8 +335,7 @@ class ADMDetector(TorchDetector):
         ValueError
             If X has a wrong shape, other contrasts than the training, NaN or infinity.
         """
-        check_is_fitted(self)
-        return self._apply(self._masked_features, self._check_like_training(X))
+        return self._apply_to_checked(self._masked_features, X)
 
     def explain(self, X) -> Explanation:
         """Part the anomaly of each pixel into features.
@@ -348,10 +358,8 @@ class ADMDetector(TorchDetector):
         ValueError
             If X has a wrong shape, other contrasts than the training, NaN or infinity.
         """
-        check_is_fitted(self)
-        X = self._check_like_training(X)
-        maps = self._apply(self._explained, X)
-        names = self.contrasts_ or [f"contrast {k + 1}" for k in range(X.shape[1])]
+        maps = self._apply_to_checked(self._explained, X)
+        names = self.contrasts_ or [f"contrast {k + 1}" for k in range(self.n_features_in_)]
         n_latent = maps.shape[1] - 2
         translated = []
         if self.features != "reduction":
@@ -361,7 +369,8 @@ class ADMDetector(TorchDetector):
         return Explanation(
             features=maps[:, :-2],
             baseline=maps[:, -2],
-            component=np.where(brain_mask(X), maps[:, -1], -1).astype(np.int64),
+            # One more than the index, so that it is 0 in the background.
+            component=maps[:, -1].astype(np.int64) - 1,
             names=(*translated, *latent),
         )
 
@@ -371,10 +380,10 @@ class ADMDetector(TorchDetector):
         return map_of(energy, brain)
 
     def _explained(self, networks: "_Networks", images: torch.Tensor) -> torch.Tensor:
-        """Contributions of the d features, baseline and component, (n, d + 2, H, W)."""
+        """Contributions of d features, baseline, component + 1, (n, d + 2, H, W)."""
         features, brain = self._features(networks, images), brain_of(images)
         found = networks.mixture.explain(pixels_of(features, brain), self._scoring_floor())
-        values = (*found.features.unbind(dim=1), found.baseline, found.component)
+        values = (*found.features.unbind(dim=1), found.baseline, found.component + 1)
         return torch.stack([map_of(each, brain) for each in values], dim=1)
 
     def _masked_features(self, networks: "_Networks", images: torch.Tensor) -> torch.Tensor:
@@ -414,19 +423,21 @@ class ADMDetector(TorchDetector):
         draws = torch.rand(n_slices, n_contrasts, generator=generator).argsort(dim=1)
         priors, brain = self._priors(images), brain_of(images)
         rows = torch.arange(n_slices, device=images.device)
-        targets = draws[:, : self.targets_per_step].T.to(images.device)
+        targets = draws[:, : self.targets_per_step].T.to(images.device, non_blocking=True)
         errors = [
             net(images, target, priors[rows, target]) - images[rows, target]
             for target in targets
         ]
-        return {"loss": torch.stack([error[brain] for error in errors]).square().mean()}
+        return {"loss": brain_mean(torch.stack(errors).square().mean(dim=0), brain)}
 
     def _translation_errors(
         self, net: TranslationNet, images: torch.Tensor
     ) -> torch.Tensor:
         """Z_ct (Eq. 5); 0 in the background."""
         errors = (images - translate_all(net, images, self._priors(images))).abs()
-        return errors * brain_of(images).unsqueeze(1)
+        # Absurd intensities stay finite in half precision.
+        most = torch.finfo(torch.float16).max
+        return errors.clamp_max(most) * brain_of(images).unsqueeze(1)
 
     def _density_features(
         self, networks: "_Networks", images: torch.Tensor, errors: torch.Tensor
@@ -448,13 +459,13 @@ class ADMDetector(TorchDetector):
         features, restored = self._density_features(networks, images, errors)
         reconstruction = features.new_zeros(())
         if restored is not None:
-            reconstruction = (images - restored).square().sum(dim=1)[brain].mean()
+            reconstruction = brain_mean((images - restored).square().sum(dim=1), brain)
         pixels = pixels_of(features if self.joint else features.detach(), brain)
         mixture = estimate_mixture(pixels, networks.estimation(pixels))
         if self.constraint != "floor" and is_singular(mixture):
             raise SingularCovarianceError(
                 "a covariance became singular: its least eigenvalue is "
-                f"{least_eigenvalue(mixture):.3g}"
+                f"{least_eigenvalue(mixture).item():.3g}"
             )
         energy = mixture_energy(pixels, mixture, self._floor()).mean()
         loss = reconstruction + self.energy_weight * energy
@@ -464,7 +475,7 @@ class ADMDetector(TorchDetector):
             "loss": loss,
             "reconstruction": reconstruction,
             "energy": energy,
-            "least_eigenvalue": torch.tensor(least_eigenvalue(mixture)),
+            "least_eigenvalue": least_eigenvalue(mixture),
         }
 
 

@@ -1,10 +1,12 @@
 """DAE: a U-Net trained to take coarse noise away (Kascenas et al. 2022)."""
 
+import os
 from collections.abc import Mapping
 from numbers import Integral, Real
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from sklearn.utils._param_validation import Interval, StrOptions
 
 from skadm._brain import brain_mask
@@ -12,10 +14,11 @@ from skadm._filters import median_in_brain
 from skadm.augmentation import Augmentation
 from skadm.detectors._contrasts import contrast_weights
 from skadm.neural import TorchDetector
+from skadm.neural._run import Run
 from skadm.nn.blocks import NORMS, build
-from skadm.nn.pixels import brain_of
+from skadm.nn.pixels import brain_mean, brain_of
 from skadm.nn.unet import UNet
-from skadm.training import Objective, Stage
+from skadm.training import Checkpoints, Objective, Stage
 
 
 class DAEDetector(TorchDetector):
@@ -62,6 +65,10 @@ class DAEDetector(TorchDetector):
         See `n_iter_no_change`.
     warm_start : bool, default=False
         Whether `fit` goes on from the weights of the last fit. `history_` grows.
+    checkpoints : str, path or Checkpoints, default=None
+        Folder in which the training is kept while it runs, after every epoch, so that an
+        interrupted fit goes on where it was; see `skadm.training.Checkpoints`. Needs an
+        integer `random_state`. None: nothing is kept.
     contamination : float, default=0.01
         Fraction of the training pixels that `predict` calls anomalous; sets `offset_`.
     device : str or torch.device, default="auto"
@@ -140,6 +147,7 @@ class DAEDetector(TorchDetector):
         n_iter_no_change: int | None = None,
         tol: float = 1e-4,
         warm_start: bool = False,
+        checkpoints: str | os.PathLike | Checkpoints | None = None,
         contamination: float = 0.01,
         device: str | torch.device = "auto",
         precision: str = "auto",
@@ -153,6 +161,7 @@ class DAEDetector(TorchDetector):
             n_iter_no_change=n_iter_no_change,
             tol=tol,
             warm_start=warm_start,
+            checkpoints=checkpoints,
             contamination=contamination,
             device=device,
             precision=precision,
@@ -186,7 +195,7 @@ class DAEDetector(TorchDetector):
             generator,
         )
 
-    def _train(self, networks: UNet, images: torch.Tensor, run) -> None:
+    def _train(self, networks: UNet, images: NDArray, run: Run) -> None:
         generator = run.engine.generator
 
         def loss(batch: torch.Tensor) -> dict[str, torch.Tensor]:
@@ -194,7 +203,7 @@ class DAEDetector(TorchDetector):
             noise = coarse_noise(batch.shape, self.noise_scale, generator)
             noisy = batch + self.noise_std * noise.to(batch.device) * brain
             errors = (networks(noisy) - batch).square().sum(dim=1)
-            return {"loss": errors[brain.squeeze(1)].mean()}
+            return {"loss": brain_mean(errors, brain.squeeze(1))}
 
         run.stage(Stage("denoising", images, [Objective(networks, loss)], run.augmentation))
 

@@ -1,13 +1,19 @@
 """DAG and DAGc: autoencoder and Gaussian mixture, trained together (Zong et al. 2018)."""
 
+import operator
+import os
 from numbers import Integral, Real
 from typing import ClassVar
 
 import torch
+from numpy.typing import NDArray
 from sklearn.utils._param_validation import Interval
 
+from skadm._brain import brain_values
+from skadm._quantile import value_of_rank
 from skadm.augmentation import Augmentation
 from skadm.neural import TorchDetector
+from skadm.neural._run import Run
 from skadm.nn.blocks import build
 from skadm.nn.density import (
     EstimationNet,
@@ -19,7 +25,7 @@ from skadm.nn.density import (
 )
 from skadm.nn.pixels import brain_of, map_of, pixels_of
 from skadm.nn.reduction import ReductionNet
-from skadm.training import Objective, Stage
+from skadm.training import Checkpoints, Objective, Stage
 
 # Share of the brain pixels that may be darker than what counts as intensity 0.
 _DARKEST = 0.001
@@ -70,6 +76,10 @@ class DAGDetector(TorchDetector):
         See `n_iter_no_change`.
     warm_start : bool, default=False
         Whether `fit` goes on from the weights of the last fit. `history_` grows.
+    checkpoints : str, path or Checkpoints, default=None
+        Folder in which the training is kept while it runs, after every epoch, so that an
+        interrupted fit goes on where it was; see `skadm.training.Checkpoints`. Needs an
+        integer `random_state`. None: nothing is kept.
     contamination : float, default=0.01
         Fraction of the training pixels that `predict` calls anomalous; sets `offset_`.
     device : str or torch.device, default="auto"
@@ -160,6 +170,7 @@ class DAGDetector(TorchDetector):
         n_iter_no_change: int | None = None,
         tol: float = 1e-4,
         warm_start: bool = False,
+        checkpoints: str | os.PathLike | Checkpoints | None = None,
         contamination: float = 0.01,
         device: str | torch.device = "auto",
         precision: str = "auto",
@@ -173,6 +184,7 @@ class DAGDetector(TorchDetector):
             n_iter_no_change=n_iter_no_change,
             tol=tol,
             warm_start=warm_start,
+            checkpoints=checkpoints,
             contamination=contamination,
             device=device,
             precision=precision,
@@ -205,7 +217,7 @@ class DAGDetector(TorchDetector):
             n_contrasts,
         )
 
-    def _train(self, networks: "_Networks", images: torch.Tensor, run) -> None:
+    def _train(self, networks: "_Networks", images: NDArray, run: Run) -> None:
         networks.darkest.copy_(darkest(images))
         trained = torch.nn.ModuleList([networks.autoencoder, networks.estimation])
         run.stage(
@@ -293,6 +305,10 @@ class DAGcDetector(DAGDetector):
         See `n_iter_no_change`.
     warm_start : bool, default=False
         Whether `fit` goes on from the weights of the last fit. `history_` grows.
+    checkpoints : str, path or Checkpoints, default=None
+        Folder in which the training is kept while it runs, after every epoch, so that an
+        interrupted fit goes on where it was; see `skadm.training.Checkpoints`. Needs an
+        integer `random_state`. None: nothing is kept.
     contamination : float, default=0.01
         Fraction of the training pixels that `predict` calls anomalous; sets `offset_`.
     device : str or torch.device, default="auto"
@@ -381,12 +397,14 @@ class _Networks(torch.nn.Module):
             return features, (own - other).square().sum(dim=1)
 
 
-def darkest(images: torch.Tensor) -> torch.Tensor:
+def darkest(images: NDArray) -> torch.Tensor:
     """Intensity of each contrast that 1 of 1000 brain pixels is below, shape (K,)."""
-    brain = brain_of(images)
-    values = [images[:, contrast][brain] for contrast in range(images.shape[1])]
-    ranks = [max(1, round(_DARKEST * len(own))) for own in values]
-    return torch.stack([own.kthvalue(rank).values for own, rank in zip(values, ranks)])
+    found = []
+    for contrast in range(images.shape[1]):
+        values = brain_values(operator.itemgetter((slice(None), contrast)), images)
+        rank = max(1, round(_DARKEST * len(values)))
+        found.append(value_of_rank(values, rank - 1))
+    return torch.tensor(found)
 
 
 def reconstruction_features(pixels: torch.Tensor, restored: torch.Tensor) -> torch.Tensor:

@@ -1,17 +1,22 @@
 """DSVDD: features of normal pixels drawn together around one centre (Ruff et al. 2018)."""
 
+import os
 from numbers import Integral, Real
 
 import torch
+from numpy.typing import NDArray
 from sklearn.utils._param_validation import Interval, StrOptions
 from torch import nn
 
+from skadm._brain import brain_values
+from skadm._quantile import value_of_rank
 from skadm.augmentation import Augmentation
 from skadm.neural import TorchDetector
+from skadm.neural._run import Run
 from skadm.nn.autoencoder import Decoder, pad_for_levels
 from skadm.nn.blocks import build
-from skadm.nn.pixels import brain_of, pixels_of
-from skadm.training import Objective, Stage
+from skadm.nn.pixels import brain_mean, brain_of, pixels_of
+from skadm.training import Checkpoints, Engine, Objective, Stage
 
 # Coordinates of the centre nearer to 0 than this are pushed away from it: weights of 0
 # would reach them.
@@ -61,6 +66,10 @@ class DSVDDDetector(TorchDetector):
     warm_start : bool, default=False
         Whether `fit` goes on from the weights of the last fit, around the same centre
         and without another pre-training or warm-up. `history_` grows.
+    checkpoints : str, path or Checkpoints, default=None
+        Folder in which the training is kept while it runs, after every epoch, so that an
+        interrupted fit goes on where it was; see `skadm.training.Checkpoints`. Needs an
+        integer `random_state`. None: nothing is kept.
     contamination : float, default=0.01
         Fraction of the training pixels that `predict` calls anomalous; sets `offset_`.
     device : str or torch.device, default="auto"
@@ -145,6 +154,7 @@ class DSVDDDetector(TorchDetector):
         n_iter_no_change: int | None = None,
         tol: float = 1e-4,
         warm_start: bool = False,
+        checkpoints: str | os.PathLike | Checkpoints | None = None,
         contamination: float = 0.01,
         device: str | torch.device = "auto",
         precision: str = "auto",
@@ -158,6 +168,7 @@ class DSVDDDetector(TorchDetector):
             n_iter_no_change=n_iter_no_change,
             tol=tol,
             warm_start=warm_start,
+            checkpoints=checkpoints,
             contamination=contamination,
             device=device,
             precision=precision,
@@ -183,7 +194,7 @@ class DSVDDDetector(TorchDetector):
         )
         return _Networks(encoder, decoder, self.latent_dim)
 
-    def _train(self, networks: "_Networks", images: torch.Tensor, run) -> None:
+    def _train(self, networks: "_Networks", images: NDArray, run: Run) -> None:
         if not networks.centre.any():  # a warm start has one, and keeps it
             self._pretrain(networks, images, run)
             networks.centre.copy_(_centre(networks.encoder, images, run.engine))
@@ -198,15 +209,15 @@ class DSVDDDetector(TorchDetector):
             )
         soft = [Objective(networks.encoder, lambda x: self._soft_boundary(networks, x))]
         run.stage(Stage("soft-boundary", images, soft, run.augmentation))
-        networks.radius.copy_(self._radius(networks, images, run.engine))
+        networks.radius.fill_(self._radius(networks, images, run.engine))
 
-    def _pretrain(self, networks: "_Networks", images: torch.Tensor, run) -> None:
+    def _pretrain(self, networks: "_Networks", images: NDArray, run: Run) -> None:
         if self.pretraining_epochs == 0:
             return
 
         def loss(batch: torch.Tensor) -> dict[str, torch.Tensor]:
             errors = (networks.restore(batch) - batch).square().sum(dim=1)
-            return {"loss": errors[brain_of(batch)].mean()}
+            return {"loss": brain_mean(errors, brain_of(batch))}
 
         autoencoder = nn.ModuleList([networks.encoder, networks.decoder])
         run.stage(
@@ -223,7 +234,7 @@ class DSVDDDetector(TorchDetector):
         self, networks: "_Networks", images: torch.Tensor
     ) -> dict[str, torch.Tensor]:
         """Mean squared distance (Ruff et al. 2018, Eq. 4)."""
-        distance = networks.distances(images)[brain_of(images)].mean()
+        distance = brain_mean(networks.distances(images), brain_of(images))
         return {"loss": distance + self._decay(networks.encoder), "distance": distance}
 
     def _soft_boundary(
@@ -237,16 +248,18 @@ class DSVDDDetector(TorchDetector):
         loss = squared + beyond / self.nu + self._decay(networks.encoder)
         return {"loss": loss, "distance": distances.mean(), "radius": squared.sqrt()}
 
-    def _radius(self, networks: "_Networks", images: torch.Tensor, engine) -> torch.Tensor:
+    def _radius(self, networks: "_Networks", images: NDArray, engine: Engine) -> float:
         """The radius that leaves the share ν of all training pixels outside."""
-        squares = engine.apply(networks.distances, images)[brain_of(images)]
-        return self._boundary(squares).sqrt()
+        squares = brain_values(lambda some: engine.apply(networks.distances, some), images)
+        return value_of_rank(squares, self._rank(len(squares)) - 1) ** 0.5
 
     def _boundary(self, squares: torch.Tensor) -> torch.Tensor:
         """The value that the share ν of the others is above."""
         # By rank, since torch's quantile takes no more than 2**24 values.
-        rank = max(1, round((1 - self.nu) * len(squares)))
-        return squares.kthvalue(rank).values
+        return squares.kthvalue(self._rank(len(squares))).values
+
+    def _rank(self, n_pixels: int) -> int:
+        return max(1, round((1 - self.nu) * n_pixels))
 
     def _decay(self, encoder: nn.Module) -> torch.Tensor:
         squares = [weight.square().sum() for weight in encoder.parameters()]
@@ -319,7 +332,7 @@ class _Networks(nn.Module):
         return self.encoder.to_pixels(squared, images)[:, 0]
 
 
-def _centre(encoder: _Encoder, images: torch.Tensor, engine) -> torch.Tensor:
+def _centre(encoder: _Encoder, images: NDArray, engine: Engine) -> torch.Tensor:
     """Mean features of all brain pixels, none of its coordinates near 0."""
     encoder.eval()
     total, n_pixels = torch.zeros((), dtype=torch.float64), 0

@@ -1,19 +1,22 @@
 """f-AnoGAN: residual of an encoder in front of a frozen generator (Schlegl et al. 2019)."""
 
+import os
 from numbers import Integral, Real
 
 import torch
+from numpy.typing import NDArray
 from sklearn.base import clone
 from sklearn.utils._param_validation import Interval
 from torch import nn
 
 from skadm.augmentation import Augmentation
 from skadm.neural import TorchDetector
+from skadm.neural._run import Run
 from skadm.nn.adversarial import Critic, build_critic, gradient_penalty
 from skadm.nn.autoencoder import Decoder, Encoder, pad_for_levels
 from skadm.nn.blocks import build, leaky_relu
-from skadm.nn.pixels import brain_of
-from skadm.training import Objective, Stage
+from skadm.nn.pixels import brain_mean, brain_of
+from skadm.training import Checkpoints, Objective, Stage
 
 
 class FAnoGANDetector(TorchDetector):
@@ -66,6 +69,10 @@ class FAnoGANDetector(TorchDetector):
         See `n_iter_no_change`.
     warm_start : bool, default=False
         Whether `fit` goes on from the weights of the last fit. `history_` grows.
+    checkpoints : str, path or Checkpoints, default=None
+        Folder in which the training is kept while it runs, after every epoch, so that an
+        interrupted fit goes on where it was; see `skadm.training.Checkpoints`. Needs an
+        integer `random_state`. None: nothing is kept.
     contamination : float, default=0.01
         Fraction of the training pixels that `predict` calls anomalous; sets `offset_`.
     device : str or torch.device, default="auto"
@@ -171,6 +178,7 @@ class FAnoGANDetector(TorchDetector):
         n_iter_no_change: int | None = None,
         tol: float = 1e-4,
         warm_start: bool = False,
+        checkpoints: str | os.PathLike | Checkpoints | None = None,
         contamination: float = 0.01,
         device: str | torch.device = "auto",
         precision: str = "auto",
@@ -184,6 +192,7 @@ class FAnoGANDetector(TorchDetector):
             n_iter_no_change=n_iter_no_change,
             tol=tol,
             warm_start=warm_start,
+            checkpoints=checkpoints,
             contamination=contamination,
             device=device,
             precision=precision,
@@ -219,7 +228,7 @@ class FAnoGANDetector(TorchDetector):
             ),
         )
 
-    def _train(self, networks: "_Networks", images: torch.Tensor, run) -> None:
+    def _train(self, networks: "_Networks", images: NDArray, run: Run) -> None:
         generator, augment = run.engine.generator, _uncropped(run.augmentation)
         run.stage(
             Stage(
@@ -292,7 +301,7 @@ class FAnoGANDetector(TorchDetector):
         """Residual of the slice plus weighted residual of its features (izi_f)."""
         brain = brain_of(images)
         restored = self._restore(networks, images)
-        residual = (images - restored).square().mean(dim=1)[brain].mean()
+        residual = brain_mean((images - restored).square().mean(dim=1), brain)
         features = nn.functional.mse_loss(
             networks.critic.features(restored * brain.unsqueeze(1)),
             networks.critic.features(images),

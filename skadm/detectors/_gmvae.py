@@ -1,17 +1,20 @@
 """GMVAE: restoration under a Gaussian-mixture VAE (You et al. 2019)."""
 
+import os
 from numbers import Integral, Real
 
 import torch
+from numpy.typing import NDArray
 from sklearn.utils._param_validation import Interval
 
 from skadm.augmentation import Augmentation
 from skadm.neural import TorchDetector
+from skadm.neural._run import Run
 from skadm.nn.blocks import build
 from skadm.nn.gmvae import GMVAE
 from skadm.nn.pixels import brain_of
 from skadm.nn.restoration import restore
-from skadm.training import Objective, Stage
+from skadm.training import Checkpoints, Objective, Stage
 
 
 class GMVAEDetector(TorchDetector):
@@ -67,6 +70,10 @@ class GMVAEDetector(TorchDetector):
         See `n_iter_no_change`.
     warm_start : bool, default=False
         Whether `fit` goes on from the weights of the last fit. `history_` grows.
+    checkpoints : str, path or Checkpoints, default=None
+        Folder in which the training is kept while it runs, after every epoch, so that an
+        interrupted fit goes on where it was; see `skadm.training.Checkpoints`. Needs an
+        integer `random_state`. None: nothing is kept.
     contamination : float, default=0.01
         Fraction of the training pixels that `predict` calls anomalous; sets `offset_`.
     device : str or torch.device, default="auto"
@@ -178,6 +185,7 @@ class GMVAEDetector(TorchDetector):
         n_iter_no_change: int | None = None,
         tol: float = 1e-4,
         warm_start: bool = False,
+        checkpoints: str | os.PathLike | Checkpoints | None = None,
         contamination: float = 0.01,
         device: str | torch.device = "auto",
         precision: str = "auto",
@@ -191,6 +199,7 @@ class GMVAEDetector(TorchDetector):
             n_iter_no_change=n_iter_no_change,
             tol=tol,
             warm_start=warm_start,
+            checkpoints=checkpoints,
             contamination=contamination,
             device=device,
             precision=precision,
@@ -219,7 +228,7 @@ class GMVAEDetector(TorchDetector):
             generator,
         )
 
-    def _train(self, networks: GMVAE, images: torch.Tensor, run) -> None:
+    def _train(self, networks: GMVAE, images: NDArray, run: Run) -> None:
         generator = run.engine.generator
 
         def loss(batch: torch.Tensor) -> dict[str, torch.Tensor]:

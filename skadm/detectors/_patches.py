@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 from sklearn.utils.random import sample_without_replacement
 
 from skadm._brain import brain_mask
+from skadm._disk import release, row_chunks
 
 # Values of one chunk of patches: 8 MB in float64, which stays in the cache of a core.
 CHUNK_VALUES = 2**20
@@ -48,13 +49,26 @@ def draw_patches(
             f"neighbourhood={neighbourhood} is even; expected an odd number of pixels, "
             "so that the square has a pixel in its middle."
         )
-    pixels = np.flatnonzero(brain_mask(X))
-    if max_samples is not None and max_samples < len(pixels):
-        drawn = sample_without_replacement(
-            len(pixels), max_samples, random_state=random_state
+    chunks = list(row_chunks(len(X), X[:1].nbytes))
+    counts = np.array([np.count_nonzero(brain_mask(X[rows])) for rows in chunks])
+    n_pixels = int(counts.sum())
+    if max_samples is None or max_samples >= n_pixels:
+        chosen = np.arange(n_pixels)
+    else:
+        chosen = np.sort(
+            sample_without_replacement(n_pixels, max_samples, random_state=random_state)
         )
-        pixels = pixels[np.sort(drawn)]
-    return patches_at(X, pixels, neighbourhood)
+    # Chunk by chunk: the slices may be more than fit into memory.
+    ends = np.cumsum(counts)
+    parts = []
+    for rows, first, own in zip(
+        chunks, ends - counts, np.split(chosen, np.searchsorted(chosen, ends[:-1]))
+    ):
+        images = X[rows]
+        pixels = np.flatnonzero(brain_mask(images))[own - first]
+        parts.append(patches_at(images, pixels, neighbourhood))
+        release(X)
+    return np.concatenate(parts)
 
 
 def patches_at(

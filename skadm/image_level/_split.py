@@ -92,5 +92,11 @@ class _Member:
     def read(self) -> tuple[NDArray[np.float32], None]:
         return self.source.read()[0], None
 
+    def read_with_origin_brain(
+        self,
+    ) -> tuple[NDArray[np.float32], None, NDArray[np.bool_]]:
+        images, _, origin_brain = self.source.read_with_origin_brain()
+        return images, None, origin_brain
+
     def invert(self, maps: NDArray) -> NDArray:
         return self.source.invert(maps)

@@ -6,7 +6,12 @@ from collections.abc import Callable
 import torch
 from torch import nn
 
-from skadm.nn.blocks import convolution, leaky_relu, pad_to_multiple
+from skadm.nn.blocks import (
+    convolution,
+    leaky_relu,
+    pad_to_multiple,
+    upsampled_convolution,
+)
 
 
 class Encoder(nn.Sequential):
@@ -80,8 +85,9 @@ class Decoder(nn.Sequential):
             convolution(n_in, channels[0], 3, norm=norm, activation=activation)
         ]
         for before, after in zip(channels, [*channels[1:], width]):
-            layers.append(nn.Upsample(scale_factor=2))
-            layers.append(convolution(before, after, 3, norm=norm, activation=activation))
+            layers.append(
+                upsampled_convolution(before, after, norm=norm, activation=activation)
+            )
         super().__init__(*layers, nn.Conv2d(width, n_out, 3, padding=1))
 
 

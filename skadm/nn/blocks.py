@@ -70,18 +70,27 @@ def convolution(
 
     Zero padding, because outside of the image there is background, which is zero.
     """
-    return nn.Sequential(
-        nn.Conv2d(
-            n_in,
-            n_out,
-            kernel_size,
-            stride=stride,
-            padding=kernel_size // 2,
-            bias=norm == "none",  # a norm layer brings its own offset
-        ),
-        NORMS[norm](n_out),
-        activation(),
+    layer = nn.Conv2d(
+        n_in,
+        n_out,
+        kernel_size,
+        stride=stride,
+        padding=kernel_size // 2,
+        bias=norm == "none",  # a norm layer brings its own offset
     )
+    return nn.Sequential(layer, NORMS[norm](n_out), activation())
+
+
+def upsampled_convolution(
+    n_in: int,
+    n_out: int,
+    *,
+    norm: str = "none",
+    activation: Callable[[], nn.Module] = nn.ReLU,
+) -> nn.Sequential:
+    """Upsampling to twice the size and 3×3 convolution, norm layer, activation."""
+    layer = UpsampledConvolution(n_in, n_out, bias=norm == "none")
+    return nn.Sequential(layer, NORMS[norm](n_out), activation())
 
 
 class ResidualBlock(nn.Module):
@@ -131,6 +140,61 @@ class SingleChannelConvolution(nn.Conv2d):
             images, kernels, self.bias.expand(side**2), stride=side, padding=self.padding
         )
         return nn.functional.pixel_shuffle(blocks, side)
+
+
+class UpsampledConvolution(nn.Conv2d):
+    """Nearest-neighbour upsampling by 2, then a 3×3 convolution, computed before it.
+
+    Of the nine pixels that the kernel sees after the upsampling, those that are copies of
+    one pixel share the sum of their weights: each of the four places within a pixel has a
+    2×2 kernel of its own on the small image (Shi et al. 2016). The result is the same, with
+    16 products in place of 36.
+
+    Parameters
+    ----------
+    n_in, n_out : int
+        Channels.
+    bias : bool
+        Whether there is one.
+    """
+
+    def __init__(self, n_in: int, n_out: int, bias: bool = True) -> None:
+        super().__init__(n_in, n_out, 3, padding=1, bias=bias)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        height, width = images.shape[-2:]
+        bias = None if self.bias is None else self.bias.repeat(4)
+        # The pixels above and left of each corner of a pixel, below and right of it: at the
+        # first corner they are those that the first places see, at the last the last.
+        corners = nn.functional.conv2d(images, self._kernels(), bias, padding=1)
+        # Channels last, as they lie in memory: whole pixels are moved.
+        places = corners.permute(0, 2, 3, 1).chunk(4, dim=3)
+        rows = [
+            torch.stack(
+                [
+                    places[2 * down + right][:, down : down + height, right : right + width]
+                    for right in range(2)
+                ],
+                dim=3,
+            ).flatten(2, 3)
+            for down in range(2)
+        ]
+        return torch.stack(rows, dim=2).flatten(1, 2).permute(0, 3, 1, 2)
+
+    def _kernels(self) -> torch.Tensor:
+        """Kernels of all channels at each of the four places, (4 n_out, n_in, 2, 2)."""
+        with torch.autocast(self.weight.device.type, enabled=False):
+            first, middle, last = self.weight.unbind(dim=2)
+            rows = [
+                torch.stack([first, middle + last], dim=2),
+                torch.stack([first + middle, last], dim=2),
+            ]
+            kernels = []
+            for row in rows:
+                left, centre, right = row.unbind(dim=3)
+                kernels.append(torch.stack([left, centre + right], dim=3))
+                kernels.append(torch.stack([left + centre, right], dim=3))
+            return torch.cat(kernels)
 
 
 def pad_to_multiple(images: torch.Tensor, multiple: int, minimum: int) -> torch.Tensor:

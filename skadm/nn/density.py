@@ -221,9 +221,9 @@ def diagonal_penalty(mixture: Mixture, floor: float = 0.0) -> torch.Tensor:
     return variances.clamp_min(floor).reciprocal().sum()
 
 
-def least_eigenvalue(mixture: Mixture) -> float:
-    """Smallest eigenvalue of all covariances, before any floor."""
-    return torch.linalg.eigvalsh(mixture.covariances.detach()).min().item()
+def least_eigenvalue(mixture: Mixture) -> torch.Tensor:
+    """Smallest eigenvalue of all covariances, before any floor; a scalar."""
+    return torch.linalg.eigvalsh(mixture.covariances.detach()).min()
 
 
 def is_singular(mixture: Mixture) -> bool:

@@ -17,3 +17,11 @@ def map_of(values: torch.Tensor, brain: torch.Tensor) -> torch.Tensor:
     """One value for each brain pixel back in its place, (n, H, W), float32; 0 elsewhere."""
     maps = torch.zeros(brain.shape, device=brain.device)
     return maps.masked_scatter(brain, values.float())
+
+
+def brain_mean(values: torch.Tensor, brain: torch.Tensor) -> torch.Tensor:
+    """Mean of (n, H, W) values over the brain pixels, a scalar, float32.
+
+    The pixels are not gathered, for which a GPU would have to be waited for.
+    """
+    return torch.where(brain, values.float(), 0).sum() / brain.sum()

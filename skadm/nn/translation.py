@@ -8,6 +8,7 @@ from skadm.nn.blocks import (
     SingleChannelConvolution,
     convolution,
     pad_to_multiple,
+    upsampled_convolution,
 )
 
 # Two stride-2 layers; at 8 × 8 the coarsest level still has four pixels, fewer would
@@ -67,10 +68,8 @@ class TranslationNet(nn.Module):
             convolution(width, 2 * width, 3, stride=2, norm=norm),
             convolution(2 * width, 4 * width, 3, stride=2, norm=norm),
             *(ResidualBlock(4 * width, norm) for _ in range(n_blocks)),
-            nn.Upsample(scale_factor=2),
-            convolution(4 * width, 2 * width, 3, norm=norm),
-            nn.Upsample(scale_factor=2),
-            convolution(2 * width, width, 3, norm=norm),
+            upsampled_convolution(4 * width, 2 * width, norm=norm),
+            upsampled_convolution(2 * width, width, norm=norm),
         )
         self.head = SingleChannelConvolution(width + 1, 9)
 

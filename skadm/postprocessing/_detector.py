@@ -1,6 +1,6 @@
 """A detector whose maps are filtered."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from numbers import Real
 from typing import Any
 
@@ -13,7 +13,8 @@ from sklearn.utils.validation import check_is_fitted
 
 from skadm._brain import brain_mask
 from skadm._validation import check_labels, check_shape, normal_slices
-from skadm.base import MapDetector
+from skadm.base import Chunk, MapDetector
+from skadm.data import SliceStack
 from skadm.postprocessing._base import MapTransformer
 
 
@@ -162,15 +163,16 @@ class PostprocessedDetector(MetaEstimatorMixin, MapDetector, _BaseComposition):
         check_is_fitted(self)
         return self.detector_.n_features_in_
 
-    def _normality(self, X) -> tuple[NDArray, NDArray[np.bool_]]:
+    def _chunks(self, X) -> Iterator[Chunk]:
         check_is_fitted(self)
-        maps = self.detector_.score_samples(X)
-        brain = brain_mask(np.asarray(X))
-        known = {"brain": brain, "groups": getattr(X, "groups", None)}
-        for each in self.filters_:
-            maps = each.transform(maps, **known)
-        maps = np.where(brain, maps, maps.dtype.type(self.background_score_))
-        return maps, brain
+        for places, part in _patients(X):
+            maps = self.detector_.score_samples(part)
+            brain = brain_mask(np.asarray(part))
+            known = {"brain": brain, "groups": getattr(part, "groups", None)}
+            for each in self.filters_:
+                maps = each.transform(maps, **known)
+            background = maps.dtype.type(self.background_score_)
+            yield Chunk(places, np.where(brain, maps, background), brain)
 
     def _named_filters(self) -> list[MapTransformer]:
         if isinstance(self.postprocessing, MapTransformer):
@@ -183,3 +185,14 @@ class PostprocessedDetector(MetaEstimatorMixin, MapDetector, _BaseComposition):
                 )
         self._validate_names([name for name, _ in self.postprocessing])
         return [each for _, each in self.postprocessing]
+
+
+def _patients(X) -> Iterator[tuple[slice | NDArray[np.intp], Any]]:
+    """Yield what filters have to see together: a patient of a stack, or a whole array."""
+    if not isinstance(X, SliceStack):
+        yield slice(None), X
+        return
+    groups = X.groups
+    for patient in dict.fromkeys(groups.tolist()):
+        places = np.flatnonzero(groups == patient)
+        yield places, X[places].in_memory()

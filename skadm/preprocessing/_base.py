@@ -12,7 +12,8 @@ from skadm.data import SliceStack, brain_mask
 
 # A brain pixel whose contrasts would all become exactly 0 would be taken for background.
 # This is far below anything seen in z-scores, and still not 0 in half precision.
-_ALMOST_ZERO = np.float32(1e-6)
+ALMOST_ZERO = np.float32(1e-6)
+NO_BRAIN = "X holds no brain pixel: every pixel is exactly 0, which means background"
 
 
 def keep_brain(images: NDArray[np.float32], brain: NDArray[np.bool_]) -> None:
@@ -27,7 +28,7 @@ def keep_brain(images: NDArray[np.float32], brain: NDArray[np.bool_]) -> None:
     """
     lost = brain & ~brain_mask(images)
     if lost.any():
-        images[:, 0][lost] = _ALMOST_ZERO
+        images[:, 0][lost] = ALMOST_ZERO
 
 
 def check_images(X: Any) -> NDArray[np.float32]:
@@ -54,9 +55,7 @@ def check_images(X: Any) -> NDArray[np.float32]:
     if not np.isfinite(X).all():
         raise ValueError("X holds NaN or infinite values; replace them (background is 0)")
     if not X.any():
-        raise ValueError(
-            "X holds no brain pixel: every pixel is exactly 0, which means background"
-        )
+        raise ValueError(NO_BRAIN)
     return X
 
 

@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.utils.validation import check_is_fitted
 
 from skadm.data import Grid, SliceStack, brain_mask
-from skadm.preprocessing._base import StackTransformer, check_maps
+from skadm.preprocessing._base import NO_BRAIN, StackTransformer, check_maps
 
 
 class Box(NamedTuple):
@@ -179,9 +179,7 @@ def _bounding_box(footprints: Iterable[NDArray[np.bool_]], shape: tuple[int, int
         union |= footprint
     rows, columns = np.flatnonzero(union.any(axis=1)), np.flatnonzero(union.any(axis=0))
     if not rows.size:
-        raise ValueError(
-            "X holds no brain pixel: every pixel is exactly 0, which means background"
-        )
+        raise ValueError(NO_BRAIN)
     return Box(int(rows[0]), int(rows[-1]) + 1, int(columns[0]), int(columns[-1]) + 1)
 
 

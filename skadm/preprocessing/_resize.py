@@ -1,5 +1,6 @@
 """Resizing of slices."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 from numbers import Integral
@@ -90,7 +91,12 @@ class SliceResizer(StackTransformer):
         """
         size = _check_size(self.size)
         labels = check_maps(y).astype(np.int8)
-        return resize_labels(labels, _weight(labels != -1, size) >= 0.5, size)
+        brain = np.zeros((len(labels), *size), dtype=bool)
+        for new, mask in zip(brain, labels != -1):
+            if mask.any():
+                window, resized = _resize_within(mask, (), size)
+                new[window] = resized[-1] >= 0.5
+        return resize_labels(labels, brain, size)
 
     def inverse_transform(self, maps: ArrayLike, shape: tuple[int, int]) -> NDArray:
         """Take maps back to the size of the original slices.
@@ -181,11 +187,41 @@ def resize_images(
     out = np.zeros((*images.shape[:2], *size), dtype=np.float32)
     # Slice by slice the planes stay in the cache, and slices without brain cost nothing.
     for index in np.flatnonzero(mask.any(axis=(1, 2))):
-        weight = _weight(mask[index], size)
+        window, resized = _resize_within(mask[index], images[index], size)
+        target, weight = out[index][:, *window], resized[-1]
         brain = weight >= 0.5
-        np.divide(_interpolate(images[index], size), weight, out=out[index], where=brain)
-        keep_brain(out[index : index + 1], brain[None])
+        np.divide(resized[:-1], weight, out=target, where=brain)
+        keep_brain(target[None], brain[None])
     return out
+
+
+def _resize_within(
+    brain: NDArray[np.bool_], planes: Iterable[NDArray], size: tuple[int, int]
+) -> tuple[tuple[slice, slice], NDArray[np.float32]]:
+    """Interpolate planes, and last the brain itself, within the box of the brain.
+
+    Returns the window of the new slice that the box reaches, and the planes in it.
+    """
+    rows, new_rows, row_weights = _reach(brain.any(axis=1), size[0])
+    columns, new_columns, column_weights = _reach(brain.any(axis=0), size[1])
+    inside = np.stack(
+        [plane[rows, columns] for plane in (*planes, brain)], dtype=np.float32
+    )
+    resized = np.matmul(row_weights, np.matmul(inside, column_weights.T))
+    return (new_rows, new_columns), resized
+
+
+def _reach(filled: Any, new: int) -> tuple[slice, slice, NDArray[np.float32]]:
+    """Return the range of what is filled, where it lands, and the weights between both."""
+    old_range = _range(filled)
+    weights = _bilinear(len(filled), new)[:, old_range]
+    new_range = _range(weights.any(axis=1))
+    return old_range, new_range, weights[new_range]
+
+
+def _range(filled: Any) -> slice:
+    places = np.flatnonzero(filled)
+    return slice(places[0], places[-1] + 1)
 
 
 def resize_labels(
@@ -210,13 +246,13 @@ def resize_labels(
         one pixel that holds most of it.
     """
     out = np.where(brain, _nearest(labels, size), -1).astype(np.int8)
-    gained = brain & (out == -1)
-    for index in np.flatnonzero(gained.any(axis=(1, 2))):
-        lesion = _weight(labels[index] == 1, size)
-        normal = _weight(labels[index] == 0, size)
+    gained, labelled = brain & (out == -1), labels != -1
+    for index in np.flatnonzero(gained.any(axis=(1, 2)) & labelled.any(axis=(1, 2))):
+        kinds = (labels[index] == 1, labels[index] == 0)
+        window, (lesion, normal, _) = _resize_within(labelled[index], kinds, size)
         # Still -1 where all around is ignored: the caller had excluded that part of brain.
         label = np.where(lesion > normal, 1, np.where(normal > 0, 0, -1))
-        out[index][gained[index]] = label[gained[index]]
+        np.copyto(out[index][window], label, where=gained[index][window], casting="unsafe")
     # A slice whose lesion fell between the pixels would pass for a normal one, and be
     # trained on: the pixel that holds most of it stands for it.
     lost = (labels == 1).any(axis=(1, 2)) & ~(out == 1).any(axis=(1, 2))

@@ -1,0 +1,64 @@
+"""Training of the plain networks: Adam, one-cycle, batches in random order."""
+
+import time
+from collections.abc import Callable, Iterator
+
+import torch
+from torch import nn
+
+
+def train(
+    module: nn.Module,
+    loss: Callable[[torch.Tensor], torch.Tensor],
+    images: torch.Tensor,
+    n_epochs: int,
+    batch_size: int = 16,
+    learning_rate: float = 1e-3,
+    seed: int = 0,
+) -> Iterator[float]:
+    """Train, one epoch for each item that is asked for.
+
+    Parameters
+    ----------
+    module : torch.nn.Module
+        Whose parameters are trained.
+    loss : callable
+        Of a batch of images.
+    images : torch.Tensor of shape (n, channels, H, W)
+    n_epochs : int
+        Length of the learning rate's schedule.
+    batch_size : int
+    learning_rate : float
+        At the peak of the schedule.
+    seed : int
+        Of the order of slices.
+
+    Yields
+    ------
+    seconds : float
+        Of the epoch.
+
+    Raises
+    ------
+    RuntimeError
+        If the loss is not finite.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    n_steps = n_epochs * -(-len(images) // batch_size)
+    adam = torch.optim.Adam(module.parameters(), lr=learning_rate)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        adam, learning_rate, total_steps=n_steps + 1
+    )
+    module.train()
+    for _ in range(n_epochs):
+        started = time.perf_counter()
+        for rows in torch.randperm(len(images), generator=generator).split(batch_size):
+            value = loss(images[rows])
+            if not torch.isfinite(value):
+                raise RuntimeError(f"the loss of the plain version became {value.item()}")
+            adam.zero_grad()
+            value.backward()
+            adam.step()
+            schedule.step()
+        yield time.perf_counter() - started
+    module.eval()

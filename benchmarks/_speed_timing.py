@@ -1,0 +1,52 @@
+"""Times of tasks that take turns, and how times grow."""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+Task = Callable[[], Mapping[str, float]]
+
+
+def timed(name: str, function: Callable[[], Any]) -> Task:
+    """A task that calls the function and tells the seconds that it took."""
+
+    def task() -> dict[str, float]:
+        started = time.perf_counter()
+        function()
+        return {name: time.perf_counter() - started}
+
+    return task
+
+
+def interleave(tasks: Sequence[Task], repeats: int) -> dict[str, float]:
+    """Median seconds of tasks that take turns.
+
+    A machine that is busy for a while then slows all of them, not one; their order is
+    turned around every time, for what one leaves in the caches for the next. One round
+    before is not counted.
+
+    Parameters
+    ----------
+    tasks : sequence of callables
+        Each returns the seconds of what it measured, by name.
+    repeats : int
+        Rounds that count.
+
+    Returns
+    -------
+    dict of str to float
+    """
+    for task in tasks:
+        task()
+    rounds: list[dict[str, float]] = []
+    for number in range(repeats):
+        order = tasks if number % 2 == 0 else tasks[::-1]
+        rounds.append({name: s for task in order for name, s in task().items()})
+    return {name: float(np.median([each[name] for each in rounds])) for name in rounds[0]}
+
+
+def exponent(sizes: Sequence[float], seconds: Sequence[float]) -> float:
+    """p of seconds ∝ size^p, by least squares on the logarithms."""
+    return float(np.polyfit(np.log(sizes), np.log(seconds), 1)[0])

@@ -1,0 +1,36 @@
+"""Files that are there as a whole, or not at all."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+
+def replace_atomically(path: Path, write: Callable[[Path], object]) -> None:
+    """Write a file beside, and put it in its place when it is complete.
+
+    Whoever looks sees the old file or the new one, also after a crash.
+
+    Parameters
+    ----------
+    path : Path
+        Where the file goes.
+    write : callable
+        Takes the path to write to.
+
+    Raises
+    ------
+    OSError
+        If it cannot be written; what was there before is still there.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        write(temporary)
+        with open(temporary, "rb") as file:
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError as error:
+        kept = "; the one before it is kept" if path.exists() else ""
+        reason = os.strerror(error.errno) if error.errno else str(error)
+        raise OSError(error.errno, f"{path} cannot be written: {reason}{kept}") from error
+    finally:
+        temporary.unlink(missing_ok=True)

@@ -1,0 +1,83 @@
+"""Quantiles of more numbers than fit into memory, exact."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from skadm._disk import release, row_chunks
+
+_LOW_BITS = 16
+
+
+def quantile(values: NDArray[np.float32], q: float) -> float:
+    """Quantile of float32 numbers, in memory or on disk, as `numpy.quantile` has it.
+
+    Numbers are counted by the upper 16 bits of their representation, then, among those
+    that share the upper bits of the one that is sought, by the lower 16: three passes in
+    constant memory, and no sorting.
+
+    Parameters
+    ----------
+    values : ndarray of shape (n,), float32
+        Finite.
+    q : float
+        Which quantile, in [0, 1]. Interpolated linearly between two numbers.
+
+    Returns
+    -------
+    quantile : float
+    """
+    place = q * (len(values) - 1)
+    low = int(place)
+    below = value_of_rank(values, low)
+    above = value_of_rank(values, min(low + 1, len(values) - 1)) if place > low else below
+    return below + (above - below) * (place - low)
+
+
+def value_of_rank(values: NDArray[np.float32], rank: int) -> float:
+    """The number that `rank` others stand before in ascending order.
+
+    Parameters
+    ----------
+    values : ndarray of shape (n,), float32
+        Finite; in memory or on disk.
+    rank : int
+        From 0 to n - 1.
+
+    Returns
+    -------
+    value : float
+    """
+    upper, rank = _bin_of(values, rank, None)
+    lower, _ = _bin_of(values, rank, upper)
+    key = np.array([upper << _LOW_BITS | lower], dtype=np.uint32)
+    return float(_from_keys(key)[0])
+
+
+def _bin_of(values: NDArray[np.float32], rank: int, upper: int | None) -> tuple[int, int]:
+    """Upper (or lower, given the upper) bits of the number of a rank; rank among those."""
+    counts = np.zeros(1 << _LOW_BITS, dtype=np.int64)
+    for rows in row_chunks(len(values), values.itemsize):
+        keys = _to_keys(values[rows])
+        bins = keys >> _LOW_BITS
+        if upper is not None:
+            bins = keys[bins == upper] & ((1 << _LOW_BITS) - 1)
+        counts += np.bincount(bins, minlength=len(counts))
+        release(values)
+    before = np.cumsum(counts)
+    found = int(np.searchsorted(before, rank, side="right"))
+    return found, rank - int(before[found] - counts[found])
+
+
+def _to_keys(values: NDArray[np.float32]) -> NDArray[np.uint32]:
+    """Unsigned integers in the order of the numbers.
+
+    Bits of positive floating-point numbers are in their order already, those of negative
+    ones in the opposite.
+    """
+    bits = (values + np.float32(0)).view(np.uint32)  # -0 becomes 0
+    return np.where(bits >> 31, ~bits, bits | np.uint32(1 << 31))
+
+
+def _from_keys(keys: NDArray[np.uint32]) -> NDArray[np.float32]:
+    bits = np.where(keys >> 31, keys & np.uint32(0x7FFFFFFF), ~keys)
+    return bits.astype(np.uint32).view(np.float32)

@@ -1,0 +1,245 @@
+"""Anomaly maps of many patients: one task for each volume, on one machine or on many."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import product
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import joblib
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.pipeline import Pipeline
+from sklearn.utils.validation import check_is_fitted
+
+from skadm.base import MapDetector
+from skadm.data import SliceStack, write_maps
+from skadm.metrics import anomaly_map
+
+__all__ = ["KINDS", "CohortReport", "score_cohort", "write_scores"]
+
+KINDS = ("anomaly", "segmentation")
+_EXISTING = ("raise", "skip", "replace")
+
+
+@dataclass(frozen=True)
+class CohortReport:
+    """What became of the volumes of a cohort.
+
+    Parameters
+    ----------
+    files : list of Path
+        The files written, in the order of the volumes.
+    skipped : list of str
+        Volumes that were left alone, since all their files existed.
+    failures : dict of str to str
+        Volumes without maps, and the error of each.
+    """
+
+    files: list[Path]
+    skipped: list[str]
+    failures: dict[str, str]
+
+
+def score_cohort(
+    model: Any,
+    stack: SliceStack,
+    folder: str | PathLike[str],
+    *,
+    kinds: Sequence[str] = ("anomaly",),
+    existing: str = "raise",
+    n_jobs: int | None = None,
+    on_start: Callable[[str, int, int], Any] | None = None,
+) -> CohortReport:
+    """Score volumes and write their maps as NIfTI files, each volume on its own.
+
+    Every volume is one task of joblib, which is given paths, reads, scores and writes. So
+    neither the images nor the maps travel, and no process holds more than one volume,
+    whatever their number. Tasks run where `joblib.parallel_config` says: in processes of
+    this machine, or on a cluster of Dask or Ray whose workers see the same files.
+
+    Parameters
+    ----------
+    model : detector, Pipeline or path
+        A fitted detector of pixels, a `Pipeline` that ends in one, or the file that one
+        was saved in by joblib. An object travels with every task; a file is read once by
+        every process.
+    stack : SliceStack
+        The slices. Slices of a volume that it does not hold are not scored.
+    folder : path
+        Where to write; made if it does not exist.
+    kinds : sequence of {"anomaly", "segmentation"}, default=("anomaly",)
+        Maps to write, each to ``<volume>_<kind>.nii.gz``, as `write_scores` does.
+    existing : {"raise", "skip", "replace"}, default="raise"
+        What to do about files that exist: refuse to begin, write only those that are
+        missing (whatever model the others are from), or write all anew.
+    n_jobs : int, default=None
+        Number of volumes at a time; -1 for as many as there are processors. None: what
+        `joblib.parallel_config` says, or else 1.
+    on_start : callable, default=None
+        Called in this process when the task of a volume is handed out, with the volume's
+        name, its number (from 1) and the number of volumes to score.
+
+    Returns
+    -------
+    CohortReport
+        What was written, skipped, and failed. A volume that fails does not stop others.
+
+    Raises
+    ------
+    FileExistsError
+        If a file exists and `existing` is "raise"; nothing is scored then.
+    FileNotFoundError
+        If the file of the model does not exist.
+    ValueError
+        If the model is not a fitted detector of pixels or learned other contrasts, or
+        `kinds` or `existing` is not as above.
+    """
+    _check_kinds(kinds)
+    if existing not in _EXISTING:
+        raise ValueError(f"existing is {existing!r}; expected one of {_EXISTING}")
+    if isinstance(model, str | PathLike):
+        model = Path(model).expanduser().absolute()
+    _check_model(_loaded(model), stack)
+    folder = Path(folder).expanduser()
+    wanted = {volume.name: list(kinds) for volume in stack.volumes}
+    if existing != "replace":
+        for name, kind in product(wanted, kinds):
+            if (path := folder / f"{name}_{kind}.nii.gz").exists():
+                if existing == "raise":
+                    raise FileExistsError(f"{path} exists")
+                wanted[name].remove(kind)
+    todo = {name: missing for name, missing in wanted.items() if missing}
+    folder.mkdir(parents=True, exist_ok=True)
+    # No batches: a volume takes seconds, and what fails or is killed should be small.
+    errors = joblib.Parallel(n_jobs=n_jobs, batch_size=1)(
+        # Workers may have another working directory.
+        _tasks(model, stack, folder.absolute(), todo, on_start)
+    )
+    failures = {name: error for name, error in zip(todo, errors) if error is not None}
+    return CohortReport(
+        files=[
+            folder / f"{name}_{kind}.nii.gz"
+            for name, missing in todo.items()
+            if name not in failures
+            for kind in missing
+        ],
+        skipped=[name for name in wanted if name not in todo],
+        failures=failures,
+    )
+
+
+def write_scores(
+    scores: NDArray,
+    stack: SliceStack,
+    folder: str | PathLike[str],
+    detector: Any,
+    *,
+    kinds: Sequence[str] = ("anomaly",),
+) -> list[Path]:
+    """Write what a detector says of some slices, on the grid of the original images.
+
+    Files that exist are replaced.
+
+    Parameters
+    ----------
+    scores : ndarray of shape (n_slices, H, W)
+        Normality, as the detector's `score_samples` returns it.
+    stack : SliceStack
+        The slices.
+    folder : path
+        Where to write; made if it does not exist.
+    detector : detector
+        The fitted detector, which knows the threshold and the score of the background.
+    kinds : sequence of {"anomaly", "segmentation"}, default=("anomaly",)
+        The anomaly of each pixel, higher = more abnormal, outside the brain the lowest
+        of the training; and 1 where the detector calls a pixel an anomaly.
+
+    Returns
+    -------
+    list of Path
+        The files ``<volume>_<kind>.nii.gz``.
+
+    Raises
+    ------
+    ValueError
+        If `kinds` are not as above, or the scores do not fit the stack.
+    """
+    _check_kinds(kinds)
+    files = []
+    for kind in kinds:
+        if kind == "anomaly":
+            maps, fill = anomaly_map(scores), float(anomaly_map(detector.background_score_))
+        else:
+            maps, fill = scores < np.float32(detector.offset_), 0.0
+        files += write_maps(maps, stack, folder, suffix=f"_{kind}", fill=fill, force=True)
+    return files
+
+
+def _check_kinds(kinds: Sequence[str]) -> None:
+    if isinstance(kinds, str) or not kinds or not set(kinds) <= set(KINDS):
+        raise ValueError(f"kinds are {kinds!r}; expected a sequence of some of {KINDS}")
+
+
+def _tasks(
+    model: Any,
+    stack: SliceStack,
+    folder: Path,
+    todo: dict[str, list[str]],
+    on_start: Callable[[str, int, int], Any] | None,
+) -> Iterator[Any]:
+    ids = stack.volume_ids
+    for number, (name, kinds) in enumerate(todo.items(), start=1):
+        if on_start is not None:
+            on_start(name, number, len(todo))
+        slices = stack[np.flatnonzero(ids == name)]
+        yield joblib.delayed(_score_volume)(model, slices, folder, kinds)
+
+
+def _score_volume(
+    model: Any, stack: SliceStack, folder: Path, kinds: Sequence[str]
+) -> str | None:
+    """Score one volume, and return the error if there was one."""
+    steps, detector = _parts(_loaded(model))
+    try:
+        for step in steps:
+            stack = step.transform(stack)
+        stack = stack.in_memory()
+        scores = detector.score_samples(stack)
+        write_scores(scores, stack, folder, detector, kinds=kinds)
+    except Exception as error:  # of whatever kind: the other patients are to be scored
+        return f"{type(error).__name__}: {error}"
+    return None
+
+
+def _check_model(model: Any, stack: SliceStack) -> None:
+    _, detector = _parts(model)
+    if not isinstance(detector, MapDetector):
+        raise ValueError(
+            f"the model is a {type(detector).__name__}; expected a detector of pixels, or "
+            "a Pipeline that ends in one"
+        )
+    check_is_fitted(detector, ["offset_", "background_score_"])
+    learned = getattr(detector, "contrasts_", None)
+    if learned is not None and learned != stack.contrasts:
+        raise ValueError(
+            f"the stack has contrasts {stack.contrasts}; the model learned {learned}"
+        )
+
+
+def _parts(model: Any) -> tuple[list[Any], Any]:
+    """Part a model into its preprocessing and its detector."""
+    steps = list(model) if isinstance(model, Pipeline) else [model]
+    return steps[:-1], steps[-1]
+
+
+def _loaded(model: Any) -> Any:
+    return _load(model, model.stat().st_mtime_ns) if isinstance(model, Path) else model
+
+
+# Workers of a cluster outlive a cohort: a file that has changed since is another model.
+@lru_cache(maxsize=1)
+def _load(path: Path, modified: int) -> Any:
+    return joblib.load(path)

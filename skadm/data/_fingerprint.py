@@ -1,0 +1,112 @@
+"""What something was made from, in words that JSON can keep and a person can read."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import fields, is_dataclass
+from pathlib import Path
+from typing import Any
+
+import joblib
+import numpy as np
+
+# Larger arrays are described by their digest.
+_MOST_NUMBERS = 64
+
+
+def describe(value: Any) -> Any:
+    """Describe a volume or a step by its type and all that it holds.
+
+    Files are described by path, size and time of change: they are not opened.
+
+    Parameters
+    ----------
+    value : object
+        A volume, a step, or anything they are made of.
+
+    Returns
+    -------
+    object
+        Equal for equal values, and the same after a turn through JSON.
+
+    Raises
+    ------
+    FileNotFoundError
+        If a file is missing.
+    """
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, Path):
+        found = value.stat()
+        file = {"file": str(value.absolute()), "bytes": found.st_size}
+        return file | {"changed": found.st_mtime_ns}
+    if isinstance(value, np.ndarray) and value.dtype != object:
+        if value.size <= _MOST_NUMBERS:
+            return value.tolist()
+        content = hashlib.blake2b(np.ascontiguousarray(value).data).hexdigest()
+        return {"shape": list(value.shape), "dtype": str(value.dtype), "digest": content}
+    if isinstance(value, Mapping):
+        return {str(key): describe(entry) for key, entry in value.items()}
+    if isinstance(value, tuple | list):
+        return [describe(entry) for entry in value]
+    kind = {"type": f"{type(value).__module__}.{type(value).__qualname__}"}
+    if is_dataclass(value):
+        names = [field.name for field in fields(value)]
+    elif hasattr(value, "__dict__"):
+        names = list(vars(value))
+    else:
+        return kind | {"digest": joblib.hash(value)}
+    return kind | {name: describe(getattr(value, name)) for name in names}
+
+
+def digest(description: Any) -> str:
+    """Short name of a description: equal for equal ones.
+
+    Parameters
+    ----------
+    description : object
+        What `describe` returned.
+
+    Returns
+    -------
+    str
+        Sixteen hexadecimal digits.
+    """
+    text = json.dumps(description, sort_keys=True)
+    return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
+
+
+def first_difference(old: Any, new: Any, place: str = "") -> str | None:
+    """Say where two descriptions differ.
+
+    Parameters
+    ----------
+    old, new : object
+        Descriptions.
+    place : str, default=""
+        Where they are in a larger one.
+
+    Returns
+    -------
+    str or None
+        The first place, and what either holds there; None if they are equal.
+    """
+    if isinstance(old, dict) and isinstance(new, dict) and old.keys() == new.keys():
+        entries = [(f".{key}", old[key], new[key]) for key in old]
+    elif isinstance(old, list) and isinstance(new, list) and len(old) == len(new):
+        entries = [(f"[{i}]", *pair) for i, pair in enumerate(zip(old, new))]
+    else:
+        if old == new:
+            return None
+        return f"{place} was {_short(old)} and is {_short(new)}"
+    found = (first_difference(a, b, place + key) for key, a, b in entries)
+    return next((difference for difference in found if difference), None)
+
+
+def _short(value: Any) -> str:
+    # Of a nested description its type says enough.
+    if isinstance(value, dict):
+        return str(value.get("type", value.get("file", value)))
+    return repr(value)

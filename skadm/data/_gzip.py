@@ -1,0 +1,63 @@
+"""Gzip in one call: by isal where it is installed (extra ``fast``), else by zlib."""
+
+import gzip
+import zlib
+from typing import Any
+
+# Two modules with one interface; what either compresses, the other reads.
+_stream: Any
+_file: Any
+try:
+    from isal import igzip as _file
+    from isal import isal_zlib as _stream
+except ImportError:
+    _file, _stream = gzip, zlib
+
+# No deflate stream shrinks by more: a larger size in a trailer is not to be believed.
+_LARGEST_RATIO = 1032
+
+
+def decompress(data: bytes) -> bytes:
+    """Decompress a gzip file.
+
+    Parameters
+    ----------
+    data : bytes
+        The whole file, of one member or several.
+
+    Returns
+    -------
+    bytes
+        What it holds; its checksum has been compared.
+
+    Raises
+    ------
+    OSError
+        If it is not gzip, truncated or damaged.
+    """
+    # The last four bytes say how much room it takes: no buffer has to grow.
+    size = int.from_bytes(data[-4:], "little")
+    room = max(1, min(size, _LARGEST_RATIO * len(data)))
+    try:
+        first = _stream.decompress(data, 31, room)
+        if len(first) == size:
+            return first
+        return _file.decompress(data)
+    except (EOFError, _stream.error) as error:
+        raise OSError(f"gzip data are damaged: {error}") from error
+
+
+def compress(data: bytes) -> bytes:
+    """Compress to a gzip file without a time stamp, so that equal data make equal files.
+
+    Parameters
+    ----------
+    data : bytes
+        What to compress.
+
+    Returns
+    -------
+    bytes
+        The file. Level 1, as nibabel.
+    """
+    return _file.compress(data, 1, mtime=0)

@@ -1,0 +1,180 @@
+"""Base of the detectors that train networks."""
+
+import os
+from abc import abstractmethod
+from collections.abc import Callable
+from numbers import Integral, Real
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from sklearn.utils import check_random_state
+from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils.validation import check_is_fitted
+
+from skadm.augmentation import Augmentation
+from skadm.base import BaseDetector
+from skadm.neural._device import computes_bfloat16, resolve_device
+from skadm.neural._run import Run
+from skadm.neural._weights import load_weights, weights_of
+from skadm.training import Checkpoints, Engine, Processes
+
+
+class TorchDetector(BaseDetector):
+    """Base of the detectors that train networks.
+
+    A detector names its networks (`_build`), its stages and their losses (`_train`) and
+    the anomaly score of a batch (`_anomaly`). Device, precision, seeds, epochs, history,
+    callbacks, stopping and persistence are here.
+    """
+
+    _parameter_constraints: dict[str, list[Any]] = {
+        **BaseDetector._parameter_constraints,
+        "max_epochs": [Interval(Integral, 1, None, closed="left")],
+        "batch_size": [Interval(Integral, 1, None, closed="left")],
+        "learning_rate": [Interval(Real, 0, None, closed="neither")],
+        "augmentation": [None, StrOptions({"default"}), Augmentation],
+        "n_iter_no_change": [None, Interval(Integral, 1, None, closed="left")],
+        "tol": [Interval(Real, 0, None, closed="left")],
+        "warm_start": ["boolean"],
+        "checkpoints": [None, str, os.PathLike, Checkpoints],
+        "device": [str, torch.device],
+        "precision": [StrOptions({"auto", "float32", "bfloat16"})],
+        "random_state": ["random_state"],
+    }
+
+    @abstractmethod
+    def __init__(
+        self,
+        *,
+        max_epochs: int = 50,
+        batch_size: int = 16,
+        learning_rate: float = 1e-3,
+        augmentation: Augmentation | str | None = "default",
+        n_iter_no_change: int | None = None,
+        tol: float = 1e-4,
+        warm_start: bool = False,
+        checkpoints: str | os.PathLike | Checkpoints | None = None,
+        contamination: float = 0.01,
+        device: str | torch.device = "auto",
+        precision: str = "auto",
+        random_state=None,
+    ) -> None:
+        super().__init__(contamination=contamination)
+        self.max_epochs = max_epochs
+        self.batch_size = batch_size
+        self.learning_rate = learning_rate
+        self.augmentation = augmentation
+        self.n_iter_no_change = n_iter_no_change
+        self.tol = tol
+        self.warm_start = warm_start
+        self.checkpoints = checkpoints
+        self.device = device
+        self.precision = precision
+        self.random_state = random_state
+
+    # What a method has to say.
+
+    @abstractmethod
+    def _build(self, n_contrasts: int, generator: torch.Generator) -> Any:
+        """A torch module that holds all networks, with initial weights, on the CPU."""
+
+    @abstractmethod
+    def _train(self, networks: Any, images: NDArray, run: Run) -> None:
+        """Train the networks by one or more calls of ``run.stage(...)``.
+
+        Whatever has to survive must be in the networks, as a parameter or buffer. What is
+        computed between two stages is computed again when a fit goes on from a checkpoint.
+        The images may be on disk.
+        """
+
+    @abstractmethod
+    def _anomaly(self, networks: Any, images: torch.Tensor) -> torch.Tensor:
+        """Anomaly score (n, H, W) of a batch on the device; higher is less normal."""
+
+    # The common part.
+
+    def _fit(self, X: np.ndarray) -> None:
+        augmentation = self.augmentation
+        if isinstance(augmentation, str):  # "default"
+            augmentation = Augmentation()
+        if augmentation is not None:
+            augmentation.check()
+        random, processes = check_random_state(self.random_state), Processes()
+        # Apart from each other: with one seed, networks of any size see the same batches.
+        # All processes that train together have the same weights and the same order of
+        # slices, and draw what they do with their share of them by themselves.
+        seeds = [int(random.randint(np.iinfo(np.int32).max)) for _ in range(3)]
+        initial, order, training = processes.same(seeds)
+        engine = self._engine(
+            torch.Generator().manual_seed(training + processes.rank),
+            torch.Generator().manual_seed(order),
+        )
+        continued = self.warm_start and hasattr(self, "weights_")
+        before = getattr(self, "history_", [])
+        networks = self._build(X.shape[1], torch.Generator().manual_seed(initial))
+        self.history_: list[dict[str, Any]] = []
+        if continued:
+            load_weights(networks, self.weights_)
+            self.history_ += before
+        networks.to(engine.device)
+        run = Run(self, engine, augmentation, networks, X)
+        self._train(networks, X, run)
+        run.close()
+        self._keep(networks)
+
+    def _keep(self, networks: torch.nn.Module) -> None:
+        """Store the networks as arrays, and keep them ready for scoring."""
+        networks.eval()
+        self.weights_ = weights_of(networks)
+        self._networks = networks
+
+    def _score(self, X: np.ndarray) -> np.ndarray:
+        anomaly = self._apply(self._anomaly, X)
+        # Absurd intensities overflow: as anomalous as a number can say.
+        most = float(np.finfo(np.float32).max)
+        return -np.nan_to_num(anomaly, nan=most, posinf=most, neginf=-most)
+
+    def _apply(
+        self, function: Callable[[Any, torch.Tensor], torch.Tensor], X: np.ndarray
+    ) -> np.ndarray:
+        """Result of ``function(networks, images)`` on every batch, float32."""
+        engine = self._engine(torch.Generator())
+        networks = getattr(self, "_networks", None)
+        if networks is None:
+            networks = self._build(self.n_features_in_, torch.Generator())
+            load_weights(networks, self.weights_)
+            self._networks = networks
+        networks.to(engine.device).eval()
+        return engine.apply(lambda images: function(networks, images), X)
+
+    def _apply_to_checked(
+        self, function: Callable[[Any, torch.Tensor], torch.Tensor], X
+    ) -> NDArray[np.float32]:
+        """The same for slices that a user gives, (n, channels, H, W)."""
+        check_is_fitted(self)
+        result = np.empty(0, np.float32)
+        for places, images in self._checked(X):
+            values = self._apply(function, images)
+            if not result.size:
+                result = np.empty((len(X), *values.shape[1:]), np.float32)
+            result[places] = values
+        return result
+
+    def _engine(
+        self, generator: torch.Generator, order: torch.Generator | None = None
+    ) -> Engine:
+        device = resolve_device(self.device)
+        half = torch.bfloat16 if self._half_precision(device) else None
+        return Engine(device, half, self.batch_size, generator, order)
+
+    def _half_precision(self, device: torch.device) -> bool:
+        if self.precision == "auto":
+            return computes_bfloat16(device)
+        return self.precision == "bfloat16"
+
+    def __getstate__(self):
+        state = dict(super().__getstate__())
+        state.pop("_networks", None)  # rebuilt from weights_, on any device
+        return state

@@ -1,0 +1,134 @@
+"""Windows around the brain: where something has to be computed.
+
+More than half of a slice is background, of a slice near the top of the head far more. A
+window holds the brain of one slice and a rim; its sides are multiples of a few pixels, so
+that many slices have windows of one size, which make a batch.
+"""
+
+from collections.abc import Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+
+from skadm._brain import brain_mask
+from skadm._disk import release, row_chunks
+
+# Background that a network still sees around the brain, in pixels.
+_RIM = 4
+# Sides of windows, and where they begin, are multiples: as coarse as the coarsest level of
+# most networks, so that a window does not move their grids.
+_STEP = 8
+# Batches whose slices are sorted by size together. More: less background in a batch, but
+# slices that meet are more alike.
+_POOL = 8
+
+
+class Windows:
+    """A window for each slice.
+
+    Parameters
+    ----------
+    images : ndarray of shape (n, K, H, W)
+        In memory or on disk.
+
+    Attributes
+    ----------
+    starts, sizes : ndarray of int, shape (n, 2)
+        First row and column, height and width.
+    """
+
+    def __init__(self, images: NDArray) -> None:
+        self.limits = np.array(images.shape[2:])
+        found = []
+        for rows in row_chunks(len(images), images[:1].nbytes):
+            found.append(_bounds(brain_mask(images[rows])))
+            release(images)
+        first, last = np.split(np.concatenate(found), 2, axis=1)
+        self.starts = np.maximum(first - _RIM, 0) // _STEP * _STEP
+        ends = -(-(last + _RIM) // _STEP) * _STEP
+        self.sizes = np.minimum(ends, self.limits) - self.starts
+
+    def cut(self, parts: tuple[NDArray, ...], rows: NDArray) -> NDArray[np.float32]:
+        """Windows of some slices, all as large as the largest of them.
+
+        Parameters
+        ----------
+        parts : tuple of ndarray of shape (n, channels, H, W)
+            Whose channels go side by side.
+        rows : ndarray of int
+            Which slices.
+
+        Returns
+        -------
+        batch : ndarray of shape (len(rows), channels, h, w), float32
+        """
+        size = self.sizes[rows].max(axis=0)
+        corners = self._corners(rows, size)
+        n_channels = sum(part.shape[1] for part in parts)
+        batch = np.empty((len(rows), n_channels, *size), np.float32)
+        first = 0
+        for part in parts:
+            channels = slice(first, first + part.shape[1])
+            for out, row, (top, left) in zip(batch, rows, corners):
+                out[channels] = part[row, :, top : top + size[0], left : left + size[1]]
+            first = channels.stop
+            release(part)
+        return batch
+
+    def paste(self, out: NDArray, rows: NDArray, values: NDArray) -> None:
+        """Put results for the windows of `cut` into whole slices, (n, ..., H, W)."""
+        size = np.array(values.shape[-2:])
+        for row, value, (top, left) in zip(rows, values, self._corners(rows, size)):
+            out[row, ..., top : top + size[0], left : left + size[1]] = value
+        release(out)
+
+    def _corners(self, rows: NDArray, size: NDArray) -> NDArray:
+        return np.minimum(self.starts[rows], self.limits - size)
+
+    def of_one_size(self, batch_size: int) -> Iterator[NDArray]:
+        """All slices in batches whose windows have one size.
+
+        What is computed for a slice then depends on no other slice.
+
+        Yields
+        ------
+        rows : ndarray of int
+            At most `batch_size`; one alone only where there is no other of its size.
+        """
+        order = np.lexsort(self.sizes.T)
+        changes = np.any(np.diff(self.sizes[order], axis=0), axis=1)
+        for group in np.split(order, np.flatnonzero(changes) + 1):
+            yield from np.array_split(group, -(-len(group) // batch_size))
+
+    def of_like_size(self, order: NDArray, batch_size: int) -> list[NDArray]:
+        """Slices of a random order in batches of much the same size, sorted by size.
+
+        Parameters
+        ----------
+        order : ndarray of int
+            All slices, shuffled. Batches are made of every few of them.
+        batch_size : int
+
+        Returns
+        -------
+        batches : list of ndarray of int
+            Of `batch_size`, the last one of what is left.
+        """
+        pool = _POOL * batch_size
+        areas = self.sizes.prod(axis=1)
+        ordered = [
+            part[np.argsort(areas[part], kind="stable")]
+            for part in np.split(order, range(pool, len(order), pool))
+        ]
+        return np.split(np.concatenate(ordered), range(batch_size, len(order), batch_size))
+
+
+def _bounds(brain: NDArray[np.bool_]) -> NDArray:
+    """First and last + 1 row and column with brain, (n, 4): two firsts, two lasts."""
+    bounds = np.zeros((len(brain), 4), dtype=np.intp)
+    for axis in range(2):
+        shown = np.asarray(brain.any(axis=2 - axis))
+        bounds[:, axis] = shown.argmax(axis=1)
+        bounds[:, 2 + axis] = shown.shape[1] - shown[:, ::-1].argmax(axis=1)
+    bounds[~brain.any(axis=(1, 2))] = (0, 0, 1, 1)
+    return bounds

@@ -1,0 +1,265 @@
+"""Trainings that are interrupted go on where they were."""
+
+import os
+import resource
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from sklearn.base import clone
+from sklearn.model_selection import GridSearchCV
+from test_contract import make_slices
+
+from skadm import ADMDetector, DSVDDDetector, FAnoGANDetector
+from skadm.training import Checkpoints
+from skadm.training._checkpoints import CheckpointFile
+from skadm.training._loop import Training
+
+DETECTORS = [
+    ADMDetector(width=4, n_blocks=1, max_epochs=3, batch_size=4, random_state=0),
+    DSVDDDetector(
+        width=4,
+        objective="soft-boundary",
+        pretraining_epochs=2,
+        warm_up_epochs=2,
+        max_epochs=2,
+        batch_size=4,
+        random_state=0,
+    ),
+    FAnoGANDetector(
+        width=4, n_levels=2, critic_steps=2, max_epochs=2, batch_size=4, random_state=0
+    ),
+]
+X, Y = make_slices(12)
+
+
+class Crash(Exception):
+    """Whatever may end a process."""
+
+
+def crash_after(monkeypatch, n_batches):
+    """The training ends after so many batches; returns a way to lift that."""
+    original, done = Training._batch, [0]
+
+    def batch(self, rows):
+        original(self, rows)
+        done[0] += 1
+        if done[0] == n_batches:
+            raise Crash
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Training, "_batch", batch)
+        yield
+    yield
+
+
+def assert_same(one, other):
+    assert one.weights_.keys() == other.weights_.keys()
+    for name, array in one.weights_.items():
+        np.testing.assert_array_equal(array, other.weights_[name], err_msg=name)
+    np.testing.assert_array_equal(one.score_samples(X), other.score_samples(X))
+
+
+def without_seconds(history):
+    return [{k: v for k, v in record.items() if k != "seconds"} for record in history]
+
+
+@pytest.mark.parametrize("minutes", [None, 0])
+@pytest.mark.parametrize("n_batches", [1, 5, 8])
+@pytest.mark.parametrize("detector", DETECTORS, ids=lambda each: type(each).__name__)
+def test_a_resumed_fit_ends_like_one_that_was_never_interrupted(
+    detector, n_batches, minutes, tmp_path, monkeypatch
+):
+    expected = clone(detector).fit(X, Y)
+    detector = clone(detector).set_params(checkpoints=Checkpoints(tmp_path, minutes))
+    crash = crash_after(monkeypatch, n_batches)
+    next(crash)
+    with pytest.raises(Crash):
+        detector.fit(X, Y)
+    next(crash)
+    assert not hasattr(detector, "weights_")
+    detector.fit(X, Y)
+    assert_same(detector, expected)
+    assert without_seconds(detector.history_) == without_seconds(expected.history_)
+
+
+def test_what_is_done_is_not_done_again(tmp_path, monkeypatch):
+    detector = clone(DETECTORS[0]).set_params(checkpoints=tmp_path).fit(X, Y)
+
+    def batch(self, rows):
+        raise AssertionError("trained again")
+
+    monkeypatch.setattr(Training, "_batch", batch)
+    assert_same(clone(detector).fit(X, Y), detector)
+
+
+@pytest.mark.parametrize("change", [{"energy_weight": 0.1}, {"random_state": 1}, "X"])
+def test_another_training_starts_anew(change, tmp_path):
+    clone(DETECTORS[0]).set_params(checkpoints=tmp_path).fit(X, Y)
+    n_files = len(list(tmp_path.iterdir()))
+    other, slices = clone(DETECTORS[0]), X
+    if change == "X":
+        slices = X.copy()
+        slices[Y.max(axis=(1, 2)) < 1] *= 1.5
+    else:
+        other.set_params(**change)
+    expected = clone(other).fit(slices, Y)
+    assert_same(other.set_params(checkpoints=tmp_path).fit(slices, Y), expected)
+    assert len(list(tmp_path.iterdir())) == 2 * n_files
+
+
+def test_trainings_of_a_search_do_not_meet(tmp_path):
+    search = GridSearchCV(
+        clone(DETECTORS[0]), {"energy_weight": [1e-4, 1e-2]}, cv=2, n_jobs=2
+    )
+    X_many, y_many = make_slices(16)
+    expected = clone(search).fit(X_many, y_many).cv_results_["mean_test_score"]
+    search.set_params(estimator__checkpoints=tmp_path).fit(X_many, y_many)
+    np.testing.assert_array_equal(search.cv_results_["mean_test_score"], expected)
+    # Two candidates in two folds and the refit, two stages each.
+    assert len(list(tmp_path.iterdir())) == 2 * (2 * 2 + 1)
+
+
+@pytest.mark.parametrize("random_state", [None, np.random.RandomState(0)])
+def test_a_seed_that_is_not_a_number_is_refused(random_state, tmp_path):
+    detector = clone(DETECTORS[0]).set_params(
+        checkpoints=tmp_path, random_state=random_state
+    )
+    with pytest.raises(ValueError, match="random_state to be an integer"):
+        detector.fit(X, Y)
+
+
+def test_a_damaged_file_is_named(tmp_path):
+    detector = clone(DETECTORS[0]).set_params(checkpoints=tmp_path).fit(X, Y)
+    (file,) = tmp_path.glob("*-1-translation.npz")
+    file.write_bytes(file.read_bytes()[:1000])
+    with pytest.raises(ValueError, match=rf"{file.name} is damaged.*delete it"):
+        detector.fit(X, Y)
+
+
+def test_time_between_checkpoints(tmp_path, monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    file = Checkpoints(tmp_path, minutes=10).file("key", 1, "stage")
+    now[0] = 599
+    assert not file.due(epoch_ended=True)
+    now[0] = 600
+    assert file.due(epoch_ended=False)
+    file.write({"a": np.arange(3), "b": [1.5, {"c": None}]})
+    assert not file.due(epoch_ended=False)
+    state = file.read()
+    np.testing.assert_array_equal(state["a"], np.arange(3))
+    assert state["b"] == [1.5, {"c": None}]
+
+
+@pytest.mark.parametrize(
+    ("number", "raised"), [(signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, SystemExit)]
+)
+def test_a_signal_leaves_a_checkpoint(number, raised, tmp_path, monkeypatch):
+    expected = clone(DETECTORS[0]).fit(X, Y)
+    detector = clone(DETECTORS[0]).set_params(checkpoints=Checkpoints(tmp_path, 60))
+    before = signal.getsignal(number)
+    original = Training._batch
+
+    def batch(self, rows):
+        original(self, rows)
+        os.kill(os.getpid(), number)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Training, "_batch", batch)
+        with pytest.raises(raised):
+            detector.fit(X, Y)
+    assert signal.getsignal(number) is before
+    (file,) = tmp_path.iterdir()
+    assert CheckpointFile(file, None).read()["training"]["position"] == 1
+    assert_same(detector.fit(X, Y), expected)
+
+
+def test_in_another_thread_no_signal_is_caught(tmp_path):
+    detector = clone(DETECTORS[0]).set_params(checkpoints=tmp_path)
+    thread = threading.Thread(target=detector.fit, args=(X, Y))
+    thread.start()
+    thread.join()
+    assert detector.weights_
+
+
+_TRAIN = """
+import sys, numpy as np, torch
+torch.set_num_threads(1)
+from skadm import ADMDetector
+from skadm.training import Checkpoints
+X = np.load(sys.argv[1])
+print("ready", flush=True)
+detector = ADMDetector(width=4, n_blocks=1, max_epochs=60, batch_size=4, random_state=0,
+                       checkpoints=Checkpoints(sys.argv[2], minutes=0))
+detector.fit(X)
+np.save(sys.argv[3], detector.score_samples(X))
+"""
+
+
+def train(folder, **options):
+    arguments = [folder / "X.npy", folder / "checkpoints", folder / "scores.npy"]
+    return subprocess.Popen(
+        [sys.executable, "-c", _TRAIN, *map(str, arguments)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        **options,
+    )
+
+
+def test_a_killed_process_never_leaves_an_unreadable_checkpoint(tmp_path):
+    """Killed 20 times at random moments, it still ends like one that was not."""
+    slices = X[Y.max(axis=(1, 2)) < 1]
+    np.save(tmp_path / "X.npy", slices)
+    random, n_killed = np.random.default_rng(0), 0
+    while n_killed < 20:
+        process = train(tmp_path)
+        assert process.stdout.readline() == "ready\n"
+        time.sleep(random.uniform(0.05, 0.5))
+        process.kill()
+        process.communicate()
+        n_killed += 1
+        for file in (tmp_path / "checkpoints").glob("[!.]*"):
+            assert CheckpointFile(file, None).read() is not None
+    process = train(tmp_path)
+    _, errors = process.communicate()
+    assert process.returncode == 0, errors
+    expected = clone(DETECTORS[0]).set_params(max_epochs=60).fit(slices)
+    np.testing.assert_array_equal(
+        np.load(tmp_path / "scores.npy"), expected.score_samples(slices)
+    )
+
+
+def test_a_full_disk_keeps_the_last_good_file(tmp_path):
+    """A limit on the size of files stands in for the disk."""
+    file = CheckpointFile(tmp_path / "state.npz", None)
+    file.write({"a": np.arange(3)})
+    code = (
+        "import sys, numpy as np, signal, pathlib\n"
+        "from skadm.training._checkpoints import CheckpointFile\n"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        "file = CheckpointFile(pathlib.Path(sys.argv[1]), None)\n"
+        "file.write({'a': np.zeros(100_000)})\n"
+    )
+
+    def limit():
+        resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, 10_000))
+
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(file.path)],
+        preexec_fn=limit,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert "state.npz cannot be written: File too large; the one before it is kept" in (
+        done.stderr
+    )
+    np.testing.assert_array_equal(file.read()["a"], np.arange(3))
+    assert list(Path(tmp_path).iterdir()) == [file.path]

@@ -1,0 +1,99 @@
+"""Two processes that train one detector together."""
+
+import pickle
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from sklearn.base import clone
+from test_contract import make_slices
+
+from skadm import ADMDetector, FAnoGANDetector
+
+_TRAIN = """
+import pickle, sys, torch
+torch.set_num_threads(1)
+from skadm.training import launched
+with launched():
+    folder = sys.argv[1]
+    detector, X = pickle.load(open(f"{folder}/task.pkl", "rb"))
+    detector.fit(X)
+    rank = torch.distributed.get_rank()
+    pickle.dump(detector, open(f"{folder}/result{rank}.pkl", "wb"))
+"""
+
+EXACT = ADMDetector(
+    width=4,
+    n_blocks=1,
+    norm="none",  # batch norm sees the slices of its own process
+    targets_per_step=9,  # all: none is drawn
+    augmentation=None,
+    precision="float32",
+    features="translation",
+    max_epochs=3,
+    batch_size=4,
+    random_state=0,
+)
+
+
+def train_by_two(detector, X, folder):
+    (folder / "task.pkl").write_bytes(pickle.dumps((detector, X)))
+    (folder / "train.py").write_text(_TRAIN)
+    done = subprocess.run(
+        [
+            *(sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2"),
+            *("--master-addr", "127.0.0.1", "--master-port", "0", "--standalone"),
+            *(str(folder / "train.py"), str(folder)),
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    return [pickle.loads((folder / f"result{rank}.pkl").read_bytes()) for rank in range(2)]
+
+
+def losses(detector, stage):
+    return [record["loss"] for record in detector.history_ if record["stage"] == stage]
+
+
+def test_the_curve_is_that_of_one_process(tmp_path):
+    """Without norm, augmentation or random targets nothing but rounding differs."""
+    X = make_slices(13)[0]
+    X[:, :, :8] = 0.5  # every slice has as many brain pixels, so that means are the same
+    X = np.where(X == 0, np.float32(1e-3), X)
+    alone = clone(EXACT).fit(X)
+    one, other = train_by_two(EXACT, X, tmp_path)
+    found, expected = losses(one, "translation"), losses(alone, "translation")
+    np.testing.assert_allclose(found[:1], expected[:1], rtol=1e-4)
+    # Adam's first steps are as long for a gradient of nothing but rounding.
+    np.testing.assert_allclose(found, expected, rtol=5e-3)
+    for name, array in one.weights_.items():
+        np.testing.assert_array_equal(array, other.weights_[name], err_msg=name)
+    scores = [each.score_samples(X).ravel() for each in (one, alone)]
+    assert np.corrcoef(scores)[0, 1] > 0.999
+
+
+@pytest.mark.parametrize(
+    "detector",
+    [
+        clone(EXACT).set_params(norm="batch", features="both", augmentation="default"),
+        FAnoGANDetector(
+            width=4, n_levels=2, critic_steps=2, max_epochs=3, batch_size=4, random_state=0
+        ),
+    ],
+    ids=lambda each: type(each).__name__,
+)
+def test_processes_agree_on_all_that_is_learned(detector, tmp_path):
+    X = make_slices(9)[0]  # the last batch has one slice: a process has none
+    alone = clone(detector).fit(X)
+    one, other = train_by_two(detector, X, tmp_path)
+    for name, array in one.weights_.items():
+        np.testing.assert_array_equal(array, other.weights_[name], err_msg=name)
+    stages = dict.fromkeys(record["stage"] for record in alone.history_)
+    for stage in stages:
+        assert len(losses(one, stage)) == len(losses(alone, stage))
+        assert losses(one, stage) == losses(other, stage)
+    first = next(iter(stages))
+    np.testing.assert_allclose(losses(one, first)[0], losses(alone, first)[0], rtol=0.5)
