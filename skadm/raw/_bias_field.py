@@ -2,13 +2,14 @@
 
 from typing import Any
 
-from skadm.raw._itk import import_sitk
+from skadm.raw._itk import import_sitk, one_thread
 
 # The field is smooth: N4 fits it on a coarse grid, and gives it back on the fine one.
 _FITTED_ON = 4.0  # mm
 _ITERATIONS = (50, 50, 50, 50)  # from coarse to fine control points
 
 
+@one_thread()
 def correct_bias_field(image: Any) -> Any:
     """Divide an image by its bias field, as N4 (Tustison et al. 2010) estimates it.
 
@@ -43,8 +44,6 @@ def correct_bias_field(image: Any) -> Any:
         for spacing, size in zip(image.GetSpacing(), image.GetSize())
     ]
     corrector = sitk.N4BiasFieldCorrectionImageFilter()
-    # Sums over threads depend on their number: one thread, and one result.
-    corrector.SetNumberOfThreads(1)
     corrector.SetMaximumNumberOfIterations(_ITERATIONS)
     corrector.Execute(sitk.Shrink(image, factors), sitk.Shrink(mask, factors))
     field = sitk.Exp(corrector.GetLogBiasFieldAsImage(image))

@@ -4,6 +4,8 @@ Files are read and written by `skadm.data`, so that prepared images lie where ni
 with it all of this package, sees them.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +40,18 @@ def import_sitk() -> Any:
             "raw scans need SimpleITK, which is not installed: pip install skadm[raw]"
         ) from error
     return SimpleITK
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Let SimpleITK work in one thread: its sums depend on how many there are."""
+    settings = import_sitk().ProcessObject
+    before = settings.GetGlobalDefaultNumberOfThreads()
+    settings.SetGlobalDefaultNumberOfThreads(1)
+    try:
+        yield
+    finally:
+        settings.SetGlobalDefaultNumberOfThreads(before)
 
 
 def read_image(path: Path) -> Any:

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from skadm.raw._itk import import_sitk
+from skadm.raw._itk import import_sitk, one_thread
 
 _BINS = 32
 _SAMPLES = 100_000  # voxels of the brain that the metric looks at, on the finest level
@@ -52,6 +52,7 @@ class RigidTransform:
         return float(np.degrees(np.arccos(np.clip(cosine, -1, 1))))
 
 
+@one_thread()
 def register_rigidly(reference: Any, moving: Any, brain: Any) -> RigidTransform:
     """Find the rotation and translation between two scans of one head.
 
@@ -81,9 +82,10 @@ def register_rigidly(reference: Any, moving: Any, brain: Any) -> RigidTransform:
     """
     sitk = import_sitk()
     method = sitk.ImageRegistrationMethod()
-    # Sums over threads depend on their number: one thread, and one result.
-    method.SetNumberOfThreads(1)
     method.SetMetricAsMattesMutualInformation(_BINS)
+    # By default gradients are smoothed over the longest side of a voxel in all directions:
+    # on thick slices they then point away from the maximum.
+    method.SetMetricUseMovingImageGradientFilter(False)
     method.SetMetricSamplingStrategy(method.RANDOM)
     method.SetMetricFixedMask(_with_rim(brain))
     # Samples are drawn everywhere; those outside the mask do not count.
