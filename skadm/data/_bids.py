@@ -119,10 +119,17 @@ def file_suffix(contrast: str) -> str:
     -------
     str
         Such as ``desc-preproc_T1w`` or ``ce-agent_desc-preproc_T1w``.
+
+    Raises
+    ------
+    ValueError
+        If nothing is left of the name.
     """
     agent = contrast.endswith("ce") and len(contrast) > 2
-    plain = contrast.removesuffix("ce") if agent else contrast
-    suffix = _SUFFIX_OF_CONTRAST.get(plain, re.sub(r"[^A-Za-z0-9]", "", plain))
+    plain = re.sub(r"[^A-Za-z0-9]", "", contrast.removesuffix("ce") if agent else contrast)
+    if not plain:
+        raise ValueError(f"{contrast!r}: a contrast's name needs a letter or a digit")
+    suffix = _SUFFIX_OF_CONTRAST.get(plain, plain)
     return ("ce-agent_" if agent else "") + f"desc-preproc_{suffix}"
 
 

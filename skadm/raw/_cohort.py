@@ -9,14 +9,15 @@ from typing import Any, Literal
 
 from joblib import Parallel, delayed
 
+from skadm._files import replace_atomically
 from skadm._version import __version__
 from skadm.data import Study
 from skadm.plotting._style import import_matplotlib
 from skadm.raw._itk import import_sitk
 from skadm.raw._names import Names
-from skadm.raw._patient import Preparation, fingerprint
+from skadm.raw._patient import Preparation
 
-_DESCRIPTION = "dataset_description.json"
+_TITLE = "Scans prepared by skadm for anomaly detection"
 
 
 @dataclass(frozen=True)
@@ -80,28 +81,28 @@ def prepare(
     Raises
     ------
     FileExistsError
-        If a study's folder was prepared otherwise and ``force`` is False, or holds
-        anything that this function did not write; nothing is prepared then.
+        If a study's folder was prepared otherwise and ``force`` is False, or it or ``out``
+        holds anything that this function did not write; nothing is prepared then.
     ImportError
         If a package is not installed.
     ValueError
-        If there is no study, or two would get the same name.
+        If there is no study, or two would get the same name or folder.
     """
     preparation = preparation or Preparation()
     import_sitk()
     import_matplotlib()
-    parameters = preparation.describe()
+    preparation.describe()  # says so if HD-BET is not installed
     out = Path(out).expanduser()
     names = _distinct_names(studies)
     for study, own in zip(studies, names):
-        _check_place(out / own.folder, own, study, parameters, force)
+        _check_place(out / own.folder, own, study, preparation, force)
     _describe_data_set(out)
     jobs = (
         delayed(_prepare_one)(study, own, out, preparation)
         for study, own in zip(studies, names)
     )
-    # Lists, not results: joblib's generators begin before they are asked.
-    return iter(Parallel(n_jobs=n_jobs, return_as="generator")(jobs))
+    # All is checked when this is called, not when the first outcome is asked for.
+    return Parallel(n_jobs=n_jobs, return_as="generator")(jobs)
 
 
 def _distinct_names(studies: Sequence[Study]) -> list[Names]:
@@ -122,16 +123,22 @@ def _distinct_names(studies: Sequence[Study]) -> list[Names]:
                 f"{study.place}: two of the contrasts {', '.join(study.images)} would get "
                 "the same file name; rename one"
             )
+    for study, own in zip(studies, names):
+        if own.session and (whole := taken.get(own.patient.stem)):
+            raise ValueError(
+                f"{whole.name!r} would take the folder {own.patient.folder}, in which "
+                f"{study.name!r} is a session: name both as sessions, or both as patients"
+            )
     return names
 
 
 def _check_place(
-    folder: Path, names: Names, study: Study, parameters: dict[str, Any], force: bool
+    folder: Path, names: Names, study: Study, preparation: Preparation, force: bool
 ) -> None:
     """Refuse to replace what is there, unless it is ours and may be replaced."""
     if not folder.exists():
         return
-    record = _read_record(folder / names.record)
+    record = _read_json(folder / names.record)
     own = {names.record, *record.get("outputs", ())}
     strange = [
         path
@@ -143,7 +150,7 @@ def _check_place(
         raise FileExistsError(
             f"{what} was not written by skadm prepare; choose another folder, or move it"
         )
-    if not force and not _is_current(folder, record, study, parameters):
+    if not force and not _is_current(folder, record, study, preparation):
         raise FileExistsError(
             f"{folder} was prepared from other files or in another way; pass --force "
             "(force=True) to prepare it again, or choose another folder"
@@ -157,13 +164,12 @@ def _prepare_one(
     # Beside the place it gets when it is complete; hidden, so that no reader finds it.
     unfinished = folder.with_name(f".{folder.name}.unfinished")
     try:
-        record = _read_record(folder / names.record)
-        if record and _is_current(folder, record, study, preparation.describe()):
+        record = _read_json(folder / names.record)
+        if record and _is_current(folder, record, study, preparation):
             return Outcome(study.name, "kept", folder, record)
         shutil.rmtree(unfinished, ignore_errors=True)
         record = preparation.run(study, names, unfinished)
-        text = json.dumps(record, indent=2, ensure_ascii=False)
-        (unfinished / names.record).write_text(text + "\n", encoding="utf-8")
+        _write_json(unfinished / names.record, record)
         if folder.exists():
             shutil.rmtree(folder)
         unfinished.rename(folder)
@@ -175,7 +181,7 @@ def _prepare_one(
     return Outcome(study.name, "done", folder, record)
 
 
-def _read_record(path: Path) -> dict[str, Any]:
+def _read_json(path: Path) -> dict[str, Any]:
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -183,15 +189,20 @@ def _read_record(path: Path) -> dict[str, Any]:
     return record if isinstance(record, dict) else {}
 
 
+def _write_json(path: Path, content: dict[str, Any]) -> None:
+    text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
+    replace_atomically(path, lambda temporary: temporary.write_text(text, "utf-8"))
+
+
 def _is_current(
-    folder: Path, record: dict[str, Any], study: Study, parameters: dict[str, Any]
+    folder: Path, record: dict[str, Any], study: Study, preparation: Preparation
 ) -> bool:
     try:
-        inputs = fingerprint(study)
+        inputs = preparation.fingerprint(study)
     except FileNotFoundError:
         return False
     return (
-        record.get("parameters") == parameters
+        record.get("parameters") == preparation.describe()
         and {name: each["sha256"] for name, each in inputs.items()}
         == {name: each["sha256"] for name, each in record.get("inputs", {}).items()}
         and all((folder / file).is_file() for file in record.get("outputs", ()))
@@ -199,14 +210,18 @@ def _is_current(
 
 
 def _describe_data_set(out: Path) -> None:
-    place = out / _DESCRIPTION
+    place = out / "dataset_description.json"
     if place.exists():
+        if _read_json(place).get("Name") != _TITLE:
+            raise FileExistsError(
+                f"{place} describes another data set; choose another folder"
+            )
         return
     out.mkdir(parents=True, exist_ok=True)
     description = {
-        "Name": "Scans prepared for anomaly detection",
+        "Name": _TITLE,
         "BIDSVersion": "1.9.0",
         "DatasetType": "derivative",
         "GeneratedBy": [{"Name": "skadm prepare", "Version": __version__}],
     }
-    place.write_text(json.dumps(description, indent=2) + "\n", encoding="utf-8")
+    _write_json(place, description)

@@ -47,6 +47,11 @@ class Names:
         return cls(subject, session)
 
     @property
+    def patient(self) -> "Names":
+        """Names of the patient as a whole."""
+        return Names(self.subject, "")
+
+    @property
     def folder(self) -> Path:
         """Folder of the study, relative to the output's."""
         subject = Path(f"sub-{self.subject}")

@@ -63,6 +63,35 @@ class Preparation:
             "brain": self.brain.describe(),
         }
 
+    def fingerprint(self, study: Study) -> dict[str, Any]:
+        """Say which files a patient is prepared from, by path and content.
+
+        Parameters
+        ----------
+        study : Study
+            The files.
+
+        Returns
+        -------
+        dict
+            Path and SHA-256 of each contrast, of the lesion mask if there is one, and of
+            what finds the brain.
+
+        Raises
+        ------
+        FileNotFoundError
+            If a file is missing.
+        """
+        lesions = {"lesions": study.mask} if study.mask else {}
+        prints = {}
+        for name, path in (study.images | lesions | self.brain.files(study.name)).items():
+            if not path.is_file():
+                raise FileNotFoundError(f"{path}: no such file")
+            with path.open("rb") as file:
+                digest = hashlib.file_digest(file, "sha256").hexdigest()
+            prints[name] = {"path": str(path), "sha256": digest}
+        return prints
+
     def run(self, study: Study, names: Names, folder: Path) -> dict[str, Any]:
         """Prepare a patient.
 
@@ -93,6 +122,7 @@ class Preparation:
                 f"registered to (found {', '.join(study.images) or 'none'}); choose "
                 "another reference, or leave the patient out"
             )
+        inputs = self.fingerprint(study)
         sitk, clock = import_sitk(), _Clock()
         for part in ("anat", "xfm", "figures"):
             (folder / part).mkdir(parents=True)
@@ -139,7 +169,7 @@ class Preparation:
             "patient": study.patient,
             "name": study.name,
             "parameters": self.describe(),
-            "inputs": fingerprint(study),
+            "inputs": inputs,
             "outputs": [path.relative_to(folder).as_posix() for path in files],
             "transforms": {
                 name: _describe(each, names.transform(name, self.reference))
@@ -151,35 +181,6 @@ class Preparation:
             "seconds": clock.seconds,
             "versions": {"skadm": __version__, "SimpleITK": version("SimpleITK")},
         }
-
-
-def fingerprint(study: Study) -> dict[str, Any]:
-    """Say which files a study is, by path and content.
-
-    Parameters
-    ----------
-    study : Study
-        The study.
-
-    Returns
-    -------
-    dict
-        Path and SHA-256 of each contrast, and of the lesion mask if there is one.
-
-    Raises
-    ------
-    FileNotFoundError
-        If a file is missing.
-    """
-    paths = study.images | ({"lesions": study.mask} if study.mask else {})
-    prints = {}
-    for name, path in paths.items():
-        if not path.is_file():
-            raise FileNotFoundError(f"{path}: no such file")
-        with path.open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
-        prints[name] = {"path": str(path), "sha256": digest}
-    return prints
 
 
 class _Clock:
