@@ -9,11 +9,11 @@ Two data sets, whichever the folder holds:
   transform nearest to theirs would leave, "headers" what the scanner's own positions leave.
   Theirs are no truth either, but the result of another program.
 - lgg_raw (TCGA): contrasts on one grid, which is taken for the truth; slices are 5 to 8 mm
-  thick. "Displaced": every contrast but the reference is moved by a known rotation of 6° and
-  a shift of 10 mm before it is registered, and loses 16 columns, so that neither headers nor
-  centres give the place away; the error is the distance to where it was. The mask that is
-  compared with comes from HD-BET too, run on the FLAIR as it is: the overlap shows what N4
-  and the new grid change, and nothing about HD-BET. That of open_ms is independent.
+  thick. "Displaced": every contrast but the reference is moved by a known rotation of 6°
+  and a shift of 10 mm before it is registered, and loses 16 columns, so that neither
+  headers nor centres give the place away; the error is the distance to where it was. The
+  mask that is compared with comes from HD-BET too, run on the FLAIR as it is: the overlap
+  shows what N4 and the new grid change, nothing about HD-BET. That of open_ms does.
 
     python benchmarks/preparation.py --data ../shared/data --out out/preparation
 

@@ -73,9 +73,9 @@ def prepare(
     force : bool, default=False
         Whether to prepare again what was prepared from other files or in another way.
 
-    Yields
-    ------
-    Outcome
+    Returns
+    -------
+    iterator of Outcome
         What became of each study, in their order, as soon as it is known.
 
     Raises

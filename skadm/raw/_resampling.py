@@ -53,7 +53,7 @@ def resample(image: Any, grid: Any, transform: Any = None) -> Any:
     Returns
     -------
     SimpleITK.Image
-        float32, 0 outside the image's field of view.
+        Of type float32, 0 outside the image's field of view.
     """
     sitk = import_sitk()
     return sitk.Resample(
