@@ -276,11 +276,11 @@ def read_mask(path: Path, image: Any) -> Any:
 
 def _corner_distance(first: Any, second: Any) -> float:
     corners = np.array(np.meshgrid(*((0, n - 1) for n in first.GetSize()))).reshape(3, -1)
-    places = [
-        [grid.TransformIndexToPhysicalPoint(c) for c in corners.T.tolist()]
+    one, other = (
+        np.array([grid.TransformIndexToPhysicalPoint(c) for c in corners.T.tolist()])
         for grid in (first, second)
-    ]
-    return float(np.abs(np.subtract(*places)).max())
+    )
+    return float(np.abs(one - other).max())
 
 
 def _largest_component(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
