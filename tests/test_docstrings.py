@@ -27,6 +27,7 @@ MODULES = [
     "skadm.pooling",
     "skadm.preprocessing",
     "skadm.presets",
+    "skadm.raw",
     "skadm.reference",
     "skadm.report",
 ]

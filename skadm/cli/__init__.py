@@ -1,4 +1,4 @@
-"""The command ``skadm``: fit, card, score, evaluate, report, demo, list.
+"""The command ``skadm``: prepare, fit, card, score, evaluate, report, demo, list.
 
 Nothing heavy is imported before it is known what to do, so that ``skadm --help`` is fast.
 Results go to stdout, progress, notes and errors to stderr.
@@ -18,6 +18,7 @@ from skadm.cli._evaluate import add_parser as add_evaluate
 from skadm.cli._fit import add_parser as add_fit
 from skadm.cli._list import add_parser as add_list
 from skadm.cli._output import say
+from skadm.cli._prepare import add_parser as add_prepare
 from skadm.cli._report import add_parser as add_report
 from skadm.cli._score import add_parser as add_score
 
@@ -32,6 +33,7 @@ pixel of others.
 _EPILOG = """\
 examples:
   skadm demo                                        everything in one go, no data needed
+  skadm prepare --data raw/ --out scans/            skull, bias field, grids of raw scans
   skadm fit --data scans/ --out model.skadm         learn from a folder of patients
   skadm score --model model.skadm --data new/ --out maps/
   skadm evaluate --model model.skadm --data labelled/ --out results/ --baselines
@@ -40,9 +42,10 @@ examples:
 
 data:
   A folder per patient in the layout of BraTS (<any>_flair.nii.gz, _t1, _t1ce, _t2, _seg)
-  or ISLES 2015, or a .csv table with a column 'patient', one column of NIfTI paths per
-  contrast, and optionally 'mask'. Images are skull-stripped (exactly 0 outside the brain)
-  and the contrasts of a patient lie on one grid.
+  or ISLES 2015, BIDS as 'skadm prepare' writes it, or a .csv table with a column 'patient',
+  one column of NIfTI paths per contrast, and optionally 'mask'. Images are skull-stripped
+  (exactly 0 outside the brain) and the contrasts of a patient lie on one grid: 'skadm
+  prepare' makes raw scans so.
 
 exit code: 0 done, 1 error in data or options, 2 wrong usage.
 'skadm COMMAND --help' explains each command.
@@ -95,7 +98,16 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"skadm {__version__}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
-    adders = (add_demo, add_fit, add_card, add_score, add_evaluate, add_report, add_list)
+    adders = (
+        add_demo,
+        add_prepare,
+        add_fit,
+        add_card,
+        add_score,
+        add_evaluate,
+        add_report,
+        add_list,
+    )
     for add in adders:
         add(commands)
     return parser

@@ -5,7 +5,7 @@ from fractions import Fraction
 from typing import Any
 
 DATA_HELP = (
-    "folder of patients in the layout of BraTS or ISLES, or a .csv table of files "
+    "folder of patients in the layout of BraTS, ISLES or BIDS, or a .csv table of files "
     "(see skadm --help)"
 )
 

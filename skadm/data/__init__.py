@@ -3,10 +3,12 @@
 from typing import TYPE_CHECKING, Any
 
 from skadm._brain import brain_mask
+from skadm.data._bids import read_bids
 from skadm.data._cache import CachedVolume
 from skadm.data._interfaces import Grid, VolumeStep
-from skadm.data._readers import read_any, read_brats, read_isles
+from skadm.data._readers import find_studies, read_any, read_brats, read_isles
 from skadm.data._stack import SliceStack
+from skadm.data._studies import Study, choose_patients
 from skadm.data._table import read_table
 from skadm.data._volumes import ArrayVolume, NiftiVolume
 from skadm.data._write import on_original_grid, write_maps
@@ -20,11 +22,15 @@ __all__ = [
     "Grid",
     "NiftiVolume",
     "SliceStack",
+    "Study",
     "VolumeStep",
     "brain_mask",
+    "choose_patients",
+    "find_studies",
     "make_phantom",
     "on_original_grid",
     "read_any",
+    "read_bids",
     "read_brats",
     "read_isles",
     "read_table",

@@ -11,7 +11,8 @@ import numpy as np
 from nibabel.nifti1 import Nifti1Extensions
 from numpy.typing import NDArray
 
-from skadm.data._gzip import decompress
+from skadm._files import replace_atomically
+from skadm.data._gzip import compress, decompress
 
 _AFFINE_TOLERANCE = 1e-3
 _GEOMETRY = (
@@ -51,7 +52,8 @@ class NiftiHeader:
         if other.shape != self.shape:
             raise ValueError(
                 f"{other.path} has shape {other.shape}, but {self.path} has {self.shape}: "
-                "the files of a patient must be co-registered and resampled to one grid"
+                "the files of a patient must be co-registered and resampled to one grid "
+                "(skadm prepare does it)"
             )
         difference = float(np.abs(other.affine - self.affine).max())
         if difference > _AFFINE_TOLERANCE:
@@ -248,3 +250,23 @@ def read_mask(path: Path) -> NDArray[np.bool_]:
         True on an anomaly.
     """
     return read_slices(path) > 0
+
+
+def write_volume(path: Path, voxels: NDArray, affine: NDArray[np.float64]) -> None:
+    """Write slices as a NIfTI file, whose two forms of geometry are the same.
+
+    Parameters
+    ----------
+    path : Path
+        A .nii.gz file.
+    voxels : ndarray of shape (n_slices, H, W)
+        The voxels, in the type that they are stored as.
+    affine : ndarray of shape (4, 4)
+        From voxel indices, in the order of the file, to mm.
+    """
+    image = nib.Nifti1Image(voxels.T, affine)
+    image.header.set_xyzt_units("mm")
+    image.set_qform(affine, 1)
+    image.set_sform(affine, 1)
+    data = compress(image.to_bytes())
+    replace_atomically(path, lambda temporary: temporary.write_bytes(data))

@@ -5,10 +5,11 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
+from skadm.data._bids import BIDS_DESCRIPTION, bids_studies, read_bids
 from skadm.data._layouts import BRATS, ISLES, Layout
 from skadm.data._stack import SliceStack
-from skadm.data._studies import stack_of
-from skadm.data._table import TABLE_DESCRIPTION, read_table
+from skadm.data._studies import Study, stack_of
+from skadm.data._table import TABLE_DESCRIPTION, read_table, table_studies
 
 
 def read_brats(
@@ -120,7 +121,7 @@ def read_any(path: str | PathLike[str], **options: Any) -> SliceStack:
     Parameters
     ----------
     path : path
-        A .csv file (see `read_table`) or a folder in the layout of BraTS or ISLES.
+        A .csv file (see `read_table`) or a folder in the layout of BIDS, BraTS or ISLES.
     **options : dict
         Passed to the reader: contrasts, patients, labels, allow_empty_masks,
         allow_missing.
@@ -137,20 +138,48 @@ def read_any(path: str | PathLike[str], **options: Any) -> SliceStack:
     ValueError
         If the layout is none of those known, or as the reader raises.
     """
-    place = Path(path).expanduser()
+    return _recognise(Path(path).expanduser())[1](path, **options)
+
+
+def find_studies(path: str | PathLike[str]) -> list[Study]:
+    """Find the files of a data set, without any demand on what they hold.
+
+    Parameters
+    ----------
+    path : path
+        A .csv file (see `read_table`) or a folder in the layout of BIDS, BraTS or ISLES.
+
+    Returns
+    -------
+    list of Study
+        The files of each volume, in the order of the readers.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is nothing at ``path``.
+    ValueError
+        If the layout is none of those known, or two files are of one kind.
+    """
+    return _recognise(Path(path).expanduser())[0]
+
+
+def _recognise(place: Path) -> tuple[list[Study], Callable[..., SliceStack]]:
+    """Return the studies at a place, and the reader of its layout."""
     if not place.exists():
         raise FileNotFoundError(f"{place}: no such file or folder")
     if place.is_file() and place.suffix.lower() == ".csv":
-        return read_table(place, **options)
-    readers: list[tuple[Layout, Callable[..., SliceStack]]] = [
-        (BRATS, read_brats),
-        (ISLES, read_isles),
+        return table_studies(place)[1], read_table
+    finders: list[tuple[Callable[[Path], list[Study]], Callable[..., SliceStack]]] = [
+        (bids_studies, read_bids),
+        (BRATS.studies, read_brats),
+        (ISLES.studies, read_isles),
     ]
     if place.is_dir():
-        for layout, reader in readers:
-            if layout.studies(place):
-                return reader(place, **options)
-    known = [*(layout.description for layout, _ in readers), TABLE_DESCRIPTION]
+        for find, reader in finders:
+            if studies := find(place):
+                return studies, reader
+    known = [BRATS.description, ISLES.description, BIDS_DESCRIPTION, TABLE_DESCRIPTION]
     raise ValueError(f"{place}: not a layout known. These are:\n- " + "\n- ".join(known))
 
 

@@ -68,10 +68,7 @@ def stack_of(
     SliceStack
         All slices of the studies. Headers and masks are checked, images are not yet read.
     """
-    chosen = _choose_patients(list(studies), patients)
-    for study in chosen:
-        require_file_name(study.name, study.place)
-    _require_unique_names(chosen)
+    chosen = choose_patients(list(studies), patients)
     names = _choose_contrasts(chosen, order, contrasts, allow_missing)
     if labels:
         _require_all_masks_or_none(chosen)
@@ -89,21 +86,46 @@ def stack_of(
     return SliceStack.from_volumes(volumes)
 
 
-def _choose_patients(studies: list[Study], patients: Collection[str] | None) -> list[Study]:
+def choose_patients(studies: list[Study], patients: Collection[str] | None) -> list[Study]:
+    """Choose studies, whose names must differ and make file names.
+
+    Parameters
+    ----------
+    studies : list of Study
+        What a reader found.
+    patients : collection of str or None
+        Patients, or names of volumes; None: all.
+
+    Returns
+    -------
+    list of Study
+        Those chosen, in their order.
+
+    Raises
+    ------
+    ValueError
+        If a patient was not found, or a name occurs twice or makes no file name.
+    """
     if patients is None:
-        return studies
-    if isinstance(patients, str):
+        chosen = studies
+    elif isinstance(patients, str):
         raise ValueError(
             f"patients={patients!r} is one string; expected a list of patients"
         )
-    wanted = {str(patient) for patient in patients}
-    known = {study.patient for study in studies} | {study.name for study in studies}
-    unknown = sorted(wanted - known)
-    if unknown or not wanted:
-        raise ValueError(
-            f"patients {unknown} were not found; the patients are {_some(sorted(known))}"
-        )
-    return [study for study in studies if {study.patient, study.name} & wanted]
+    else:
+        wanted = {str(patient) for patient in patients}
+        known = {study.patient for study in studies} | {study.name for study in studies}
+        unknown = sorted(wanted - known)
+        if unknown or not wanted:
+            raise ValueError(
+                f"patients {unknown} were not found; the patients are "
+                f"{_some(sorted(known))}"
+            )
+        chosen = [study for study in studies if {study.patient, study.name} & wanted]
+    for study in chosen:
+        require_file_name(study.name, study.place)
+    _require_unique_names(chosen)
+    return chosen
 
 
 def _require_unique_names(studies: list[Study]) -> None:

@@ -60,7 +60,40 @@ def read_table(
         If the table lacks a column or an entry, names a volume twice, or a file is not
         readable, on another grid than the volume's other files, or an empty mask.
     """
-    table = Path(path).expanduser()
+    order, studies = table_studies(Path(path).expanduser())
+    return stack_of(
+        studies,
+        order=order,
+        contrasts=order if contrasts is None else contrasts,
+        patients=patients,
+        labels=labels,
+        allow_empty_masks=allow_empty_masks,
+        allow_missing=allow_missing,
+    )
+
+
+def table_studies(table: Path) -> tuple[list[str], list[Study]]:
+    """Find the volumes that a table lists.
+
+    Parameters
+    ----------
+    table : Path
+        The table.
+
+    Returns
+    -------
+    contrasts : list of str
+        Contrasts in the order of the columns.
+    studies : list of Study
+        The volumes in the order of the rows.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    ValueError
+        If the table lacks a column or an entry, or has no row.
+    """
     if not table.is_file():
         raise FileNotFoundError(f"{table}: no such file")
     try:
@@ -81,15 +114,7 @@ def read_table(
     ]
     if not studies:
         raise ValueError(f"{table}: no row below the header; expected one per volume")
-    return stack_of(
-        studies,
-        order=order,
-        contrasts=order if contrasts is None else contrasts,
-        patients=patients,
-        labels=labels,
-        allow_empty_masks=allow_empty_masks,
-        allow_missing=allow_missing,
-    )
+    return order, studies
 
 
 def _contrast_columns(table: Path, header: list[str]) -> list[str]:

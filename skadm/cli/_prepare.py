@@ -1,0 +1,110 @@
+"""``skadm prepare``: from raw scans to what the other commands take."""
+
+import argparse
+from typing import Any
+
+from skadm.cli import _options
+from skadm.cli._output import check_folder, say
+
+_TEXT = """\
+Prepare raw scans: bias field (N4), brain extraction (HD-BET), rigid co-registration of all
+contrasts to one of them, and cubic voxels. Needs 'pip install skadm[raw]'.
+"""
+
+_EPILOG = """\
+examples:
+  skadm prepare --data bids/ --out prepared/
+  skadm prepare --data scans.csv --out prepared/ --reference T1 --jobs 4
+  skadm prepare --data bids/ --out prepared/ --brain-masks masks/
+  skadm fit --data prepared/ --out model.joblib
+
+files: a BIDS derivative, which the other commands read. For each patient sub-<label>/anat
+with the images, brain and lesion masks, xfm with the transforms (ITK), figures with the
+picture to check the result by, and a .json of what was done. Names keep letters and digits.
+
+The same command again goes on where it stopped. Patients that failed are named, and the
+exit code is then 1.
+"""
+
+
+def add_parser(commands: Any) -> None:
+    """Add the command."""
+    parser = _options.command(
+        commands, "prepare", run, "make raw scans ready for the others", _TEXT, _EPILOG
+    )
+    parser.add_argument(
+        "--data",
+        required=True,
+        metavar="PATH",
+        help="raw scans: a folder in the layout of BIDS, BraTS or ISLES, or a .csv table; "
+        "the contrasts of a patient may lie on different grids",
+    )
+    parser.add_argument("--out", required=True, metavar="FOLDER", help="where results go")
+    parser.add_argument(
+        "--reference",
+        default="FLAIR",
+        metavar="NAME",
+        help="contrast that the others are registered to (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--spacing",
+        type=float,
+        default=1.0,
+        metavar="MM",
+        help="side of a voxel (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--brain-masks",
+        metavar="FOLDER",
+        help="masks of your own instead of HD-BET: <patient>.nii.gz on the grid of the "
+        "reference contrast",
+    )
+    parser.add_argument(
+        "--jobs",
+        type=_options.positive,
+        default=1,
+        metavar="N",
+        help="patients at a time (default: %(default)s)",
+    )
+    _options.add_patients(parser)
+    _options.add_device(parser)
+    _options.add_force(parser)
+
+
+def run(args: argparse.Namespace) -> None:
+    """Run the command."""
+    out = check_folder(args.out)
+    from skadm.data import choose_patients, find_studies
+    from skadm.raw import HDBET, GivenMasks, Preparation, prepare
+
+    if args.brain_masks is None:
+        from skadm.neural import resolve_device
+
+        brain: Any = HDBET(str(resolve_device(args.device)))
+    else:
+        brain = GivenMasks(args.brain_masks)
+    studies = choose_patients(find_studies(args.data), args.patients)
+    preparation = Preparation(args.reference, args.spacing, brain)
+    outcomes = []
+    for outcome in prepare(studies, out, preparation, n_jobs=args.jobs, force=args.force):
+        outcomes.append(outcome)
+        seconds = sum(outcome.record.get("seconds", {}).values())
+        text = {
+            "done": f"{seconds:.0f} s",
+            "kept": "was done before",
+            "failed": f"failed: {outcome.error}",
+        }[outcome.status]
+        say(f"{outcome.name} ({len(outcomes)} of {len(studies)}): {text}")
+        lost = outcome.record.get("brain_not_scanned_ml", 0)
+        if lost > 0.01 * outcome.record.get("brain_ml", 0):
+            say(
+                f"  {lost:.0f} ml of the brain are missing on a contrast, and were set to 0"
+            )
+    failed = [outcome.name for outcome in outcomes if outcome.status == "failed"]
+    print(f"Written to {out}: {len(outcomes) - len(failed)} of {len(outcomes)} patients")
+    for outcome in outcomes:
+        for file in outcome.record.get("outputs", ()):
+            if file.endswith(".png"):
+                print(f"  {(outcome.folder / file).relative_to(out)}")
+    if failed:
+        raise RuntimeError(f"{len(failed)} of {len(outcomes)} failed: {', '.join(failed)}")

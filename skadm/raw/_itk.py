@@ -1,0 +1,155 @@
+"""SimpleITK, and the way of images into it and out of it.
+
+Files are read and written by `skadm.data`, so that prepared images lie where nibabel, and
+with it all of this package, sees them.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from skadm.data._nifti import inspect, read_slices, write_volume
+
+# NIfTI counts x and y to the right and the front, ITK to the left and the back.
+_RAS_TO_LPS = np.diag([-1.0, -1.0, 1.0])
+# Cosine between axes that headers, in float32, may have for a right angle.
+_SHEAR_TOLERANCE = 1e-3
+
+
+def import_sitk() -> Any:
+    """Return SimpleITK, or say how to install it.
+
+    Returns
+    -------
+    module
+        SimpleITK.
+
+    Raises
+    ------
+    ImportError
+        If it is not installed.
+    """
+    try:
+        import SimpleITK
+    except ImportError as error:
+        raise ImportError(
+            "raw scans need SimpleITK, which is not installed: pip install skadm[raw]"
+        ) from error
+    return SimpleITK
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Let SimpleITK work in one thread: its sums depend on how many there are."""
+    settings = import_sitk().ProcessObject
+    before = settings.GetGlobalDefaultNumberOfThreads()
+    settings.SetGlobalDefaultNumberOfThreads(1)
+    try:
+        yield
+    finally:
+        settings.SetGlobalDefaultNumberOfThreads(before)
+
+
+def read_image(path: Path) -> Any:
+    """Read a NIfTI file.
+
+    Parameters
+    ----------
+    path : Path
+        A .nii or .nii.gz file.
+
+    Returns
+    -------
+    SimpleITK.Image
+        The image, float32.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    ValueError
+        If it is not a readable, finite, three-dimensional volume with axes at right angles.
+    """
+    header = inspect(path)
+    try:
+        return to_itk(read_slices(path).astype(np.float32), header.affine)
+    except ValueError as error:
+        if str(path) in str(error):
+            raise
+        raise ValueError(f"{path}: {error}") from error
+
+
+def write_image(path: Path, image: Any, dtype: type[np.generic]) -> None:
+    """Write an image as a NIfTI file.
+
+    Parameters
+    ----------
+    path : Path
+        A .nii.gz file.
+    image : SimpleITK.Image
+        The image.
+    dtype : type
+        NumPy type of the voxels in the file.
+    """
+    voxels = import_sitk().GetArrayFromImage(image).astype(dtype)
+    write_volume(path, voxels, affine_of(image))
+
+
+def to_itk(voxels: NDArray, affine: NDArray[np.float64]) -> Any:
+    """Make an image of slices.
+
+    Parameters
+    ----------
+    voxels : ndarray of shape (n_slices, H, W)
+        The voxels.
+    affine : ndarray of shape (4, 4)
+        From voxel indices, in the order of the file, to mm.
+
+    Returns
+    -------
+    SimpleITK.Image
+        The image.
+
+    Raises
+    ------
+    ValueError
+        If the axes are not at right angles, which ITK cannot express.
+    """
+    axes = _RAS_TO_LPS @ affine[:3, :3]
+    spacing = np.linalg.norm(axes, axis=0)
+    direction = axes / spacing
+    if np.abs(direction.T @ direction - np.eye(3)).max() > _SHEAR_TOLERANCE:
+        raise ValueError(
+            "its axes are not at right angles; resample the image to a grid without shear"
+        )
+    # The nearest rotation: ITK wants exactly what the header says up to rounding.
+    left, _, right = np.linalg.svd(direction)
+    image = import_sitk().GetImageFromArray(np.ascontiguousarray(voxels))
+    image.SetSpacing(spacing.tolist())
+    image.SetDirection((left @ right).ravel().tolist())
+    image.SetOrigin((_RAS_TO_LPS @ affine[:3, 3]).tolist())
+    return image
+
+
+def affine_of(image: Any) -> NDArray[np.float64]:
+    """Affine of an image, as NIfTI has it.
+
+    Parameters
+    ----------
+    image : SimpleITK.Image
+        The image.
+
+    Returns
+    -------
+    ndarray of float64, shape (4, 4)
+        From voxel indices, in the order of the file, to mm.
+    """
+    affine = np.eye(4)
+    direction = np.array(image.GetDirection()).reshape(3, 3)
+    affine[:3, :3] = _RAS_TO_LPS @ direction * np.array(image.GetSpacing())
+    affine[:3, 3] = _RAS_TO_LPS @ np.array(image.GetOrigin())
+    return affine

@@ -1,0 +1,226 @@
+"""All steps for one patient."""
+
+import hashlib
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from skadm._version import __version__
+from skadm.data import Study
+from skadm.raw._bias_field import correct_bias_field
+from skadm.raw._brain import HDBET, BrainExtractor, read_mask
+from skadm.raw._itk import import_sitk, read_image, write_image
+from skadm.raw._names import Names
+from skadm.raw._quality import draw_quality
+from skadm.raw._registration import RigidTransform, register_rigidly
+from skadm.raw._resampling import field_of_view, isotropic_grid, resample, resample_mask
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """How a patient's scans are prepared.
+
+    N4 on each contrast, the brain on the reference contrast, a rigid registration of each
+    other contrast to it inside the brain, and one interpolation onto cubic voxels. What
+    lies outside the brain, or was not scanned on every contrast, is 0 on all.
+
+    Parameters
+    ----------
+    reference : str, default="FLAIR"
+        Contrast that stays where it is; masks lie on its grid.
+    spacing : float, default=1.0
+        Side of a voxel in mm.
+    brain : BrainExtractor, default=HDBET()
+        What finds the brain.
+    """
+
+    reference: str = "FLAIR"
+    spacing: float = 1.0
+    brain: BrainExtractor = field(default_factory=HDBET)
+
+    def __post_init__(self) -> None:
+        """Check the spacing."""
+        if not 0.1 <= self.spacing <= 20:
+            raise ValueError(f"spacing={self.spacing}: expected 0.1 to 20 mm")
+
+    def describe(self) -> dict[str, Any]:
+        """Say what it is, for the record.
+
+        Returns
+        -------
+        dict
+            The parameters.
+        """
+        return {
+            "reference": self.reference,
+            "spacing_mm": self.spacing,
+            "brain": self.brain.describe(),
+        }
+
+    def fingerprint(self, study: Study) -> dict[str, Any]:
+        """Say which files a patient is prepared from, by path and content.
+
+        Parameters
+        ----------
+        study : Study
+            The files.
+
+        Returns
+        -------
+        dict
+            Path and SHA-256 of each contrast, of the lesion mask if there is one, and of
+            what finds the brain.
+
+        Raises
+        ------
+        FileNotFoundError
+            If a file is missing.
+        """
+        lesions = {"lesions": study.mask} if study.mask else {}
+        prints = {}
+        for name, path in (study.images | lesions | self.brain.files(study.name)).items():
+            if not path.is_file():
+                raise FileNotFoundError(f"{path}: no such file")
+            with path.open("rb") as file:
+                digest = hashlib.file_digest(file, "sha256").hexdigest()
+            prints[name] = {"path": str(path), "sha256": digest}
+        return prints
+
+    def run(self, study: Study, names: Names, folder: Path) -> dict[str, Any]:
+        """Prepare a patient.
+
+        Parameters
+        ----------
+        study : Study
+            The files.
+        names : Names
+            Names of what is written.
+        folder : Path
+            Where it is written.
+
+        Returns
+        -------
+        dict
+            The record: inputs, parameters, what was found, versions, durations.
+
+        Raises
+        ------
+        ValueError
+            If the reference is missing or an image cannot be used.
+        OSError
+            If a file cannot be read or written.
+        """
+        if self.reference not in study.images:
+            raise ValueError(
+                f"{study.place}: no {self.reference}, which the other contrasts are "
+                f"registered to (found {', '.join(study.images) or 'none'}); choose "
+                "another reference, or leave the patient out"
+            )
+        inputs = self.fingerprint(study)
+        sitk, clock = import_sitk(), _Clock()
+        for part in ("anat", "xfm", "figures"):
+            (folder / part).mkdir(parents=True)
+        with clock("read"):
+            raw = {name: read_image(path) for name, path in study.images.items()}
+            lesion = read_mask(study.mask, raw[self.reference]) if study.mask else None
+        with clock("bias field"):
+            scans = {name: _named(name, correct_bias_field, raw[name]) for name in raw}
+        with clock("brain"):
+            brain = self.brain(scans[self.reference], study.name)
+            _require_brain(brain, study.name)
+        with clock("registration"):
+            found = {
+                name: _named(name, register_rigidly, scans[self.reference], scan, brain)
+                for name, scan in scans.items()
+                if name != self.reference
+            }
+        with clock("resampling"):
+            grid = isotropic_grid(scans[self.reference], self.spacing)
+            transforms = {
+                name: sitk.Transform(each.transform) for name, each in found.items()
+            }
+            transforms[self.reference] = sitk.Transform()
+            heads = {name: resample(scans[name], grid, transforms[name]) for name in scans}
+            whole = resample_mask(brain, grid)
+            inside = whole
+            for name, scan in scans.items():
+                inside = sitk.And(inside, field_of_view(scan, grid, transforms[name]))
+            _require_brain(inside, study.name)
+        with clock("writing"):
+            for name, head in heads.items():
+                path = folder / names.image(name)
+                write_image(path, sitk.Mask(head, inside), np.float32)
+            write_image(folder / names.mask("desc-brain"), inside, np.uint8)
+            if lesion is not None:
+                path = folder / names.mask("label-lesion")
+                write_image(path, resample_mask(lesion, grid), np.uint8)
+            for name, each in found.items():
+                path = folder / names.transform(name, self.reference)
+                sitk.WriteTransform(each.transform, str(path))
+            draw_quality(folder / names.picture, heads, inside, self.reference, study.name)
+        files = sorted(path for path in folder.rglob("*") if path.is_file())
+        return {
+            "patient": study.patient,
+            "name": study.name,
+            "parameters": self.describe(),
+            "inputs": inputs,
+            "outputs": [path.relative_to(folder).as_posix() for path in files],
+            "transforms": {
+                name: _describe(each, names.transform(name, self.reference))
+                for name, each in found.items()
+            },
+            "brain_ml": _millilitres(inside),
+            # Of the brain on the reference; set to 0, since a contrast lacks it.
+            "brain_not_scanned_ml": _millilitres(whole) - _millilitres(inside),
+            "seconds": clock.seconds,
+            "versions": {"skadm": __version__, "SimpleITK": version("SimpleITK")},
+        }
+
+
+class _Clock:
+    """Seconds that each step takes."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+
+    @contextmanager
+    def __call__(self, step: str) -> Iterator[None]:
+        start = time.perf_counter()
+        yield
+        self.seconds[step] = round(time.perf_counter() - start, 2)
+
+
+def _named(name: str, step: Any, *arguments: Any) -> Any:
+    try:
+        return step(*arguments)
+    except ValueError as error:
+        raise ValueError(f"{name}: {error}") from error
+
+
+def _require_brain(mask: Any, name: str) -> None:
+    if not import_sitk().GetArrayViewFromImage(mask).any():
+        raise ValueError(
+            f"{name}: the brain mask is empty where all contrasts were scanned"
+        )
+
+
+def _millilitres(mask: Any) -> float:
+    voxels = int(import_sitk().GetArrayViewFromImage(mask).sum())
+    return round(voxels * float(np.prod(mask.GetSpacing())) / 1000, 2)
+
+
+def _describe(found: RigidTransform, file: str) -> dict[str, Any]:
+    matrix = found.matrix
+    return {
+        "file": file,
+        "matrix_lps": matrix.tolist(),
+        "rotation_degrees": found.degrees,
+        "mutual_information": found.metric,
+        "start": found.start,
+    }

