@@ -21,6 +21,7 @@ DIST = ROOT / "dist"
 IN_WHEEL = {
     "skadm/__init__.py",
     "skadm/py.typed",
+    "skadm/report/templates/patient.html",
     "skadm/data/tissue_maps/mni152_tissue_maps.npz",
     "skadm/data/tissue_maps/LICENSE",
 }
@@ -31,7 +32,7 @@ IN_SDIST = {
     *("docs/_templates/autosummary/class.rst", "examples/GALLERY_HEADER.rst"),
     *("examples/quick_start.py", "benchmarks/compare.py", "benchmarks/page.html"),
 }
-BY_DEMO = {"metrics.json", "roc.png", "montage.png", "model.joblib", "run.json", "maps"}
+BY_DEMO = {"metrics.json", "roc.png", "montage.png", "model.skadm", "run.json", "maps"}
 
 
 def main() -> None:

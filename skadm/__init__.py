@@ -16,11 +16,15 @@ __all__ = [
     "GMVAEDetector",
     "GaussianMixtureDetector",
     "IntensityDetector",
+    "IntensityShiftWarning",
     "PCADetector",
     "PostprocessedDetector",
     "SliceDetector",
     "VolumeDetector",
     "__version__",
+    "card",
+    "load",
+    "save",
 ]
 
 _HOMES = {
@@ -35,10 +39,14 @@ _HOMES = {
     "GMVAEDetector": "skadm.detectors",
     "GaussianMixtureDetector": "skadm.detectors",
     "IntensityDetector": "skadm.detectors",
+    "IntensityShiftWarning": "skadm.reference",
     "PCADetector": "skadm.detectors",
     "PostprocessedDetector": "skadm.postprocessing",
     "SliceDetector": "skadm.image_level",
     "VolumeDetector": "skadm.image_level",
+    "card": "skadm.persistence",
+    "load": "skadm.persistence",
+    "save": "skadm.persistence",
 }
 
 

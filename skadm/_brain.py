@@ -6,10 +6,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from skadm._disk import release, row_chunks, scratch_array
+from skadm._missing import missing_contrasts
 
 
 def brain_mask(X: NDArray) -> NDArray[np.bool_]:
     """Find the brain: the pixels where any contrast is not exactly zero.
+
+    A contrast that is missing, which is NaN in all pixels, says nothing.
 
     Parameters
     ----------
@@ -21,10 +24,14 @@ def brain_mask(X: NDArray) -> NDArray[np.bool_]:
     ndarray of bool, shape (n_slices, H, W)
         True in the brain.
     """
+    missing = missing_contrasts(X)
+    brain = np.zeros((len(X), *X.shape[2:]), dtype=bool)
     # One contrast at a time: no boolean array of the size of X.
-    brain = X[:, 0] != 0
-    for contrast in range(1, X.shape[1]):
-        brain |= X[:, contrast] != 0
+    for contrast in range(X.shape[1]):
+        shown = X[:, contrast] != 0
+        if missing[:, contrast].any():
+            shown[missing[:, contrast]] = False
+        brain |= shown
     return brain
 
 

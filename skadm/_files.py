@@ -15,14 +15,15 @@ def replace_atomically(path: Path, write: Callable[[Path], object]) -> None:
     path : Path
         Where the file goes.
     write : callable
-        Takes the path to write to.
+        Takes the path to write to, a hidden one with the same suffix: what some formats
+        are told by.
 
     Raises
     ------
     OSError
         If it cannot be written; what was there before is still there.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = path.with_name(f".{os.getpid()}.{path.name}")
     try:
         write(temporary)
         with open(temporary, "rb") as file:

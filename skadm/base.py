@@ -15,11 +15,13 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from skadm._brain import brain_mask, brain_values
 from skadm._disk import is_on_disk, release, row_chunks, scratch_array, working_memory
+from skadm._missing import check_missing, describe_missing
 from skadm._quantile import quantile
 from skadm._validation import check_labels, check_shape, normal_slices
 from skadm._version import __version__
 from skadm.data import SliceStack
 from skadm.metrics import pixel_roc_auc_score
+from skadm.reference import TrainingReference
 
 
 def _unchanged_on_failure(fit: Callable) -> Callable:
@@ -224,6 +226,14 @@ class BaseDetector(CallbackSupportMixin, MapDetector):
     def _score(self, X: np.ndarray) -> np.ndarray:
         """Normality maps (n, H, W); what stands in the background does not matter."""
 
+    @property
+    def _scores_without_contrast(self) -> bool:
+        """Whether `_score` takes slices that lack a contrast: a channel of NaN.
+
+        Not scikit-learn's tag ``allow_nan``, which speaks for `fit` too.
+        """
+        return False
+
     @_unchanged_on_failure
     @with_callbacks
     @_fit_context(prefer_skip_nested_validation=True)
@@ -263,11 +273,15 @@ class BaseDetector(CallbackSupportMixin, MapDetector):
         contrasts = getattr(X, "contrasts", None)
         # Before the slices are read: a lazy stack then reads the normal ones only.
         normal = None if y is None else normal_slices(check_labels(y, shape))
+        patients = getattr(X, "groups", None)
+        if patients is not None and normal is not None:
+            patients = patients[normal]
         X = self._training_slices(X, normal)
         self.contrasts_: tuple[str, ...] | None = (
             None if contrasts is None else tuple(contrasts)
         )
         self.skadm_version_ = __version__
+        self.training_reference_ = TrainingReference.of(X, patients)
         self._fit(X)
         self._set_offset(X)
         return self
@@ -278,7 +292,7 @@ class BaseDetector(CallbackSupportMixin, MapDetector):
         row_bytes = 4 * int(np.prod(X.shape[1:])) if _is_lazy(X) else 0
         if n_slices * row_bytes <= working_memory():
             X = X if normal is None else _take(X, normal)
-            X = validate_data(self, X, dtype=np.float32, allow_nd=True)
+            X = self._validated(X, reset=True, fitting=True)
             with_brain = brain_mask(X).any(axis=(1, 2))
             filled = X if with_brain.all() else X[with_brain]
         else:
@@ -295,9 +309,7 @@ class BaseDetector(CallbackSupportMixin, MapDetector):
         spooled = scratch_array((n_slices, *X.shape[1:]))
         n_filled = 0
         for number, (_, images) in enumerate(_read(X)):
-            images = validate_data(
-                self, images, dtype=np.float32, allow_nd=True, reset=not number
-            )
+            images = self._validated(images, reset=not number, fitting=True)
             images = images[brain_mask(images).any(axis=(1, 2))]
             spooled[n_filled : n_filled + len(images)] = images
             n_filled += len(images)
@@ -328,13 +340,36 @@ class BaseDetector(CallbackSupportMixin, MapDetector):
     def _checked(self, X) -> Iterator[tuple[slice | NDArray, NDArray[np.float32]]]:
         """Yield slices like those of the training, and their places in X."""
         self._check_like_training(X)
-        if not _is_lazy(X):
-            X = validate_data(self, X, dtype=np.float32, allow_nd=True, reset=False)
+        lazy = _is_lazy(X)
+        if not lazy:
+            X = self._validated(X)
+        warned = False
         for places, images in _read(X):
-            yield (
-                places,
-                validate_data(self, images, dtype=np.float32, allow_nd=True, reset=False),
+            if lazy:
+                images = self._validated(images)
+            # One patient in other units is enough to warn, and one warning is enough.
+            warned = warned or self.training_reference_.check(images, self.contrasts_)
+            yield places, images
+
+    def _validated(self, X, *, reset: bool = False, fitting: bool = False) -> NDArray:
+        """X in float32 without NaN, but for contrasts that may be missing."""
+        X = validate_data(
+            self,
+            X,
+            dtype=np.float32,
+            allow_nd=True,
+            reset=reset,
+            ensure_all_finite="allow-nan",
+        )
+        names = None if fitting else self.contrasts_
+        missing = check_missing(X, names)
+        if missing.any() and (fitting or not self._scores_without_contrast):
+            raise ValueError(
+                f"Input X contains NaN: {describe_missing(missing, names)} of {len(X)}. "
+                f"{type(self).__name__} needs every contrast"
+                + (" of the slices it is fitted on." if fitting else ".")
             )
+        return X
 
     def _check_like_training(self, X) -> None:
         shape = check_shape(X)

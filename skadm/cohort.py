@@ -1,5 +1,6 @@
 """Anomaly maps of many patients: one task for each volume, on one machine or on many."""
 
+import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -14,9 +15,12 @@ from numpy.typing import NDArray
 from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
 
+from skadm._files import replace_atomically
+from skadm._missing import missing_contrasts
 from skadm.base import MapDetector
 from skadm.data import SliceStack, write_maps
 from skadm.metrics import anomaly_map
+from skadm.persistence import load
 
 __all__ = ["KINDS", "CohortReport", "score_cohort", "write_scores"]
 
@@ -36,11 +40,14 @@ class CohortReport:
         Volumes that were left alone, since all their files existed.
     failures : dict of str to str
         Volumes without maps, and the error of each.
+    supplied : dict of str to tuple of str
+        Volumes scored without some of their contrasts, and which the model supplied.
     """
 
     files: list[Path]
     skipped: list[str]
     failures: dict[str, str]
+    supplied: dict[str, tuple[str, ...]]
 
 
 def score_cohort(
@@ -60,12 +67,15 @@ def score_cohort(
     whatever their number. Tasks run where `joblib.parallel_config` says: in processes of
     this machine, or on a cluster of Dask or Ray whose workers see the same files.
 
+    Of a volume that lacks a contrast, ``<volume>_supplied.json`` says which contrasts the
+    model supplied from the others, beside the maps.
+
     Parameters
     ----------
     model : detector, Pipeline or path
-        A fitted detector of pixels, a `Pipeline` that ends in one, or the file that one
-        was saved in by joblib. An object travels with every task; a file is read once by
-        every process.
+        A fitted detector of pixels, a `Pipeline` that ends in one, or the file that
+        `skadm.save` wrote one to. An object travels with every task; a file is read once
+        by every process.
     stack : SliceStack
         The slices. Slices of a volume that it does not hold are not scored.
     folder : path
@@ -111,14 +121,20 @@ def score_cohort(
                 if existing == "raise":
                     raise FileExistsError(f"{path} exists")
                 wanted[name].remove(kind)
+        if existing == "raise":
+            for name in wanted:
+                if (path := folder / f"{name}_supplied.json").exists():
+                    raise FileExistsError(f"{path} exists")
     todo = {name: missing for name, missing in wanted.items() if missing}
     folder.mkdir(parents=True, exist_ok=True)
     # No batches: a volume takes seconds, and what fails or is killed should be small.
-    errors = joblib.Parallel(n_jobs=n_jobs, batch_size=1)(
+    outcomes = joblib.Parallel(n_jobs=n_jobs, batch_size=1)(
         # Workers may have another working directory.
         _tasks(model, stack, folder.absolute(), todo, on_start)
     )
-    failures = {name: error for name, error in zip(todo, errors) if error is not None}
+    failures = {
+        name: outcome for name, outcome in zip(todo, outcomes) if isinstance(outcome, str)
+    }
     return CohortReport(
         files=[
             folder / f"{name}_{kind}.nii.gz"
@@ -128,6 +144,11 @@ def score_cohort(
         ],
         skipped=[name for name in wanted if name not in todo],
         failures=failures,
+        supplied={
+            name: outcome
+            for name, outcome in zip(todo, outcomes)
+            if outcome and name not in failures
+        },
     )
 
 
@@ -200,18 +221,38 @@ def _tasks(
 
 def _score_volume(
     model: Any, stack: SliceStack, folder: Path, kinds: Sequence[str]
-) -> str | None:
-    """Score one volume, and return the error if there was one."""
+) -> str | tuple[str, ...]:
+    """Score one volume; return the contrasts supplied, or the error if there was one."""
     steps, detector = _parts(_loaded(model))
     try:
         for step in steps:
             stack = step.transform(stack)
         stack = stack.in_memory()
         scores = detector.score_samples(stack)
+        supplied = _supplied(stack)
+        # First, so that no map is ever without it.
+        _write_supplied(supplied, stack, folder)
         write_scores(scores, stack, folder, detector, kinds=kinds)
     except Exception as error:  # of whatever kind: the other patients are to be scored
         return f"{type(error).__name__}: {error}"
-    return None
+    return supplied
+
+
+def _supplied(stack: SliceStack) -> tuple[str, ...]:
+    """Contrasts that slices lack, and that a model which scored them has supplied."""
+    missing = np.asarray(missing_contrasts(stack.X).any(axis=0))
+    return tuple(name for name, lacks in zip(stack.contrasts, missing.tolist()) if lacks)
+
+
+def _write_supplied(supplied: Sequence[str], stack: SliceStack, folder: Path) -> None:
+    """Say beside the maps of a volume what was supplied; nothing if nothing was."""
+    path = folder / f"{stack.volumes[0].name}_supplied.json"
+    if not supplied:
+        path.unlink(missing_ok=True)  # of an earlier run, when it was missing
+        return
+    record = {"contrasts": list(stack.contrasts), "supplied": list(supplied)}
+    text = json.dumps(record, indent=2) + "\n"
+    replace_atomically(path, lambda place: place.write_text(text, encoding="utf-8"))
 
 
 def _check_model(model: Any, stack: SliceStack) -> None:
@@ -242,4 +283,4 @@ def _loaded(model: Any) -> Any:
 # Workers of a cluster outlive a cohort: a file that has changed since is another model.
 @lru_cache(maxsize=1)
 def _load(path: Path, modified: int) -> Any:
-    return joblib.load(path)
+    return load(path)

@@ -164,7 +164,7 @@ def test_features(features, stages, networks, n_features):
     detector = tiny(features=features).fit(X, y)
     assert {record["stage"] for record in detector.history_} == stages
     trained = {name.split(".")[0] for name in detector.weights_}
-    assert trained - {"estimation", "mixture"} == networks
+    assert trained - {"estimation", "mixture", "substitution"} == networks
     assert detector.weights_["mixture.means"].shape == (6, n_features)
 
 

@@ -319,6 +319,23 @@ def test_a_killed_build_leaves_nothing_unreadable(tmp_path):
     assert len(list(folder.iterdir())) == 3 * 6 + 1  # no temporary file is left
 
 
+def test_a_volume_whose_name_looks_like_a_temporary_file_stays(tmp_path):
+    """And what a killed process of this kind began is removed."""
+    stack = SliceStack.from_volumes([save_patient(tmp_path, ".1.P", 0)])
+    folder = tmp_path / "cache"
+    stack.cache(folder)
+    (images,) = folder.glob("*.images.npy")
+    begun = images.with_name(f".4711.{images.name}")
+    begun.write_bytes(b"half")
+    other = save_patient(tmp_path, "Q", 1)
+    images.unlink()  # so that something is built
+    before = set(folder.iterdir()) - {begun}
+    assert_equal(stack.cache(folder), stack)
+    assert set(folder.iterdir()) == before | {images}
+    with pytest.raises(ValueError, match="'Q' is not in it"):
+        SliceStack.from_volumes([other]).cache(folder)
+
+
 # -- reading in parts --------------------------------------------------------------------
 
 

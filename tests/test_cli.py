@@ -13,8 +13,9 @@ import pytest
 from sklearn.metrics import roc_auc_score
 from sklearn.pipeline import Pipeline, make_pipeline
 
-import skadm.cli._output
+import skadm
 from skadm import IntensityDetector, presets
+from skadm._files import replace_atomically
 from skadm.callbacks import ProgressLog
 from skadm.cli import main
 from skadm.data import make_phantom, read_brats
@@ -58,7 +59,7 @@ def scans(tmp_path_factory):
 @pytest.fixture(scope="module")
 def model(scans, tmp_path_factory):
     """A model of two of the four patients."""
-    path = tmp_path_factory.mktemp("model") / "model.joblib"
+    path = tmp_path_factory.mktemp("model") / "model.skadm"
     trained_on = ["--patients", "phantom-000", "phantom-001"]
     arguments = ["fit", "--data", str(scans), "--out", str(path), *QUICK, *trained_on]
     assert main(arguments) == 0
@@ -94,7 +95,7 @@ def error_of(capsys):
 
 
 def test_model_is_a_pipeline_that_scores_files(model, scans):
-    pipeline = joblib.load(model)
+    pipeline = skadm.load(model)
     assert isinstance(pipeline, Pipeline)
     stack = read_brats(scans)
     maps = pipeline.score_samples(stack)
@@ -103,7 +104,7 @@ def test_model_is_a_pipeline_that_scores_files(model, scans):
 
 
 def test_model_carries_its_record_and_no_callback(model):
-    pipeline = joblib.load(model)
+    pipeline = skadm.load(model)
     training = pipeline.training_
     assert training["patients"] == ["phantom-000", "phantom-001"]
     assert (training["seed"], training["preset"]) == (0, "quick")
@@ -114,7 +115,7 @@ def test_model_carries_its_record_and_no_callback(model):
 
 
 def test_thresholds_are_from_the_training_patients(model, scans):
-    pipeline = joblib.load(model)
+    pipeline = skadm.load(model)
     stack = read_brats(scans, patients=["phantom-000", "phantom-001"])
     prepared = pipeline[:-1].transform(stack).in_memory()
     abnormal = (prepared.y == 1).any(axis=(1, 2))
@@ -131,18 +132,18 @@ def test_thresholds_are_from_the_training_patients(model, scans):
 
 
 def test_fit_prints_what_it_did(scans, tmp_path, capsys):
-    out = tmp_path / "new" / "model.joblib"
+    out = tmp_path / "new" / "model.skadm"
     arguments = ["fit", "--data", str(scans), "--out", str(out), "--contrasts", "FLAIR"]
     assert main([*arguments, "--detector", "IntensityDetector", "--size", "16"]) == 0
     printed = capsys.readouterr()
     assert "4 (phantom-000, phantom-001, phantom-002, phantom-003)" in printed.out
     assert str(out) in printed.out
-    assert joblib.load(out)[-1].contrasts_ == ("FLAIR",)
-    assert [file.name for file in out.parent.iterdir()] == ["model.joblib"]
+    assert skadm.load(out)[-1].contrasts_ == ("FLAIR",)
+    assert [file.name for file in out.parent.iterdir()] == ["model.skadm"]
 
 
 def test_progress_goes_to_stderr(scans, tmp_path, capsys):
-    out = tmp_path / "model.joblib"
+    out = tmp_path / "model.skadm"
     assert main(["fit", "--data", str(scans), "--out", str(out), *QUICK]) == 0
     printed = capsys.readouterr()
     assert "ADMDetector, translation: epoch 1 of 1, loss" in printed.err
@@ -152,7 +153,7 @@ def test_progress_goes_to_stderr(scans, tmp_path, capsys):
 
 def test_fit_without_masks(tmp_path, capsys):
     scans = write_brats(tmp_path / "scans", n_patients=1, masks=False)
-    out = tmp_path / "model.joblib"
+    out = tmp_path / "model.skadm"
     arguments = ["fit", "--data", str(scans), "--out", str(out), "--size", "16"]
     assert main([*arguments, "--detector", "IntensityDetector"]) == 0
     assert "flags 1% of the training pixels" in capsys.readouterr().out
@@ -163,10 +164,28 @@ def test_fit_without_masks(tmp_path, capsys):
 
 
 def test_fit_can_leave_masks_unread(scans, tmp_path, capsys):
-    out = tmp_path / "model.joblib"
+    out = tmp_path / "model.skadm"
     arguments = ["fit", "--data", str(scans), "--out", str(out), "--size", "16"]
     assert main([*arguments, "--no-masks", "--detector", "IntensityDetector"]) == 0
     assert "no anomalies were given" in capsys.readouterr().out
+
+
+def test_card_says_what_was_trained_on(model, capsys):
+    assert main(["card", "--model", str(model)]) == 0
+    text = capsys.readouterr().out
+    assert "contrasts: T1, T2, FLAIR\n" in text
+    assert "patients: 2\n" in text
+    assert main(["card", "--model", str(model), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == skadm.card(model)
+
+
+def test_card_of_somebody_else_does_not_move_the_cursor(model, tmp_path, capsys):
+    path = tmp_path / "evil.skadm"
+    skadm.save(IntensityDetector(), path, metrics={"\x1b[2J": "\x1b]0;title\x07"})
+    assert main(["card", "--model", str(path)]) == 0
+    assert "\x1b" not in capsys.readouterr().out
+    assert main(["card", "--model", str(path), "--json"]) == 0
+    assert "\x1b" not in capsys.readouterr().out
 
 
 # -- score -------------------------------------------------------------------------------
@@ -181,7 +200,7 @@ def test_maps_lie_on_the_grid_of_the_source(model, scans, tmp_path, capsys):
     expected = {f"{p}_{k}.nii.gz" for p in patients for k in ("anomaly", "segmentation")}
     assert {file.name for file in out.iterdir()} == expected
     assert all(name in printed for name in expected)
-    threshold = -joblib.load(model)[-1].offset_
+    threshold = -skadm.load(model)[-1].offset_
     assert f"threshold: {threshold:.6g}" in printed
     for patient in patients:
         source = nib.load(scans / patient / f"{patient}_flair.nii.gz")
@@ -196,10 +215,10 @@ def test_maps_lie_on_the_grid_of_the_source(model, scans, tmp_path, capsys):
 
 
 def test_anomaly_maps_are_high_where_the_lesion_is(scans, tmp_path):
-    path = tmp_path / "model.joblib"
+    path = tmp_path / "model.skadm"
     detector = IntensityDetector(weights={"FLAIR": 1.0})
     stack = read_brats(scans)
-    joblib.dump(make_pipeline(IntensityNormalizer(), detector).fit(stack, stack.y), path)
+    skadm.save(make_pipeline(IntensityNormalizer(), detector).fit(stack, stack.y), path)
     out = tmp_path / "maps"
     arguments = ["score", "--model", str(path), "--data", str(scans), "--out", str(out)]
     assert main(arguments) == 0
@@ -279,7 +298,7 @@ def test_evaluate_writes_rows_and_figures(model, scans, tmp_path, capsys):
     assert all(list(row) == ROW_KEYS for row in rows)
     assert [row["method"] for row in rows] == METHODS
     assert {(row["split"], row["n_patients"]) for row in rows} == {("test", 2)}
-    pipeline = joblib.load(model)
+    pipeline = skadm.load(model)
     stack = read_brats(scans, patients=["phantom-002", "phantom-003"])
     y = pipeline[:-1].transform(stack).y
     scores = pipeline.score_samples(stack)
@@ -337,7 +356,7 @@ def test_demo_writes_everything(demo):
         for patient in split["test"]
         for kind in ("anomaly", "segmentation")
     }
-    assert files == maps | FIGURES | TABLES | {"history.png", "model.joblib", "run.json"}
+    assert files == maps | FIGURES | TABLES | {"history.png", "model.skadm", "run.json"}
 
 
 def test_demo_rows(demo):
@@ -371,13 +390,15 @@ def test_demo_record_is_enough_to_run_it_again(demo, tmp_path):
 
 
 def test_demo_model_serves_score_and_evaluate(demo, scans, tmp_path):
-    model = joblib.load(demo / "model.joblib")
+    model = skadm.load(demo / "model.skadm")
     assert (
         model.training_["patients"]
         == json.loads((demo / "run.json").read_text())["split"]["train"]
     )
     assert list(model.training_["baselines"]) == METHODS[1:]
     assert not hasattr(model[-1], "_skl_callbacks")
+    measured = [row for row in rows_of(demo) if row["method"] == METHODS[0]]
+    assert skadm.card(demo / "model.skadm")["metrics"] == measured
 
 
 def test_demo_on_files_without_t2(scans, tmp_path, capsys):
@@ -457,7 +478,7 @@ class TestRefusals:
 
     def test_data_of_no_known_layout(self, tmp_path, capsys):
         (tmp_path / "empty").mkdir()
-        arguments = ["fit", "--data", tmp_path / "empty", "--out", tmp_path / "m.joblib"]
+        arguments = ["fit", "--data", tmp_path / "empty", "--out", tmp_path / "m.skadm"]
         message = refused(arguments, capsys)
         assert "not a layout known" in message
         assert "ISLES" in message  # all in one line
@@ -484,7 +505,7 @@ class TestRefusals:
         assert "device='toaster' cannot be used here" in message
 
     def test_unknown_names(self, scans, tmp_path, capsys):
-        arguments = ["fit", "--data", scans, "--out", tmp_path / "m.joblib"]
+        arguments = ["fit", "--data", scans, "--out", tmp_path / "m.skadm"]
         message = refused([*arguments, "--detector", "Oracle"], capsys)
         assert "no detector 'Oracle'; expected one of ['ADMDetector'" in message
         message = refused([*arguments, "--preset", "huge"], capsys)
@@ -503,19 +524,28 @@ class TestRefusals:
         assert "pip install skadm[plot], or pass --no-figures" in message
 
     @pytest.mark.parametrize("command", ["score", "evaluate"])
+    def test_model_is_a_pickle(self, command, scans, tmp_path, capsys):
+        joblib.dump(IntensityDetector(), tmp_path / "old.joblib")
+        arguments = [command, "--data", scans, "--out", tmp_path / "out"]
+        message = refused([*arguments, "--model", tmp_path / "old.joblib"], capsys)
+        assert "Pickles (.joblib, .pkl) are not loaded" in message
+
+    @pytest.mark.parametrize("command", ["score", "evaluate"])
     def test_no_such_model(self, command, scans, tmp_path, capsys):
         arguments = [command, "--data", scans, "--out", tmp_path / "out"]
-        message = refused([*arguments, "--model", tmp_path / "no.joblib"], capsys)
-        assert "no.joblib: no such model; 'skadm fit' makes one" in message
+        message = refused([*arguments, "--model", tmp_path / "no.skadm"], capsys)
+        assert "no.skadm: no such model; 'skadm fit' makes one" in message
 
     def test_not_a_model(self, scans, tmp_path, capsys):
-        path = tmp_path / "model.joblib"
+        path = tmp_path / "model.skadm"
         arguments = ["score", "--model", path, "--data", scans, "--out", tmp_path / "maps"]
         path.write_bytes(b"not a pickle")
         assert "cannot be read as a model" in refused(arguments, capsys)
-        joblib.dump([1, 2], path)
-        assert "holds a list; expected a Pipeline" in refused(arguments, capsys)
-        joblib.dump(make_pipeline(IntensityNormalizer(), IntensityDetector()), path)
+        skadm.save(IntensityDetector(), path, force=True)
+        message = refused(arguments, capsys)
+        assert "holds IntensityDetector; expected a Pipeline" in message
+        unfitted = make_pipeline(IntensityNormalizer(), IntensityDetector())
+        skadm.save(unfitted, path, force=True)
         assert "holds a detector that is not fitted" in refused(arguments, capsys)
 
     def test_one_patient_cannot_be_split(self, tmp_path, capsys):
@@ -534,9 +564,9 @@ class TestRefusals:
 
 
 def test_baselines_need_a_model_that_has_them(scans, tmp_path, capsys):
-    path, stack = tmp_path / "model.joblib", read_brats(scans)
+    path, stack = tmp_path / "model.skadm", read_brats(scans)
     model = make_pipeline(IntensityNormalizer(), IntensityDetector()).fit(stack, stack.y)
-    joblib.dump(model, path)
+    skadm.save(model, path)
     arguments = ["evaluate", "--model", path, "--data", scans, "--out", tmp_path / "out"]
     assert main([str(a) for a in [*arguments, "--baselines"]]) == 1
     printed = capsys.readouterr().err
@@ -591,7 +621,7 @@ def test_wrong_usage(arguments, capsys):
     assert "usage: skadm" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("command", ["", "demo", "fit", "score", "evaluate"])
+@pytest.mark.parametrize("command", ["", "demo", "fit", "score", "evaluate", "report"])
 def test_help(command, capsys):
     with pytest.raises(SystemExit) as stopped:
         main([*command.split(), "--help"])
@@ -660,21 +690,22 @@ def test_progress_log_is_a_callback_that_reaches_into_a_pipeline(capsys):
 def test_bars_on_a_terminal(scans, tmp_path, capsys, monkeypatch):
     pytest.importorskip("rich")
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
-    out = tmp_path / "model.joblib"
+    out = tmp_path / "model.skadm"
     assert main(["fit", "--data", str(scans), "--out", str(out), *QUICK]) == 0
     printed = capsys.readouterr()
     assert "ADMDetector - fit" in printed.err
     assert "ADMDetector" not in printed.out
-    assert not hasattr(joblib.load(out)[-1], "_skl_callbacks")
+    assert not hasattr(skadm.load(out)[-1], "_skl_callbacks")
 
 
 def test_unwritable_results_leave_no_temporary_file(tmp_path):
     def fail(place):
+        assert place.suffix == ".png"
         place.write_text("half")
         raise OSError("disk full")
 
-    with pytest.raises(OSError, match="disk full"):
-        skadm.cli._output.write_atomically(tmp_path / "a.json", fail)
+    with pytest.raises(OSError, match=r"a\.png cannot be written: disk full$"):
+        replace_atomically(tmp_path / "a.png", fail)
     assert not list(tmp_path.iterdir())
 
 

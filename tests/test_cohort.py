@@ -2,13 +2,13 @@
 
 import tracemalloc
 
-import joblib
 import nibabel as nib
 import numpy as np
 import pytest
 from sklearn.exceptions import NotFittedError
 from sklearn.pipeline import make_pipeline
 
+import skadm
 from skadm import IntensityDetector, SliceDetector
 from skadm.cohort import score_cohort, write_scores
 from skadm.data import ArrayVolume, SliceStack, make_phantom, read_table, write_maps
@@ -170,12 +170,12 @@ class TestExisting:
 
 def test_model_of_a_file(model, stack, tmp_path, monkeypatch):
     """It is read once; a file that has changed is another model."""
-    path = tmp_path / "model.joblib"
-    loads, load = [], joblib.load
-    monkeypatch.setattr(joblib, "load", lambda file: loads.append(file) or load(file))
+    path = tmp_path / "model.skadm"
+    loads, load = [], skadm.load
+    monkeypatch.setattr("skadm.cohort.load", lambda file: loads.append(file) or load(file))
     for number, sigma in enumerate((0, 2), start=1):
         changed = fitted(stack, IntensityNormalizer(), sigma=sigma)
-        joblib.dump(changed, path)
+        skadm.save(changed, path, force=True)
         files = score_cohort(path, stack, tmp_path / "maps", existing="replace").files
         assert len(loads) == number
         expected = score_cohort(changed, stack, tmp_path / f"expected_{sigma}").files
@@ -216,8 +216,8 @@ class TestRefusals:
             score_cohort(SliceDetector(IntensityDetector()), stack, tmp_path)
 
     def test_no_such_model(self, stack, tmp_path):
-        with pytest.raises(FileNotFoundError, match="none.joblib"):
-            score_cohort(tmp_path / "none.joblib", stack, tmp_path)
+        with pytest.raises(FileNotFoundError, match="none.skadm"):
+            score_cohort(tmp_path / "none.skadm", stack, tmp_path)
 
     def test_other_contrasts(self, model, tmp_path):
         other = make_phantom(1, 4, 24, contrasts=("T1", "T2"), random_state=0)

@@ -57,6 +57,13 @@ def test_each_item_is_a_unit_without_groups():
     assert calibration.threshold(0.4) == 2.0
 
 
+@pytest.mark.parametrize("n_items", [21, 39, 58])
+def test_no_p_value_is_above_one(n_items):
+    """Shares of a 21st, summed up, are more than 1."""
+    calibration = Calibration(np.arange(n_items), np.zeros(n_items))
+    assert calibration.p_values([n_items]).tolist() == [1.0]
+
+
 def test_a_rate_that_cannot_be_held_is_refused():
     calibration = Calibration([0.0, 1.0, 2.0], ["a", "a", "b"])
     with pytest.raises(ValueError, match=r"rate of 0\.05 .* 2 units .* expected 19 units"):

@@ -22,11 +22,14 @@ MODULES = [
     "skadm.image_level",
     "skadm.metrics",
     "skadm.model_selection",
+    "skadm.persistence",
     "skadm.plotting",
     "skadm.pooling",
     "skadm.preprocessing",
     "skadm.presets",
     "skadm.raw",
+    "skadm.reference",
+    "skadm.report",
 ]
 
 # Left out: sections that not every object needs (extended summary, See Also, Examples);
@@ -65,7 +68,7 @@ def test_docstring(path):
 
 def modules_with_examples():
     homes = {detector.__module__ for _, detector in all_detectors()}
-    return sorted(homes | {"skadm.augmentation"})
+    return sorted(homes | {"skadm.augmentation", "skadm.persistence._file"})
 
 
 @pytest.mark.parametrize("name", modules_with_examples())

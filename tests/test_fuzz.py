@@ -5,11 +5,11 @@ Hypothesis draws the same examples in every run: what fails once fails again.
 
 import csv
 import gzip
+import os
 import subprocess
 import sys
 import textwrap
 
-import joblib
 import nibabel as nib
 import numpy as np
 import pytest
@@ -17,6 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sklearn.pipeline import make_pipeline
 
+import skadm
 from skadm import IntensityDetector
 from skadm.cli import main
 from skadm.data import (
@@ -359,7 +360,7 @@ def scored(tmp_path_factory):
     stack = make_phantom(1, 4, 16, contrasts=("FLAIR",), random_state=0)
     detector = IntensityDetector(weights={"FLAIR": 1.0})
     model = make_pipeline(IntensityNormalizer(), detector).fit(stack)
-    joblib.dump(model, place / "model.joblib")
+    skadm.save(model, place / "model.skadm")
     flair = place / "flair.nii.gz"
     nib.save(nib.Nifti1Image(stack.X[:, 0].T, np.eye(4)), flair)
     return place
@@ -382,7 +383,7 @@ def score(place, sandbox, patient, volume):
     out = sandbox / "deep" / "down" / "out"
     out.mkdir(parents=True, exist_ok=True)
     before = everything(sandbox)
-    arguments = ["score", "--model", place / "model.joblib", "--data", table, "--out", out]
+    arguments = ["score", "--model", place / "model.skadm", "--data", table, "--out", out]
     code = main([str(argument) for argument in [*arguments, "--binary"]])
     after = everything(sandbox)
     for path in out.iterdir():
@@ -395,7 +396,7 @@ def check_written(code, written, lost):
     assert not lost
     assert all(path.parent.as_posix() == folder for path in written)
     names = sorted(path.name for path in written)
-    assert not any(name.startswith(".") and name.endswith(".tmp") for name in names)
+    assert not any(name.startswith(f".{os.getpid()}.") for name in names)
     assert [name.rsplit("_")[-1] for name in names] == (
         ["anomaly.nii.gz", "segmentation.nii.gz"] if code == 0 else []
     )

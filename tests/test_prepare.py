@@ -275,7 +275,7 @@ def test_contrasts_lie_on_each_other(prepared):
 
 def test_a_detector_takes_the_result(prepared, tmp_path):
     """From prepared scans to maps on their grid, by the commands."""
-    model, maps = tmp_path / "model.joblib", tmp_path / "maps"
+    model, maps = tmp_path / "model.skadm", tmp_path / "maps"
     common = ["--data", str(prepared), "--out"]
     intensity = ["--detector", "IntensityDetector", "--contrasts", "FLAIR"]
     assert main(["fit", *common, str(model), *intensity, "--size", "32"]) == 0

@@ -22,6 +22,7 @@ from joblib._parallel_backends import ThreadingBackend
 from sklearn.model_selection import GridSearchCV, GroupKFold, cross_val_score
 from sklearn.pipeline import make_pipeline
 
+import skadm
 from skadm import PCADetector, presets
 from skadm.cohort import score_cohort
 from skadm.data import make_phantom, read_brats, write_maps
@@ -68,8 +69,8 @@ def model(scans, tmp_path_factory):
     )
     steps = make_pipeline(IntensityNormalizer(), SliceResizer(16))
     prepared = steps.fit_transform(stack)
-    path = tmp_path_factory.mktemp("model") / "model.joblib"
-    joblib.dump(make_pipeline(*steps, detector.fit(prepared, prepared.y)), path)
+    path = tmp_path_factory.mktemp("model") / "model.skadm"
+    skadm.save(make_pipeline(*steps, detector.fit(prepared, prepared.y)), path)
     return path
 
 

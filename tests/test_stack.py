@@ -270,7 +270,10 @@ def test_indexing_that_is_refused(stack):
     [
         ({"images": np.zeros((4, 6, 5))}, r"shape \(4, 6, 5\); expected \(n_slices"),
         ({"images": np.zeros((4, 0, 6, 5))}, "none of them zero"),
-        ({"images": np.full((1, 2, 6, 5), np.nan)}, "'a': images hold NaN"),
+        (
+            {"images": np.full((1, 2, 6, 5), np.nan)},
+            "'a': .* contains NaN: slice 0 has no contrast",
+        ),
         ({"contrasts": ["T1"]}, "2 contrasts, but .* names 1"),
         ({"labels": np.zeros((4, 5, 6))}, r"labels have shape \(4, 5, 6\)"),
         ({"labels": np.full((4, 6, 5), 2)}, r"labels hold \[2\]"),

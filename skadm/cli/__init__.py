@@ -1,4 +1,4 @@
-"""The command ``skadm``: prepare, fit, score, evaluate, demo, list.
+"""The command ``skadm``: prepare, fit, card, score, evaluate, report, demo, list.
 
 Nothing heavy is imported before it is known what to do, so that ``skadm --help`` is fast.
 Results go to stdout, progress, notes and errors to stderr.
@@ -12,12 +12,14 @@ from collections.abc import Sequence
 from typing import Any
 
 from skadm._version import __version__
+from skadm.cli._card import add_parser as add_card
 from skadm.cli._demo import add_parser as add_demo
 from skadm.cli._evaluate import add_parser as add_evaluate
 from skadm.cli._fit import add_parser as add_fit
 from skadm.cli._list import add_parser as add_list
 from skadm.cli._output import say
 from skadm.cli._prepare import add_parser as add_prepare
+from skadm.cli._report import add_parser as add_report
 from skadm.cli._score import add_parser as add_score
 
 __all__ = ["main"]
@@ -32,9 +34,10 @@ _EPILOG = """\
 examples:
   skadm demo                                        everything in one go, no data needed
   skadm prepare --data raw/ --out scans/            skull, bias field, grids of raw scans
-  skadm fit --data scans/ --out model.joblib        learn from a folder of patients
-  skadm score --model model.joblib --data new/ --out maps/
-  skadm evaluate --model model.joblib --data labelled/ --out results/ --baselines
+  skadm fit --data scans/ --out model.skadm         learn from a folder of patients
+  skadm score --model model.skadm --data new/ --out maps/
+  skadm evaluate --model model.skadm --data labelled/ --out results/ --baselines
+  skadm report --model model.skadm --data new/ --out report/
   skadm list                                        what else there is beside ADM
 
 data:
@@ -95,7 +98,11 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"skadm {__version__}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
-    for add in (add_demo, add_prepare, add_fit, add_score, add_evaluate, add_list):
+    adders = (
+        *(add_demo, add_prepare, add_fit, add_card, add_score),
+        *(add_evaluate, add_report, add_list),
+    )
+    for add in adders:
         add(commands)
     return parser
 

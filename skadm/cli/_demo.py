@@ -27,7 +27,7 @@ examples:
   skadm demo --data scans/ --test-fraction 1/4 --seed 1 --out scans_1/
 
 files: metrics.json, metrics.csv, per_patient.csv, run.json (how it was made), figures
-(roc.png, precision_recall.png, montage.png, history.png), model.joblib, and maps/ with an
+(roc.png, precision_recall.png, montage.png, history.png), model.skadm, and maps/ with an
 anomaly map and a segmentation of each test patient
 """
 
@@ -135,7 +135,7 @@ def run(args: argparse.Namespace) -> None:
 
             figure = plot_history(trained.history_)
             files.append(_results.save_figure(out / "history.png", figure))
-    files.append(out / "model.joblib")
+    files.append(out / "model.skadm")
     training = {
         "patients": split["train"],
         "seed": args.seed,
@@ -145,7 +145,8 @@ def run(args: argparse.Namespace) -> None:
         "baselines": {key: found.detectors[key] for key in baselines},
         "left_out": left_out,
     }
-    save_model(files[-1], steps, trained, training)
+    measured = [row for row in found.rows if row["method"] == name]
+    save_model(files[-1], steps, trained, training, measured)
     files += write_scores(found.maps[name], test_stack, out / "maps", trained, kinds=KINDS)
     files.append(out / "run.json")
     seconds = {"data": read_in, **found.seconds, "total": time.perf_counter() - started}

@@ -16,7 +16,7 @@ and for each patient. The patients should be others than those trained on.
 
 _EPILOG = """\
 examples:
-  skadm evaluate --model model.joblib --data labelled/ --out results/ --baselines
+  skadm evaluate --model model.skadm --data labelled/ --out results/ --baselines
 
 files: metrics.json, metrics.csv, per_patient.csv, and the figures roc.png,
 precision_recall.png and montage.png

@@ -18,13 +18,13 @@ flags 1 % of their pixels.
 
 _EPILOG = """\
 examples:
-  skadm fit --data scans/ --out model.joblib
-  skadm fit --data scans/ --out model.joblib --contrasts FLAIR T2 --preset quick
-  skadm fit --data scans/ --out model.joblib --patients P01 P02 P03 --seed 1 --force
+  skadm fit --data scans/ --out model.skadm
+  skadm fit --data scans/ --out model.skadm --contrasts FLAIR T2 --preset quick
+  skadm fit --data scans/ --out model.skadm --patients P01 P02 P03 --seed 1 --force
 
 The file holds a scikit-learn Pipeline (normaliser, resizer, detector):
-  model = joblib.load("model.joblib"); maps = model.score_samples(read_brats("new/"))
-It also names the patients trained on. As any pickle, load only files you trust.
+  model = skadm.load("model.skadm"); maps = model.score_samples(read_brats("new/"))
+It also names the patients trained on, and has a model card: skadm card --model model.skadm
 """
 
 
@@ -35,7 +35,7 @@ def add_parser(commands: Any) -> None:
     )
     parser.add_argument("--data", required=True, metavar="PATH", help=_options.DATA_HELP)
     parser.add_argument(
-        "--out", required=True, metavar="FILE", help="where to save, e.g. model.joblib"
+        "--out", required=True, metavar="FILE", help="where to save, e.g. model.skadm"
     )
     _options.add_training(parser)
     _options.add_patients(parser)

@@ -14,7 +14,7 @@ good at, and its presets. Any of them goes after --detector.
 _EPILOG = """\
 examples:
   skadm list
-  skadm fit --detector GaussianMixtureDetector --data scans/ --out model.joblib
+  skadm fit --detector GaussianMixtureDetector --data scans/ --out model.skadm
 """
 
 _LABEL_WIDTH = 9

@@ -5,8 +5,6 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-from skadm.cli._output import write_atomically
-
 
 def make_detector(args: argparse.Namespace) -> Any:
     """Make the detector that the options describe; unknown names and devices are errors."""
@@ -49,43 +47,44 @@ def preprocessing(stack: Any, size: int) -> Any:
     return make_pipeline(IntensityNormalizer(), SliceResizer(size)).fit(stack)
 
 
-def save_model(path: Path, steps: Any, detector: Any, training: dict[str, Any]) -> None:
+def save_model(
+    path: Path, steps: Any, detector: Any, training: dict[str, Any], metrics: Any = None
+) -> None:
     """Write preprocessing and detector as one Pipeline, with a record of the training.
 
     The record is the attribute `training_` of the Pipeline: patients, seed, preset, where
-    the thresholds are from, and the baselines fitted on the same slices.
+    the thresholds are from, and the baselines fitted on the same slices. What was measured
+    goes to the card.
     """
-    import joblib
     from sklearn.pipeline import Pipeline
+
+    from skadm.persistence import save
 
     model = Pipeline([*steps.steps, ("detector", detector)])
     model.training_ = training
-    write_atomically(path, lambda place: joblib.dump(model, place, compress=3))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # Whether it may be replaced was asked before the training.
+    save(model, path, metrics=metrics, force=True)
 
 
 def load_model(path: str, device: str) -> Any:
     """Read a Pipeline that ends in a fitted detector, to run on a device."""
-    import joblib
     from sklearn.pipeline import Pipeline
 
     from skadm.base import BaseDetector
     from skadm.neural import resolve_device
+    from skadm.persistence import load
 
-    place = Path(path).expanduser()
-    if not place.is_file():
-        raise FileNotFoundError(f"{place}: no such model; 'skadm fit' makes one")
+    place = check_model(path)
     resolve_device(device)
-    try:
-        model = joblib.load(place)
-    except Exception as error:  # unpickling a wrong file raises anything
-        raise ValueError(f"{place} cannot be read as a model: {error}") from error
+    model = load(place)
     if (
         not isinstance(model, Pipeline)
         or len(model.steps) < 2
         or not isinstance(model[-1], BaseDetector)
     ):
         raise ValueError(
-            f"{place} holds a {type(model).__name__}; expected a Pipeline of preprocessing "
+            f"{place} holds {type(model).__name__}; expected a Pipeline of preprocessing "
             "and a detector, as 'skadm fit' saves it"
         )
     if not hasattr(model[-1], "offset_"):
@@ -100,6 +99,14 @@ def load_model(path: str, device: str) -> Any:
         )
         model.training_ = {}
     return model
+
+
+def check_model(path: str) -> Path:
+    """Return where a model is."""
+    place = Path(path).expanduser()
+    if not place.is_file():
+        raise FileNotFoundError(f"{place}: no such model; 'skadm fit' makes one")
+    return place
 
 
 def read_for(model: Any, data: str, **options: Any) -> Any:

@@ -5,9 +5,11 @@ import json
 import math
 import os
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
+
+from skadm._files import replace_atomically
 
 
 def say(message: str) -> None:
@@ -60,21 +62,10 @@ def check_figures(wanted: bool) -> None:
         )
 
 
-def write_atomically(path: Path, write: Callable[[Path], Any]) -> None:
-    """Write beside, then rename: no half-written file is ever seen."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
-    try:
-        write(temporary)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
 def write_json(path: Path, value: Any) -> None:
     """Write JSON; NaN, which JSON does not have, becomes null."""
     text = json.dumps(_plain(value), indent=2, ensure_ascii=False, allow_nan=False)
-    write_atomically(path, lambda place: place.write_text(text + "\n", encoding="utf-8"))
+    replace_atomically(path, lambda place: place.write_text(text + "\n", encoding="utf-8"))
 
 
 def _plain(value: Any) -> Any:
@@ -100,7 +91,7 @@ def write_csv(path: Path, rows: Sequence[dict[str, Any]]) -> None:
             writer.writeheader()
             writer.writerows(rows)
 
-    write_atomically(path, write)
+    replace_atomically(path, write)
 
 
 def print_files(folder: Path, files: Iterable[Path]) -> None:

@@ -3,7 +3,8 @@
 from pathlib import Path
 from typing import Any
 
-from skadm.cli._output import write_atomically, write_csv, write_json
+from skadm._files import replace_atomically
+from skadm.cli._output import write_csv, write_json
 
 
 def print_tables(found: Any, left_out: dict[str, str]) -> None:
@@ -27,7 +28,8 @@ def _without_seed(row: dict[str, Any]) -> dict[str, Any]:
 
 
 def write_tables(folder: Path, found: Any) -> list[Path]:
-    """Write metrics.json, metrics.csv and per_patient.csv."""
+    """Write metrics.json, metrics.csv and per_patient.csv; the folder is made."""
+    folder.mkdir(parents=True, exist_ok=True)
     files = [folder / name for name in ("metrics.json", "metrics.csv", "per_patient.csv")]
     write_json(files[0], found.rows)
     write_csv(files[1], found.rows)
@@ -56,7 +58,7 @@ def write_figures(
 
 def save_figure(path: Path, figure: Any) -> Path:
     """Write a figure."""
-    write_atomically(path, figure.savefig)
+    replace_atomically(path, figure.savefig)
     return path
 
 

@@ -14,11 +14,12 @@ images: higher = more abnormal, the lowest value outside the brain. No masks are
 
 _EPILOG = """\
 examples:
-  skadm score --model model.joblib --data new/ --out maps/
-  skadm score --model model.joblib --data new/ --out maps/ --binary --patients P07
-  skadm score --model model.joblib --data archive/ --out maps/ --jobs 8 --skip-existing
+  skadm score --model model.skadm --data new/ --out maps/
+  skadm score --model model.skadm --data new/ --out maps/ --binary --patients P07
+  skadm score --model model.skadm --data archive/ --out maps/ --jobs 8 --skip-existing
 
-files: <patient>_anomaly.nii.gz and, with --binary, <patient>_segmentation.nii.gz
+files: <patient>_anomaly.nii.gz and, with --binary, <patient>_segmentation.nii.gz; of a
+patient who lacks a contrast (--allow-missing), <patient>_supplied.json, which names it
 
 A patient that cannot be scored does not stop the others; it is named at the end, and the
 exit code is 1.
@@ -49,6 +50,12 @@ def add_parser(commands: Any) -> None:
         help="patients at a time, each in a process of its own (default: %(default)s)",
     )
     _options.add_patients(parser)
+    parser.add_argument(
+        "--allow-missing",
+        action="store_true",
+        help="also score patients who lack a contrast (no file, or an empty entry of the "
+        "table); ADMDetector supplies one from the others",
+    )
     _options.add_device(parser)
     existing = parser.add_mutually_exclusive_group()
     existing.add_argument(
@@ -74,7 +81,13 @@ def run(args: argparse.Namespace) -> None:
     model = load_model(args.model, args.device)
     from skadm.cohort import KINDS, score_cohort
 
-    stack = read_for(model, args.data, patients=args.patients, labels=False)
+    stack = read_for(
+        model,
+        args.data,
+        patients=args.patients,
+        labels=False,
+        allow_missing=args.allow_missing,
+    )
     try:
         found = score_cohort(
             model,
@@ -93,6 +106,8 @@ def run(args: argparse.Namespace) -> None:
         ) from error
     print(f"threshold: {-model[-1].offset_:.6g} (pixels above it are anomalies)")
     print_files(out, found.files)
+    for name, contrasts in found.supplied.items():
+        print(f"{name}: {', '.join(contrasts)} missing, supplied by translation")
     if found.skipped:
         print(f"left as they were: {', '.join(found.skipped)}")
     if found.failures:

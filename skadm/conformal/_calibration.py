@@ -81,7 +81,8 @@ class Calibration:
             Between 1 / (K + 1) and 1.
         """
         places = np.searchsorted(self._scores, scores, side="right")
-        return (1 + self._below[places]) / (self.n_groups + 1)
+        # Rounding of the cumulated shares must not lead above 1.
+        return np.minimum((1 + self._below[places]) / (self.n_groups + 1), 1.0)
 
     def threshold(self, alpha: float) -> float:
         """Find the highest threshold that holds a false positive rate.

@@ -58,6 +58,11 @@ class CandidateLesions:
     groups : array-like of shape (n_slices,), default=None
         Patient of each slice. None: each slice is a unit of its own.
 
+    Attributes
+    ----------
+    n_groups : int
+        Patients that were compared with; no p-value is below 1 / (n_groups + 1).
+
     Raises
     ------
     ValueError
@@ -74,6 +79,7 @@ class CandidateLesions:
                 strongest[number] = strengths[present - 1].max()
         # A calibration is on normality: the stronger, the less normal.
         self._calibration = Calibration(-strongest, groups)
+        self.n_groups = self._calibration.n_groups
 
     def find(self, decision: ArrayLike, *, fdr: float = 0.1) -> list[CandidateLesion]:
         """Find candidates in slices.

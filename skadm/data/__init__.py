@@ -11,7 +11,7 @@ from skadm.data._stack import SliceStack
 from skadm.data._studies import Study, choose_patients
 from skadm.data._table import read_table
 from skadm.data._volumes import ArrayVolume, NiftiVolume
-from skadm.data._write import write_maps
+from skadm.data._write import on_original_grid, write_maps
 
 if TYPE_CHECKING:
     from skadm.data._phantom import make_phantom
@@ -28,6 +28,7 @@ __all__ = [
     "choose_patients",
     "find_studies",
     "make_phantom",
+    "on_original_grid",
     "read_any",
     "read_bids",
     "read_brats",

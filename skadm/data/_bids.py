@@ -29,6 +29,7 @@ def read_bids(
     patients: Collection[str] | None = None,
     labels: bool = True,
     allow_empty_masks: bool = False,
+    allow_missing: bool = False,
 ) -> SliceStack:
     """Read a BIDS folder whose images are skull-stripped and on one grid.
 
@@ -52,6 +53,9 @@ def read_bids(
         sessions have a mask or none has.
     allow_empty_masks : bool, default=False
         Whether a mask without any anomaly is accepted: for healthy controls.
+    allow_missing : bool, default=False
+        Whether a session may lack contrasts, though not all: to be scored by a detector
+        that does without, such as `ADMDetector`. Their channels are NaN.
 
     Returns
     -------
@@ -81,6 +85,7 @@ def read_bids(
         patients=patients,
         labels=labels,
         allow_empty_masks=allow_empty_masks,
+        allow_missing=allow_missing,
     )
 
 

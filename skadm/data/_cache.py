@@ -31,7 +31,7 @@ _TYPES = {
     for kind, name in (("images", "<f4"), ("labels", "i1"), ("brain", "u1"))
 }
 _ARRAY = re.compile(r"(?P<stem>.+-[0-9a-f]{16})\.(images|labels|brain)\.npy")
-_TEMPORARY = re.compile(r"\.(index\.json|.+-[0-9a-f]{16}\..+\.npy)\.\d+\.tmp")
+_TEMPORARY = re.compile(r"\.\d+\.(index\.json|.+-[0-9a-f]{16}\..+\.npy)")
 
 
 class CachedVolume(_GridAttributes):
@@ -225,7 +225,8 @@ def _build(volume: Volume, target: CachedVolume, missing: dict[str, StoredArray]
 
 def _stem(name: str, source: Any) -> str:
     """Name the files of a volume after it and all that it was made from."""
-    readable = re.sub(r"[^\w.-]+", "_", name)[:80]
+    # Not hidden, as files that are being written are.
+    readable = re.sub(r"[^\w.-]+", "_", name)[:80].lstrip(".")
     return f"{readable}-{digest([_FORMAT, __version__, name, source])}"
 
 

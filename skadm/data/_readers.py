@@ -19,6 +19,7 @@ def read_brats(
     patients: Collection[str] | None = None,
     labels: bool = True,
     allow_empty_masks: bool = False,
+    allow_missing: bool = False,
 ) -> SliceStack:
     """Read a folder in the layout of the BraTS challenges, 2013 to 2023.
 
@@ -40,6 +41,9 @@ def read_brats(
         patients have a mask or none has.
     allow_empty_masks : bool, default=False
         Whether a mask without any anomaly is accepted: for healthy controls.
+    allow_missing : bool, default=False
+        Whether a patient may lack contrasts, though not all: to be scored by a detector
+        that does without, such as `ADMDetector`. Their channels are NaN.
 
     Returns
     -------
@@ -55,7 +59,9 @@ def read_brats(
         If no patient is found, or a file is missing, not readable, on another grid than
         the patient's other files, or an empty mask.
     """
-    return _read(BRATS, folder, contrasts, patients, labels, allow_empty_masks)
+    return _read(
+        BRATS, folder, contrasts, patients, labels, allow_empty_masks, allow_missing
+    )
 
 
 def read_isles(
@@ -65,6 +71,7 @@ def read_isles(
     patients: Collection[str] | None = None,
     labels: bool = True,
     allow_empty_masks: bool = False,
+    allow_missing: bool = False,
 ) -> SliceStack:
     """Read a folder in the layout of the ISLES 2015 challenge (SISS).
 
@@ -86,6 +93,9 @@ def read_isles(
         patients have a mask or none has.
     allow_empty_masks : bool, default=False
         Whether a mask without any anomaly is accepted: for healthy controls.
+    allow_missing : bool, default=False
+        Whether a patient may lack contrasts, though not all: to be scored by a detector
+        that does without, such as `ADMDetector`. Their channels are NaN.
 
     Returns
     -------
@@ -100,7 +110,9 @@ def read_isles(
         If no patient is found, or a file is missing, not readable, on another grid than
         the patient's other files, or an empty mask.
     """
-    return _read(ISLES, folder, contrasts, patients, labels, allow_empty_masks)
+    return _read(
+        ISLES, folder, contrasts, patients, labels, allow_empty_masks, allow_missing
+    )
 
 
 def read_any(path: str | PathLike[str], **options: Any) -> SliceStack:
@@ -111,7 +123,8 @@ def read_any(path: str | PathLike[str], **options: Any) -> SliceStack:
     path : path
         A .csv file (see `read_table`) or a folder in the layout of BIDS, BraTS or ISLES.
     **options : dict
-        Passed to the reader: contrasts, patients, labels, allow_empty_masks.
+        Passed to the reader: contrasts, patients, labels, allow_empty_masks,
+        allow_missing.
 
     Returns
     -------
@@ -177,6 +190,7 @@ def _read(
     patients: Collection[str] | None,
     labels: bool,
     allow_empty_masks: bool,
+    allow_missing: bool,
 ) -> SliceStack:
     place = Path(folder).expanduser()
     if not place.is_dir():
@@ -197,4 +211,5 @@ def _read(
         patients=patients,
         labels=labels,
         allow_empty_masks=allow_empty_masks,
+        allow_missing=allow_missing,
     )

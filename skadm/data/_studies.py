@@ -42,6 +42,7 @@ def stack_of(
     patients: Collection[str] | None,
     labels: bool,
     allow_empty_masks: bool,
+    allow_missing: bool,
 ) -> SliceStack:
     """Check studies and make a stack of them.
 
@@ -59,6 +60,8 @@ def stack_of(
         Whether to read masks where there are any.
     allow_empty_masks : bool
         Whether a mask without anomaly is accepted.
+    allow_missing : bool
+        Whether a study may lack contrasts, though not all.
 
     Returns
     -------
@@ -66,12 +69,12 @@ def stack_of(
         All slices of the studies. Headers and masks are checked, images are not yet read.
     """
     chosen = choose_patients(list(studies), patients)
-    names = _choose_contrasts(chosen, order, contrasts)
+    names = _choose_contrasts(chosen, order, contrasts, allow_missing)
     if labels:
         _require_all_masks_or_none(chosen)
     volumes = [
         NiftiVolume(
-            {name: study.images[name] for name in names},
+            {name: study.images.get(name) for name in names},
             study.mask if labels else None,
             patient=study.patient,
             name=study.name,
@@ -137,7 +140,10 @@ def _require_unique_names(studies: list[Study]) -> None:
 
 
 def _choose_contrasts(
-    studies: list[Study], order: Sequence[str], contrasts: Sequence[str] | None
+    studies: list[Study],
+    order: Sequence[str],
+    contrasts: Sequence[str] | None,
+    allow_missing: bool,
 ) -> list[str]:
     if isinstance(contrasts, str):
         raise ValueError(f"contrasts={contrasts!r} is one string; expected a list of names")
@@ -153,12 +159,13 @@ def _choose_contrasts(
     common = [name for name in names if all(name in study.images for study in studies)]
     for study in studies:
         missing = [name for name in names if name not in study.images]
-        if missing:
+        if len(missing) > (len(names) - 1 if allow_missing else 0):
             raise ValueError(
                 f"{study.place}: no file of contrast {', '.join(missing)} (found "
                 f"{', '.join(study.images) or 'none'}); add it, read only what all "
-                f"patients have (contrasts={common}), or leave the patient out "
-                "(patients=[...])"
+                f"patients have (contrasts={common}), leave the patient out "
+                "(patients=[...]), or let it be missing (allow_missing=True), if others "
+                "are there"
             )
     return names
 

@@ -22,6 +22,7 @@ def read_table(
     patients: Collection[str] | None = None,
     labels: bool = True,
     allow_empty_masks: bool = False,
+    allow_missing: bool = False,
 ) -> SliceStack:
     """Read the files that a table lists, for data in a layout of its own.
 
@@ -42,6 +43,9 @@ def read_table(
         volumes have a mask or none has.
     allow_empty_masks : bool, default=False
         Whether a mask without any anomaly is accepted: for healthy controls.
+    allow_missing : bool, default=False
+        Whether a patient may lack contrasts, though not all: to be scored by a detector
+        that does without, such as `ADMDetector`. Their channels are NaN.
 
     Returns
     -------
@@ -64,6 +68,7 @@ def read_table(
         patients=patients,
         labels=labels,
         allow_empty_masks=allow_empty_masks,
+        allow_missing=allow_missing,
     )
 
 

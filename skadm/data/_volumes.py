@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from skadm._brain import brain_mask, ignore_background
+from skadm._missing import check_missing
 from skadm.data._interfaces import Grid, Volume, VolumeStep
 from skadm.data._nifti import inspect, read_mask, read_slices
 
@@ -43,7 +44,7 @@ class ArrayVolume(_GridAttributes):
     ----------
     images : array-like of shape (n_slices, n_contrasts, H, W)
         Finite intensities, kept as float32. A pixel whose contrasts are all exactly 0
-        is background.
+        is background. A contrast that a slice lacks is NaN in all of its pixels.
     labels : array-like of shape (n_slices, H, W), default=None
         0 normal, 1 anomaly, -1 ignored. Background becomes -1.
     patient : str
@@ -100,8 +101,12 @@ class ArrayVolume(_GridAttributes):
                 f"volume {self.name!r}: images have {array.shape[1]} contrasts, but "
                 f"contrasts={self.contrasts} names {len(self.contrasts)}"
             )
-        if not np.isfinite(array).all():
-            raise ValueError(f"volume {self.name!r}: images hold NaN or infinite values")
+        if np.isinf(array).any():
+            raise ValueError(f"volume {self.name!r}: images hold infinite values")
+        try:
+            check_missing(array, self.contrasts)
+        except ValueError as error:
+            raise ValueError(f"volume {self.name!r}: {error}") from error
         return _read_only(array)
 
     def _check_labels(self, labels: ArrayLike) -> NDArray[np.int8]:
@@ -189,8 +194,9 @@ class NiftiVolume(_GridAttributes):
 
     Parameters
     ----------
-    images : mapping of str to path
-        File of each contrast, in the order of the contrasts; all on one grid.
+    images : mapping of str to path or None
+        File of each contrast, in the order of the contrasts; all on one grid. None for a
+        contrast that is missing: its channel is NaN.
     mask : path, default=None
         Anomaly mask on the same grid: anomaly where it is greater than 0.
     patient : str
@@ -208,7 +214,7 @@ class NiftiVolume(_GridAttributes):
 
     def __init__(
         self,
-        images: Mapping[str, str | PathLike[str]],
+        images: Mapping[str, str | PathLike[str] | None],
         mask: str | PathLike[str] | None = None,
         *,
         patient: str,
@@ -216,14 +222,17 @@ class NiftiVolume(_GridAttributes):
     ) -> None:
         self.patient = str(patient)
         self.name = self.patient if name is None else str(name)
-        if not images:
+        if all(path is None for path in images.values()):
             raise ValueError(f"volume {self.name!r}: no image file given")
         self.contrasts = tuple(images)
         # Absolute, since a worker that it is sent to may have another working directory.
-        self.paths = tuple(Path(path).absolute() for path in images.values())
+        self.paths = tuple(
+            None if path is None else Path(path).absolute() for path in images.values()
+        )
         self.mask_path = None if mask is None else Path(mask).absolute()
-        first = inspect(self.paths[0])
-        for path in [*self.paths[1:], *([self.mask_path] if self.mask_path else [])]:
+        self.reference_path, *others = [path for path in self.paths if path is not None]
+        first = inspect(self.reference_path)
+        for path in [*others, *([self.mask_path] if self.mask_path else [])]:
             first.require_same_grid(inspect(path))
         width, height, self.n_slices = first.shape
         self.grid = Grid((height, width), first.affine)
@@ -269,9 +278,9 @@ class NiftiVolume(_GridAttributes):
         try:
             images = np.empty(shape, dtype=np.float32)
         except MemoryError as error:
-            raise MemoryError(f"{self.paths[0]}: {error}") from error
+            raise MemoryError(f"{self.reference_path}: {error}") from error
         for index, path in enumerate(self.paths):
-            images[:, index] = read_slices(path)
+            images[:, index] = np.nan if path is None else read_slices(path)
         mask = self.read_mask()
         if mask is None:
             return images, None

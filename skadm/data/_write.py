@@ -1,6 +1,6 @@
 """Writing maps as NIfTI files on the grid of the original images."""
 
-import os
+from functools import partial
 from os import PathLike
 from pathlib import Path
 
@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import ndimage
 
 from skadm._brain import brain_mask
+from skadm._files import replace_atomically
 from skadm.data._gzip import compress
 from skadm.data._interfaces import Volume
 from skadm.data._names import require_file_name
@@ -80,8 +81,9 @@ def write_maps(
     folder.mkdir(parents=True, exist_ok=True)
     for volume, places in stack.volume_places():
         own = array[places].astype(_TYPES.get(array.dtype.kind, np.int32), copy=False)
-        voxels = _on_original_grid(own, stack.z[places], volume, fill)
-        _write_atomically(_image(voxels, volume.origin), paths[volume.name])
+        voxels = on_original_grid(own, stack.z[places], volume, fill)
+        content = compress(_image(voxels, volume.origin).to_bytes())
+        replace_atomically(paths[volume.name], partial(Path.write_bytes, data=content))
     return list(paths.values())
 
 
@@ -111,8 +113,26 @@ def _require_distinct_slices(stack: SliceStack) -> None:
             )
 
 
-def _on_original_grid(maps: NDArray, z: NDArray, volume: Volume, fill: float) -> NDArray:
-    """Return the maps on the grid of the volume's origin, ``fill`` where there are none."""
+def on_original_grid(maps: NDArray, z: NDArray, volume: Volume, fill: float) -> NDArray:
+    """Take maps of a volume to the grid of its origin, as `write_maps` does.
+
+    Parameters
+    ----------
+    maps : ndarray of shape (n, H, W)
+        Finite numbers; floating-point ones are interpolated bilinearly, others go to the
+        nearest pixel.
+    z : ndarray of int, shape (n,)
+        Slices of the volume that they are of.
+    volume : volume
+        It is read again, to know what is brain.
+    fill : float
+        Value outside the brain of the origin, and in slices that are not in `z`.
+
+    Returns
+    -------
+    ndarray of shape (n_slices, H', W')
+        Maps of all slices, in the type they had.
+    """
     images, _, original_brain = volume.read_with_origin_brain()
     out = np.full(original_brain.shape, fill, dtype=maps.dtype)
     if _same_grid(volume, volume.origin):
@@ -148,17 +168,7 @@ def _image(voxels: NDArray, origin: Volume) -> nib.Nifti1Image:
         image.header.set_xyzt_units("mm")
         return image
     header = nib.Nifti1Header()
-    for field, value in geometry(origin.paths[0]).items():
+    for field, value in geometry(origin.reference_path).items():
         header[field] = value
     header.set_data_dtype(voxels.dtype)
     return nib.Nifti1Image(voxels.T, None, header)
-
-
-def _write_atomically(image: nib.Nifti1Image, path: Path) -> None:
-    """Write to a temporary file beside, then rename: no half-written map is ever seen."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        temporary.write_bytes(compress(image.to_bytes()))
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)

@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 
 from skadm.augmentation import Augmentation
-from skadm.detectors._explanation import Explanation
+from skadm.detectors._adm_networks import ADMNetworks
+from skadm.detectors._adm_scoring import ADMScoring
 from skadm.neural import TorchDetector
 from skadm.neural._run import Run
 from skadm.nn.blocks import NORMS, build
@@ -23,13 +24,14 @@ from skadm.nn.density import (
     least_eigenvalue,
     mixture_energy,
 )
-from skadm.nn.pixels import brain_mean, brain_of, map_of, pixels_of
+from skadm.nn.missing import Substitution
+from skadm.nn.pixels import brain_mean, brain_of, pixels_of
 from skadm.nn.reduction import ReductionNet
-from skadm.nn.translation import TranslationNet, brain_medians, translate_all
+from skadm.nn.translation import TranslationNet
 from skadm.training import Checkpoints, Objective, SingularCovarianceError, Stage
 
 
-class ADMDetector(TorchDetector):
+class ADMDetector(ADMScoring):
     """Density of how contrasts translate into each other, and of their reduction.
 
     Anomaly detection in multicontrast MR images (ADM): contrasts are translated into each
@@ -145,6 +147,11 @@ class ADMDetector(TorchDetector):
     sense); augmentation sizes. Only brain pixels enter Eq. 9 and 12-14. The final
     mixture is estimated in one pass over all normal training slices, unaugmented.
 
+    Slices to be scored may lack one contrast: its channel is NaN in all pixels. It is
+    translated from the others, with the mean of the training medians for m_b, its error
+    is left out of the density, and scores are brought to the scale of those with all
+    contrasts by the quantiles of training scores. Not in the paper.
+
     References
     ----------
     B. Kim, K. Kwon, C. Oh, H. Park. Unsupervised anomaly detection in MR images using
@@ -244,8 +251,8 @@ class ADMDetector(TorchDetector):
         self.estimation_width = estimation_width
         self.memory = memory
 
-    def _build(self, n_contrasts: int, generator: torch.Generator) -> "_Networks":
-        translation = reduction = None
+    def _build(self, n_contrasts: int, generator: torch.Generator) -> ADMNetworks:
+        translation = reduction = substitution = None
         n_features = 0
         if self.features != "reduction":
             translation = build(
@@ -253,6 +260,7 @@ class ADMDetector(TorchDetector):
                 generator,
             )
             n_features += n_contrasts
+            substitution = Substitution(n_contrasts)
         if self.features != "translation":
             latent_dim = self.latent_dim or max(1, n_contrasts - 1)
             reduction = build(
@@ -265,9 +273,9 @@ class ADMDetector(TorchDetector):
             generator,
         )
         mixture = FittedMixture(self.n_components, n_features)
-        return _Networks(translation, reduction, estimation, mixture)
+        return ADMNetworks(translation, reduction, estimation, mixture, substitution)
 
-    def _train(self, networks: "_Networks", images: NDArray, run: Run) -> None:
+    def _train(self, networks: ADMNetworks, images: NDArray, run: Run) -> None:
         n_contrasts = images.shape[1]
         parts: tuple[NDArray, ...] = (images,)
         generator, augmentation = run.engine.generator, run.augmentation
@@ -315,105 +323,15 @@ class ADMDetector(TorchDetector):
                 networks.estimation,
             )
         )
-
-    def pixel_features(self, X):
-        """Compute what the density sees: translation errors, then reduced contrasts.
-
-        Parameters
-        ----------
-        X : array-like or SliceStack of shape (n_slices, n_contrasts, H, W)
-            Slices.
-
-        Returns
-        -------
-        features : ndarray of shape (n_slices, d, H, W), float32
-            The z of Eq. 8, with d = K + L, or K or L alone as `features` says; 0 in the
-            background.
-
-        Raises
-        ------
-        ValueError
-            If X has a wrong shape, other contrasts than the training, NaN or infinity.
-        """
-        return self._apply_to_checked(self._masked_features, X)
-
-    def explain(self, X) -> Explanation:
-        """Part the anomaly of each pixel into features.
-
-        The energy (Eq. 12), the negative of the score, is a sum of one part for each
-        feature and a baseline, exactly; see `Explanation`. Not in the paper.
-
-        Parameters
-        ----------
-        X : array-like or SliceStack of shape (n_slices, n_contrasts, H, W)
-            Slices.
-
-        Returns
-        -------
-        explanation : Explanation
-            Maps.
-
-        Raises
-        ------
-        ValueError
-            If X has a wrong shape, other contrasts than the training, NaN or infinity.
-        """
-        maps = self._apply_to_checked(self._explained, X)
-        names = self.contrasts_ or [f"contrast {k + 1}" for k in range(self.n_features_in_)]
-        n_latent = maps.shape[1] - 2
-        translated = []
-        if self.features != "reduction":
-            translated = [f"{name} translation" for name in names]
-            n_latent -= len(names)
-        latent = [f"latent {number + 1}" for number in range(n_latent)]
-        return Explanation(
-            features=maps[:, :-2],
-            baseline=maps[:, -2],
-            # One more than the index, so that it is 0 in the background.
-            component=maps[:, -1].astype(np.int64) - 1,
-            names=(*translated, *latent),
-        )
-
-    def _anomaly(self, networks: "_Networks", images: torch.Tensor) -> torch.Tensor:
-        features, brain = self._features(networks, images), brain_of(images)
-        energy = networks.mixture.energy(pixels_of(features, brain), self._scoring_floor())
-        return map_of(energy, brain)
-
-    def _explained(self, networks: "_Networks", images: torch.Tensor) -> torch.Tensor:
-        """Contributions of d features, baseline, component + 1, (n, d + 2, H, W)."""
-        features, brain = self._features(networks, images), brain_of(images)
-        found = networks.mixture.explain(pixels_of(features, brain), self._scoring_floor())
-        values = (*found.features.unbind(dim=1), found.baseline, found.component + 1)
-        return torch.stack([map_of(each, brain) for each in values], dim=1)
-
-    def _masked_features(self, networks: "_Networks", images: torch.Tensor) -> torch.Tensor:
-        return self._features(networks, images) * brain_of(images).unsqueeze(1)
-
-    def _features(self, networks: "_Networks", images: torch.Tensor) -> torch.Tensor:
-        """z of every pixel, (n, d, H, W)."""
-        errors = images[:, :0]
-        if networks.translation is not None:
-            errors = self._translation_errors(networks.translation, images)
-        return self._density_features(networks, images, errors)[0]
+        if networks.substitution is not None:
+            self._learn_substitution(networks, networks.substitution, images, run.engine)
 
     def _pixels(
-        self, networks: "_Networks", images: torch.Tensor, errors: torch.Tensor
+        self, networks: ADMNetworks, images: torch.Tensor, errors: torch.Tensor
     ) -> torch.Tensor:
         """z of the brain pixels, shape (n_pixels, d)."""
         features = self._density_features(networks, images, errors)[0]
         return pixels_of(features, brain_of(images))
-
-    def _scoring_floor(self) -> float:
-        return self._floor() or torch.finfo(torch.float32).eps
-
-    def _floor(self) -> float:
-        return self.covariance_floor if self.constraint == "floor" else 0.0
-
-    def _priors(self, images: torch.Tensor) -> torch.Tensor:
-        """What stands for each hidden contrast, m of Eq. 3, shape (n, K)."""
-        if self.median_prior:
-            return brain_medians(images, brain_of(images))
-        return images.new_zeros(images.shape[:2])
 
     def _translation_loss(
         self, net: TranslationNet, images: torch.Tensor, generator: torch.Generator
@@ -430,28 +348,8 @@ class ADMDetector(TorchDetector):
         ]
         return {"loss": brain_mean(torch.stack(errors).square().mean(dim=0), brain)}
 
-    def _translation_errors(
-        self, net: TranslationNet, images: torch.Tensor
-    ) -> torch.Tensor:
-        """Z_ct (Eq. 5); 0 in the background."""
-        errors = (images - translate_all(net, images, self._priors(images))).abs()
-        # Absurd intensities stay finite in half precision.
-        most = torch.finfo(torch.float16).max
-        return errors.clamp_max(most) * brain_of(images).unsqueeze(1)
-
-    def _density_features(
-        self, networks: "_Networks", images: torch.Tensor, errors: torch.Tensor
-    ) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """z of every pixel, shape (n, d, H, W), and X_dr."""
-        if networks.reduction is None:
-            return errors, None
-        # In full precision: rounding noise would pass for variance in the covariances.
-        with torch.autocast(images.device.type, enabled=False):
-            reduced, restored = networks.reduction(images)
-        return torch.cat([errors, reduced], dim=1), restored
-
     def _density_loss(
-        self, networks: "_Networks", batch: torch.Tensor, n_contrasts: int
+        self, networks: ADMNetworks, batch: torch.Tensor, n_contrasts: int
     ) -> dict[str, torch.Tensor]:
         """Error of the reduction plus weighted energy (Eq. 14)."""
         images, errors = batch[:, :n_contrasts], batch[:, n_contrasts:]
@@ -477,25 +375,3 @@ class ADMDetector(TorchDetector):
             "energy": energy,
             "least_eigenvalue": least_eigenvalue(mixture),
         }
-
-
-class _Networks(torch.nn.Module):
-    """G_ct, (G_dr, F_dr), G_de and the final mixture; the first two may be missing."""
-
-    def __init__(
-        self,
-        translation: TranslationNet | None,
-        reduction: ReductionNet | None,
-        estimation: EstimationNet,
-        mixture: FittedMixture,
-    ) -> None:
-        super().__init__()
-        self.translation = translation
-        self.reduction = reduction
-        self.estimation = estimation
-        self.mixture = mixture
-
-    def of_density(self) -> torch.nn.ModuleList:
-        """What the second stage trains."""
-        trained = (self.reduction, self.estimation)
-        return torch.nn.ModuleList(network for network in trained if network is not None)

@@ -136,6 +136,35 @@ def mixture_energy(
         return -torch.logsumexp(exponents, dim=0)
 
 
+def marginal(mixture: Mixture, dropped: int, floor: float = 0.0) -> Mixture:
+    """Mixture of all features but one, exactly.
+
+    The floor comes first: marginals of the floored covariances have no eigenvalue below it
+    either.
+
+    Parameters
+    ----------
+    mixture : Mixture
+    dropped : int
+        Index of the feature that is left out.
+    floor : float
+        ε, the least eigenvalue of every covariance (Eq. 10-11).
+
+    Returns
+    -------
+    marginal : Mixture
+        Of d - 1 features.
+    """
+    eigenvalues, vectors = torch.linalg.eigh(mixture.covariances)
+    floored = (vectors * eigenvalues.clamp_min(floor).unsqueeze(-2)) @ vectors.mT
+    kept = _kept(mixture.means.shape[1], dropped).to(mixture.means.device)
+    return Mixture(mixture.weights, mixture.means[:, kept], floored[:, kept[:, None], kept])
+
+
+def _kept(n_features: int, dropped: int) -> torch.Tensor:
+    return torch.tensor([index for index in range(n_features) if index != dropped])
+
+
 class Contributions(NamedTuple):
     """What a pixel's energy is made of; see `explain_energy`.
 
@@ -342,14 +371,36 @@ class FittedMixture(nn.Module):
         """The mixture."""
         return Mixture(self.weights, self.means, self.covariances)
 
-    def energy(self, features: torch.Tensor, floor: float) -> torch.Tensor:
+    def energy(
+        self, features: torch.Tensor, floor: float, dropped: int | None = None
+    ) -> torch.Tensor:
         """Energy of (n, d) features under the final mixture (Eq. 12), shape (n,).
 
         In float64, since products of matrices round by the number of their rows, which
-        depends on the batch.
+        depends on the batch. A feature that is `dropped` is not looked at.
         """
-        return mixture_energy(features.double(), self.parameters_, floor)
+        return mixture_energy(*self._of(features, floor, dropped), floor)
 
-    def explain(self, features: torch.Tensor, floor: float) -> Contributions:
-        """What the energy of (n, d) features is made of, in float64."""
-        return explain_energy(features.double(), self.parameters_, floor)
+    def explain(
+        self, features: torch.Tensor, floor: float, dropped: int | None = None
+    ) -> Contributions:
+        """What the energy of (n, d) features is made of, in float64.
+
+        The part of a feature that is `dropped` is 0.
+        """
+        found = explain_energy(*self._of(features, floor, dropped), floor)
+        if dropped is None:
+            return found
+        parts = found.features
+        nothing = parts.new_zeros(len(parts), 1)
+        parts = torch.cat([parts[:, :dropped], nothing, parts[:, dropped:]], dim=1)
+        return found._replace(features=parts)
+
+    def _of(
+        self, features: torch.Tensor, floor: float, dropped: int | None
+    ) -> tuple[torch.Tensor, Mixture]:
+        """Features in float64 and the mixture, both without the one that is dropped."""
+        if dropped is None:
+            return features.double(), self.parameters_
+        kept = _kept(features.shape[1], dropped).to(features.device)
+        return features[:, kept].double(), marginal(self.parameters_, dropped, floor)

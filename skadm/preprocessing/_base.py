@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.callback import CallbackSupportMixin, with_callbacks
 
+from skadm._missing import check_missing, missing_contrasts
 from skadm._validation import check_shape
 from skadm.data import SliceStack, brain_mask
 
@@ -22,13 +23,15 @@ def keep_brain(images: NDArray[np.float32], brain: NDArray[np.bool_]) -> None:
     Parameters
     ----------
     images : ndarray of float32, shape (n_slices, n_contrasts, H, W)
-        Images; the first contrast of such pixels becomes 1e-6.
+        Images; the first contrast of such pixels that is not missing becomes 1e-6.
     brain : ndarray of bool, shape (n_slices, H, W)
         The brain.
     """
     lost = brain & ~brain_mask(images)
     if lost.any():
-        images[:, 0][lost] = ALMOST_ZERO
+        first = missing_contrasts(images).argmin(axis=1)
+        for image, contrast, places in zip(images, first, lost):
+            image[contrast][places] = ALMOST_ZERO
 
 
 def check_images(X: Any) -> NDArray[np.float32]:
@@ -47,13 +50,14 @@ def check_images(X: Any) -> NDArray[np.float32]:
     Raises
     ------
     ValueError
-        If X has another number of dimensions, no entry, NaN or infinite values, or no
-        brain pixel.
+        If X has another number of dimensions, no entry, infinite values, NaN other than
+        in the whole of a contrast that is missing, or no brain pixel.
     """
     X = np.asarray(X, dtype=np.float32)
     check_shape(X)
-    if not np.isfinite(X).all():
-        raise ValueError("X holds NaN or infinite values; replace them (background is 0)")
+    if np.isinf(X).any():
+        raise ValueError("X holds infinite values; replace them (background is 0)")
+    check_missing(X)
     if not X.any():
         raise ValueError(NO_BRAIN)
     return X

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from skadm._missing import missing_contrasts
 from skadm.data import Grid, SliceStack, brain_mask
 from skadm.preprocessing._base import (
     ALMOST_ZERO,
@@ -21,7 +22,8 @@ class IntensityNormalizer(StackTransformer):
     contrast of every volume has mean 0 and standard deviation 1 over the brain (the pixels
     where any contrast is not exactly 0). Background stays exactly 0, and brain stays brain:
     a pixel whose contrasts would all become exactly 0 gets 1e-6 in the first one. A
-    contrast that is constant in a volume becomes 0.
+    contrast that is constant in a volume becomes 0; one that is missing (NaN in all pixels
+    of the volume) stays missing.
 
     It learns nothing from the training data, so there is no leak in fitting it before a
     split.
@@ -128,7 +130,9 @@ def zscore(images: NDArray[np.float32]) -> NDArray[np.float32]:
     flat, out = images.reshape(-1), np.zeros(images.shape, dtype=np.float32)
     scores = out.reshape(-1)
     lost = np.ones(len(brain), dtype=bool)
-    for contrast in range(n_contrasts if brain.size else 0):
+    missing = missing_contrasts(images).all(axis=0)
+    out[:, missing] = np.nan
+    for contrast in np.flatnonzero(~missing) if brain.size else []:
         values = flat[contrast * n_pixels :].take(places)
         lowest, highest = values.min(), values.max()
         if not (np.isfinite(lowest) and np.isfinite(highest)):
@@ -143,7 +147,7 @@ def zscore(images: NDArray[np.float32]) -> NDArray[np.float32]:
             np.divide(centred, np.sqrt(np.square(centred).mean()), out=values)
             scores[contrast * n_pixels :][places] = values
             lost &= values == 0
-    scores[places[lost]] = ALMOST_ZERO
+    scores[missing.argmin() * n_pixels :][places[lost]] = ALMOST_ZERO
     return out
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from skadm._missing import missing_contrasts
 from skadm.data import Grid, SliceStack, brain_mask
 from skadm.preprocessing._base import (
     StackTransformer,
@@ -185,6 +186,7 @@ def resize_images(
     """
     mask = brain_mask(images)
     out = np.zeros((*images.shape[:2], *size), dtype=np.float32)
+    out[missing_contrasts(images)] = np.nan
     # Slice by slice the planes stay in the cache, and slices without brain cost nothing.
     for index in np.flatnonzero(mask.any(axis=(1, 2))):
         window, resized = _resize_within(mask[index], images[index], size)

@@ -1,0 +1,93 @@
+"""Contrasts that a patient lacks: channels in which every pixel is NaN."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+def missing_contrasts(X: NDArray) -> NDArray[np.bool_]:
+    """Find the contrasts that are missing, in slices that are checked.
+
+    Parameters
+    ----------
+    X : ndarray of shape (n_slices, n_contrasts, H, W)
+        Images, of which `check_missing` has seen that a channel is NaN as a whole or not
+        at all: one pixel then tells, and the rest is not read.
+
+    Returns
+    -------
+    ndarray of bool, shape (n_slices, n_contrasts)
+        True where a slice lacks a contrast.
+    """
+    return np.isnan(X[:, :, 0, 0])
+
+
+def check_missing(X: NDArray, contrasts: Sequence[str] | None = None) -> NDArray[np.bool_]:
+    """Find the contrasts that are missing, and refuse single pixels that are NaN.
+
+    Parameters
+    ----------
+    X : ndarray of shape (n_slices, n_contrasts, H, W)
+        Images without infinite values.
+    contrasts : sequence of str, default=None
+        Their names, for error messages.
+
+    Returns
+    -------
+    ndarray of bool, shape (n_slices, n_contrasts)
+        True where a slice lacks a contrast.
+
+    Raises
+    ------
+    ValueError
+        If some pixels of a channel are NaN and others are not, or a slice has no contrast.
+    """
+    missing = np.zeros(X.shape[:2], dtype=bool)
+    # A sum is NaN if a term is: cheap where nothing is missing.
+    if not np.isnan(X.sum(dtype=np.float64)):
+        return missing
+    for index, image in enumerate(X):
+        n_unknown = np.isnan(image).sum(axis=(1, 2))
+        missing[index] = n_unknown == image[0].size
+        if partly := np.flatnonzero((n_unknown > 0) & ~missing[index]).tolist():
+            raise ValueError(
+                f"Input X contains NaN: in slice {index}, {n_unknown[partly[0]]} of the "
+                f"{image[0].size} pixels of {_name(partly[0], contrasts)}. Only a contrast "
+                "that is missing is NaN, and in all of its pixels; background is 0."
+            )
+        if missing[index].all():
+            raise ValueError(
+                f"Input X contains NaN: slice {index} has no contrast, all "
+                f"{len(missing[index])} are missing."
+            )
+    return missing
+
+
+def describe_missing(
+    missing: NDArray[np.bool_], contrasts: Sequence[str] | None = None
+) -> str:
+    """Say which contrasts are missing where.
+
+    Parameters
+    ----------
+    missing : ndarray of bool, shape (n_slices, n_contrasts)
+        True where a slice lacks a contrast.
+    contrasts : sequence of str, default=None
+        Their names.
+
+    Returns
+    -------
+    str
+        Such as "T2 in 3 slices (the first is 5)".
+    """
+    return ", ".join(
+        f"{_name(index, contrasts)} in {column.sum()} slices (the first is "
+        f"{column.argmax()})"
+        for index, column in enumerate(missing.T)
+        if column.any()
+    )
+
+
+def _name(index: int, contrasts: Sequence[str] | None) -> str:
+    return f"contrast {index + 1}" if contrasts is None else contrasts[index]

@@ -1,0 +1,154 @@
+"""``skadm report``: pages to look at, of a cohort and of each patient."""
+
+import argparse
+import shlex
+import warnings
+from pathlib import Path
+from typing import Any
+
+from skadm._files import replace_atomically
+from skadm.cli import _options
+from skadm.cli._model import load_model, read_for
+from skadm.cli._output import check_new_folder, print_files, say
+
+_TEXT = """\
+Write an HTML page of each patient, with a viewer of its slices and a list of suspicious
+regions, and one of the cohort, with the most suspicious patients first. Each page is one
+file that needs no network. Masks are not needed; where there are any, the pages show them
+and what is found of them.
+"""
+
+_EPILOG = """\
+examples:
+  skadm report --model model.skadm --data new/ --out report/
+  skadm report --model model.skadm --data new/ --out report/ --normal controls/
+
+files: index.html, and patients/<patient>.html
+
+--normal gives regions p-values: the chance of a candidate lesion so strong in a normal
+slice of a new patient. Patients trained on or reported on are left out of it. With masks
+the slices without anomaly are taken, without masks all.
+"""
+
+
+def add_parser(commands: Any) -> None:
+    """Add the command."""
+    parser = _options.command(
+        commands, "report", run, "write pages to look at", _TEXT, _EPILOG
+    )
+    parser.add_argument(
+        "--model", required=True, metavar="FILE", help="what 'skadm fit' has saved"
+    )
+    parser.add_argument("--data", required=True, metavar="PATH", help=_options.DATA_HELP)
+    parser.add_argument("--out", required=True, metavar="FOLDER", help="where the pages go")
+    parser.add_argument(
+        "--normal",
+        metavar="PATH",
+        help="patients whose normal slices p-values are from, as --data has them",
+    )
+    _options.add_patients(parser)
+    _options.add_device(parser)
+    _options.add_force(parser)
+
+
+def run(args: argparse.Namespace) -> None:
+    """Run the command."""
+    out = check_new_folder(args.out, args.force)
+    from skadm.report import (
+        Setting,
+        cohort_page,
+        describe_model,
+        examine,
+        patient_page,
+        require_libraries,
+    )
+
+    require_libraries()
+    model = load_model(args.model, args.device)
+    # Healthy patients are reported like others.
+    stack = read_for(model, args.data, patients=args.patients, allow_empty_masks=True)
+    places = {volume.name: _place(out, volume.name) for volume in stack.volumes}
+    trained_on = set(model.training_.get("patients", ()))
+    seen = sorted(trained_on & set(stack.groups.tolist()))
+    if seen:
+        warnings.warn(
+            f"{len(seen)} of the patients reported were trained on ({', '.join(seen)}): "
+            "what the pages show of them says little about new patients",
+            stacklevel=1,
+        )
+    candidates = note = None
+    if args.normal is not None:
+        candidates = _candidates(model, args.normal, trained_on | set(stack.groups))
+        note = _p_value_note(candidates.n_groups)
+    settings = [
+        Setting("Report", "command", shlex.join(args.command_line)),
+        *describe_model(model),
+    ]
+    (out / "patients").mkdir(parents=True, exist_ok=True)
+    summaries = []
+    # One volume at a time: memory does not grow with their number.
+    for number, volume in enumerate(stack.volumes, start=1):
+        say(f"scoring {volume.name} ({number} of {len(stack.volumes)})")
+        report = examine(volume, model, candidates)
+        _write(places[volume.name], patient_page(report, settings, note))
+        summaries.append(report.summary)
+    index = out / "index.html"
+    _write(index, cohort_page(summaries, settings, note))
+    print_files(out, [index, *places.values()])
+
+
+def _place(out: Path, name: str) -> Path:
+    """Where the page of a volume goes, whose name was checked when it was read."""
+    folder = out / "patients"
+    if folder.resolve().parent != out.resolve():
+        raise ValueError(f"{folder} is a link that leads out of {out}")
+    return folder / f"{name}.html"
+
+
+def _candidates(model: Any, data: str, others: set[str]) -> Any:
+    """Learn how strong candidate lesions of normal slices are, volume by volume."""
+    import numpy as np
+
+    from skadm.conformal import CandidateLesions
+    from skadm.data import SliceStack
+
+    volumes = [
+        volume
+        for volume in read_for(model, data, allow_empty_masks=True).volumes
+        if volume.patient not in others
+    ]
+    if not volumes:
+        raise ValueError(
+            f"--normal {data} holds no patient but those trained on or reported on; "
+            "expected others, with whom these can be compared"
+        )
+    decisions, patients = [], []
+    for number, volume in enumerate(volumes, start=1):
+        say(f"scoring normal slices of {volume.name} ({number} of {len(volumes)})")
+        prepared = model[:-1].transform(SliceStack.from_volumes([volume])).in_memory()
+        labels = prepared.y
+        if labels is not None:
+            shown = (labels >= 0).any(axis=(1, 2)) & ~(labels == 1).any(axis=(1, 2))
+            prepared = prepared[shown]
+        if not len(prepared):
+            continue
+        decisions.append(model[-1].decision_function(prepared))
+        patients.append(prepared.groups)
+    if not decisions:
+        raise ValueError(f"no normal slice in --normal {data}: all hold anomalies")
+    return CandidateLesions(np.concatenate(decisions), np.concatenate(patients))
+
+
+def _p_value_note(n_patients: int) -> str:
+    """Say what the p-values are."""
+    return (
+        "chance that a normal slice of a new patient has a candidate lesion as strong as "
+        "the strongest in the region, or stronger. From normal slices of "
+        f"{n_patients} patient{'' if n_patients == 1 else 's'}; 1 / {n_patients + 1} is "
+        "the least that so many can give. Not corrected for the number of slices and "
+        "regions."
+    )
+
+
+def _write(path: Path, page: str) -> None:
+    replace_atomically(path, lambda place: place.write_text(page, encoding="utf-8"))

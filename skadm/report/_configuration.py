@@ -1,0 +1,72 @@
+"""How a report was made: model, training, versions."""
+
+from typing import Any, NamedTuple
+
+from skadm._version import __version__
+
+
+class Setting(NamedTuple):
+    """One line of the configuration.
+
+    Parameters
+    ----------
+    group : str
+        Heading it stands under.
+    name : str
+        What it is.
+    value : str
+        As it was.
+    """
+
+    group: str
+    name: str
+    value: str
+
+
+def describe_model(model: Any) -> list[Setting]:
+    """List the steps of a fitted Pipeline, their parameters, and the training.
+
+    Parameters
+    ----------
+    model : sklearn.pipeline.Pipeline
+        Preprocessing and a fitted detector, as 'skadm fit' makes it.
+
+    Returns
+    -------
+    settings : list of Setting
+        To be shown.
+    """
+    detector = model[-1]
+    # Wrapped detectors have no names of their own, other Pipelines no record.
+    contrasts = getattr(detector, "contrasts_", None) or ()
+    training = getattr(model, "training_", {})
+    settings = [
+        Setting("Model", "version of skadm", __version__),
+        Setting("Model", "detector", type(detector).__name__),
+        Setting("Model", "contrasts", ", ".join(contrasts) or "without names"),
+        Setting("Model", "threshold (normality)", f"{detector.offset_:.6g}"),
+    ]
+    settings += [
+        Setting("Training", name, _text(value))
+        for name, value in training.items()
+        if name != "baselines"
+    ]
+    reference = getattr(detector, "training_reference_", None)
+    if reference is not None:
+        settings += [
+            Setting("Training", "slices", str(reference.n_slices)),
+            Setting("Training", "SHA-256 of the slices", reference.sha256),
+        ]
+    for _, step in model.steps:
+        group = type(step).__name__
+        parameters = step.get_params(deep=False).items()
+        settings += [Setting(group, name, _text(value)) for name, value in parameters]
+    return settings
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, list | tuple):
+        return ", ".join(map(_text, value)) or "none"
+    if isinstance(value, dict):
+        return "; ".join(f"{name}: {_text(each)}" for name, each in value.items()) or "none"
+    return f"{value:.6g}" if isinstance(value, float) else str(value)

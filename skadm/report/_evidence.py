@@ -1,0 +1,65 @@
+"""Which contrast says so: what the flagged regions are found by."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+_SHOWN = 3
+
+PARTS = "part of the feature in the anomaly"
+INTENSITIES = "preprocessed intensity"
+
+
+def evidence_kind(detector: Any) -> str:
+    """Say what the numbers of `region_evidence` are."""
+    return PARTS if hasattr(detector, "explain") else INTENSITIES
+
+
+def region_evidence(
+    detector: Any, stack: Any, numbers: NDArray[np.uint8], n_regions: int
+) -> list[tuple[tuple[str, float], ...]]:
+    """Average over each region what speaks for it.
+
+    Of a detector that can explain its anomaly, that is the part of each feature; of others
+    the intensity of each contrast, a z-score as a rule, which tells at least how bright or
+    dark the region is.
+
+    Parameters
+    ----------
+    detector : detector
+        Fitted.
+    stack : SliceStack
+        The slices of one volume, preprocessed.
+    numbers : ndarray of uint8, shape (n_slices, H, W)
+        Rank of the region at each pixel.
+    n_regions : int
+        Regions, from 1.
+
+    Returns
+    -------
+    evidence : list of tuple of (str, float)
+        For each region the three that speak most.
+    """
+    slices = np.flatnonzero(
+        ((numbers > 0) & (numbers <= n_regions)).any(axis=(1, 2))
+    )  # others need not be explained
+    if not slices.size:
+        return []
+    if hasattr(detector, "explain"):
+        found = detector.explain(stack[slices])
+        names, maps = found.names, found.features
+    else:
+        names, maps = stack.contrasts, stack[slices].X
+    regions = np.arange(1, n_regions + 1)
+    means = np.array(
+        [ndimage.mean(maps[:, i], numbers[slices], regions) for i in range(len(names))]
+    )
+    # A part below 0 speaks against an anomaly; an intensity below 0 is as unusual as above.
+    weights = means if hasattr(detector, "explain") else np.abs(means)
+    strongest = np.argsort(-weights, axis=0, kind="stable")[:_SHOWN]
+    return [
+        tuple((names[i], float(means[i, region])) for i in strongest[:, region])
+        for region in range(n_regions)
+    ]

@@ -1,0 +1,209 @@
+"""From a volume and a model to what a page shows."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from skadm.conformal import CandidateLesions
+from skadm.data import ArrayVolume, SliceStack, brain_mask, on_original_grid
+from skadm.metrics import anomaly_map
+from skadm.report._evidence import evidence_kind, region_evidence
+from skadm.report._measures import measure
+from skadm.report._regions import (
+    Region,
+    describe_regions,
+    rank_regions,
+    region_p_values,
+)
+from skadm.report._viewer import Pictures, Scale, make_pictures
+
+_LISTED = 20  # regions; the rest is counted
+_COLOURED = (1.0, 99.5)  # percentiles of the anomaly over the brain: ends of the colours
+
+
+@dataclass(frozen=True)
+class Summary:
+    """A patient's line in the page of the cohort.
+
+    Parameters
+    ----------
+    name : str
+        Name of the volume.
+    suspicion : float
+        Strength of the most suspicious region, 0 without any.
+    n_regions : int
+        Flagged components.
+    flagged_ml : float
+        Volume of all of them.
+    p_value : float or None
+        Least of all listed regions.
+    metrics : dict of str to float, or None
+        Where there are labels.
+    thumbnail : str
+        A data URI.
+    """
+
+    name: str
+    suspicion: float
+    n_regions: int
+    flagged_ml: float
+    p_value: float | None
+    metrics: dict[str, float] | None
+    thumbnail: str
+
+
+@dataclass(frozen=True)
+class PatientReport:
+    """All that the page of a patient shows.
+
+    Parameters
+    ----------
+    patient : str
+        The patient.
+    name : str
+        Name of the volume.
+    contrasts : tuple of str
+        Names.
+    voxel_size : tuple of float
+        Of the images, in mm along W, H and between slices.
+    working_voxel_size : tuple of float
+        The same of the grid that the detector works on.
+    brain_ml : float
+        Volume of the brain.
+    threshold : float
+        Anomaly above which a voxel is flagged.
+    regions : tuple of Region
+        The listed ones, by rank.
+    evidence : str
+        What `Region.evidence` is.
+    summary : Summary
+        Line of the cohort.
+    pictures : Pictures
+        For the viewer and on paper.
+    """
+
+    patient: str
+    name: str
+    contrasts: tuple[str, ...]
+    voxel_size: tuple[float, ...]
+    working_voxel_size: tuple[float, ...]
+    brain_ml: float
+    threshold: float
+    regions: tuple[Region, ...]
+    evidence: str
+    summary: Summary
+    pictures: Pictures
+
+
+def examine(
+    volume: Any, model: Any, candidates: CandidateLesions | None = None
+) -> PatientReport:
+    """Score a volume and find its suspicious regions.
+
+    Parameters
+    ----------
+    volume : volume
+        One of `SliceStack.volumes`, as it was read.
+    model : sklearn.pipeline.Pipeline
+        Preprocessing and a fitted detector of pixels.
+    candidates : CandidateLesions, default=None
+        From normal slices of other patients, scored by the same detector with the same
+        threshold; gives regions their p-values. None: they have none.
+
+    Returns
+    -------
+    report : PatientReport
+        For `patient_page`.
+
+    Raises
+    ------
+    ValueError
+        If the volume does not fit the model, cannot be decoded, or holds no brain.
+    ImportError
+        If Pillow is not installed.
+    """
+    images, labels = volume.read()
+    # In memory, and without an origin of its own: files are decoded once.
+    original = ArrayVolume(
+        images,
+        labels,
+        patient=volume.patient,
+        name=volume.name,
+        contrasts=volume.contrasts,
+        affine=volume.grid.affine,
+    )
+    prepared = model[:-1].transform(SliceStack.from_volumes([original])).in_memory()
+    (working,) = prepared.volumes
+    detector = model[-1]
+    worked_on, own_labels = working.read()
+    brain = brain_mask(worked_on)
+    if not brain.any():
+        raise ValueError(
+            f"volume {volume.name!r}: no brain pixel: everything is exactly 0, which "
+            "means background"
+        )
+    scores = detector.score_samples(prepared)
+    decision = np.where(brain, scores - scores.dtype.type(detector.offset_), 0)
+    ranking = rank_regions(decision, _LISTED)
+    n_listed = len(ranking.strengths)
+    regions = describe_regions(
+        ranking,
+        scores,
+        working.grid,
+        brain,
+        labels=own_labels,
+        p_values=(
+            [None] * n_listed
+            if candidates is None
+            else region_p_values(ranking, decision, candidates)
+        ),
+        evidence=region_evidence(detector, prepared, ranking.numbers, n_listed),
+    )
+    anomaly, threshold = anomaly_map(scores), float(anomaly_map(detector.offset_))
+    inside = anomaly[brain]
+    low, high = (float(end) for end in np.percentile(inside, _COLOURED))
+    if high <= threshold:  # so little is flagged that its colours would all be one
+        high = max(float(inside.max()), threshold)
+    # Half as much below the threshold as above it, so that most colours are of what is
+    # flagged.
+    low = max(low, threshold - (high - threshold) / 2)
+    scale = Scale(low, high, threshold)
+    every = np.arange(len(scores))
+    pictures = make_pictures(
+        original.grid,
+        images,
+        brain_mask(images),
+        volume.contrasts,
+        anomaly=on_original_grid(anomaly, every, working, low),
+        numbers=on_original_grid(ranking.numbers, every, working, 0),
+        labels=labels,
+        scale=scale,
+        regions=regions,
+    )
+    voxel_ml = float(np.prod(working.grid.voxel_size)) / 1000
+    found = [region.p_value for region in regions if region.p_value is not None]
+    summary = Summary(
+        name=volume.name,
+        suspicion=regions[0].strength if regions else 0.0,
+        n_regions=ranking.n_regions,
+        flagged_ml=int(np.count_nonzero(ranking.numbers)) * voxel_ml,
+        p_value=min(found, default=None),
+        metrics=(
+            None if own_labels is None else measure(own_labels, scores, detector.offset_)
+        ),
+        thumbnail=pictures.thumbnail,
+    )
+    return PatientReport(
+        patient=volume.patient,
+        name=volume.name,
+        contrasts=tuple(volume.contrasts),
+        voxel_size=tuple(original.grid.voxel_size.tolist()),
+        working_voxel_size=tuple(working.grid.voxel_size.tolist()),
+        brain_ml=int(brain.sum()) * voxel_ml,
+        threshold=threshold,
+        regions=tuple(regions),
+        evidence=evidence_kind(detector),
+        summary=summary,
+        pictures=pictures,
+    )

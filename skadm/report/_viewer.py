@@ -1,0 +1,166 @@
+"""What the viewer of a page is given: pictures of the whole volume, and where they lie."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from skadm.report._display import PLANES, Frame, frame_of
+from skadm.report._pictures import COLOURS, draw_plane, grey, n_columns, sprite, window
+from skadm.report._regions import Region
+
+_FIRST = ("FLAIR", "T2")  # contrasts to show first
+_STATIC_WIDTH = 300  # pixels of the longest side
+_THUMBNAIL_WIDTH = 120
+
+
+class Scale(NamedTuple):
+    """How anomaly becomes colours.
+
+    Parameters
+    ----------
+    low, high : float
+        Anomaly at both ends.
+    threshold : float
+        Above it a voxel is flagged.
+    """
+
+    low: float
+    high: float
+    threshold: float
+
+    @property
+    def start(self) -> int:
+        """Grey value of the threshold."""
+        return int(grey(np.array(self.threshold), self.low, self.high))
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """A volume for the viewer and on paper.
+
+    Parameters
+    ----------
+    data : dict
+        What the viewer reads, of plain types; see templates/viewer.js.
+    planes : tuple of (str, str)
+        Name and picture of the planes through the peak of the most suspicious region.
+    thumbnail : str
+        The axial one, small.
+    """
+
+    data: dict[str, Any]
+    planes: tuple[tuple[str, str], ...]
+    thumbnail: str
+
+
+def make_pictures(
+    grid: Any,
+    images: NDArray,
+    brain: NDArray[np.bool_],
+    contrasts: Sequence[str],
+    *,
+    anomaly: NDArray,
+    numbers: NDArray[np.uint8],
+    labels: NDArray | None,
+    scale: Scale,
+    regions: Sequence[Region],
+) -> Pictures:
+    """Draw a volume.
+
+    Parameters
+    ----------
+    grid : Grid
+        Of all arrays.
+    images : ndarray of shape (n_slices, n_contrasts, H, W)
+        Intensities.
+    brain : ndarray of bool, shape (n_slices, H, W)
+        Brain.
+    contrasts : sequence of str
+        Names.
+    anomaly : ndarray of shape (n_slices, H, W)
+        Higher is more abnormal; `scale.low` outside the brain.
+    numbers : ndarray of uint8, shape (n_slices, H, W)
+        Ranks of the regions.
+    labels : ndarray of shape (n_slices, H, W) or None
+        1 on an anomaly.
+    scale : Scale
+        Colours.
+    regions : sequence of Region
+        By rank.
+
+    Returns
+    -------
+    pictures : Pictures
+        Data URIs.
+    """
+    frame = frame_of(grid, brain)
+    inside = frame.show(brain)
+    scans = [window(frame.show(images[:, k]), inside) for k in range(len(contrasts))]
+    shown = frame.show(anomaly)
+    scores = grey(shown, scale.low, scale.high)
+    ranks = frame.show(numbers)
+    labelled = None if labels is None else frame.show(labels == 1)
+    upper = [name.upper() for name in contrasts]
+    first = next((upper.index(name) for name in _FIRST if name in upper), 0)
+    peaks = [_peak(frame, region, shown, ranks) for region in regions]
+    point = peaks[0] if peaks else _highest(shown)
+
+    def drawn(plane: int, width: int) -> str:
+        extent = max(n * mm for n, mm in zip(frame.shape, frame.voxel_size))
+        return draw_plane(
+            plane,
+            frame,
+            point,
+            scan=scans[first],
+            scores=scores,
+            start=scale.start,
+            flagged=ranks > 0,
+            labelled=labelled,
+            pixels_per_mm=width / extent,
+        )
+
+    data = {
+        "shape": list(frame.shape),
+        "voxelSize": list(frame.voxel_size),
+        "affine": frame.affine.tolist(),
+        "columns": n_columns(frame.shape[2]),
+        "contrasts": [
+            {"name": name, "source": sprite(scan, exact=False)}
+            for name, scan in zip(contrasts, scans)
+        ],
+        "first": first,
+        # Exact: what JPEG adds around the brain would be coloured.
+        "scores": sprite(scores, exact=True),
+        "regions": sprite(ranks, exact=True),
+        "labels": (
+            None if labelled is None else sprite(labelled.astype(np.uint8), exact=True)
+        ),
+        "low": scale.low,
+        "high": scale.high,
+        "threshold": scale.threshold,
+        "start": max(scale.start, 1),
+        "colours": [list(colour) for colour in COLOURS],
+        "point": list(point),
+        "peaks": [list(peak) for peak in peaks],
+    }  # fmt: skip
+    planes = tuple((plane.name, drawn(i, _STATIC_WIDTH)) for i, plane in enumerate(PLANES))
+    return Pictures(data, planes, drawn(0, _THUMBNAIL_WIDTH))
+
+
+def _peak(
+    frame: Frame, region: Region, anomaly: NDArray, ranks: NDArray
+) -> tuple[int, int, int]:
+    """The voxel (x, y, z) to show of a region."""
+    inside = ranks == region.rank
+    if inside.any():
+        return _highest(np.where(inside, anomaly, -np.inf))
+    # A pixel of the working grid can be smaller than one of the images.
+    return frame.voxel_at(np.array(region.peak_mm))
+
+
+def _highest(anomaly: NDArray) -> tuple[int, int, int]:
+    z, y, x = np.unravel_index(int(anomaly.argmax()), anomaly.shape)
+    return int(x), int(y), int(z)
