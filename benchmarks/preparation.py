@@ -124,7 +124,7 @@ def ms_rows(study: Study, outcome: Any) -> Iterator[dict[str, Any]]:
         error = distance(moved(ours, points), targets)
         yield {
             "study": study.name,
-            "dice": dice(sitk.GetArrayFromImage(brain) > 0, given_mask),
+            "brain_dice": dice(sitk.GetArrayFromImage(brain) > 0, given_mask),
             "contrast": name,
             "tre_mm": error.mean(),
             "tre_max_mm": error.max(),
@@ -153,7 +153,7 @@ def lgg_rows(study: Study, outcome: Any, stripped: Path) -> Iterator[dict[str, A
         found = register_rigidly(flair, displaced(scan, motion), native).transform
         yield {
             "study": study.name,
-            "dice": overlap,
+            "brain_dice": overlap,
             "contrast": name,
             "tre_mm": distance(moved(ours, points), points).mean(),
             "displaced_mm": distance(moved(motion, points), points).mean(),

@@ -16,7 +16,7 @@ examples:
   skadm prepare --data bids/ --out prepared/
   skadm prepare --data scans.csv --out prepared/ --reference T1 --jobs 4
   skadm prepare --data bids/ --out prepared/ --brain-masks masks/
-  skadm fit --data prepared/ --out model.joblib
+  skadm fit --data prepared/ --out model.skadm
 
 files: a BIDS derivative, which the other commands read. For each patient sub-<label>/anat
 with the images, brain and lesion masks, xfm with the transforms (ITK), figures with the
