@@ -40,6 +40,13 @@ TINY = {
         "pretraining_epochs": 1,
         "max_epochs": 10,
     },
+    "EraserDetector": {
+        "width": 4,
+        "n_levels": 2,
+        "lesion_scales": (2, 4),
+        "n_components": 2,
+        "max_epochs": 2,
+    },
     "FAnoGANDetector": {"width": 4, "latent_dim": 2, "n_levels": 1, "max_epochs": 2},
 }
 

@@ -1,0 +1,314 @@
+"""Eraser: a U-Net that takes artificial lesions away, and what it takes from a scan."""
+
+import os
+from collections.abc import Mapping, Sequence
+from numbers import Integral, Real
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from sklearn.mixture import GaussianMixture
+from sklearn.utils._param_validation import Interval, StrOptions
+
+from skadm.augmentation import Augmentation
+from skadm.detectors._contrasts import contrast_weights
+from skadm.neural import TorchDetector
+from skadm.neural._run import Run
+from skadm.nn.blocks import NORMS, build
+from skadm.nn.density import FittedMixture, Mixture
+from skadm.nn.mirror import mirrored
+from skadm.nn.noise import blob_noise
+from skadm.nn.pixels import brain_mean, brain_of, map_of, pixels_of
+from skadm.nn.smoothing import smooth_in_brain
+from skadm.nn.unet import UNet
+from skadm.training import Checkpoints, Objective, Stage
+
+# A pixel belongs to a blob if any contrast is changed by so much of `lesion_std`.
+_PRESENT = 1 / 3
+
+# Least eigenvalue of the mixture's covariances, in squared standard deviations.
+_FLOOR = 1e-6
+
+
+class EraserDetector(TorchDetector):
+    """Blobs in normal slices are erased by a U-Net; what it erases in a scan is a lesion.
+
+    Blobs of random shape, size and sharpness change all contrasts of a normal slice, each
+    by an amount of random sign. A U-Net, which sees the slice and its mirror image, learns
+    to give the slice back. Its signed residuals, smoothed, are what a mixture of Gaussians
+    learns the density of, from the same normal slices without blobs.
+
+    Parameters
+    ----------
+    direction : mapping of str or int to float, default=None
+        None: no prior, whatever differs is an anomaly; minus the log-density is the anomaly
+        score. Else a prior: weights of the contrasts that lesions are known to be brighter
+        in (positive) or darker (negative), such as ``{"FLAIR": 1, "T2": 1}``, by name (X
+        must then carry names, as a SliceStack does) or by index. The anomaly score is then
+        the weighted sum of the smoothed signed residuals.
+    lesion_std : float, default=1.2
+        Standard deviation of a blob's change of a contrast, in standard deviations of the
+        brain, as the images are normalised to.
+    lesion_scales : sequence of int, default=(8, 16, 32)
+        Sizes of the blobs, in pixels; each batch draws one.
+    presence_weight : float, default=2.0
+        Weight of a second task, to tell where the blobs are, in the loss; in squared
+        standard deviations. Only training knows it. 0: no such task.
+    mirror : bool, default=True
+        Whether the U-Net sees the slice's mirror image (left to right, last axis) as well:
+        a brain is nearly symmetric, a lesion is not.
+    sigma : float, default=2.0
+        Standard deviation, in pixels, of the Gaussian that smooths the residuals within
+        the slice and the brain. 0: no smoothing.
+    n_components : int, default=3
+        Gaussians of the mixture.
+    max_samples : int, default=100_000
+        Brain pixels drawn to fit the mixture to.
+    width : int, default=16
+        Channels of the U-Net's finest level.
+    n_levels : int, default=3
+        Halvings of the U-Net.
+    norm : {"batch", "instance", "none"}, default="batch"
+        Norm layer of the U-Net.
+    max_epochs : int, default=50
+        Epochs.
+    batch_size : int, default=16
+        Slices of a training step and of a scoring step. Scores do not depend on it.
+    learning_rate : float, default=1e-3
+        Of Adam.
+    augmentation : Augmentation, "default" or None, default="default"
+        Random changes of training slices; "default" is ``Augmentation(crop=1)``, since the
+        middle of a cropped brain is not between its halves. None is none.
+    n_iter_no_change : int, default=None
+        Training stops when its loss has not fallen by `tol` for so many epochs. None:
+        never.
+    tol : float, default=1e-4
+        See `n_iter_no_change`.
+    warm_start : bool, default=False
+        Whether `fit` goes on from the weights of the last fit. `history_` grows.
+    checkpoints : str, path or Checkpoints, default=None
+        Folder in which the training is kept while it runs, after every epoch, so that an
+        interrupted fit goes on where it was; see `skadm.training.Checkpoints`. Needs an
+        integer `random_state`. None: nothing is kept.
+    contamination : float, default=0.01
+        Fraction of the training pixels that `predict` calls anomalous; sets `offset_`.
+    device : str or torch.device, default="auto"
+        "auto" is a GPU where there is one.
+    precision : {"auto", "float32", "bfloat16"}, default="auto"
+        Of the convolutions. "auto" is bfloat16 where the processor or GPU computes it
+        natively.
+    random_state : int, RandomState instance or None, default=None
+        Seed of weights, batches, augmentation, blobs and the mixture.
+
+    Attributes
+    ----------
+    history_ : list of dict
+        One record for each epoch: "stage" ("erasing"), "epoch", "loss", "seconds".
+    weights_ : dict of str to ndarray
+        All that was learned.
+    offset_ : float
+        Threshold of `predict` on the scale of `score_samples`.
+    background_score_ : float
+        Score of every background pixel.
+    n_features_in_ : int
+        K, the number of contrasts.
+    contrasts_ : tuple of str or None
+        Their names, if X carried them.
+
+    See Also
+    --------
+    DAEDetector : The same with noise everywhere in the slice.
+
+    Notes
+    -----
+    The blobs know nothing of what lesions look like: brighter and darker are equally
+    likely, in each contrast alone. Since most of a slice is left as it was, the U-Net can
+    compare: it leaves normal tissue alone where a denoiser of noise everywhere
+    (`DAEDetector`) changes it, so that the residual of normal tissue is small, and of
+    whichever sign.
+
+    References
+    ----------
+    A. Kascenas, N. Pugeault, A. Q. O'Neil. Denoising autoencoders for unsupervised anomaly
+    detection in brain MRI. MIDL 2022, PMLR 172:653-664.
+
+    Examples
+    --------
+    >>> from skadm import EraserDetector
+    >>> from skadm.data import make_phantom
+    >>> stack = make_phantom(n_patients=2, n_slices=8, size=32, random_state=0)
+    >>> detector = EraserDetector(width=4, max_epochs=2, random_state=0)
+    >>> detector.fit(stack, stack.y).score_samples(stack).shape
+    (16, 32, 32)
+    """
+
+    _parameter_constraints = {
+        **TorchDetector._parameter_constraints,
+        "direction": [None, Mapping],
+        "lesion_std": [Interval(Real, 0, None, closed="left")],
+        "lesion_scales": ["array-like"],
+        "presence_weight": [Interval(Real, 0, None, closed="left")],
+        "mirror": ["boolean"],
+        "sigma": [Interval(Real, 0, None, closed="left")],
+        "n_components": [Interval(Integral, 1, None, closed="left")],
+        "max_samples": [Interval(Integral, 1, None, closed="left")],
+        "width": [Interval(Integral, 1, None, closed="left")],
+        "n_levels": [Interval(Integral, 1, None, closed="left")],
+        "norm": [StrOptions(set(NORMS))],
+    }
+
+    def __init__(
+        self,
+        *,
+        direction: Mapping[str | int, float] | None = None,
+        lesion_std: float = 1.2,
+        lesion_scales: Sequence[int] = (8, 16, 32),
+        presence_weight: float = 2.0,
+        mirror: bool = True,
+        sigma: float = 2.0,
+        n_components: int = 3,
+        max_samples: int = 100_000,
+        width: int = 16,
+        n_levels: int = 3,
+        norm: str = "batch",
+        max_epochs: int = 50,
+        batch_size: int = 16,
+        learning_rate: float = 1e-3,
+        augmentation: Augmentation | str | None = "default",
+        n_iter_no_change: int | None = None,
+        tol: float = 1e-4,
+        warm_start: bool = False,
+        checkpoints: str | os.PathLike | Checkpoints | None = None,
+        contamination: float = 0.01,
+        device: str | torch.device = "auto",
+        precision: str = "auto",
+        random_state=None,
+    ) -> None:
+        super().__init__(
+            max_epochs=max_epochs,
+            batch_size=batch_size,
+            learning_rate=learning_rate,
+            augmentation=augmentation,
+            n_iter_no_change=n_iter_no_change,
+            tol=tol,
+            warm_start=warm_start,
+            checkpoints=checkpoints,
+            contamination=contamination,
+            device=device,
+            precision=precision,
+            random_state=random_state,
+        )
+        self.direction = direction
+        self.lesion_std = lesion_std
+        self.lesion_scales = lesion_scales
+        self.presence_weight = presence_weight
+        self.mirror = mirror
+        self.sigma = sigma
+        self.n_components = n_components
+        self.max_samples = max_samples
+        self.width = width
+        self.n_levels = n_levels
+        self.norm = norm
+
+    def _fit(self, X: np.ndarray) -> None:
+        sizes = list(self.lesion_scales)
+        if not sizes or not all(isinstance(size, Integral) and size > 0 for size in sizes):
+            raise ValueError(
+                f"lesion_scales={self.lesion_scales!r}; expected one or more sizes, each an "
+                "integer of at least 1."
+            )
+        self._direction(X.shape[1])  # a wrong name is told before the training
+        super()._fit(X)
+
+    def _direction(self, n_contrasts: int) -> np.ndarray | None:
+        if self.direction is None:
+            return None
+        return contrast_weights(self.direction, n_contrasts, self.contrasts_)
+
+    def _build(self, n_contrasts: int, generator: torch.Generator) -> "_Networks":
+        n_in = n_contrasts * (1 + self.mirror)
+        net = build(
+            lambda: UNet(n_in, n_contrasts + 1, self.width, self.n_levels, self.norm),
+            generator,
+        )
+        return _Networks(net, FittedMixture(self.n_components, n_contrasts))
+
+    def _train(self, networks: "_Networks", images: NDArray, run: Run) -> None:
+        generator = run.engine.generator
+
+        def loss(batch: torch.Tensor) -> dict[str, torch.Tensor]:
+            brain = brain_of(batch)
+            noise = blob_noise(batch.shape, self.lesion_scales, generator).to(batch.device)
+            restored, presence = self._restore(
+                networks, batch + self.lesion_std * noise * brain.unsqueeze(1)
+            )
+            error = brain_mean((restored - batch).square().sum(dim=1), brain)
+            present = (noise.abs().amax(dim=1) > _PRESENT).float()
+            doubt = torch.nn.functional.binary_cross_entropy_with_logits(
+                presence.float(), present, reduction="none"
+            )
+            doubt = brain_mean(doubt, brain)
+            return {
+                "loss": error + self.presence_weight * doubt,
+                "error": error,
+                "presence": doubt,
+            }
+
+        augmentation = run.augmentation
+        if self.augmentation == "default":
+            augmentation = Augmentation(crop=1)
+        objective = Objective(networks.net, loss)
+        run.stage(Stage("erasing", images, [objective], augmentation))
+        networks.mixture.set(self._mixture(networks, images, run))
+
+    def _mixture(self, networks: "_Networks", images: NDArray, run: Run) -> Mixture:
+        """Of the residuals of some brain pixels of the normal slices, drawn at random."""
+        generator = run.engine.generator
+        brain_pixels = sum(int(brain_of(batch).sum()) for batch in run.engine.batches(images))
+        share = min(1.0, self.max_samples / brain_pixels)
+        drawn = []
+        with torch.inference_mode():
+            for batch in run.engine.batches(images):
+                with run.engine.autocast():
+                    residuals = self._residuals(networks, batch)
+                pixels = pixels_of(residuals, brain_of(batch)).cpu()
+                chosen = torch.rand(len(pixels), generator=generator) < share
+                drawn.append(pixels[chosen])
+        seed = int(torch.randint(2**31 - 1, (), generator=generator))
+        samples = torch.cat(drawn).double().numpy()
+        fitted = GaussianMixture(
+            self.n_components, reg_covar=_FLOOR, n_init=3, random_state=seed
+        ).fit(samples)
+        parameters = (fitted.weights_, fitted.means_, fitted.covariances_)
+        return Mixture(*(torch.from_numpy(part) for part in parameters))
+
+    def _restore(
+        self, networks: "_Networks", images: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """The slices without their lesions (n, K, H, W); the logit of a lesion (n, H, W)."""
+        seen = torch.cat([images, mirrored(images)], dim=1) if self.mirror else images
+        output = networks.net(seen)
+        return output[:, :-1], output[:, -1]
+
+    def _residuals(self, networks: "_Networks", images: torch.Tensor) -> torch.Tensor:
+        """Image minus restored image, smoothed within the brain, (n, K, H, W)."""
+        restored, _ = self._restore(networks, images)
+        return smooth_in_brain(images - restored, brain_of(images), self.sigma)
+
+    def _anomaly(self, networks: "_Networks", images: torch.Tensor) -> torch.Tensor:
+        residuals, brain = self._residuals(networks, images), brain_of(images)
+        weights = self._direction(images.shape[1])
+        if weights is not None:
+            scale = torch.as_tensor(weights, dtype=torch.float32, device=images.device)
+            return (residuals * scale.view(1, -1, 1, 1)).sum(dim=1)
+        energy = networks.mixture.energy(pixels_of(residuals, brain), _FLOOR)
+        return map_of(energy, brain)
+
+
+class _Networks(torch.nn.Module):
+    """The eraser, and the mixture of what it erases in normal slices."""
+
+    def __init__(self, net: UNet, mixture: FittedMixture) -> None:
+        super().__init__()
+        self.net = net
+        self.mixture = mixture
