@@ -8,14 +8,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from sklearn.mixture import GaussianMixture
-from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 
 from skadm.augmentation import Augmentation
 from skadm.detectors._contrasts import contrast_weights
 from skadm.neural import TorchDetector
 from skadm.neural._run import Run
 from skadm.nn.blocks import NORMS, build
-from skadm.nn.density import FittedMixture, Mixture
+from skadm.nn.density import FittedMixture, Mixture, mixture_energy
 from skadm.nn.mirror import mirrored
 from skadm.nn.noise import blob_noise
 from skadm.nn.pixels import brain_mean, brain_of, map_of, pixels_of
@@ -26,8 +26,9 @@ from skadm.training import Checkpoints, Objective, Stage
 # A pixel belongs to a blob if any contrast is changed by so much of `lesion_std`.
 _PRESENT = 1 / 3
 
-# Least eigenvalue of the mixture's covariances, in squared standard deviations.
-_FLOOR = 1e-6
+# On the diagonal of the mixture's covariances, and their least eigenvalue, in squared
+# standard deviations of the brain: residuals finer than a hundredth are all the same.
+_FLOOR = 1e-4
 
 
 class EraserDetector(TorchDetector):
@@ -35,16 +36,17 @@ class EraserDetector(TorchDetector):
 
     Blobs of random shape, size and sharpness change all contrasts of a normal slice, each
     by an amount of random sign. A U-Net, which sees the slice and its mirror image, learns
-    to give the slice back. Its signed residuals, smoothed, are what a mixture of Gaussians
-    learns the density of, from the same normal slices without blobs.
+    to give the slice back. A mixture of Gaussians then learns the density of its signed
+    residuals, given the restored slice, from the same normal slices without blobs: how far
+    a scan may lie from what it should look like, in tissue that looks like that.
 
     Parameters
     ----------
     direction : mapping of str or int to float, default=None
-        None: no prior, whatever differs is an anomaly; minus the log-density is the anomaly
-        score. Else a prior: weights of the contrasts that lesions are known to be brighter
+        None: no prior, whatever differs is an anomaly; the score is the conditional
+        log-density, smoothed. Else a prior: weights of the contrasts that lesions are known to be brighter
         in (positive) or darker (negative), such as ``{"FLAIR": 1, "T2": 1}``, by name (X
-        must then carry names, as a SliceStack does) or by index. The anomaly score is then
+        must then carry names, as a SliceStack does) or by index. The score is then minus
         the weighted sum of the smoothed signed residuals.
     lesion_std : float, default=1.2
         Standard deviation of a blob's change of a contrast, in standard deviations of the
@@ -58,10 +60,13 @@ class EraserDetector(TorchDetector):
         Whether the U-Net sees the slice's mirror image (left to right, last axis) as well:
         a brain is nearly symmetric, a lesion is not.
     sigma : float, default=2.0
-        Standard deviation, in pixels, of the Gaussian that smooths the residuals within
-        the slice and the brain. 0: no smoothing.
-    n_components : int, default=3
+        Standard deviation, in pixels, of the Gaussian that smooths residuals, restored
+        slices and the log-density, within the slice and the brain. 0: no smoothing.
+    n_components : int, default=4
         Gaussians of the mixture.
+    conditional : bool, default=True
+        Whether the density of the residuals is the one given the restored slice. False:
+        that of residuals alone, wherever they are.
     max_samples : int, default=100_000
         Brain pixels drawn to fit the mixture to.
     width : int, default=16
@@ -90,6 +95,9 @@ class EraserDetector(TorchDetector):
         Folder in which the training is kept while it runs, after every epoch, so that an
         interrupted fit goes on where it was; see `skadm.training.Checkpoints`. Needs an
         integer `random_state`. None: nothing is kept.
+    memory : None, str or object with the joblib.Memory interface, default=None
+        Keeps the trained U-Net, so that a search over `direction`, `sigma` and
+        `n_components` trains it once.
     contamination : float, default=0.01
         Fraction of the training pixels that `predict` calls anomalous; sets `offset_`.
     device : str or torch.device, default="auto"
@@ -151,10 +159,12 @@ class EraserDetector(TorchDetector):
         "mirror": ["boolean"],
         "sigma": [Interval(Real, 0, None, closed="left")],
         "n_components": [Interval(Integral, 1, None, closed="left")],
+        "conditional": ["boolean"],
         "max_samples": [Interval(Integral, 1, None, closed="left")],
         "width": [Interval(Integral, 1, None, closed="left")],
         "n_levels": [Interval(Integral, 1, None, closed="left")],
         "norm": [StrOptions(set(NORMS))],
+        "memory": [None, str, HasMethods(["cache"])],
     }
 
     def __init__(
@@ -166,7 +176,8 @@ class EraserDetector(TorchDetector):
         presence_weight: float = 2.0,
         mirror: bool = True,
         sigma: float = 2.0,
-        n_components: int = 3,
+        n_components: int = 4,
+        conditional: bool = True,
         max_samples: int = 100_000,
         width: int = 16,
         n_levels: int = 3,
@@ -179,6 +190,7 @@ class EraserDetector(TorchDetector):
         tol: float = 1e-4,
         warm_start: bool = False,
         checkpoints: str | os.PathLike | Checkpoints | None = None,
+        memory=None,
         contamination: float = 0.01,
         device: str | torch.device = "auto",
         precision: str = "auto",
@@ -205,10 +217,12 @@ class EraserDetector(TorchDetector):
         self.mirror = mirror
         self.sigma = sigma
         self.n_components = n_components
+        self.conditional = conditional
         self.max_samples = max_samples
         self.width = width
         self.n_levels = n_levels
         self.norm = norm
+        self.memory = memory
 
     def _fit(self, X: np.ndarray) -> None:
         sizes = list(self.lesion_scales)
@@ -231,7 +245,7 @@ class EraserDetector(TorchDetector):
             lambda: UNet(n_in, n_contrasts + 1, self.width, self.n_levels, self.norm),
             generator,
         )
-        return _Networks(net, FittedMixture(self.n_components, n_contrasts))
+        return _Networks(net, FittedMixture(self.n_components, n_contrasts * (1 + self.conditional)))
 
     def _train(self, networks: "_Networks", images: NDArray, run: Run) -> None:
         generator = run.engine.generator
@@ -258,11 +272,20 @@ class EraserDetector(TorchDetector):
         if self.augmentation == "default":
             augmentation = Augmentation(crop=1)
         objective = Objective(networks.net, loss)
-        run.stage(Stage("erasing", images, [objective], augmentation))
+        run.remembered_stage(
+            Stage("erasing", images, [objective], augmentation),
+            self.memory,
+            # What the weights do not tell.
+            norm=self.norm,
+            mirror=self.mirror,
+            lesion_std=self.lesion_std,
+            lesion_scales=tuple(self.lesion_scales),
+            presence_weight=self.presence_weight,
+        )
         networks.mixture.set(self._mixture(networks, images, run))
 
     def _mixture(self, networks: "_Networks", images: NDArray, run: Run) -> Mixture:
-        """Of the residuals of some brain pixels of the normal slices, drawn at random."""
+        """Of the features of some brain pixels of the normal slices, drawn at random."""
         generator = run.engine.generator
         brain_pixels = sum(int(brain_of(batch).sum()) for batch in run.engine.batches(images))
         share = min(1.0, self.max_samples / brain_pixels)
@@ -270,8 +293,8 @@ class EraserDetector(TorchDetector):
         with torch.inference_mode():
             for batch in run.engine.batches(images):
                 with run.engine.autocast():
-                    residuals = self._residuals(networks, batch)
-                pixels = pixels_of(residuals, brain_of(batch)).cpu()
+                    features = self._features(networks, batch)
+                pixels = pixels_of(features, brain_of(batch)).cpu()
                 chosen = torch.rand(len(pixels), generator=generator) < share
                 drawn.append(pixels[chosen])
         seed = int(torch.randint(2**31 - 1, (), generator=generator))
@@ -290,19 +313,26 @@ class EraserDetector(TorchDetector):
         output = networks.net(seen)
         return output[:, :-1], output[:, -1]
 
-    def _residuals(self, networks: "_Networks", images: torch.Tensor) -> torch.Tensor:
-        """Image minus restored image, smoothed within the brain, (n, K, H, W)."""
+    def _features(self, networks: "_Networks", images: torch.Tensor) -> torch.Tensor:
+        """Signed residuals, then restored slices, smoothed within the brain, (n, d, H, W)."""
         restored, _ = self._restore(networks, images)
-        return smooth_in_brain(images - restored, brain_of(images), self.sigma)
+        parts = (images - restored, restored) if self.conditional else (images - restored,)
+        return smooth_in_brain(torch.cat(parts, dim=1), brain_of(images), self.sigma)
 
     def _anomaly(self, networks: "_Networks", images: torch.Tensor) -> torch.Tensor:
-        residuals, brain = self._residuals(networks, images), brain_of(images)
-        weights = self._direction(images.shape[1])
+        n_contrasts, brain = images.shape[1], brain_of(images)
+        features = self._features(networks, images)
+        weights = self._direction(n_contrasts)
         if weights is not None:
             scale = torch.as_tensor(weights, dtype=torch.float32, device=images.device)
-            return (residuals * scale.view(1, -1, 1, 1)).sum(dim=1)
-        energy = networks.mixture.energy(pixels_of(residuals, brain), _FLOOR)
-        return map_of(energy, brain)
+            return (features[:, :n_contrasts] * scale.view(1, -1, 1, 1)).sum(dim=1)
+        pixels = pixels_of(features, brain).double()
+        energy = mixture_energy(pixels, networks.mixture.parameters_, _FLOOR)
+        if self.conditional:
+            given = networks.mixture.parameters_.of_features(slice(n_contrasts, None))
+            energy = energy - mixture_energy(pixels[:, n_contrasts:], given, _FLOOR)
+        rough = map_of(energy, brain).unsqueeze(1)
+        return smooth_in_brain(rough, brain, self.sigma)[:, 0]
 
 
 class _Networks(torch.nn.Module):
