@@ -48,8 +48,9 @@ from skadm.presets import make_detector
 
 WINNER = "Eraser"
 ABLATIONS: dict[str, dict[str, Any]] = {
-    "no mirror": {"mirror": False},
-    "no presence": {"presence_weight": 0.0},
+    "one network": {"n_networks": 1},
+    "one network, no mirror": {"n_networks": 1, "mirror": False},
+    "one network, no presence": {"n_networks": 1, "presence_weight": 0.0},
     "no smoothing": {"sigma": 0.0},
     "one Gaussian": {"n_components": 1},
     "not conditional": {"conditional": False},
@@ -156,7 +157,7 @@ def differences(
     pairs = {f"{WINNER}, directed": (intensity, SIGNED), WINNER: (intensity, "ADM", "DAE")}
     rows = []
     for method, rivals in pairs.items():
-        for rival in rivals:
+        for rival in [name for name in rivals if name in scores]:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", UserWarning)  # few patients: told below
                 found = bootstrap_patients(
@@ -243,7 +244,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     page.table("pooled", means, "Test slices of all folds, mean over seeds")
     validation = [row for row in rows if row["split"] == "validation"]
     page.table("validation", mean_validation(validation), "Validation, mean over folds")
-    if not options.methods:
+    if {WINNER, f"{WINNER}, directed"} <= set(chosen):
         if len(np.unique(groups[(labels == 1).any(axis=(1, 2))])) > 1:
             found = differences(labels, scores, groups)
             page.table("differences", found, "Differences, 95 % bootstrap over patients")

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Mapping, Sequence
+from functools import partial
 from numbers import Integral, Real
 
 import numpy as np
@@ -62,6 +63,10 @@ class EraserDetector(TorchDetector):
     sigma : float, default=2.0
         Standard deviation, in pixels, of the Gaussian that smooths residuals, restored
         slices and the log-density, within the slice and the brain. 0: no smoothing.
+    n_networks : int, default=1
+        U-Nets, each with weights, batches and blobs of its own, that are trained one after
+        another; restored slices are their mean. They disagree on much of what one alone
+        would take for an anomaly.
     n_components : int, default=4
         Gaussians of the mixture.
     conditional : bool, default=True
@@ -111,7 +116,8 @@ class EraserDetector(TorchDetector):
     Attributes
     ----------
     history_ : list of dict
-        One record for each epoch: "stage" ("erasing"), "epoch", "loss", "seconds".
+        One record for each epoch: "stage" ("erasing 1", ...), "epoch", "loss" and its parts
+        "error" and "presence", "seconds".
     weights_ : dict of str to ndarray
         All that was learned.
     offset_ : float
@@ -158,6 +164,7 @@ class EraserDetector(TorchDetector):
         "presence_weight": [Interval(Real, 0, None, closed="left")],
         "mirror": ["boolean"],
         "sigma": [Interval(Real, 0, None, closed="left")],
+        "n_networks": [Interval(Integral, 1, None, closed="left")],
         "n_components": [Interval(Integral, 1, None, closed="left")],
         "conditional": ["boolean"],
         "max_samples": [Interval(Integral, 1, None, closed="left")],
@@ -176,6 +183,7 @@ class EraserDetector(TorchDetector):
         presence_weight: float = 2.0,
         mirror: bool = True,
         sigma: float = 2.0,
+        n_networks: int = 1,
         n_components: int = 4,
         conditional: bool = True,
         max_samples: int = 100_000,
@@ -216,6 +224,7 @@ class EraserDetector(TorchDetector):
         self.presence_weight = presence_weight
         self.mirror = mirror
         self.sigma = sigma
+        self.n_networks = n_networks
         self.n_components = n_components
         self.conditional = conditional
         self.max_samples = max_samples
@@ -241,48 +250,48 @@ class EraserDetector(TorchDetector):
 
     def _build(self, n_contrasts: int, generator: torch.Generator) -> "_Networks":
         n_in = n_contrasts * (1 + self.mirror)
-        net = build(
-            lambda: UNet(n_in, n_contrasts + 1, self.width, self.n_levels, self.norm),
-            generator,
-        )
-        return _Networks(net, FittedMixture(self.n_components, n_contrasts * (1 + self.conditional)))
+        nets = [
+            build(
+                lambda: UNet(n_in, n_contrasts + 1, self.width, self.n_levels, self.norm),
+                generator,
+            )
+            for _ in range(self.n_networks)
+        ]
+        mixture = FittedMixture(self.n_components, n_contrasts * (1 + self.conditional))
+        return _Networks(nets, mixture)
 
     def _train(self, networks: "_Networks", images: NDArray, run: Run) -> None:
-        generator = run.engine.generator
-
-        def loss(batch: torch.Tensor) -> dict[str, torch.Tensor]:
-            brain = brain_of(batch)
-            noise = blob_noise(batch.shape, self.lesion_scales, generator).to(batch.device)
-            restored, presence = self._restore(
-                networks, batch + self.lesion_std * noise * brain.unsqueeze(1)
-            )
-            error = brain_mean((restored - batch).square().sum(dim=1), brain)
-            present = (noise.abs().amax(dim=1) > _PRESENT).float()
-            doubt = torch.nn.functional.binary_cross_entropy_with_logits(
-                presence.float(), present, reduction="none"
-            )
-            doubt = brain_mean(doubt, brain)
-            return {
-                "loss": error + self.presence_weight * doubt,
-                "error": error,
-                "presence": doubt,
-            }
-
         augmentation = run.augmentation
         if self.augmentation == "default":
             augmentation = Augmentation(crop=1)
-        objective = Objective(networks.net, loss)
-        run.remembered_stage(
-            Stage("erasing", images, [objective], augmentation),
-            self.memory,
-            # What the weights do not tell.
-            norm=self.norm,
-            mirror=self.mirror,
-            lesion_std=self.lesion_std,
-            lesion_scales=tuple(self.lesion_scales),
-            presence_weight=self.presence_weight,
-        )
+        for number, net in enumerate(networks.nets, start=1):
+            objective = Objective(net, partial(self._loss, net, run.engine.generator))
+            run.remembered_stage(
+                Stage(f"erasing {number}", images, [objective], augmentation),
+                self.memory,
+                # What the weights do not tell.
+                norm=self.norm,
+                mirror=self.mirror,
+                lesion_std=self.lesion_std,
+                lesion_scales=tuple(self.lesion_scales),
+                presence_weight=self.presence_weight,
+            )
         networks.mixture.set(self._mixture(networks, images, run))
+
+    def _loss(
+        self, net: UNet, generator: torch.Generator, batch: torch.Tensor
+    ) -> dict[str, torch.Tensor]:
+        brain = brain_of(batch)
+        noise = blob_noise(batch.shape, self.lesion_scales, generator).to(batch.device)
+        output = self._output(net, batch + self.lesion_std * noise * brain.unsqueeze(1))
+        error = brain_mean((output[:, :-1] - batch).square().sum(dim=1), brain)
+        present = (noise.abs().amax(dim=1) > _PRESENT).float()
+        doubt = torch.nn.functional.binary_cross_entropy_with_logits(
+            output[:, -1].float(), present, reduction="none"
+        )
+        presence = brain_mean(doubt, brain)
+        loss = error + self.presence_weight * presence
+        return {"loss": loss, "error": error, "presence": presence}
 
     def _mixture(self, networks: "_Networks", images: NDArray, run: Run) -> Mixture:
         """Of the features of some brain pixels of the normal slices, drawn at random."""
@@ -305,17 +314,14 @@ class EraserDetector(TorchDetector):
         parameters = (fitted.weights_, fitted.means_, fitted.covariances_)
         return Mixture(*(torch.from_numpy(part) for part in parameters))
 
-    def _restore(
-        self, networks: "_Networks", images: torch.Tensor
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """The slices without their lesions (n, K, H, W); the logit of a lesion (n, H, W)."""
-        seen = torch.cat([images, mirrored(images)], dim=1) if self.mirror else images
-        output = networks.net(seen)
-        return output[:, :-1], output[:, -1]
+    def _output(self, net: UNet, images: torch.Tensor) -> torch.Tensor:
+        """The slices without their lesions, then the logit of a lesion, (n, K + 1, H, W)."""
+        return net(torch.cat([images, mirrored(images)], dim=1) if self.mirror else images)
 
     def _features(self, networks: "_Networks", images: torch.Tensor) -> torch.Tensor:
         """Signed residuals, then restored slices, smoothed within the brain, (n, d, H, W)."""
-        restored, _ = self._restore(networks, images)
+        outputs = [self._output(net, images)[:, :-1].float() for net in networks.nets]
+        restored = torch.stack(outputs).mean(dim=0)
         parts = (images - restored, restored) if self.conditional else (images - restored,)
         return smooth_in_brain(torch.cat(parts, dim=1), brain_of(images), self.sigma)
 
@@ -336,9 +342,9 @@ class EraserDetector(TorchDetector):
 
 
 class _Networks(torch.nn.Module):
-    """The eraser, and the mixture of what it erases in normal slices."""
+    """The erasers, and the mixture of what they make of normal slices."""
 
-    def __init__(self, net: UNet, mixture: FittedMixture) -> None:
+    def __init__(self, nets: Sequence[UNet], mixture: FittedMixture) -> None:
         super().__init__()
-        self.net = net
+        self.nets = torch.nn.ModuleList(nets)
         self.mixture = mixture
