@@ -68,12 +68,12 @@ def methods(contrasts: Sequence[str], preset: str) -> dict[str, BaseDetector]:
     found["ADM"] = make_detector("ADMDetector", preset)
     found["DAE"] = make_detector("DAEDetector", preset)
     found[SIGNED] = make_detector("DAEDetector", preset, weights=bright)
-    for part, parameters in {"": {}, **ABLATIONS}.items():
+    for part, changed in {"": {}, **ABLATIONS}.items():
         name = f"{WINNER}, {part}" if part else WINNER
-        found[name] = make_detector("EraserDetector", preset, **parameters)
+        found[name] = make_detector("EraserDetector", preset, **changed)
         if part not in OF_DENSITY:
             found[f"{name}, directed"] = make_detector(
-                "EraserDetector", preset, direction=bright, **parameters
+                "EraserDetector", preset, direction=bright, **changed
             )
     return found
 
@@ -122,8 +122,8 @@ def false_positives(
 
     A pixel counts for the first kind that it is of: on the rim of the brain (remains of the
     skull, noise, sulci), like fluid (dark on FLAIR: ventricles and their rims, cysts),
-    enhanced (T1ce far above T1: vessels, choroid plexus), near a lesion (its edge, as drawn),
-    or elsewhere.
+    enhanced (T1ce far above T1: vessels, choroid plexus), near a lesion (its edge, as
+    drawn), or elsewhere.
     """
     wrong = (labels == 0) & (maps < 0)
     lesion = labels == 1
@@ -164,7 +164,9 @@ def differences(
                     labels,
                     {name: scores[name] for name in (rival, method)},
                     groups,
-                    thresholds={name: [0.0] * len(scores[name]) for name in (rival, method)},
+                    thresholds={
+                        name: [0.0] * len(scores[name]) for name in (rival, method)
+                    },
                     reference=rival,
                     metrics=("auc", "ap", "dice"),
                 )
@@ -252,7 +254,9 @@ def main(argv: Sequence[str] | None = None) -> None:
             {"method": name, **false_positives(images, labels, maps[0], stack.contrasts)}
             for name, maps in scores.items()
         ]
-        caption = "False positives for each 100 lesion pixels, by where they are, first seed"
+        caption = (
+            "False positives for each 100 lesion pixels, by where they are, first seed"
+        )
         page.table("false_positives", counts, caption)
     page.figure("beyond", figure_of(means), "Average precision, pooled test slices")
     page.close(splits[0].describe(), options, parameters=parameters(flat))

@@ -45,10 +45,11 @@ class EraserDetector(TorchDetector):
     ----------
     direction : mapping of str or int to float, default=None
         None: no prior, whatever differs is an anomaly; the score is the conditional
-        log-density, smoothed. Else a prior: weights of the contrasts that lesions are known to be brighter
-        in (positive) or darker (negative), such as ``{"FLAIR": 1, "T2": 1}``, by name (X
-        must then carry names, as a SliceStack does) or by index. The score is then minus
-        the weighted sum of the smoothed signed residuals.
+        log-density, smoothed. Else a prior: weights of the contrasts that lesions are
+        known to be brighter in (positive) or darker (negative), such as
+        ``{"FLAIR": 1, "T2": 1}``, by name (X must then carry names, as a SliceStack does)
+        or by index. The score is then minus the weighted sum of the smoothed signed
+        residuals.
     lesion_std : float, default=1.2
         Standard deviation of a blob's change of a contrast, in standard deviations of the
         brain, as the images are normalised to.
@@ -237,8 +238,8 @@ class EraserDetector(TorchDetector):
         sizes = list(self.lesion_scales)
         if not sizes or not all(isinstance(size, Integral) and size > 0 for size in sizes):
             raise ValueError(
-                f"lesion_scales={self.lesion_scales!r}; expected one or more sizes, each an "
-                "integer of at least 1."
+                f"lesion_scales={self.lesion_scales!r}; expected one or more sizes, each "
+                "an integer of at least 1."
             )
         self._direction(X.shape[1])  # a wrong name is told before the training
         super()._fit(X)
@@ -279,7 +280,7 @@ class EraserDetector(TorchDetector):
         networks.mixture.set(self._mixture(networks, images, run))
 
     def _loss(
-        self, net: UNet, generator: torch.Generator, batch: torch.Tensor
+        self, net: torch.nn.Module, generator: torch.Generator, batch: torch.Tensor
     ) -> dict[str, torch.Tensor]:
         brain = brain_of(batch)
         noise = blob_noise(batch.shape, self.lesion_scales, generator).to(batch.device)
@@ -296,7 +297,9 @@ class EraserDetector(TorchDetector):
     def _mixture(self, networks: "_Networks", images: NDArray, run: Run) -> Mixture:
         """Of the features of some brain pixels of the normal slices, drawn at random."""
         generator = run.engine.generator
-        brain_pixels = sum(int(brain_of(batch).sum()) for batch in run.engine.batches(images))
+        brain_pixels = sum(
+            int(brain_of(batch).sum()) for batch in run.engine.batches(images)
+        )
         share = min(1.0, self.max_samples / brain_pixels)
         drawn = []
         with torch.inference_mode():
@@ -314,12 +317,12 @@ class EraserDetector(TorchDetector):
         parameters = (fitted.weights_, fitted.means_, fitted.covariances_)
         return Mixture(*(torch.from_numpy(part) for part in parameters))
 
-    def _output(self, net: UNet, images: torch.Tensor) -> torch.Tensor:
-        """The slices without their lesions, then the logit of a lesion, (n, K + 1, H, W)."""
+    def _output(self, net: torch.nn.Module, images: torch.Tensor) -> torch.Tensor:
+        """Slices without their lesions, then the logit of a lesion, (n, K + 1, H, W)."""
         return net(torch.cat([images, mirrored(images)], dim=1) if self.mirror else images)
 
     def _features(self, networks: "_Networks", images: torch.Tensor) -> torch.Tensor:
-        """Signed residuals, then restored slices, smoothed within the brain, (n, d, H, W)."""
+        """Signed residuals, then restored slices, smoothed in the brain, (n, d, H, W)."""
         outputs = [self._output(net, images)[:, :-1].float() for net in networks.nets]
         restored = torch.stack(outputs).mean(dim=0)
         parts = (images - restored, restored) if self.conditional else (images - restored,)
