@@ -296,7 +296,8 @@ class EraserDetector(TorchDetector):
 
     def _mixture(self, networks: "_Networks", images: NDArray, run: Run) -> Mixture:
         """Of the features of some brain pixels of the normal slices, drawn at random."""
-        generator = run.engine.generator
+        # That of the order of slices: the same in all processes that train together.
+        generator = run.engine.order
         brain_pixels = sum(
             int(brain_of(batch).sum()) for batch in run.engine.batches(images)
         )
