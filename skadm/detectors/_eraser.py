@@ -277,7 +277,8 @@ class EraserDetector(TorchDetector):
                 lesion_scales=tuple(self.lesion_scales),
                 presence_weight=self.presence_weight,
             )
-        networks.mixture.set(self._mixture(networks, images, run))
+        if self.direction is None:
+            networks.mixture.set(self._mixture(networks, images, run))
 
     def _loss(
         self, net: torch.nn.Module, generator: torch.Generator, batch: torch.Tensor
