@@ -153,7 +153,7 @@ def differences(
     labels: NDArray, scores: Mapping[str, list[NDArray]], groups: NDArray
 ) -> list[dict[str, Any]]:
     """Differences of the eraser, with and without direction, to its rivals."""
-    intensity = [name for name in scores if "smoothed" in name][-1]
+    intensity = next((name for name in reversed(scores) if ", smoothed" in name), "")
     pairs = {f"{WINNER}, directed": (intensity, SIGNED), WINNER: (intensity, "ADM", "DAE")}
     rows = []
     for method, rivals in pairs.items():
