@@ -55,6 +55,11 @@ _FACTS: dict[str, tuple[str, tuple[str, ...], str]] = {
         ("objective", "nu", "latent_dim", "n_levels"),
         "Large regions of unusual texture; coarse, and takes the rim of the brain for one.",
     ),
+    "EraserDetector": (
+        "Kascenas et al. 2022, changed",
+        ("direction", "sigma", "lesion_scales", "max_epochs"),
+        "Lesions in nearly symmetric organs, bright or not; with a direction, bright ones.",
+    ),
     "FAnoGANDetector": (
         "Schlegl et al. 2019",
         ("latent_dim", "width", "feature_weight", "max_epochs"),

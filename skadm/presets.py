@@ -66,6 +66,12 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
             "learning_rate": 1e-4,
         },
     },
+    "EraserDetector": {
+        "quick": {"width": 4, "max_epochs": 4, "max_samples": 2_000},
+        "cpu": {"n_networks": 3, "max_epochs": 20, "learning_rate": 2e-3},
+        # There is no paper of it; as long as that of the DAE, whose kin it is.
+        "paper": {"width": 64, "learning_rate": 1e-4, "max_epochs": 200},
+    },
     "FAnoGANDetector": {
         "quick": {"width": 8, "n_levels": 3, "max_epochs": 4},
         # As many steps of the generator as there is time for: still few for a GAN.

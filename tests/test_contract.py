@@ -40,6 +40,13 @@ TINY = {
         "pretraining_epochs": 1,
         "max_epochs": 10,
     },
+    "EraserDetector": {
+        "width": 4,
+        "n_levels": 2,
+        "lesion_scales": (2, 4),
+        "n_components": 2,
+        "max_epochs": 2,
+    },
     "FAnoGANDetector": {"width": 4, "latent_dim": 2, "n_levels": 1, "max_epochs": 2},
 }
 
@@ -276,7 +283,7 @@ def test_scores_depend_on_training(detector):
 LEARNING = {
     "ADMDetector": {"width": 4, "n_blocks": 1, "max_epochs": 30, "learning_rate": 5e-3},
     "DAEDetector": {"width": 4, "n_levels": 2, "max_epochs": 30, "learning_rate": 5e-3},
-    "DAGDetector": {"max_epochs": 40, "learning_rate": 1e-2, "penalty_weight": 1e-5},
+    "DAGDetector": {"max_epochs": 20, "learning_rate": 1e-2, "penalty_weight": 1e-5},
     "DAGcDetector": {"max_epochs": 20, "learning_rate": 1e-2, "penalty_weight": 1e-5},
     "DSVDDDetector": {"width": 8, "max_epochs": 20, "learning_rate": 5e-3},
     # A GAN wants many steps of its generator.

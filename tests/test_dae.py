@@ -7,7 +7,7 @@ from test_contract import make_slices, make_stack
 
 from skadm import DAEDetector
 from skadm._filters import median_in_brain
-from skadm.detectors._dae import coarse_noise
+from skadm.nn.noise import coarse_noise
 
 
 def tiny(**parameters):

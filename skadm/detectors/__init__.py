@@ -5,6 +5,7 @@ from skadm.detectors._adm import ADMDetector
 from skadm.detectors._dae import DAEDetector
 from skadm.detectors._dag import DAGcDetector, DAGDetector
 from skadm.detectors._dsvdd import DSVDDDetector
+from skadm.detectors._eraser import EraserDetector
 from skadm.detectors._explanation import Explanation
 from skadm.detectors._fanogan import FAnoGANDetector
 from skadm.detectors._gaussian_mixture import GaussianMixtureDetector
@@ -18,6 +19,7 @@ __all__ = [
     "DAGDetector",
     "DAGcDetector",
     "DSVDDDetector",
+    "EraserDetector",
     "Explanation",
     "FAnoGANDetector",
     "GMVAEDetector",

@@ -16,6 +16,7 @@ from skadm.detectors._contrasts import contrast_weights
 from skadm.neural import TorchDetector
 from skadm.neural._run import Run
 from skadm.nn.blocks import NORMS, build
+from skadm.nn.noise import coarse_noise
 from skadm.nn.pixels import brain_mean, brain_of
 from skadm.nn.unet import UNet
 from skadm.training import Checkpoints, Objective, Stage
@@ -220,41 +221,3 @@ class DAEDetector(TorchDetector):
         if self.median_size == 1:
             return maps
         return median_in_brain(maps, brain_mask(X), self.median_size)
-
-
-def coarse_noise(
-    shape: tuple[int, ...], scale: int, generator: torch.Generator
-) -> torch.Tensor:
-    """Gaussian noise of low resolution, each slice and contrast its own.
-
-    Drawn on a grid and interpolated bilinearly, which lowers its variance between the
-    grid's points: the result is scaled back to variance 1 on average. The grid is moved
-    at random, so that its points favour no place.
-
-    Parameters
-    ----------
-    shape : tuple of int
-        (n, K, H, W).
-    scale : int
-        Pixels between two points of the grid.
-    generator : torch.Generator
-        A CPU generator.
-
-    Returns
-    -------
-    noise : torch.Tensor of shape (n, K, H, W)
-    """
-    n_slices, n_contrasts, *sides = shape
-    if scale == 1:
-        return torch.randn(*shape, generator=generator)
-    points = [-(-side // scale) + 2 for side in sides]
-    draw = torch.randn(n_slices, n_contrasts, *points, generator=generator)
-    fine = torch.nn.functional.interpolate(draw, scale_factor=float(scale), mode="bilinear")
-    # From the first pixel that has a point on either side on.
-    top, left = (
-        scale // 2 + int(torch.randint(scale, (), generator=generator)) for _ in sides
-    )
-    noise = fine[:, :, top : top + sides[0], left : left + sides[1]]
-    # Along an axis a pixel at t between two points has the variance t² + (1 - t)².
-    t = ((torch.arange(scale) + 0.5) / scale + 0.5) % 1
-    return noise / (t.square() + (1 - t).square()).mean()

@@ -12,6 +12,7 @@ _HOMES = {
         "DAGDetector",
         "DAGcDetector",
         "DSVDDDetector",
+        "EraserDetector",
         "FAnoGANDetector",
         "GMVAEDetector",
         "GaussianMixtureDetector",

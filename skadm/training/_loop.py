@@ -115,12 +115,11 @@ class Training:
         return record
 
     def _shuffled(self) -> list[np.ndarray]:
-        """Batches of one epoch."""
+        """Slices of the batches of one epoch."""
         generator = self.engine.order or self.engine.generator
         order = torch.randperm(len(self.stage.parts[0]), generator=generator).numpy()
-        batches = self._windows.of_like_size(order, self.engine.batch_size)
-        places = torch.randperm(len(batches), generator=generator)
-        return [batches[place] for place in places.tolist()]
+        size = self.engine.batch_size
+        return np.split(order, range(size, len(order), size))
 
     def _batch(self, rows: np.ndarray) -> None:
         """Take a step of each objective whose turn it is."""

@@ -1,0 +1,290 @@
+"""The eraser beside intensity, ADM and the DAE over folds of patients; what its parts buy.
+
+Patients are dealt into folds. Those of a fold are tested by detectors that were trained on
+the normal slices of the others, with the threshold of the best F1 on their abnormal slices.
+The test slices of all folds are pooled, each score relative to its threshold. Intensity,
+"DAE-signed" and "directed" methods are told that lesions are bright on FLAIR and T2, as far
+as there are these contrasts; the others are not. Then: differences with intervals by
+bootstrap over patients, and where the false positives are.
+
+    python benchmarks/beyond.py --data brats --out out/beyond
+    python benchmarks/beyond.py --data brats --test other.csv --out out/beyond_other
+    python benchmarks/beyond.py --quick
+
+With --test, the patients of another data set are tested instead, in one fold. Writes
+beyond_test.csv and beyond_validation.csv (a row for each method, seed and fold),
+pooled.csv, differences.csv, false_positives.csv, per_patient.csv, beyond.png and run.json.
+"""
+
+import argparse
+import sys
+import warnings
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from _cache import ResultCache
+from _common import experiment_parser, positive, read_options, say
+from _experiment import parameters
+from _folds import dealt, joined, pooled
+from _methods import SIGNED, own_parameters
+from _page import Page
+from _runs import Outcome, Run, carry_out, seeded
+from _split import Split, crop, load_slices
+from _summary import all_patient_rows, all_rows
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+from scipy.ndimage import distance_transform_edt
+
+from skadm.base import BaseDetector
+from skadm.evaluation import bootstrap_patients, intensity_baselines
+from skadm.metrics import (
+    best_dice_score,
+    pixel_average_precision_score,
+    pixel_roc_auc_score,
+    pixel_scores_at_threshold,
+)
+from skadm.presets import make_detector
+
+WINNER = "Eraser"
+ABLATIONS: dict[str, dict[str, Any]] = {
+    "one network": {"n_networks": 1},
+    "one network, no mirror": {"n_networks": 1, "mirror": False},
+    "one network, no presence": {"n_networks": 1, "presence_weight": 0.0},
+    "no smoothing": {"sigma": 0.0},
+    "one Gaussian": {"n_components": 1},
+    "not conditional": {"conditional": False},
+}
+OF_DENSITY = ("one Gaussian", "not conditional")  # at which no directed score looks
+QUICK = ("--size", "48", "--patients", "6", "--slices", "8", "--preset", "quick")
+RIM = 4  # pixels from the border of the brain
+
+
+def methods(contrasts: Sequence[str], preset: str) -> dict[str, BaseDetector]:
+    """All that is compared, by name, not fitted."""
+    bright = own_parameters(SIGNED, contrasts)["weights"]
+    baselines, _ = intensity_baselines(contrasts)
+    found = {name: each for name, each in baselines.items() if "smoothed" in name}
+    found["ADM"] = make_detector("ADMDetector", preset)
+    found["DAE"] = make_detector("DAEDetector", preset)
+    found[SIGNED] = make_detector("DAEDetector", preset, weights=bright)
+    for part, changed in {"": {}, **ABLATIONS}.items():
+        name = f"{WINNER}, {part}" if part else WINNER
+        found[name] = make_detector("EraserDetector", preset, **changed)
+        if part not in OF_DENSITY:
+            found[f"{name}, directed"] = make_detector(
+                "EraserDetector", preset, direction=bright, **changed
+            )
+    return found
+
+
+def carry_out_folds(
+    detectors: Mapping[str, BaseDetector],
+    splits: Sequence[Split],
+    cache: ResultCache,
+    n_seeds: int,
+) -> dict[str, dict[int | None, list[Outcome]]]:
+    """Outcomes by method and seed, one for each fold.
+
+    Raises
+    ------
+    RuntimeError
+        If a run failed.
+    """
+    runs: list[Run] = []
+    for name, detector in detectors.items():
+        runs += seeded(name, detector, n_seeds)
+    found: dict[str, dict[int | None, list[Outcome]]] = {}
+    for number, split in enumerate(splits, start=1):
+        say(f"fold {number} of {len(splits)}")
+        for outcome in carry_out(runs, split, cache):
+            if outcome.error is not None:
+                raise RuntimeError(f"{outcome.run.title} failed") from outcome.error
+            seeds = found.setdefault(outcome.run.method, {})
+            seeds.setdefault(outcome.run.seed, []).append(outcome)
+    return found
+
+
+def measure(labels: NDArray, maps: NDArray) -> dict[str, float]:
+    """AUC, AP, F1 at the threshold 0 and best possible Dice."""
+    return {
+        "auc": pixel_roc_auc_score(labels, maps),
+        "ap": pixel_average_precision_score(labels, maps),
+        "f1": pixel_scores_at_threshold(labels, maps, 0.0)["f1"],
+        "dice": best_dice_score(labels, maps),
+    }
+
+
+def false_positives(
+    images: NDArray, labels: NDArray, maps: NDArray, contrasts: Sequence[str]
+) -> dict[str, float]:
+    """Pixels called anomalous that are not, for each 100 lesion pixels, by where they are.
+
+    A pixel counts for the first kind that it is of: on the rim of the brain (remains of the
+    skull, noise, sulci), like fluid (dark on FLAIR: ventricles and their rims, cysts),
+    enhanced (T1ce far above T1: vessels, choroid plexus), near a lesion (its edge, as
+    drawn), or elsewhere.
+    """
+    wrong = (labels == 0) & (maps < 0)
+    lesion = labels == 1
+    by_name = {name.upper(): images[:, k] for k, name in enumerate(contrasts)}
+    distance = np.stack([distance_transform_edt(brain) for brain in labels >= 0])
+    away = np.stack(
+        [
+            distance_transform_edt(~own) if own.any() else np.full(own.shape, np.inf)
+            for own in lesion
+        ]
+    )
+    kinds = {"rim": distance <= RIM}
+    if "FLAIR" in by_name:
+        kinds["fluid"] = by_name["FLAIR"] < -0.5
+    if {"T1", "T1CE"} <= set(by_name):
+        kinds["enhanced"] = by_name["T1CE"] - by_name["T1"] > 1.5
+    kinds["lesion's edge"] = away <= RIM
+    scale = 100 / max(1, np.count_nonzero(lesion))
+    counts = {"all": np.count_nonzero(wrong) * scale}
+    for name, own in kinds.items():
+        counts[name] = np.count_nonzero(wrong & own) * scale
+        wrong = wrong & ~own
+    return counts | {"elsewhere": np.count_nonzero(wrong) * scale}
+
+
+def differences(
+    labels: NDArray, scores: Mapping[str, list[NDArray]], groups: NDArray
+) -> list[dict[str, Any]]:
+    """Differences of the eraser, with and without direction, to its rivals."""
+    intensity = next((name for name in reversed(scores) if ", smoothed" in name), "")
+    pairs = {f"{WINNER}, directed": (intensity, SIGNED), WINNER: (intensity, "ADM", "DAE")}
+    rows = []
+    for method, rivals in pairs.items():
+        for rival in [name for name in rivals if name in scores]:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", UserWarning)  # few patients: told below
+                found = bootstrap_patients(
+                    labels,
+                    {name: scores[name] for name in (rival, method)},
+                    groups,
+                    thresholds={
+                        name: [0.0] * len(scores[name]) for name in (rival, method)
+                    },
+                    reference=rival,
+                    metrics=("auc", "ap", "dice"),
+                )
+            rows += [
+                {
+                    "method": method,
+                    "rival": rival,
+                    "metric": row["metric"],
+                    "method's": row["estimate"],
+                    **{k: v for k, v in row.items() if k.startswith("difference")},
+                    "n_patients": row["n_with_anomaly"],
+                }
+                for row in found
+                if row["method"] == method
+            ]
+    return rows
+
+
+def figure_of(rows: Sequence[Mapping[str, Any]]) -> Figure:
+    """Average precision of each method as bars, the best at the top."""
+    ordered = sorted(rows, key=lambda row: row["ap"])
+    figure = Figure(figsize=(7, 0.35 * len(ordered) + 1), layout="constrained")
+    axes = figure.subplots()
+    told = ["directed" in r["method"] or "smoothed" in r["method"] or r["method"] == SIGNED
+            for r in ordered]  # fmt: skip
+    colours = ["C1" if each else "C0" for each in told]
+    axes.barh([r["method"] for r in ordered], [r["ap"] for r in ordered], color=colours)
+    axes.set_xlabel("average precision (orange: told that lesions are bright)")
+    axes.set_xlim(0, 1)
+    return figure
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run the experiment."""
+    argv = list(sys.argv[1:] if argv is None else argv)
+    if "--quick" in argv:
+        argv = [*QUICK, *argv]
+    arguments = experiment_parser(__doc__.splitlines()[0], "beyond")
+    arguments.add_argument("--folds", type=positive, default=3, help="of patients")
+    arguments.add_argument("--test", help="as --data: other patients to test on")
+    arguments.add_argument("--methods", nargs="+", help="default: all")
+    arguments.add_argument("--quick", action="store_true", help="tiny, to see that it runs")
+    options = read_options(arguments, argv)
+    splits = load_splits(options)
+    stack, labels = splits[0].stack, splits[0].labels
+    detectors = methods(stack.contrasts, options.preset)
+    if unknown := set(options.methods or ()) - set(detectors):
+        raise ValueError(f"no methods {sorted(unknown)}; there are {list(detectors)}")
+    chosen = {k: detectors[k] for k in options.methods or detectors}
+    cache = ResultCache(options.cache)
+    outcomes = carry_out_folds(chosen, splits, cache, options.seeds)
+
+    tested = np.any([split.test for split in splits], axis=0)
+    scores = {
+        name: [pooled(own, splits, cache)[tested] for own in seeds.values()]
+        for name, seeds in outcomes.items()
+    }
+    images, labels, groups = stack[tested].X, labels[tested], stack.groups[tested]
+    page = Page(
+        options.out,
+        "Beyond the threshold",
+        f"{options.test or options.data}: {len(np.unique(groups))} test patients in "
+        f"{len(splits)} folds; F1 at the threshold of the validation slices, Dice at the "
+        "best of the test.",
+    )
+    flat = [each for seeds in outcomes.values() for own in seeds.values() for each in own]
+    rows = all_rows(flat)
+    for side in ("test", "validation"):
+        page.rows(f"beyond_{side}", [row for row in rows if row["split"] == side])
+    page.rows("per_patient", all_patient_rows(flat))
+    means = []
+    for name, maps in scores.items():
+        found = [measure(labels, each) for each in maps]
+        seconds = [o.result.seconds for own in outcomes[name].values() for o in own]
+        mean = {key: float(np.mean([each[key] for each in found])) for key in found[0]}
+        means.append({"method": name, **mean, "seconds": float(np.mean(seconds))})
+    page.table("pooled", means, "Test slices of all folds, mean over seeds")
+    validation = [row for row in rows if row["split"] == "validation"]
+    page.table("validation", mean_validation(validation), "Validation, mean over folds")
+    if {WINNER, f"{WINNER}, directed"} <= set(chosen):
+        if len(np.unique(groups[(labels == 1).any(axis=(1, 2))])) > 1:
+            found = differences(labels, scores, groups)
+            page.table("differences", found, "Differences, 95 % bootstrap over patients")
+        counts = [
+            {"method": name, **false_positives(images, labels, maps[0], stack.contrasts)}
+            for name, maps in scores.items()
+        ]
+        caption = (
+            "False positives for each 100 lesion pixels, by where they are, first seed"
+        )
+        page.table("false_positives", counts, caption)
+    page.figure("beyond", figure_of(means), "Average precision, pooled test slices")
+    page.close(splits[0].describe(), options, parameters=parameters(flat))
+
+
+def load_splits(options: argparse.Namespace) -> list[Split]:
+    """The folds; with --test the one split of own and other patients."""
+    own = load_slices(options.data, options)
+    if options.test is None:
+        return dealt(options.data, crop(own), options.folds)
+    stack = crop(joined(own, load_slices(options.test, options)))
+    test = ~np.isin(stack.groups, own.groups)
+    return [Split(options.test, stack, stack.y, ~test, test)]
+
+
+def mean_validation(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """A row for each method: what everything was chosen by."""
+    names = dict.fromkeys(row["method"] for row in rows)
+    keys = ("auc", "ap", "f1")
+    return [
+        {"method": name}
+        | {k: float(np.mean([r[k] for r in rows if r["method"] == name])) for k in keys}
+        for name in names
+    ]
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except (ValueError, OSError, RuntimeError) as error:
+        sys.exit(f"beyond.py: error: {error}")

@@ -1,0 +1,355 @@
+"""Eraser: a U-Net that takes artificial lesions away, and what it takes from a scan."""
+
+import os
+from collections.abc import Mapping, Sequence
+from functools import partial
+from numbers import Integral, Real
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from sklearn.mixture import GaussianMixture
+from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
+
+from skadm.augmentation import Augmentation
+from skadm.detectors._contrasts import contrast_weights
+from skadm.neural import TorchDetector
+from skadm.neural._run import Run
+from skadm.nn.blocks import NORMS, build
+from skadm.nn.density import FittedMixture, Mixture, mixture_energy
+from skadm.nn.mirror import mirrored
+from skadm.nn.noise import blob_noise
+from skadm.nn.pixels import brain_mean, brain_of, map_of, pixels_of
+from skadm.nn.smoothing import smooth_in_brain
+from skadm.nn.unet import UNet
+from skadm.training import Checkpoints, Objective, Stage
+
+# A pixel belongs to a blob if any contrast is changed by so much of `lesion_std`.
+_PRESENT = 1 / 3
+
+# On the diagonal of the mixture's covariances, and their least eigenvalue, in squared
+# standard deviations of the brain: residuals finer than a hundredth are all the same.
+_FLOOR = 1e-4
+
+
+class EraserDetector(TorchDetector):
+    """Blobs in normal slices are erased by a U-Net; what it erases in a scan is a lesion.
+
+    Blobs of random shape, size and sharpness change all contrasts of a normal slice, each
+    by an amount of random sign. A U-Net, which sees the slice and its mirror image, learns
+    to give the slice back. A mixture of Gaussians then learns the density of its signed
+    residuals, given the restored slice, from the same normal slices without blobs: how far
+    a scan may lie from what it should look like, in tissue that looks like that.
+
+    Parameters
+    ----------
+    direction : mapping of str or int to float, default=None
+        None: no prior, whatever differs is an anomaly; the score is the conditional
+        log-density, smoothed. Else a prior: weights of the contrasts that lesions are
+        known to be brighter in (positive) or darker (negative), such as
+        ``{"FLAIR": 1, "T2": 1}``, by name (X must then carry names, as a SliceStack does)
+        or by index. The score is then minus the weighted sum of the smoothed signed
+        residuals.
+    lesion_std : float, default=1.2
+        Standard deviation of a blob's change of a contrast, in standard deviations of the
+        brain, as the images are normalised to.
+    lesion_scales : sequence of int, default=(8, 16, 32)
+        Sizes of the blobs, in pixels; each batch draws one.
+    presence_weight : float, default=2.0
+        Weight of a second task, to tell where the blobs are, in the loss; in squared
+        standard deviations. Only training knows it. 0: no such task.
+    mirror : bool, default=True
+        Whether the U-Net sees the slice's mirror image (left to right, last axis) as well:
+        a brain is nearly symmetric, a lesion is not.
+    sigma : float, default=2.0
+        Standard deviation, in pixels, of the Gaussian that smooths residuals, restored
+        slices and the log-density, within the slice and the brain. 0: no smoothing.
+    n_networks : int, default=1
+        U-Nets, each with weights, batches and blobs of its own, that are trained one after
+        another; restored slices are their mean. They disagree on much of what one alone
+        would take for an anomaly.
+    n_components : int, default=4
+        Gaussians of the mixture.
+    conditional : bool, default=True
+        Whether the density of the residuals is the one given the restored slice. False:
+        that of residuals alone, wherever they are.
+    max_samples : int, default=100_000
+        Brain pixels drawn to fit the mixture to.
+    width : int, default=16
+        Channels of the U-Net's finest level.
+    n_levels : int, default=3
+        Halvings of the U-Net.
+    norm : {"batch", "instance", "none"}, default="batch"
+        Norm layer of the U-Net.
+    max_epochs : int, default=50
+        Epochs.
+    batch_size : int, default=16
+        Slices of a training step and of a scoring step. Scores do not depend on it.
+    learning_rate : float, default=1e-3
+        Of Adam.
+    augmentation : Augmentation, "default" or None, default="default"
+        Random changes of training slices; "default" is ``Augmentation(crop=1)``, since the
+        middle of a cropped brain is not between its halves. None is none.
+    n_iter_no_change : int, default=None
+        Training stops when its loss has not fallen by `tol` for so many epochs. None:
+        never.
+    tol : float, default=1e-4
+        See `n_iter_no_change`.
+    warm_start : bool, default=False
+        Whether `fit` goes on from the weights of the last fit. `history_` grows.
+    checkpoints : str, path or Checkpoints, default=None
+        Folder in which the training is kept while it runs, after every epoch, so that an
+        interrupted fit goes on where it was; see `skadm.training.Checkpoints`. Needs an
+        integer `random_state`. None: nothing is kept.
+    memory : None, str or object with the joblib.Memory interface, default=None
+        Keeps the trained U-Net, so that a search over `direction`, `sigma` and
+        `n_components` trains it once.
+    contamination : float, default=0.01
+        Fraction of the training pixels that `predict` calls anomalous; sets `offset_`.
+    device : str or torch.device, default="auto"
+        "auto" is a GPU where there is one.
+    precision : {"auto", "float32", "bfloat16"}, default="auto"
+        Of the convolutions. "auto" is bfloat16 where the processor or GPU computes it
+        natively.
+    random_state : int, RandomState instance or None, default=None
+        Seed of weights, batches, augmentation, blobs and the mixture.
+
+    Attributes
+    ----------
+    history_ : list of dict
+        One record for each epoch: "stage" ("erasing 1", ...), "epoch", "loss" and its parts
+        "error" and "presence", "seconds".
+    weights_ : dict of str to ndarray
+        All that was learned.
+    offset_ : float
+        Threshold of `predict` on the scale of `score_samples`.
+    background_score_ : float
+        Score of every background pixel.
+    n_features_in_ : int
+        K, the number of contrasts.
+    contrasts_ : tuple of str or None
+        Their names, if X carried them.
+
+    See Also
+    --------
+    DAEDetector : The same with noise everywhere in the slice.
+
+    Notes
+    -----
+    The blobs know nothing of what lesions look like: brighter and darker are equally
+    likely, in each contrast alone. Since most of a slice is left as it was, the U-Net can
+    compare: it leaves normal tissue alone where a denoiser of noise everywhere
+    (`DAEDetector`) changes it, so that the residual of normal tissue is small, and of
+    whichever sign.
+
+    References
+    ----------
+    A. Kascenas, N. Pugeault, A. Q. O'Neil. Denoising autoencoders for unsupervised anomaly
+    detection in brain MRI. MIDL 2022, PMLR 172:653-664.
+
+    Examples
+    --------
+    >>> from skadm import EraserDetector
+    >>> from skadm.data import make_phantom
+    >>> stack = make_phantom(n_patients=2, n_slices=8, size=32, random_state=0)
+    >>> detector = EraserDetector(width=4, max_epochs=2, random_state=0)
+    >>> detector.fit(stack, stack.y).score_samples(stack).shape
+    (16, 32, 32)
+    """
+
+    _parameter_constraints = {
+        **TorchDetector._parameter_constraints,
+        "direction": [None, Mapping],
+        "lesion_std": [Interval(Real, 0, None, closed="left")],
+        "lesion_scales": ["array-like"],
+        "presence_weight": [Interval(Real, 0, None, closed="left")],
+        "mirror": ["boolean"],
+        "sigma": [Interval(Real, 0, None, closed="left")],
+        "n_networks": [Interval(Integral, 1, None, closed="left")],
+        "n_components": [Interval(Integral, 1, None, closed="left")],
+        "conditional": ["boolean"],
+        "max_samples": [Interval(Integral, 1, None, closed="left")],
+        "width": [Interval(Integral, 1, None, closed="left")],
+        "n_levels": [Interval(Integral, 1, None, closed="left")],
+        "norm": [StrOptions(set(NORMS))],
+        "memory": [None, str, HasMethods(["cache"])],
+    }
+
+    def __init__(
+        self,
+        *,
+        direction: Mapping[str | int, float] | None = None,
+        lesion_std: float = 1.2,
+        lesion_scales: Sequence[int] = (8, 16, 32),
+        presence_weight: float = 2.0,
+        mirror: bool = True,
+        sigma: float = 2.0,
+        n_networks: int = 1,
+        n_components: int = 4,
+        conditional: bool = True,
+        max_samples: int = 100_000,
+        width: int = 16,
+        n_levels: int = 3,
+        norm: str = "batch",
+        max_epochs: int = 50,
+        batch_size: int = 16,
+        learning_rate: float = 1e-3,
+        augmentation: Augmentation | str | None = "default",
+        n_iter_no_change: int | None = None,
+        tol: float = 1e-4,
+        warm_start: bool = False,
+        checkpoints: str | os.PathLike | Checkpoints | None = None,
+        memory=None,
+        contamination: float = 0.01,
+        device: str | torch.device = "auto",
+        precision: str = "auto",
+        random_state=None,
+    ) -> None:
+        super().__init__(
+            max_epochs=max_epochs,
+            batch_size=batch_size,
+            learning_rate=learning_rate,
+            augmentation=augmentation,
+            n_iter_no_change=n_iter_no_change,
+            tol=tol,
+            warm_start=warm_start,
+            checkpoints=checkpoints,
+            contamination=contamination,
+            device=device,
+            precision=precision,
+            random_state=random_state,
+        )
+        self.direction = direction
+        self.lesion_std = lesion_std
+        self.lesion_scales = lesion_scales
+        self.presence_weight = presence_weight
+        self.mirror = mirror
+        self.sigma = sigma
+        self.n_networks = n_networks
+        self.n_components = n_components
+        self.conditional = conditional
+        self.max_samples = max_samples
+        self.width = width
+        self.n_levels = n_levels
+        self.norm = norm
+        self.memory = memory
+
+    def _fit(self, X: np.ndarray) -> None:
+        sizes = list(self.lesion_scales)
+        if not sizes or not all(isinstance(size, Integral) and size > 0 for size in sizes):
+            raise ValueError(
+                f"lesion_scales={self.lesion_scales!r}; expected one or more sizes, each "
+                "an integer of at least 1."
+            )
+        self._direction(X.shape[1])  # a wrong name is told before the training
+        super()._fit(X)
+
+    def _direction(self, n_contrasts: int) -> np.ndarray | None:
+        if self.direction is None:
+            return None
+        return contrast_weights(self.direction, n_contrasts, self.contrasts_)
+
+    def _build(self, n_contrasts: int, generator: torch.Generator) -> "_Networks":
+        n_in = n_contrasts * (1 + self.mirror)
+        nets = [
+            build(
+                lambda: UNet(n_in, n_contrasts + 1, self.width, self.n_levels, self.norm),
+                generator,
+            )
+            for _ in range(self.n_networks)
+        ]
+        mixture = FittedMixture(self.n_components, n_contrasts * (1 + self.conditional))
+        return _Networks(nets, mixture)
+
+    def _train(self, networks: "_Networks", images: NDArray, run: Run) -> None:
+        augmentation = run.augmentation
+        if self.augmentation == "default":
+            augmentation = Augmentation(crop=1)
+        for number, net in enumerate(networks.nets, start=1):
+            objective = Objective(net, partial(self._loss, net, run.engine.generator))
+            run.remembered_stage(
+                Stage(f"erasing {number}", images, [objective], augmentation),
+                self.memory,
+                # What the weights do not tell.
+                norm=self.norm,
+                mirror=self.mirror,
+                lesion_std=self.lesion_std,
+                lesion_scales=tuple(self.lesion_scales),
+                presence_weight=self.presence_weight,
+            )
+        if self.direction is None:
+            networks.mixture.set(self._mixture(networks, images, run))
+
+    def _loss(
+        self, net: torch.nn.Module, generator: torch.Generator, batch: torch.Tensor
+    ) -> dict[str, torch.Tensor]:
+        brain = brain_of(batch)
+        noise = blob_noise(batch.shape, self.lesion_scales, generator).to(batch.device)
+        output = self._output(net, batch + self.lesion_std * noise * brain.unsqueeze(1))
+        error = brain_mean((output[:, :-1] - batch).square().sum(dim=1), brain)
+        present = (noise.abs().amax(dim=1) > _PRESENT).float()
+        doubt = torch.nn.functional.binary_cross_entropy_with_logits(
+            output[:, -1].float(), present, reduction="none"
+        )
+        presence = brain_mean(doubt, brain)
+        loss = error + self.presence_weight * presence
+        return {"loss": loss, "error": error, "presence": presence}
+
+    def _mixture(self, networks: "_Networks", images: NDArray, run: Run) -> Mixture:
+        """Of the features of some brain pixels of the normal slices, drawn at random."""
+        # That of the order of slices: the same in all processes that train together.
+        generator = run.engine.order
+        brain_pixels = sum(
+            int(brain_of(batch).sum()) for batch in run.engine.batches(images)
+        )
+        share = min(1.0, self.max_samples / brain_pixels)
+        drawn = []
+        with torch.inference_mode():
+            for batch in run.engine.batches(images):
+                with run.engine.autocast():
+                    features = self._features(networks, batch)
+                pixels = pixels_of(features, brain_of(batch)).cpu()
+                chosen = torch.rand(len(pixels), generator=generator) < share
+                drawn.append(pixels[chosen])
+        seed = int(torch.randint(2**31 - 1, (), generator=generator))
+        samples = torch.cat(drawn).double().numpy()
+        fitted = GaussianMixture(
+            self.n_components, reg_covar=_FLOOR, n_init=3, random_state=seed
+        ).fit(samples)
+        parameters = (fitted.weights_, fitted.means_, fitted.covariances_)
+        return Mixture(*(torch.from_numpy(part) for part in parameters))
+
+    def _output(self, net: torch.nn.Module, images: torch.Tensor) -> torch.Tensor:
+        """Slices without their lesions, then the logit of a lesion, (n, K + 1, H, W)."""
+        return net(torch.cat([images, mirrored(images)], dim=1) if self.mirror else images)
+
+    def _features(self, networks: "_Networks", images: torch.Tensor) -> torch.Tensor:
+        """Signed residuals, then restored slices, smoothed in the brain, (n, d, H, W)."""
+        outputs = [self._output(net, images)[:, :-1].float() for net in networks.nets]
+        restored = torch.stack(outputs).mean(dim=0)
+        parts = (images - restored, restored) if self.conditional else (images - restored,)
+        return smooth_in_brain(torch.cat(parts, dim=1), brain_of(images), self.sigma)
+
+    def _anomaly(self, networks: "_Networks", images: torch.Tensor) -> torch.Tensor:
+        n_contrasts, brain = images.shape[1], brain_of(images)
+        features = self._features(networks, images)
+        weights = self._direction(n_contrasts)
+        if weights is not None:
+            scale = torch.as_tensor(weights, dtype=torch.float32, device=images.device)
+            return (features[:, :n_contrasts] * scale.view(1, -1, 1, 1)).sum(dim=1)
+        pixels = pixels_of(features, brain).double()
+        energy = mixture_energy(pixels, networks.mixture.parameters_, _FLOOR)
+        if self.conditional:
+            given = networks.mixture.parameters_.of_features(slice(n_contrasts, None))
+            energy = energy - mixture_energy(pixels[:, n_contrasts:], given, _FLOOR)
+        rough = map_of(energy, brain).unsqueeze(1)
+        return smooth_in_brain(rough, brain, self.sigma)[:, 0]
+
+
+class _Networks(torch.nn.Module):
+    """The erasers, and the mixture of what they make of normal slices."""
+
+    def __init__(self, nets: Sequence[UNet], mixture: FittedMixture) -> None:
+        super().__init__()
+        self.nets = torch.nn.ModuleList(nets)
+        self.mixture = mixture

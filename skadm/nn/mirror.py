@@ -1,0 +1,30 @@
+"""Slices beside their mirror image: the two halves of a brain tell on each other."""
+
+import torch
+
+from skadm.nn.pixels import brain_of
+
+
+def mirrored(images: torch.Tensor) -> torch.Tensor:
+    """Mirror each slice left to right (last axis) about the middle of its brain.
+
+    The middle is that of mass of the brain's pixels, to half a pixel.
+
+    Parameters
+    ----------
+    images : torch.Tensor of shape (n, K, H, W)
+
+    Returns
+    -------
+    images : torch.Tensor of shape (n, K, H, W)
+        0 where the mirrored pixel is outside of the slice.
+    """
+    width = images.shape[-1]
+    columns = torch.arange(width, device=images.device)
+    counts = brain_of(images).sum(dim=1)
+    # Twice the middle, so that it may lie between two pixels.
+    twice = (2 * (counts * columns).sum(dim=1) / counts.sum(dim=1).clamp_min(1)).round()
+    source = twice.long().unsqueeze(1) - columns
+    inside = ((source >= 0) & (source < width))[:, None, None]
+    index = source.clamp(0, width - 1)[:, None, None].expand_as(images)
+    return images.gather(3, index) * inside

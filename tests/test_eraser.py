@@ -1,0 +1,294 @@
+"""Eraser: its blobs, its mirror, its density, its direction; and its benchmark."""
+
+import csv
+import importlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from scipy.special import logsumexp
+from scipy.stats import multivariate_normal, norm
+from test_contract import make_slices, make_stack
+
+from skadm import EraserDetector
+from skadm import _filters as numpy_filters
+from skadm._brain import brain_mask
+from skadm.nn.density import Mixture
+from skadm.nn.mirror import mirrored
+from skadm.nn.noise import blob_noise
+from skadm.nn.smoothing import smooth_in_brain
+
+
+def tiny(**parameters):
+    settings = {"width": 4, "n_levels": 2, "lesion_scales": (2, 4), "n_components": 2}
+    return EraserDetector(**{**settings, "max_epochs": 2, "random_state": 0, **parameters})
+
+
+def generator(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+def features_by_hand(detector, X, sigma):
+    """Smoothed residuals and restored slices, of each network by itself, float64."""
+    brain = brain_mask(X)
+    seen = torch.from_numpy(np.concatenate([X, mirrored(torch.from_numpy(X))], axis=1))
+    with torch.inference_mode():
+        restored = [net(seen)[:, :-1].numpy() for net in detector._networks.nets]
+    restored = np.mean(restored, axis=0)
+    parts = np.concatenate([X - restored, restored], axis=1)
+    smoothed = [
+        numpy_filters.smooth_in_brain(part, brain, sigma) for part in parts.swapaxes(0, 1)
+    ]
+    return np.stack(smoothed, axis=1).astype(np.float64), brain
+
+
+# -- blobs --------------------------------------------------------------------------------
+
+
+def test_blobs_leave_most_of_a_slice_alone():
+    noise = blob_noise((400, 3, 48, 48), (8, 16), generator())
+    assert noise.shape == (400, 3, 48, 48)
+    changed = (noise.abs().amax(dim=1) > 1 / 3).float().mean()
+    # A standard normal field exceeds a level between 0.6 and 1.5 with this probability.
+    levels = np.linspace(0.6, 1.5, 200)
+    assert changed == pytest.approx(norm.sf(levels).mean(), rel=0.35)
+
+
+def test_blobs_have_no_direction():
+    noise = blob_noise((600, 3, 32, 32), (8,), generator())
+    inside = noise.abs().amax(dim=1) > 1 / 3
+    means = np.array(
+        [n[:, m].mean(dim=1).numpy() for n, m in zip(noise, inside) if m.sum() > 20]
+    )
+    assert abs((means > 0).mean() - 0.5) < 0.06
+    correlations = np.corrcoef(means.T)[np.triu_indices(3, 1)]
+    assert np.abs(correlations).max() < 0.15
+    # Amounts and texture; selected for being large somewhere.
+    assert 0.6 < means.std() < 1.2
+
+
+def test_blobs_are_drawn_by_the_generator():
+    first, again, other = (
+        blob_noise((2, 2, 16, 16), (4,), generator(s)) for s in (0, 0, 1)
+    )
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
+
+
+@pytest.mark.parametrize("scales", [(), (0,), (8, 2.5)])
+def test_sizes_that_are_none(scales):
+    with pytest.raises(ValueError, match="lesion_scales"):
+        tiny(lesion_scales=scales).fit(make_slices()[0])
+
+
+# -- mirror and smoothing -----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("columns", [(2, 9), (3, 9)])
+def test_mirror_is_about_the_middle_of_the_brain(columns):
+    first, last = columns
+    images = torch.zeros(1, 2, 6, 12)
+    images[:, :, 1:5, first : last + 1] = torch.rand(1, 2, 4, last - first + 1) + 1
+    expected = images.clone()
+    expected[..., first : last + 1] = images[..., first : last + 1].flip(-1)
+    torch.testing.assert_close(mirrored(images), expected)
+
+
+def test_mirror_of_what_leaves_the_slice_is_background():
+    images = torch.zeros(1, 1, 3, 10)
+    images[:, :, :, 6:] = 2.0
+    images[:, :, 1, 0] = 1.0  # with it the middle is at 6.9, rounded to 7
+    expected = torch.zeros(1, 1, 3, 10)
+    expected[:, :, :, 5:9] = 2.0  # the mirror of column 0 would be column 14
+    assert torch.equal(mirrored(images), expected)
+    assert (mirrored(torch.zeros(1, 1, 4, 4)) == 0).all()
+
+
+def test_smoothing_is_that_of_the_numpy_filter():
+    rng = np.random.default_rng(0)
+    brain = np.zeros((2, 40, 36), bool)  # far from the edge, where the two differ
+    brain[0, 12:28, 12:25], brain[1, 14:20, 13:22] = True, True
+    values = rng.normal(size=(2, 3, 40, 36)).astype(np.float32)
+    found = smooth_in_brain(torch.from_numpy(values), torch.from_numpy(brain), 1.5).numpy()
+    for channel in range(3):
+        expected = numpy_filters.smooth_in_brain(values[:, channel], brain, 1.5)
+        np.testing.assert_allclose(found[:, channel], expected, atol=2e-6)
+    plain = smooth_in_brain(torch.from_numpy(values), torch.from_numpy(brain), 0.0)
+    np.testing.assert_array_equal(plain, values * brain[:, None])
+
+
+# -- score --------------------------------------------------------------------------------
+
+
+def test_marginal_mixture():
+    rng = np.random.default_rng(0)
+    factors = torch.from_numpy(rng.normal(size=(2, 4, 4)))
+    mixture = Mixture(
+        torch.tensor([0.3, 0.7]).double(),
+        torch.from_numpy(rng.normal(size=(2, 4))),
+        factors @ factors.mT,
+    )
+    some = mixture.of_features(slice(2, None))
+    # Samples of all features have the moments of the marginal in some of them.
+    draws = np.concatenate(
+        [
+            rng.multivariate_normal(
+                mixture.means[c].numpy(), mixture.covariances[c].numpy(), n
+            )[:, 2:]
+            for c, n in enumerate((60_000, 140_000))
+        ]
+    )
+    mean = (some.weights[:, None] * some.means).sum(dim=0)
+    np.testing.assert_allclose(draws.mean(axis=0), mean, atol=0.03)
+    second = some.covariances + some.means[:, :, None] * some.means[:, None]
+    second = (some.weights[:, None, None] * second).sum(dim=0)
+    np.testing.assert_allclose(draws.T @ draws / len(draws), second, rtol=0.05, atol=0.05)
+
+
+@pytest.mark.parametrize("n_networks", [1, 2])
+def test_score_is_the_conditional_density(n_networks):
+    X, y = make_slices(height=40, width=36)
+    detector = tiny(sigma=1.0, n_networks=n_networks, precision="float32").fit(X, y)
+    features, brain = features_by_hand(detector, X[:3], 1.0)
+    weights, means, covariances = (
+        detector.weights_[f"mixture.{name}"] for name in ("weights", "means", "covariances")
+    )
+    pixels, n_contrasts = features.transpose(0, 2, 3, 1)[brain], X.shape[1]
+
+    def log_density(chosen):
+        parts = [
+            np.log(w)
+            + multivariate_normal(m[chosen], c[chosen, chosen]).logpdf(pixels[:, chosen])
+            for w, m, c in zip(weights, means, covariances)
+        ]
+        return logsumexp(parts, axis=0)
+
+    rough = np.zeros(brain.shape)
+    rough[brain] = log_density(slice(None)) - log_density(slice(n_contrasts, None))
+    expected = numpy_filters.smooth_in_brain(rough, brain, 1.0)
+    inner = brain.copy()  # the two filters differ where the slice ends
+    inner[:, :5], inner[:, -5:], inner[:, :, :5], inner[:, :, -5:] = (
+        False,
+        False,
+        False,
+        False,
+    )
+    found = detector.score_samples(X[:3])
+    np.testing.assert_allclose(found[inner], expected[inner], rtol=1e-3, atol=1e-3)
+
+
+def test_direction_is_a_weighted_sum_of_signed_residuals():
+    stack = make_stack(height=40, width=36)
+    direction = {"FLAIR": 2.0, "T1": -1.0}
+    detector = tiny(direction=direction, sigma=1.0, precision="float32").fit(stack, stack.y)
+    X = stack.X[:3]
+    features, brain = features_by_hand(detector, X, 1.0)
+    expected = -(2 * features[:, 2] - features[:, 0])
+    inner = brain.copy()
+    inner[:, :5], inner[:, -5:], inner[:, :, :5], inner[:, :, -5:] = (
+        False,
+        False,
+        False,
+        False,
+    )
+    np.testing.assert_allclose(
+        detector.score_samples(X)[inner], expected[inner], rtol=1e-4, atol=1e-4
+    )
+
+
+def test_wrong_direction_is_told_before_the_training(monkeypatch):
+    stack = make_stack()
+    monkeypatch.setattr("skadm.neural.TorchDetector._fit", None)
+    with pytest.raises(ValueError, match="'T9'; X has"):
+        tiny(direction={"T9": 1}).fit(stack, stack.y)
+
+
+def test_memory_trains_once(tmp_path, monkeypatch):
+    X, y = make_slices()
+    first = tiny(memory=str(tmp_path)).fit(X, y)
+    monkeypatch.setattr("skadm.neural._run.Run.stage", None)
+    other = tiny(memory=str(tmp_path), sigma=1.0, direction={0: 1}).fit(X, y)
+    for name in (name for name in first.weights_ if name.startswith("nets")):
+        np.testing.assert_array_equal(first.weights_[name], other.weights_[name])
+    with pytest.raises(TypeError, match="not callable"):  # another training is another
+        tiny(memory=str(tmp_path), lesion_std=0.5).fit(X, y)
+
+
+def test_eraser_takes_blobs_away():
+    """After training, less of a blob is left than of the untrained network's."""
+    X, y = make_slices(24, height=32, width=32)
+    X[:, :] *= 0.3  # tissue that blobs stand out of
+    normal = ~(y == 1).any(axis=(1, 2))
+    settings = {"mirror": False, "augmentation": None, "learning_rate": 1e-2, "sigma": 0.0}
+    detector = tiny(max_epochs=60, lesion_std=2.0, lesion_scales=(8,), **settings)
+    detector.set_params(direction={0: 1}).fit(X[normal])
+    blob = np.zeros(X.shape[2:], bool)
+    blob[12:19, 12:19] = True
+    changed = X[:4].copy()
+    changed[:, :, blob] += 2.0
+    found = -detector.score_samples(changed)  # residual of contrast 0
+    assert found[:, blob].mean() > 1.0
+    assert abs(found[:, brain_mask(X)[0] & ~blob].mean()) < 0.4
+
+
+# -- benchmark ----------------------------------------------------------------------------
+
+
+@pytest.fixture
+def load(monkeypatch):
+    pytest.importorskip("matplotlib")
+    monkeypatch.syspath_prepend(Path(__file__).parents[1] / "benchmarks")
+    return importlib.import_module
+
+
+def test_false_positives_by_place(load):
+    beyond = load("beyond")
+    labels = np.zeros((1, 30, 30), np.int8)
+    labels[0, 14:16, 14:18] = 1  # 8 pixels
+    images = np.zeros((1, 3, 30, 30), np.float32)
+    maps = np.ones((1, 30, 30))
+    labels[0, 0] = -1
+    maps[0, 2, 10:14] = -1  # on the rim
+    maps[0, 12, 14:18] = -1  # at the lesion's edge
+    maps[0, 22, 8:10] = -1
+    images[0, 2, 22, 8] = -2  # dark on FLAIR
+    images[0, 1, 22, 9] = 3  # enhanced
+    maps[0, 22, 22] = -1
+    maps[0, 14, 14] = -1  # of the lesion: no false positive
+    found = beyond.false_positives(images, labels, maps, ("T1", "T1ce", "FLAIR"))
+    scale = 100 / 8
+    assert found == {
+        "all": 11 * scale,
+        "rim": 4 * scale,
+        "fluid": scale,
+        "enhanced": scale,
+        "lesion's edge": 4 * scale,
+        "elsewhere": scale,
+    }
+
+
+def test_every_patient_is_tested_once(load):
+    stack = make_stack(5)
+    splits = load("_folds").dealt("x", stack, 3)
+    assert (np.sum([split.test for split in splits], axis=0) == 1).all()
+    for split in splits:
+        assert not set(stack.groups[split.train]) & set(stack.groups[split.test])
+    with pytest.raises(ValueError, match="--folds 6: expected from 2 to 5"):
+        load("_folds").dealt("x", stack, 6)
+
+
+def test_benchmark(load, tmp_path):
+    names = ("FLAIR + T2, smoothed", "Eraser", "Eraser, directed")
+    options = ("--quick", "--seeds", "1", "--size", "32", "--methods", *names)
+    load("beyond").main([*options, "--out", str(tmp_path)])
+    with (tmp_path / "pooled.csv").open(newline="", encoding="utf-8") as file:
+        rows = {row["method"]: row for row in csv.DictReader(file)}
+    assert tuple(rows) == names
+    with (tmp_path / "differences.csv").open(newline="", encoding="utf-8") as file:
+        found = {(r["method"], r["metric"]): r for r in csv.DictReader(file)}
+    for name in names[1:]:
+        for metric in ("auc", "ap", "f1"):
+            difference = float(rows[name][metric]) - float(rows[names[0]][metric])
+            shown = float(found[name, metric]["difference"])
+            assert shown == pytest.approx(difference, abs=2e-3)
