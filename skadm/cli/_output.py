@@ -38,11 +38,11 @@ def check_new_folder(path: str, force: bool) -> Path:
     return place
 
 
-def check_folder(path: str) -> Path:
-    """Return a folder that exists or can be made."""
+def check_folder(path: str, option: str = "--out") -> Path:
+    """Return the folder that an option names, if it exists or can be made."""
     place = Path(path).expanduser()
     if place.exists() and not place.is_dir():
-        raise NotADirectoryError(f"{place} is a file; --out must name a folder")
+        raise NotADirectoryError(f"{place} is a file; {option} must name a folder")
     _check_parents(place)
     return place
 
