@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -663,6 +664,23 @@ def test_python_m_skadm():
         check=True, capture_output=True, text=True,
     )  # fmt: skip
     assert done.stdout.startswith("skadm ")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no SIGPIPE")
+@pytest.mark.parametrize("buffered", [True, False])
+@pytest.mark.parametrize("arguments", [["list"], ["fit", "--help"]])
+def test_reader_that_has_gone_is_no_error(arguments, buffered):
+    """As of 'skadm list | head -1'."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    flags = [] if buffered else ["-u"]
+    environment = {k: v for k, v in os.environ.items() if k != "PYTHONUNBUFFERED"}
+    done = subprocess.run(
+        [sys.executable, *flags, "-m", "skadm", *arguments],
+        stdout=writer, stderr=subprocess.PIPE, env=environment,
+    )  # fmt: skip
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (141, b"")
 
 
 # -- the callback ------------------------------------------------------------------------
