@@ -667,8 +667,10 @@ def test_python_m_skadm():
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no SIGPIPE")
-@pytest.mark.parametrize("buffered", [True, False])
-@pytest.mark.parametrize("arguments", [["list"], ["fit", "--help"]])
+@pytest.mark.parametrize(
+    ("arguments", "buffered"),
+    [(["list"], True), (["list"], False), (["fit", "--help"], True)],
+)
 def test_reader_that_has_gone_is_no_error(arguments, buffered):
     """As of 'skadm list | head -1'."""
     reader, writer = os.pipe()
