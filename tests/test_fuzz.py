@@ -202,8 +202,8 @@ def test_any_bytes(content, ending, tmp_path):
 def test_folder_in_place_of_a_file(tmp_path):
     path = tmp_path / "P" / "P_t1.nii.gz"
     path.mkdir(parents=True)
-    assert "no such file" in refusal(path)
-    with pytest.raises((ValueError, OSError), match="P_t1.nii.gz: no such file"):
+    assert "a folder; expected a file" in refusal(path)
+    with pytest.raises((ValueError, OSError), match="P_t1.nii.gz: a folder"):
         read_brats(tmp_path)
 
 

@@ -73,7 +73,7 @@ def add_parser(commands: Any) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Run the command."""
-    out = check_folder(args.out)
+    out = check_folder(args.out, args.data)
     from skadm.data import choose_patients, find_studies
     from skadm.raw import HDBET, GivenMasks, Preparation, prepare
 

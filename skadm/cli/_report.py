@@ -9,7 +9,7 @@ from typing import Any
 from skadm._files import replace_atomically
 from skadm.cli import _options
 from skadm.cli._model import load_model, read_for
-from skadm.cli._output import check_new_folder, print_files, say
+from skadm.cli._output import check_inner_folder, check_new_folder, print_files, say
 
 _TEXT = """\
 Write an HTML page of each patient, with a viewer of its slices and a list of suspicious
@@ -57,7 +57,7 @@ def add_parser(commands: Any) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Run the command."""
-    out = check_new_folder(args.out, args.force)
+    out = check_new_folder(args.out, args.data, args.force)
     from skadm.report import (
         Setting,
         cohort_page,
@@ -77,7 +77,9 @@ def run(args: argparse.Namespace) -> None:
         allow_empty_masks=True,
         allow_missing=args.allow_missing,
     )
-    places = {volume.name: _place(out, volume.name) for volume in stack.volumes}
+    pages = check_inner_folder(out, "patients")
+    # Names were checked when they were read: none leads elsewhere.
+    places = {volume.name: pages / f"{volume.name}.html" for volume in stack.volumes}
     trained_on = set(model.training_.get("patients", ()))
     seen = sorted(trained_on & set(stack.groups.tolist()))
     if seen:
@@ -118,14 +120,6 @@ def run(args: argparse.Namespace) -> None:
         raise RuntimeError(
             f"{len(failures)} of {len(stack.volumes)} could not be scored: {errors}"
         )
-
-
-def _place(out: Path, name: str) -> Path:
-    """Where the page of a volume goes, whose name was checked when it was read."""
-    folder = out / "patients"
-    if folder.resolve().parent != out.resolve():
-        raise ValueError(f"{folder} is a link that leads out of {out}")
-    return folder / f"{name}.html"
 
 
 def _candidates(model: Any, data: str, others: set[str]) -> Any:

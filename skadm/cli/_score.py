@@ -72,7 +72,7 @@ def add_parser(commands: Any) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Run the command."""
-    out = check_folder(args.out)
+    out = check_folder(args.out, args.data)
     model = load_model(args.model, args.device)
     from skadm.cohort import KINDS, score_cohort
 
