@@ -5,6 +5,7 @@ Results go to stdout, progress, notes and errors to stderr.
 """
 
 import argparse
+import io
 import os
 import sys
 import traceback
@@ -72,6 +73,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     SystemExit
         With code 2 for wrong usage, with 0 for ``--help`` and ``--version``.
     """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            # Names of files may be bytes that are no text.
+            stream.reconfigure(errors="backslashreplace")
     try:
         try:
             return _run(list(sys.argv[1:] if argv is None else argv))

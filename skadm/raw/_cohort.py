@@ -1,7 +1,6 @@
 """All patients: in parallel, one failure at a time, and again where it stopped."""
 
 import json
-import os
 import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -170,8 +169,9 @@ def _prepare_one(
         record = _read_json(folder / names.record)
         if record and _is_current(folder, record, study, preparation):
             return Outcome(study.name, "kept", folder, record)
-        if os.path.lexists(unfinished):  # of a run that was killed; a link is an error
-            shutil.rmtree(unfinished)
+        if unfinished.is_symlink():
+            raise FileExistsError(f"{unfinished} is a link; remove it")
+        shutil.rmtree(unfinished, ignore_errors=True)  # of a run that was killed
         record = preparation.run(study, names, unfinished)
         _write_json(unfinished / names.record, record)
         if folder.exists():

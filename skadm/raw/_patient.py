@@ -177,7 +177,7 @@ class Preparation:
             },
             "brain_ml": _millilitres(inside),
             # Of the brain on the reference; set to 0, since a contrast lacks it.
-            "brain_not_scanned_ml": _millilitres(whole) - _millilitres(inside),
+            "brain_not_scanned_ml": round(_millilitres(whole) - _millilitres(inside), 2),
             "seconds": clock.seconds,
             "versions": {"skadm": __version__, "SimpleITK": version("SimpleITK")},
         }
