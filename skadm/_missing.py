@@ -38,8 +38,8 @@ def missing_names(X: NDArray, contrasts: Sequence[str]) -> tuple[str, ...]:
     tuple of str
         In the order of `contrasts`.
     """
-    lacks = missing_contrasts(X).any(axis=0).tolist()
-    return tuple(name for name, missing in zip(contrasts, lacks) if missing)
+    missing = missing_contrasts(X)
+    return tuple(name for name, lacks in zip(contrasts, missing.T) if lacks.any())
 
 
 def check_missing(X: NDArray, contrasts: Sequence[str] | None = None) -> NDArray[np.bool_]:
