@@ -86,6 +86,7 @@ def run(args: argparse.Namespace) -> None:
     studies = choose_patients(find_studies(args.data), args.patients)
     preparation = Preparation(args.reference, args.spacing, brain)
     outcomes = []
+    say(f"preparing {len(studies)} studies, minutes each unless done before")
     for outcome in prepare(studies, out, preparation, n_jobs=args.jobs, force=args.force):
         outcomes.append(outcome)
         seconds = sum(outcome.record.get("seconds", {}).values())
