@@ -29,8 +29,8 @@ be downloaded. Its numbers say that the program works, not how it does on real s
 
 _EPILOG = """\
 examples:
-  skadm demo --patients 6 --preset quick --out try/      a few minutes
-  skadm demo                                             the full phantom, much longer
+  skadm demo --patients 6 --preset quick --out try/      to see that it runs
+  skadm demo                                             the full phantom, some minutes
   skadm demo --data scans/ --test-fraction 1/4 --seed 1 --out scans_1/
 
 files: metrics.json, metrics.csv, per_patient.csv, run.json (how it was made), figures
