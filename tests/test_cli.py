@@ -152,6 +152,26 @@ def test_progress_goes_to_stderr(scans, tmp_path, capsys):
     assert "epoch" not in printed.out
 
 
+def test_fit_goes_on_from_checkpoints(scans, tmp_path, capsys):
+    out, runs = tmp_path / "model.skadm", tmp_path / "runs"
+    arguments = ["fit", "--data", str(scans), "--out", str(out), *QUICK]
+    assert main([*arguments, "--checkpoints", str(runs)]) == 0
+    assert len(list(runs.iterdir())) == 2  # a file for each stage
+    first = skadm.load(out)[-1]
+    assert main([*arguments, "--checkpoints", str(runs), "--force"]) == 0
+    again = skadm.load(out)[-1]
+    # The seconds are those of the first training: nothing was trained again.
+    assert again.history_ == first.history_
+    capsys.readouterr()
+
+    arguments[4] = str(tmp_path / "other.skadm")
+    assert main([*arguments, "--checkpoints", str(out)]) == 1
+    assert "--checkpoints must name a folder" in error_of(capsys)
+    wrong = [*arguments[:5], "--detector", "PCADetector", "--checkpoints", str(runs)]
+    assert main(wrong) == 1
+    assert "leave --checkpoints out" in error_of(capsys)
+
+
 def test_fit_without_masks(tmp_path, capsys):
     scans = write_brats(tmp_path / "scans", n_patients=1, masks=False)
     out = tmp_path / "model.skadm"

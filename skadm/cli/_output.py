@@ -38,13 +38,15 @@ def check_new_folder(path: str, data: str | None, force: bool) -> Path:
     return place
 
 
-def check_folder(path: str, data: str | None) -> Path:
-    """Return a folder that exists or can be made, and is not that of the scans, if any."""
+def check_folder(path: str, data: str | None, option: str = "--out") -> Path:
+    """Return the folder that an option names, if it can be and is not that of the scans."""
     place = Path(path).expanduser()
     if os.path.lexists(place) and not place.is_dir():
-        raise NotADirectoryError(f"{place} is no folder; --out must name one")
+        raise NotADirectoryError(f"{place} is no folder; {option} must name one")
     if data is not None and place.resolve() == Path(data).expanduser().resolve():
-        raise ValueError(f"--out and --data are both {place}; results need another folder")
+        raise ValueError(
+            f"{option} and --data are both {place}; results need another folder"
+        )
     _check_parents(place)
     return place
 
