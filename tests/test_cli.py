@@ -485,7 +485,7 @@ class TestRefusals:
     def test_folder_is_a_file(self, command, model, scans, capsys):
         arguments = [command, "--data", scans, "--out", model]
         arguments += [] if command == "demo" else ["--model", model]
-        assert "is a file; --out must name a folder" in refused(arguments, capsys)
+        assert "is no folder; --out must name a folder" in refused(arguments, capsys)
 
     def test_folder_inside_a_file(self, model, scans, capsys):
         arguments = ["demo", "--data", scans, "--out", model / "out"]

@@ -42,7 +42,7 @@ def check_folder(path: str, data: str | None, option: str = "--out") -> Path:
     """Return the folder that an option names, if it can be and is not that of the scans."""
     place = Path(path).expanduser()
     if os.path.lexists(place) and not place.is_dir():
-        raise NotADirectoryError(f"{place} is no folder; {option} must name one")
+        raise NotADirectoryError(f"{place} is no folder; {option} must name a folder")
     if data is not None and place.resolve() == Path(data).expanduser().resolve():
         raise ValueError(
             f"{option} and --data are both {place}; results need another folder"
