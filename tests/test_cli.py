@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -484,7 +485,7 @@ class TestRefusals:
     def test_folder_is_a_file(self, command, model, scans, capsys):
         arguments = [command, "--data", scans, "--out", model]
         arguments += [] if command == "demo" else ["--model", model]
-        assert "is a file; --out must name a folder" in refused(arguments, capsys)
+        assert "is no folder; --out must name a folder" in refused(arguments, capsys)
 
     def test_folder_inside_a_file(self, model, scans, capsys):
         arguments = ["demo", "--data", scans, "--out", model / "out"]
@@ -683,6 +684,25 @@ def test_python_m_skadm():
         check=True, capture_output=True, text=True,
     )  # fmt: skip
     assert done.stdout.startswith("skadm ")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no SIGPIPE")
+@pytest.mark.parametrize(
+    ("arguments", "buffered"),
+    [(["list"], True), (["list"], False), (["fit", "--help"], True)],
+)
+def test_reader_that_has_gone_is_no_error(arguments, buffered):
+    """As of 'skadm list | head -1'."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    flags = [] if buffered else ["-u"]
+    environment = {k: v for k, v in os.environ.items() if k != "PYTHONUNBUFFERED"}
+    done = subprocess.run(
+        [sys.executable, *flags, "-m", "skadm", *arguments],
+        stdout=writer, stderr=subprocess.PIPE, env=environment,
+    )  # fmt: skip
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (141, b"")
 
 
 # -- the callback ------------------------------------------------------------------------

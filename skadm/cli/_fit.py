@@ -117,7 +117,8 @@ def _keep_checkpoints(detector: Any, args: argparse.Namespace) -> None:
         raise ValueError(
             f"{args.detector} is not trained in epochs; leave --checkpoints out"
         )
-    detector.set_params(checkpoints=check_folder(args.checkpoints, "--checkpoints"))
+    folder = check_folder(args.checkpoints, args.data, "--checkpoints")
+    detector.set_params(checkpoints=folder)
 
 
 def _train(detector: Any, stack: Any, labels: Any) -> str:
