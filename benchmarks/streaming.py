@@ -38,7 +38,12 @@ def detectors() -> dict[str, BaseDetector]:
     return {
         "PCA": PCADetector(random_state=0),
         "ADM": ADMDetector(
-            width=4, n_blocks=1, n_components=4, max_epochs=1, random_state=0
+            width=4,
+            n_blocks=1,
+            n_components=4,
+            batch_size=256,
+            max_epochs=1,
+            random_state=0,
         ),
     }
 
@@ -124,7 +129,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Measure, print and write."""
     arguments = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     arguments.add_argument(
-        "--slices", type=positive, nargs="+", default=[2000, 5000, 10000, 20000, 50000]
+        "--slices", type=positive, nargs="+", default=[2000, 10000, 25000, 50000]
     )
     arguments.add_argument("--size", type=positive, default=32, help="of a slice's side")
     arguments.add_argument("--out", type=Path, default=Path("out/streaming"))
