@@ -476,8 +476,9 @@ class TestRefusals:
         assert "is a folder; --out must name a file" in refused(arguments, capsys)
 
     @pytest.mark.parametrize("command", ["demo", "evaluate"])
-    def test_folder_is_not_empty(self, command, model, scans, capsys):
-        arguments = [command, "--data", scans, "--out", scans]
+    def test_folder_is_not_empty(self, command, model, scans, tmp_path, capsys):
+        (tmp_path / "of another").touch()
+        arguments = [command, "--data", scans, "--out", tmp_path]
         arguments += [] if command == "demo" else ["--model", model]
         assert "is not empty; pass --force" in refused(arguments, capsys)
 
