@@ -499,8 +499,8 @@ class TestRefusals:
         assert not (tmp_path / "out").exists()
 
     def test_data_of_no_known_layout(self, tmp_path, capsys):
-        (tmp_path / "empty").mkdir()
-        arguments = ["fit", "--data", tmp_path / "empty", "--out", tmp_path / "m.skadm"]
+        (tmp_path / "strange" / "scans").mkdir(parents=True)
+        arguments = ["fit", "--data", tmp_path / "strange", "--out", tmp_path / "m.skadm"]
         message = refused(arguments, capsys)
         assert "not a layout known" in message
         assert "ISLES" in message  # all in one line
