@@ -476,8 +476,9 @@ class TestRefusals:
         assert "is a folder; --out must name a file" in refused(arguments, capsys)
 
     @pytest.mark.parametrize("command", ["demo", "evaluate"])
-    def test_folder_is_not_empty(self, command, model, scans, capsys):
-        arguments = [command, "--data", scans, "--out", scans]
+    def test_folder_is_not_empty(self, command, model, scans, tmp_path, capsys):
+        (tmp_path / "of another").touch()
+        arguments = [command, "--data", scans, "--out", tmp_path]
         arguments += [] if command == "demo" else ["--model", model]
         assert "is not empty; pass --force" in refused(arguments, capsys)
 
@@ -498,8 +499,8 @@ class TestRefusals:
         assert not (tmp_path / "out").exists()
 
     def test_data_of_no_known_layout(self, tmp_path, capsys):
-        (tmp_path / "empty").mkdir()
-        arguments = ["fit", "--data", tmp_path / "empty", "--out", tmp_path / "m.skadm"]
+        (tmp_path / "strange" / "scans").mkdir(parents=True)
+        arguments = ["fit", "--data", tmp_path / "strange", "--out", tmp_path / "m.skadm"]
         message = refused(arguments, capsys)
         assert "not a layout known" in message
         assert "ISLES" in message  # all in one line
