@@ -104,8 +104,10 @@ def test_processes_agree_on_all_that_is_learned(detector, tmp_path):
     for stage in stages:
         assert len(losses(one, stage)) == len(losses(alone, stage))
         assert losses(one, stage) == losses(other, stage)
-    first = next(iter(stages))
-    np.testing.assert_allclose(losses(one, first)[0], losses(alone, first)[0], rtol=0.5)
+        # Other draws and other statistics of batches; the first epoch differs little yet.
+        np.testing.assert_allclose(
+            losses(one, stage)[0], losses(alone, stage)[0], rtol=0.05
+        )
 
 
 def test_the_command_line_trains_with_two(tmp_path):
