@@ -50,7 +50,10 @@ def draw_patches(
             "so that the square has a pixel in its middle."
         )
     chunks = list(row_chunks(len(X), X[:1].nbytes))
-    counts = np.array([np.count_nonzero(brain_mask(X[rows])) for rows in chunks])
+    counts = np.zeros(len(chunks), dtype=np.intp)
+    for number, rows in enumerate(chunks):
+        counts[number] = np.count_nonzero(brain_mask(X[rows]))
+        release(X)
     n_pixels = int(counts.sum())
     if max_samples is None or max_samples >= n_pixels:
         chosen = np.arange(n_pixels)
