@@ -11,9 +11,12 @@ Two data sets, whichever the folder holds:
 - lgg_raw (TCGA): contrasts on one grid, which is taken for the truth; slices are 5 to 8 mm
   thick. "Displaced": every contrast but the reference is moved by a known rotation of 6°
   and a shift of 10 mm before it is registered, and loses 16 columns, so that neither
-  headers nor centres give the place away; the error is the distance to where it was. The
-  mask that is compared with comes from HD-BET too, run on the FLAIR as it is: the overlap
-  shows what N4 and the new grid change, nothing about HD-BET. That of open_ms does.
+  headers nor centres give the place away; the error is the distance to where it was.
+  "In plane": the part of the error within slices. "Between": distance between where the
+  two registrations put a point; if it is less than the errors, part of these is of the
+  grid. The mask that is compared with comes from HD-BET too, run on the FLAIR as it is:
+  the overlap shows what N4 and the new grid change, nothing about HD-BET. That of open_ms
+  does.
 
     python benchmarks/preparation.py --data ../shared/data --out out/preparation
 
@@ -73,6 +76,11 @@ def moved(transform: Any, points: NDArray) -> NDArray:
 def distance(first: NDArray, second: NDArray) -> NDArray:
     """Distance of each point from its counterpart."""
     return np.linalg.norm(first - second, axis=1)
+
+
+def across(points: NDArray, image: sitk.Image) -> NDArray:
+    """Coordinates of points within the slices of an image, in mm."""
+    return points @ np.array(image.GetDirection()).reshape(3, 3)[:, :2]
 
 
 def nearest_rigid(points: NDArray, targets: NDArray) -> NDArray:
@@ -151,15 +159,20 @@ def lgg_rows(study: Study, outcome: Any, stripped: Path) -> Iterator[dict[str, A
         )
         scan = read_image(study.images[name])
         found = register_rigidly(flair, displaced(scan, motion), native).transform
+        placed, brought_back = (
+            moved(ours, points),
+            moved(motion.GetInverse(), moved(found, points)),
+        )
         yield {
             "study": study.name,
+            "slice_mm": flair.GetSpacing()[2],
             "brain_dice": overlap,
             "contrast": name,
-            "tre_mm": distance(moved(ours, points), points).mean(),
+            "tre_mm": distance(placed, points).mean(),
+            "in_plane_mm": distance(across(placed, flair), across(points, flair)).mean(),
             "displaced_mm": distance(moved(motion, points), points).mean(),
-            "displaced_tre_mm": distance(
-                moved(found, points), moved(motion, points)
-            ).mean(),
+            "displaced_tre_mm": distance(brought_back, points).mean(),
+            "between_mm": distance(brought_back, placed).mean(),
         }
 
 

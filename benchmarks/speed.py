@@ -7,6 +7,7 @@ against torch, scikit-learn and nibabel. Measurements take turns, and are median
     python benchmarks/speed.py
     python benchmarks/speed.py --data brats --equal-loss
     python benchmarks/speed.py --quick --only scoring density
+    python benchmarks/speed.py --only parts
     python benchmarks/speed.py --profile
 
 Prints a table, and writes speed.json (a row for each measurement: name, ours_s,
@@ -28,6 +29,7 @@ import _speed_growth
 import _speed_io
 import _speed_limit
 import _speed_metrics
+import _speed_parts
 import _speed_profile
 import _speed_scoring
 import _speed_training
@@ -48,7 +50,8 @@ SECTIONS: dict[str, Callable[[Setting], list[Row]]] = {
     "io": _speed_io.measure,
     "growth": _speed_growth.measure,
 }
-EQUAL_LOSS = "equal_loss"
+# Only where they are asked for.
+PARTS, EQUAL_LOSS = "parts", "equal_loss"
 QUICK = {
     "size": 32,
     "width": 8,
@@ -63,8 +66,10 @@ def read_options(argv: Sequence[str] | None) -> argparse.Namespace:
     """Options of the command line."""
     arguments = parser(__doc__.splitlines()[0], "out/speed")
     arguments.add_argument(
-        "--only", nargs="+", choices=(*SECTIONS, EQUAL_LOSS), metavar="ROWS",
-        help=f"which rows: {', '.join(SECTIONS)}, {EQUAL_LOSS} (default: all but the last)",
+        "--only", nargs="+", choices=(*SECTIONS, PARTS, EQUAL_LOSS),
+        metavar="ROWS",
+        help=f"which rows: {', '.join(SECTIONS)} (these are the default), {PARTS}, what "
+        f"each part of the package buys, and {EQUAL_LOSS}",
     )  # fmt: skip
     arguments.add_argument(
         "--repeats", type=positive, default=5, help="of each measurement"
@@ -140,7 +145,7 @@ def choose(options: argparse.Namespace) -> dict[str, Callable[[Setting], list[Ro
         epochs=options.epochs,
         plain_epochs=options.plain_epochs,
     )
-    known = {**SECTIONS, EQUAL_LOSS: equal_loss}
+    known = {**SECTIONS, PARTS: _speed_parts.measure, EQUAL_LOSS: equal_loss}
     return {name: section for name, section in known.items() if name in wanted}
 
 

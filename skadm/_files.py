@@ -1,8 +1,29 @@
-"""Files that are there as a whole, or not at all."""
+"""Files that are there, and files that are there as a whole or not at all."""
 
 import os
 from collections.abc import Callable
 from pathlib import Path
+
+
+def require_file(path: Path) -> None:
+    """Raise an error that names the path unless a file is there.
+
+    Parameters
+    ----------
+    path : Path
+        The place.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is nothing.
+    IsADirectoryError
+        If there is a folder.
+    """
+    if path.is_dir():
+        raise IsADirectoryError(f"{path}: a folder; expected a file")
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such file")
 
 
 def replace_atomically(path: Path, write: Callable[[Path], object]) -> None:

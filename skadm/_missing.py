@@ -23,6 +23,25 @@ def missing_contrasts(X: NDArray) -> NDArray[np.bool_]:
     return np.isnan(X[:, :, 0, 0])
 
 
+def missing_names(X: NDArray, contrasts: Sequence[str]) -> tuple[str, ...]:
+    """Name the contrasts that any of the slices lacks.
+
+    Parameters
+    ----------
+    X : ndarray of shape (n_slices, n_contrasts, H, W)
+        Images, as `missing_contrasts` takes them.
+    contrasts : sequence of str
+        Names of the contrasts.
+
+    Returns
+    -------
+    tuple of str
+        In the order of `contrasts`.
+    """
+    missing = missing_contrasts(X)
+    return tuple(name for name, lacks in zip(contrasts, missing.T) if lacks.any())
+
+
 def check_missing(X: NDArray, contrasts: Sequence[str] | None = None) -> NDArray[np.bool_]:
     """Find the contrasts that are missing, and refuse single pixels that are NaN.
 

@@ -16,7 +16,7 @@ from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
 
 from skadm._files import replace_atomically
-from skadm._missing import missing_contrasts
+from skadm._missing import missing_names
 from skadm.base import MapDetector
 from skadm.data import SliceStack, write_maps
 from skadm.metrics import anomaly_map
@@ -229,19 +229,14 @@ def _score_volume(
             stack = step.transform(stack)
         stack = stack.in_memory()
         scores = detector.score_samples(stack)
-        supplied = _supplied(stack)
+        # It scored them: what they lack it has supplied.
+        supplied = missing_names(stack.X, stack.contrasts)
         # First, so that no map is ever without it.
         _write_supplied(supplied, stack, folder)
         write_scores(scores, stack, folder, detector, kinds=kinds)
     except Exception as error:  # of whatever kind: the other patients are to be scored
         return f"{type(error).__name__}: {error}"
     return supplied
-
-
-def _supplied(stack: SliceStack) -> tuple[str, ...]:
-    """Contrasts that slices lack, and that a model which scored them has supplied."""
-    missing = np.asarray(missing_contrasts(stack.X).any(axis=0))
-    return tuple(name for name, lacks in zip(stack.contrasts, missing.tolist()) if lacks)
 
 
 def _write_supplied(supplied: Sequence[str], stack: SliceStack, folder: Path) -> None:

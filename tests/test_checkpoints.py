@@ -142,6 +142,12 @@ def test_a_damaged_file_is_named(tmp_path):
         detector.fit(X, Y)
 
 
+@pytest.mark.parametrize("minutes", [-1, float("nan"), float("inf"), "10"])
+def test_impossible_minutes_are_named(minutes):
+    with pytest.raises(ValueError, match="minutes="):
+        Checkpoints("runs", minutes=minutes)
+
+
 def test_time_between_checkpoints(tmp_path, monkeypatch):
     now = [0.0]
     monkeypatch.setattr(time, "monotonic", lambda: now[0])

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -149,6 +150,26 @@ def test_progress_goes_to_stderr(scans, tmp_path, capsys):
     assert "ADMDetector, translation: epoch 1 of 1, loss" in printed.err
     assert "ADMDetector, density: epoch 1 of 1, loss" in printed.err
     assert "epoch" not in printed.out
+
+
+def test_fit_goes_on_from_checkpoints(scans, tmp_path, capsys):
+    out, runs = tmp_path / "model.skadm", tmp_path / "runs"
+    arguments = ["fit", "--data", str(scans), "--out", str(out), *QUICK]
+    assert main([*arguments, "--checkpoints", str(runs)]) == 0
+    assert len(list(runs.iterdir())) == 2  # a file for each stage
+    first = skadm.load(out)[-1]
+    assert main([*arguments, "--checkpoints", str(runs), "--force"]) == 0
+    again = skadm.load(out)[-1]
+    # The seconds are those of the first training: nothing was trained again.
+    assert again.history_ == first.history_
+    capsys.readouterr()
+
+    arguments[4] = str(tmp_path / "other.skadm")
+    assert main([*arguments, "--checkpoints", str(out)]) == 1
+    assert "--checkpoints must name a folder" in error_of(capsys)
+    wrong = [*arguments[:5], "--detector", "PCADetector", "--checkpoints", str(runs)]
+    assert main(wrong) == 1
+    assert "leave --checkpoints out" in error_of(capsys)
 
 
 def test_fit_without_masks(tmp_path, capsys):
@@ -455,8 +476,9 @@ class TestRefusals:
         assert "is a folder; --out must name a file" in refused(arguments, capsys)
 
     @pytest.mark.parametrize("command", ["demo", "evaluate"])
-    def test_folder_is_not_empty(self, command, model, scans, capsys):
-        arguments = [command, "--data", scans, "--out", scans]
+    def test_folder_is_not_empty(self, command, model, scans, tmp_path, capsys):
+        (tmp_path / "of another").touch()
+        arguments = [command, "--data", scans, "--out", tmp_path]
         arguments += [] if command == "demo" else ["--model", model]
         assert "is not empty; pass --force" in refused(arguments, capsys)
 
@@ -464,7 +486,7 @@ class TestRefusals:
     def test_folder_is_a_file(self, command, model, scans, capsys):
         arguments = [command, "--data", scans, "--out", model]
         arguments += [] if command == "demo" else ["--model", model]
-        assert "is a file; --out must name a folder" in refused(arguments, capsys)
+        assert "is no folder; --out must name a folder" in refused(arguments, capsys)
 
     def test_folder_inside_a_file(self, model, scans, capsys):
         arguments = ["demo", "--data", scans, "--out", model / "out"]
@@ -477,8 +499,8 @@ class TestRefusals:
         assert not (tmp_path / "out").exists()
 
     def test_data_of_no_known_layout(self, tmp_path, capsys):
-        (tmp_path / "empty").mkdir()
-        arguments = ["fit", "--data", tmp_path / "empty", "--out", tmp_path / "m.skadm"]
+        (tmp_path / "strange" / "scans").mkdir(parents=True)
+        arguments = ["fit", "--data", tmp_path / "strange", "--out", tmp_path / "m.skadm"]
         message = refused(arguments, capsys)
         assert "not a layout known" in message
         assert "ISLES" in message  # all in one line
@@ -663,6 +685,25 @@ def test_python_m_skadm():
         check=True, capture_output=True, text=True,
     )  # fmt: skip
     assert done.stdout.startswith("skadm ")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no SIGPIPE")
+@pytest.mark.parametrize(
+    ("arguments", "buffered"),
+    [(["list"], True), (["list"], False), (["fit", "--help"], True)],
+)
+def test_reader_that_has_gone_is_no_error(arguments, buffered):
+    """As of 'skadm list | head -1'."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    flags = [] if buffered else ["-u"]
+    environment = {k: v for k, v in os.environ.items() if k != "PYTHONUNBUFFERED"}
+    done = subprocess.run(
+        [sys.executable, *flags, "-m", "skadm", *arguments],
+        stdout=writer, stderr=subprocess.PIPE, env=environment,
+    )  # fmt: skip
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (141, b"")
 
 
 # -- the callback ------------------------------------------------------------------------

@@ -286,12 +286,13 @@ LEARNING = {
     "DAGDetector": {"max_epochs": 20, "learning_rate": 1e-2, "penalty_weight": 1e-5},
     "DAGcDetector": {"max_epochs": 20, "learning_rate": 1e-2, "penalty_weight": 1e-5},
     "DSVDDDetector": {"width": 8, "max_epochs": 20, "learning_rate": 5e-3},
+    "EraserDetector": {"width": 4, "n_levels": 2, "max_epochs": 30, "learning_rate": 5e-3},
     # A GAN wants many steps of its generator.
     "FAnoGANDetector": {
         "width": 8,
         "critic_steps": 1,
         "encoder_epochs": 20,
-        "max_epochs": 30,
+        "max_epochs": 60,
         "batch_size": 4,
         "learning_rate": 3e-3,
     },

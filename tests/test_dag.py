@@ -38,7 +38,7 @@ def test_darkest_intensities_are_those_of_the_brain():
     X = make_slices()[0]
     X[0, :, 7, 5] = [-90, -80, -70]  # one pixel of a thousand may be darker
     brain = brain_of(torch.from_numpy(X)).numpy()
-    found = darkest(torch.from_numpy(X))
+    found = darkest(X)
     for contrast, value in enumerate(found):
         values = np.sort(X[:, contrast][brain])
         assert value == values[round(0.001 * len(values)) - 1]

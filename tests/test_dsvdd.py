@@ -57,7 +57,7 @@ def test_centre_is_the_mean_before_training():
 
     engine = Engine(torch.device("cpu"), None, 5, torch.Generator())
     normal = X[~(y == 1).any(axis=(1, 2))]
-    found = _centre(networks.encoder, torch.from_numpy(normal), engine).numpy()
+    found = _centre(networks.encoder, normal, engine).numpy()
     detector._networks = networks.eval()
     mean = features_of(detector, normal).mean(axis=0)
     near = np.abs(mean) < 0.1

@@ -202,8 +202,8 @@ def test_any_bytes(content, ending, tmp_path):
 def test_folder_in_place_of_a_file(tmp_path):
     path = tmp_path / "P" / "P_t1.nii.gz"
     path.mkdir(parents=True)
-    assert "no such file" in refusal(path)
-    with pytest.raises((ValueError, OSError), match="P_t1.nii.gz: no such file"):
+    assert "a folder; expected a file" in refusal(path)
+    with pytest.raises((ValueError, OSError), match="P_t1.nii.gz: a folder"):
         read_brats(tmp_path)
 
 
@@ -435,6 +435,107 @@ def test_hostile_names_of_volumes_in_memory(name, tmp_path):
     with pytest.raises(ValueError, match="maps to be written: the name"):
         write_maps(np.ones((2, 8, 8)), stack, tmp_path / "out")
     assert list(tmp_path.iterdir()) == []
+
+
+# -- places --------------------------------------------------------------------------------
+
+
+def brats_folder(folder, scored):
+    """The scan of `scored` as a folder of one patient."""
+    (folder / "P").mkdir(parents=True)
+    (folder / "P" / "P_flair.nii.gz").write_bytes((scored / "flair.nii.gz").read_bytes())
+    return folder
+
+
+def in_loop(place):
+    place.symlink_to(place)
+    return place / "out"
+
+
+def dangling(place):
+    place.symlink_to(place.with_name("nothing"))
+    return place
+
+
+PLACES = {
+    "that of the scans": (lambda place: place.parent / "in", "--out and --data are both"),
+    "a file": (lambda place: place.parent / "in" / "P" / "P_flair.nii.gz", "is no folder"),
+    "a link to nothing": (dangling, "is no folder"),
+    "in a link to itself": (in_loop, "link"),
+}
+
+
+@pytest.mark.parametrize("force", [False, True])
+@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize("command", ["score", "report", "evaluate", "demo", "prepare"])
+def test_odd_places_of_results(command, place, force, scored, tmp_path, capsys):
+    scans = brats_folder(tmp_path / "in", scored)
+    make, told = PLACES[place]
+    arguments = [command, "--data", scans, "--out", make(tmp_path / "out")]
+    if command in ("score", "report", "evaluate"):
+        arguments += ["--model", scored / "model.skadm"]
+    arguments += ["--force"] * force
+    before = everything(tmp_path)
+    assert main([str(argument) for argument in arguments]) == 1
+    (line,) = (line for line in capsys.readouterr().err.splitlines() if "error" in line)
+    assert told in line
+    assert everything(tmp_path) == before
+
+
+def test_link_in_the_place_of_a_model(scored, tmp_path, capsys):
+    scans = brats_folder(tmp_path / "in", scored)
+    out = dangling(tmp_path / "model.skadm")
+    arguments = ["fit", "--data", scans, "--out", out, "--detector", "IntensityDetector"]
+    assert main([str(argument) for argument in arguments]) == 1
+    assert "exists; pass --force" in capsys.readouterr().err
+    assert out.is_symlink()
+
+
+@pytest.mark.parametrize("command", ["report", "demo"])
+def test_link_among_the_results(command, scored, tmp_path, capsys):
+    scans = brats_folder(tmp_path / "in", scored)
+    (tmp_path / "elsewhere").mkdir()
+    out = tmp_path / "out"
+    out.mkdir()
+    for name in ("patients", "maps"):
+        (out / name).symlink_to(tmp_path / "elsewhere")
+    arguments = [command, "--data", scans, "--out", out, "--force"]
+    if command == "report":
+        arguments += ["--model", scored / "model.skadm"]
+    assert main([str(argument) for argument in arguments]) == 1
+    assert "is a link that leads out of" in capsys.readouterr().err
+    assert not list((tmp_path / "elsewhere").iterdir())
+
+
+def test_empty_folder(scored, tmp_path, capsys):
+    model, data = scored / "model.skadm", tmp_path / "in"
+    data.mkdir()
+    for command in ("score", "report"):
+        arguments = [command, "--model", model, "--data", data, "--out", tmp_path / "out"]
+        assert main([str(argument) for argument in arguments]) == 1
+        assert f"{data}: an empty folder" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_names_that_are_no_text(scored, tmp_path, capsys):
+    """Bytes of another encoding: a patient's name must be readable, a file's need not."""
+    scans = os.fsencode(brats_folder(tmp_path / "in", scored))
+    odd = os.path.join(scans, b"P\xff")
+    try:
+        os.rename(os.path.join(scans, b"P"), odd)
+    except OSError:
+        pytest.skip("the file system has names of text only")
+    arguments = ["score", "--model", scored / "model.skadm", "--data", tmp_path / "in"]
+    out = tmp_path / os.fsdecode(b"out\xfe")
+    arguments = [*map(str, arguments), "--out", str(out)]
+    assert main(arguments) == 1
+    assert "holds a character that cannot be printed" in capsys.readouterr().err
+    assert not out.exists()
+    os.rename(os.path.join(odd, b"P_flair.nii.gz"), os.path.join(odd, b"\xff_flair.nii.gz"))
+    os.rename(odd, os.path.join(scans, b"P"))
+    assert main(arguments) == 0
+    assert [path.name for path in out.iterdir()] == ["P_anomaly.nii.gz"]
+    assert r"out\udcfe" in capsys.readouterr().out
 
 
 # -- arguments ---------------------------------------------------------------------------

@@ -1,5 +1,6 @@
 """Preparation of raw scans, on a small head whose truth is known."""
 
+import gzip
 import json
 import shutil
 from importlib.util import find_spec
@@ -337,6 +338,54 @@ def test_nothing_of_others_is_replaced(raw, preparation):
     assert contents(raw) == before
 
 
+@pytest.mark.parametrize("link", ["sub-01", ".sub-01.unfinished"])
+def test_links_do_not_lead_out(link, raw, preparation, tmp_path):
+    elsewhere, out = tmp_path / "elsewhere", tmp_path / "out"
+    elsewhere.mkdir()
+    out.mkdir()
+    (out / link).symlink_to(elsewhere)
+    studies = find_studies(raw / "bids")[:1]
+    if link == "sub-01":
+        with pytest.raises(FileExistsError, match="sub-01 is a link that leads out of"):
+            prepare(studies, out, preparation)
+    else:
+        (outcome,) = prepare(studies, out, preparation)
+        assert outcome.error.endswith("unfinished is a link; remove it")
+    assert not list(elsewhere.iterdir())
+
+
+def test_command_does_not_write_among_the_raw_scans(raw, tmp_path, capsys):
+    before = contents(raw)
+    place = str(raw / "bids")
+    (tmp_path / "same").symlink_to(place)
+    for out in (place, str(tmp_path / "same")):
+        assert main(["prepare", "--data", place, "--out", out, "--force"]) == 1
+        assert "--out and --data are both" in capsys.readouterr().err
+    assert contents(raw) == before
+
+
+def test_heads_have_a_size(tmp_path):
+    """Neither a header nor a spacing makes images that no memory holds."""
+    wide = to_itk(np.zeros((4, 5, 6), np.float32), np.diag([900.0, 900.0, 900.0, 1.0]))
+    with pytest.raises(ValueError, match=r"5400 × 4500 × 3600 mm has more than .* 1 mm"):
+        isotropic_grid(wide, 1.0)
+    with pytest.raises(ValueError, match="the spacing too small"):
+        isotropic_grid(to_itk(np.zeros((9, 9, 9), np.float32), np.diag([9, 9, 9, 1])), 0.1)
+    path = tmp_path / "bomb.nii.gz"
+    header = nib.Nifti1Header()
+    header.set_data_shape((1200, 1200, 800))
+    header.set_data_dtype(np.uint8)
+    header["vox_offset"] = 352
+    with gzip.open(path, "wb", compresslevel=1) as file:
+        file.write(header.binaryblock + bytes(4))
+    with path.open("ab") as file:  # room enough for what the header promises
+        file.truncate(1200 * 1200 * 800 // 1000)
+    with pytest.raises(
+        ValueError, match=r"bomb.nii.gz: \(1200, 1200, 800\) voxels are too"
+    ):
+        read_image(path)
+
+
 def test_a_failure_does_not_stop_the_others(raw, preparation, tmp_path):
     shutil.copytree(raw / "bids", tmp_path / "bids")
     broken = tmp_path / "bids" / "sub-01" / "anat" / "sub-01_T1w.nii.gz"
@@ -351,7 +400,10 @@ def test_a_failure_does_not_stop_the_others(raw, preparation, tmp_path):
 def test_masks_must_fit(raw, tmp_path):
     image = read_image(raw / "bids" / "sub-01" / "anat" / "sub-01_FLAIR.nii.gz")
     save(tmp_path / "P.nii.gz", np.ones(SHAPE, np.uint8), np.eye(4))
-    with pytest.raises(ValueError, match="on another grid than the reference"):
+    with pytest.raises(ValueError, match="on another grid than .* with corners up to"):
+        GivenMasks(tmp_path)(image, "P")
+    save(tmp_path / "P.nii.gz", np.ones((5, 6, 7), np.uint8))
+    with pytest.raises(ValueError, match=r"of \(5, 6, 7\) voxels, not \(60, 66, 26\)"):
         GivenMasks(tmp_path)(image, "P")
     with pytest.raises(FileNotFoundError, match="brain mask of Q"):
         GivenMasks(tmp_path)(image, "Q")

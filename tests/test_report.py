@@ -18,7 +18,7 @@ import skadm
 from skadm import ADMDetector, ConformalDetector, IntensityDetector
 from skadm.cli import main
 from skadm.conformal import CandidateLesions
-from skadm.data import ArrayVolume, Grid, make_phantom
+from skadm.data import ArrayVolume, Grid, SliceStack, make_phantom
 from skadm.metrics import pixel_roc_auc_score
 from skadm.preprocessing import IntensityNormalizer, SliceResizer
 from skadm.report import cohort_page, describe_model, examine, patient_page
@@ -49,6 +49,12 @@ def model(stack):
     """Intensity, which finds something whatever the training."""
     detector = IntensityDetector(weights={"FLAIR": 1, "T2": 1}, contamination=0.02)
     return fitted(stack, 24, detector)
+
+
+@pytest.fixture(scope="module")
+def adm(stack):
+    detector = ADMDetector(width=2, n_blocks=0, max_epochs=1, device="cpu", random_state=0)
+    return fitted(stack, 16, detector)
 
 
 @pytest.fixture(scope="module")
@@ -270,18 +276,43 @@ def test_evidence_without_an_explanation_is_intensity(stack, model, report):
         assert value == pytest.approx(expected[name], rel=1e-4)
 
 
-def test_evidence_of_adm_is_its_explanation(stack):
-    detector = ADMDetector(width=2, n_blocks=0, max_epochs=1, device="cpu", random_state=0)
-    model = fitted(stack, 16, detector)
-    report = examine(stack.volumes[1], model)
-    X = model[:-1].transform(stack[stack.groups == "phantom-001"]).X
-    inside = rank_regions(model[-1].decision_function(X), 20).numbers == 1
-    explanation = model[-1].explain(X)
+def test_evidence_of_adm_is_its_explanation(stack, adm):
+    report = examine(stack.volumes[1], adm)
+    X = adm[:-1].transform(stack[stack.groups == "phantom-001"]).X
+    inside = rank_regions(adm[-1].decision_function(X), 20).numbers == 1
+    explanation = adm[-1].explain(X)
     means = {name: explanation[name][inside].mean() for name in explanation.names}
     (best, value), *_ = report.regions[0].evidence
     assert best == max(means, key=means.get)
     assert value == pytest.approx(means[best], rel=1e-3)
-    assert f"{best} <b>" in patient_page(report, describe_model(model))
+    assert f"{best} <b>" in patient_page(report, describe_model(adm))
+
+
+def test_contrast_that_is_missing(stack, adm):
+    """The report is of the marginal score, shows what was scanned, and says the rest."""
+    images, labels = (array.copy() for array in stack.volumes[0].read())
+    lost = stack.contrasts.index("FLAIR")
+    images[:, lost] = np.nan
+    volume = ArrayVolume(images, labels, patient="p", contrasts=stack.contrasts)
+    report = examine(volume, adm)
+    assert report.summary.supplied == ("FLAIR",)
+    rest = tuple(name for name in stack.contrasts if name != "FLAIR")
+    assert report.contrasts == rest
+    shown = report.pictures.data["contrasts"]
+    assert tuple(contrast["name"] for contrast in shown) == rest
+    assert len({contrast["source"] for contrast in shown}) == len(rest)
+    prepared = adm[:-1].transform(SliceStack.from_volumes([volume]))
+    assert report.summary.metrics["ROC AUC"] == pixel_roc_auc_score(
+        prepared.y, adm[-1].score_samples(prepared.X)
+    )
+    for region in report.regions:
+        assert "FLAIR translation" not in dict(region.evidence)
+    page = patient_page(report, [])
+    assert "FLAIR missing." in page
+    assert "FLAIR missing" in cohort_page([report.summary], [])
+    whole = examine(stack.volumes[0], adm)
+    assert whole.summary.supplied == ()
+    assert " missing" not in patient_page(whole, []) + cohort_page([whole.summary], [])
 
 
 def test_a_calibrated_detector_gives_p_values(stack):
@@ -570,6 +601,53 @@ def test_comparison_leaves_out_who_is_trained_on_or_reported(
     assert f"scoring normal slices of {NASTY} (1 of 1)" in printed.err
     text = (tmp_path / "out" / "index.html").read_text()
     assert "From normal slices of 1 patient; 1 / 2 is the least" in text
+
+
+def test_command_says_what_was_supplied(stack, adm, tmp_path, capsys):
+    scans = write_table(tmp_path / "in", stack, names=["a", "b", "c"])
+    lacks_t2(scans, "phantom-001")
+    model, out = tmp_path / "model.skadm", tmp_path / "out"
+    adm.training_ = {"patients": ["z"]}
+    skadm.save(adm, model)
+    arguments = ["--model", model, "--data", scans, "--out", out]
+    code, printed = run_report(arguments, capsys)
+    assert code == 1
+    assert "no file of contrast T2" in printed.err
+    assert (
+        "let it be missing, if others are there (allow_missing=True, --allow" in printed.err
+    )
+    assert not out.exists()
+    code, printed = run_report([*arguments, "--allow-missing"], capsys)
+    assert code == 0
+    assert "b: T2 missing, supplied by translation" in printed.out
+    assert printed.out.count("missing") == 1
+    for patient in "abc":
+        page = (out / "patients" / f"{patient}.html").read_text()
+        assert ("T2 missing." in page) == (patient == "b")
+    assert (out / "index.html").read_text().count("T2 missing") == 1
+
+
+def lacks_t2(table, volume):
+    """Empty a cell of a table of scans."""
+    table.write_text(table.read_text().replace(f"{volume}-T2.nii", ""))
+
+
+def test_patient_that_fails_does_not_stop_the_others(stack, model_file, tmp_path, capsys):
+    scans = write_table(tmp_path / "in", stack, names=["a", "<b>", "c"])
+    lacks_t2(scans, "phantom-001")
+    out = tmp_path / "out"
+    arguments = ["--model", model_file, "--data", scans, "--out", out, "--allow-missing"]
+    code, printed = run_report(arguments, capsys)
+    assert code == 1
+    assert "1 of 3 could not be scored: <b>: Input X contains NaN: T2" in printed.err
+    pages = {path.name for path in out.rglob("*.html")}
+    assert pages == {"index.html", "a.html", "c.html"}
+    text = (out / "index.html").read_text()
+    assert "<strong>1 could not be scored</strong>" in text
+    assert "<li>&lt;b&gt;: Input X contains NaN: T2" in text
+    arguments = [*arguments[:5], tmp_path / "none", "--allow-missing", "--patients", "<b>"]
+    assert run_report(arguments, capsys)[0] == 1
+    assert not (tmp_path / "none").exists()
 
 
 @pytest.mark.parametrize(("name", "told"), [("PIL.Image", "Pillow"), ("jinja2", "Jinja2")])

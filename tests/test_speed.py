@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from test_contract import make_slices
 
 from skadm import ADMDetector
 from skadm.nn.density import estimate_mixture, mixture_energy
@@ -192,7 +193,7 @@ def run(load, out, *options):
 def test_quick_run(load, tmp_path, capsys):
     sections = ("training", "scoring", "density", "metrics", "io")
     rows = run(load, tmp_path, "--only", *sections, "--slices", "4")
-    assert len({row["name"] for row in rows}) == len(rows) == 13
+    assert len({row["name"] for row in rows}) == len(rows) == 14
     for row in rows:
         assert row["ratio"] == pytest.approx(row["reference_s"] / row["ours_s"])
         assert row["goal"] is None or row["goal"] > 0
@@ -214,6 +215,31 @@ def test_limit_and_growth(load, tmp_path, monkeypatch):
     assert len(grown) == 3 * 3
     assert all(len(row["seconds"]) == len(row["sizes"]) == 2 for row in grown)
     assert {row["reference_s"] for row in grown} == {None}
+
+
+def test_parts_are_named_once(load, tmp_path):
+    rows = run(load, tmp_path, "--only", "parts", "--slices", "4")
+    parts = load("_speed_parts").WITHOUT
+    # Scoring knows nothing of targets.
+    assert len({row["name"] for row in rows}) == len(rows) == 2 * len(parts) - 1
+    assert all(row["ratio"] > 0 for row in rows)
+
+
+def test_without_a_part_the_result_is_the_same(load):
+    """What takes it away takes nothing else."""
+    parts = load("_speed_parts")
+    images = make_slices(4, height=40, width=44)[0]
+    detector = ADMDetector(
+        width=4, n_blocks=1, features="translation", max_epochs=1, random_state=0
+    )
+    fitted = detector.set_params(precision="float32").fit(images)
+    expected = fitted.pixel_features(images)
+    changes = [change for change in parts.WITHOUT.values() if callable(change)]
+    assert len(changes) == 4
+    for change in changes:
+        with change():
+            found = fitted.pixel_features(images)
+        np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-4)
 
 
 def test_equal_loss(load, tmp_path):

@@ -98,3 +98,36 @@ def test_batches_without_brain_are_left_out():
     (record,) = Training(engine(), stage, 1, 0.1).epochs()
     assert set(record) == {"seconds"}
     assert module[0].item() == 0
+
+
+@pytest.mark.parametrize("momentum", [None, 0.5])
+def test_steps_are_those_of_a_plain_loop(momentum):
+    """Adam by the book: convolutions hand on gradients in another order than weights'."""
+    images = np.random.default_rng(0).normal(size=(10, 3, 12, 16)).astype(np.float32)
+
+    def network():
+        torch.manual_seed(0)
+        return torch.nn.Sequential(
+            torch.nn.Conv2d(3, 6, 3, padding=1), torch.nn.Tanh(), torch.nn.Conv2d(6, 3, 1)
+        )
+
+    own, plain = network(), network()
+    objective = Objective(
+        own, lambda batch: {"loss": (own(batch) - batch).square().mean()}, momentum=momentum
+    )
+    list(Training(engine(4), Stage("fit", images, [objective]), 5, 0.02).epochs())
+
+    adam = torch.optim.Adam(plain.parameters(), lr=0.02, betas=(momentum or 0.9, 0.999))
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        adam, 0.02, total_steps=5 * 3 + 1, cycle_momentum=momentum is None
+    )
+    generator = torch.Generator().manual_seed(0)
+    for _ in range(5):
+        for rows in torch.randperm(10, generator=generator).split(4):
+            batch = torch.from_numpy(images)[rows]
+            adam.zero_grad()
+            (plain(batch) - batch).square().mean().backward()
+            adam.step()
+            schedule.step()
+    for found, expected in zip(own.parameters(), plain.parameters()):
+        torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-4)

@@ -5,6 +5,8 @@ Results go to stdout, progress, notes and errors to stderr.
 """
 
 import argparse
+import io
+import os
 import sys
 import traceback
 import warnings
@@ -63,14 +65,30 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns
     -------
     code : int
-        0 when done, 1 after an error in data or options.
+        0 when done, 1 after an error in data or options, 130 when interrupted, 141 when
+        whoever read the output has gone, as ``head`` does.
 
     Raises
     ------
     SystemExit
         With code 2 for wrong usage, with 0 for ``--help`` and ``--version``.
     """
-    arguments = list(sys.argv[1:] if argv is None else argv)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            # Names of files may be bytes that are no text.
+            stream.reconfigure(errors="backslashreplace")
+    try:
+        try:
+            return _run(list(sys.argv[1:] if argv is None else argv))
+        finally:
+            # Here, since nothing can be caught when the interpreter does it on its way out.
+            print(end="", flush=True)
+    except BrokenPipeError:
+        _let_go_of_pipes()
+        return 128 + 13  # as of a program that SIGPIPE has ended
+
+
+def _run(arguments: list[str]) -> int:
     args = _parser().parse_args(arguments)
     args.command_line = ["skadm", *arguments]
     with warnings.catch_warnings():
@@ -80,6 +98,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         except KeyboardInterrupt:
             say("skadm: interrupted")
             return 130
+        except BrokenPipeError:
+            raise
         except (ValueError, OSError, ImportError, RuntimeError, MemoryError) as error:
             if args.debug:
                 traceback.print_exc()
@@ -87,6 +107,13 @@ def main(argv: Sequence[str] | None = None) -> int:
             say(f"skadm: error: {message}")
             return 1
     return 0
+
+
+def _let_go_of_pipes() -> None:
+    """What was not written yet goes nowhere, in silence."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for stream in (sys.stdout, sys.stderr):
+        os.dup2(nowhere, stream.fileno())
 
 
 def _parser() -> argparse.ArgumentParser:

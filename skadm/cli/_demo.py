@@ -9,7 +9,14 @@ from typing import Any
 
 from skadm.cli import _options, _progress, _results
 from skadm.cli._model import make_detector, preprocessing, save_model
-from skadm.cli._output import check_figures, check_new_folder, print_files, say, write_json
+from skadm.cli._output import (
+    check_figures,
+    check_inner_folder,
+    check_new_folder,
+    print_files,
+    say,
+    write_json,
+)
 
 _TEXT = """\
 Run the whole protocol: split the patients, train a detector on the normal slices of one
@@ -22,8 +29,8 @@ be downloaded. Its numbers say that the program works, not how it does on real s
 
 _EPILOG = """\
 examples:
-  skadm demo --patients 6 --preset quick --out try/      a few minutes
-  skadm demo                                             the full phantom, much longer
+  skadm demo --patients 6 --preset quick --out try/      to see that it runs
+  skadm demo                                             the full phantom, some minutes
   skadm demo --data scans/ --test-fraction 1/4 --seed 1 --out scans_1/
 
 files: metrics.json, metrics.csv, per_patient.csv, run.json (how it was made), figures
@@ -81,7 +88,10 @@ def add_parser(commands: Any) -> None:
 def run(args: argparse.Namespace) -> None:
     """Run the command."""
     started = time.perf_counter()
-    out = check_new_folder(args.out, args.force)
+    out = check_new_folder(
+        args.out, None if args.data == "phantom" else args.data, args.force
+    )
+    maps = check_inner_folder(out, "maps")
     check_figures(args.figures)
     detector = make_detector(args)
     from skadm.cohort import KINDS, write_scores
@@ -147,7 +157,7 @@ def run(args: argparse.Namespace) -> None:
     }
     measured = [row for row in found.rows if row["method"] == name]
     save_model(files[-1], steps, trained, training, measured)
-    files += write_scores(found.maps[name], test_stack, out / "maps", trained, kinds=KINDS)
+    files += write_scores(found.maps[name], test_stack, maps, trained, kinds=KINDS)
     files.append(out / "run.json")
     seconds = {"data": read_in, **found.seconds, "total": time.perf_counter() - started}
     write_json(files[-1], _record(args, trained, split, left_out, seconds))

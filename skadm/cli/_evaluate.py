@@ -50,7 +50,7 @@ def add_parser(commands: Any) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Run the command."""
-    out = check_new_folder(args.out, args.force)
+    out = check_new_folder(args.out, args.data, args.force)
     check_figures(args.figures)
     model = load_model(args.model, args.device)
     training = model.training_

@@ -1,11 +1,12 @@
 """``skadm fit``: train a detector on a folder of patients."""
 
 import argparse
+from pathlib import Path
 from typing import Any
 
 from skadm.cli import _options, _progress
 from skadm.cli._model import make_detector, preprocessing, save_model
-from skadm.cli._output import check_new_file, say
+from skadm.cli._output import check_folder, check_new_file, say
 
 _TEXT = """\
 Train a detector and save it.
@@ -21,6 +22,8 @@ examples:
   skadm fit --data scans/ --out model.skadm
   skadm fit --data scans/ --out model.skadm --contrasts FLAIR T2 --preset quick
   skadm fit --data scans/ --out model.skadm --patients P01 P02 P03 --seed 1 --force
+  skadm fit --data scans/ --out model.skadm --checkpoints runs/
+  torchrun --nproc-per-node 4 -m skadm fit --data scans/ --out model.skadm
 
 The file holds a scikit-learn Pipeline (normaliser, resizer, detector):
   model = skadm.load("model.skadm"); maps = model.score_samples(read_brats("new/"))
@@ -46,15 +49,29 @@ def add_parser(commands: Any) -> None:
         help="leave masks unread: all slices are taken for normal",
     )
     _options.add_empty_masks(parser)
+    parser.add_argument(
+        "--checkpoints",
+        metavar="FOLDER",
+        help="keep the training there while it runs: after an interruption, the command "
+        "goes on from it. Delete the folder when all is done",
+    )
     _options.add_device(parser)
     _options.add_force(parser)
 
 
 def run(args: argparse.Namespace) -> None:
-    """Run the command."""
+    """Run the command, by one process or by those that torchrun has started."""
     out = check_new_file(args.out, args.force)
+    from skadm.training import launched
+
+    with launched():
+        _run(args, out)
+
+
+def _run(args: argparse.Namespace, out: Path) -> None:
     from skadm.data import read_any
     from skadm.evaluation import intensity_baselines
+    from skadm.training import Processes
 
     stack = read_any(
         args.data,
@@ -64,6 +81,8 @@ def run(args: argparse.Namespace) -> None:
         allow_empty_masks=args.allow_empty_masks,
     )
     detector = make_detector(args)
+    if args.checkpoints is not None:
+        _keep_checkpoints(detector, args)
     steps = preprocessing(stack, args.size)
     say(f"reading {stack!r}")
     prepared = steps.transform(stack).in_memory()
@@ -84,11 +103,22 @@ def run(args: argparse.Namespace) -> None:
         "baselines": baselines,
         "left_out": left_out,
     }
+    if Processes().rank > 0:  # the first process speaks and writes for all
+        return
     save_model(out, steps, detector, training)
     print(f"patients:  {len(patients)} ({', '.join(patients)})")
     print(f"contrasts: {', '.join(stack.contrasts)}")
     print(f"threshold: {detector.offset_:.6g} ({source})")
     print(f"model:     {out}")
+
+
+def _keep_checkpoints(detector: Any, args: argparse.Namespace) -> None:
+    if "checkpoints" not in detector.get_params():
+        raise ValueError(
+            f"{args.detector} is not trained in epochs; leave --checkpoints out"
+        )
+    folder = check_folder(args.checkpoints, args.data, "--checkpoints")
+    detector.set_params(checkpoints=folder)
 
 
 def _train(detector: Any, stack: Any, labels: Any) -> str:

@@ -52,6 +52,16 @@ def add_patients(parser: Any) -> None:
     )
 
 
+def add_missing(parser: Any, done: str) -> None:
+    """Add --allow-missing, of a command of which `done` says what it does to patients."""
+    parser.add_argument(
+        "--allow-missing",
+        action="store_true",
+        help=f"also {done} patients who lack a contrast (no file, or an empty entry of "
+        "the table); ADMDetector supplies one from the others",
+    )
+
+
 def add_empty_masks(parser: Any) -> None:
     """Add --allow-empty-masks."""
     parser.add_argument(

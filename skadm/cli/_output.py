@@ -22,15 +22,15 @@ def check_new_file(path: str, force: bool) -> Path:
     place = Path(path).expanduser()
     if place.is_dir():
         raise IsADirectoryError(f"{place} is a folder; --out must name a file")
-    if place.exists() and not force:
+    if os.path.lexists(place) and not force:
         raise FileExistsError(f"{place} exists; pass --force to replace it")
     _check_parents(place)
     return place
 
 
-def check_new_folder(path: str, force: bool) -> Path:
+def check_new_folder(path: str, data: str | None, force: bool) -> Path:
     """Return the folder for results, if there is nothing in it or `force`."""
-    place = check_folder(path)
+    place = check_folder(path, data)
     if place.is_dir() and any(place.iterdir()) and not force:
         raise FileExistsError(
             f"{place} is not empty; pass --force to replace results in it, or another --out"
@@ -38,17 +38,31 @@ def check_new_folder(path: str, force: bool) -> Path:
     return place
 
 
-def check_folder(path: str) -> Path:
-    """Return a folder that exists or can be made."""
+def check_folder(path: str, data: str | None, option: str = "--out") -> Path:
+    """Return the folder that an option names, if it can be and is not that of the scans."""
     place = Path(path).expanduser()
-    if place.exists() and not place.is_dir():
-        raise NotADirectoryError(f"{place} is a file; --out must name a folder")
+    if os.path.lexists(place) and not place.is_dir():
+        raise NotADirectoryError(f"{place} is no folder; {option} must name a folder")
+    if data is not None and place.resolve() == Path(data).expanduser().resolve():
+        raise ValueError(
+            f"{option} and --data are both {place}; results need another folder"
+        )
     _check_parents(place)
     return place
 
 
+def check_inner_folder(out: Path, name: str) -> Path:
+    """Return a folder in the one for results, if it is no link to somewhere else."""
+    place = out / name
+    if place.resolve().parent != out.resolve():
+        raise ValueError(f"{place} is a link that leads out of {out}")
+    return place
+
+
 def _check_parents(place: Path) -> None:
-    existing = next(parent for parent in place.absolute().parents if parent.exists())
+    existing = next(
+        parent for parent in place.absolute().parents if os.path.lexists(parent)
+    )
     if not existing.is_dir() or not os.access(existing, os.W_OK):
         raise PermissionError(f"{place} cannot be made: {existing} cannot be written to")
 

@@ -73,7 +73,7 @@ def add_parser(commands: Any) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Run the command."""
-    out = check_folder(args.out)
+    out = check_folder(args.out, args.data)
     from skadm.data import choose_patients, find_studies
     from skadm.raw import HDBET, GivenMasks, Preparation, prepare
 
@@ -86,6 +86,7 @@ def run(args: argparse.Namespace) -> None:
     studies = choose_patients(find_studies(args.data), args.patients)
     preparation = Preparation(args.reference, args.spacing, brain)
     outcomes = []
+    say(f"preparing {len(studies)} studies, minutes each unless done before")
     for outcome in prepare(studies, out, preparation, n_jobs=args.jobs, force=args.force):
         outcomes.append(outcome)
         seconds = sum(outcome.record.get("seconds", {}).values())

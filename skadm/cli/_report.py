@@ -9,7 +9,7 @@ from typing import Any
 from skadm._files import replace_atomically
 from skadm.cli import _options
 from skadm.cli._model import load_model, read_for
-from skadm.cli._output import check_new_folder, print_files, say
+from skadm.cli._output import check_inner_folder, check_new_folder, print_files, say
 
 _TEXT = """\
 Write an HTML page of each patient, with a viewer of its slices and a list of suspicious
@@ -28,6 +28,9 @@ files: index.html, and patients/<patient>.html
 --normal gives regions p-values: the chance of a candidate lesion so strong in a normal
 slice of a new patient. Patients trained on or reported on are left out of it. With masks
 the slices without anomaly are taken, without masks all.
+
+A patient that cannot be scored does not stop the others; the page of the cohort and the
+last line name it, and the exit code is 1.
 """
 
 
@@ -47,13 +50,14 @@ def add_parser(commands: Any) -> None:
         help="patients whose normal slices p-values are from, as --data has them",
     )
     _options.add_patients(parser)
+    _options.add_missing(parser, "report on")
     _options.add_device(parser)
     _options.add_force(parser)
 
 
 def run(args: argparse.Namespace) -> None:
     """Run the command."""
-    out = check_new_folder(args.out, args.force)
+    out = check_new_folder(args.out, args.data, args.force)
     from skadm.report import (
         Setting,
         cohort_page,
@@ -66,8 +70,16 @@ def run(args: argparse.Namespace) -> None:
     require_libraries()
     model = load_model(args.model, args.device)
     # Healthy patients are reported like others.
-    stack = read_for(model, args.data, patients=args.patients, allow_empty_masks=True)
-    places = {volume.name: _place(out, volume.name) for volume in stack.volumes}
+    stack = read_for(
+        model,
+        args.data,
+        patients=args.patients,
+        allow_empty_masks=True,
+        allow_missing=args.allow_missing,
+    )
+    pages = check_inner_folder(out, "patients")
+    # Names were checked when they were read: none leads elsewhere.
+    places = {volume.name: pages / f"{volume.name}.html" for volume in stack.volumes}
     trained_on = set(model.training_.get("patients", ()))
     seen = sorted(trained_on & set(stack.groups.tolist()))
     if seen:
@@ -84,25 +96,30 @@ def run(args: argparse.Namespace) -> None:
         Setting("Report", "command", shlex.join(args.command_line)),
         *describe_model(model),
     ]
-    (out / "patients").mkdir(parents=True, exist_ok=True)
-    summaries = []
+    summaries, failures = [], {}
     # One volume at a time: memory does not grow with their number.
     for number, volume in enumerate(stack.volumes, start=1):
         say(f"scoring {volume.name} ({number} of {len(stack.volumes)})")
-        report = examine(volume, model, candidates)
+        try:
+            report = examine(volume, model, candidates)
+        except (ValueError, OSError) as error:  # the others are to be reported on
+            failures[volume.name] = " ".join(str(error).split())
+            continue
         _write(places[volume.name], patient_page(report, settings, note))
         summaries.append(report.summary)
-    index = out / "index.html"
-    _write(index, cohort_page(summaries, settings, note))
-    print_files(out, [index, *places.values()])
-
-
-def _place(out: Path, name: str) -> Path:
-    """Where the page of a volume goes, whose name was checked when it was read."""
-    folder = out / "patients"
-    if folder.resolve().parent != out.resolve():
-        raise ValueError(f"{folder} is a link that leads out of {out}")
-    return folder / f"{name}.html"
+    if summaries:
+        index = out / "index.html"
+        _write(index, cohort_page(summaries, settings, note, failures))
+        print_files(out, [index, *(places[summary.name] for summary in summaries)])
+    for summary in summaries:
+        if summary.supplied:
+            missing = ", ".join(summary.supplied)
+            print(f"{summary.name}: {missing} missing, supplied by translation")
+    if failures:
+        errors = "; ".join(f"{name}: {error}" for name, error in failures.items())
+        raise RuntimeError(
+            f"{len(failures)} of {len(stack.volumes)} could not be scored: {errors}"
+        )
 
 
 def _candidates(model: Any, data: str, others: set[str]) -> Any:
@@ -151,4 +168,5 @@ def _p_value_note(n_patients: int) -> str:
 
 
 def _write(path: Path, page: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
     replace_atomically(path, lambda place: place.write_text(page, encoding="utf-8"))

@@ -50,12 +50,7 @@ def add_parser(commands: Any) -> None:
         help="patients at a time, each in a process of its own (default: %(default)s)",
     )
     _options.add_patients(parser)
-    parser.add_argument(
-        "--allow-missing",
-        action="store_true",
-        help="also score patients who lack a contrast (no file, or an empty entry of the "
-        "table); ADMDetector supplies one from the others",
-    )
+    _options.add_missing(parser, "score")
     _options.add_device(parser)
     existing = parser.add_mutually_exclusive_group()
     existing.add_argument(
@@ -77,7 +72,7 @@ def add_parser(commands: Any) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Run the command."""
-    out = check_folder(args.out)
+    out = check_folder(args.out, args.data)
     model = load_model(args.model, args.device)
     from skadm.cohort import KINDS, score_cohort
 

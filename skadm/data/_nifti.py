@@ -11,7 +11,7 @@ import numpy as np
 from nibabel.nifti1 import Nifti1Extensions
 from numpy.typing import NDArray
 
-from skadm._files import replace_atomically
+from skadm._files import replace_atomically, require_file
 from skadm.data._gzip import compress, decompress
 
 _AFFINE_TOLERANCE = 1e-3
@@ -86,8 +86,7 @@ _NIFTI = [
 
 def _open(path: Path) -> Any:
     """Read a header, and check that the file can hold what it promises."""
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such file")
+    require_file(path)
     path.open("rb").close()  # says so where reading is not allowed
     try:
         kind = _kind_of(path)

@@ -179,6 +179,8 @@ def _recognise(place: Path) -> tuple[list[Study], Callable[..., SliceStack]]:
         for find, reader in finders:
             if studies := find(place):
                 return studies, reader
+        if not any(place.iterdir()):
+            raise ValueError(f"{place}: an empty folder; expected scans in it")
     known = [BRATS.description, ISLES.description, BIDS_DESCRIPTION, TABLE_DESCRIPTION]
     raise ValueError(f"{place}: not a layout known. These are:\n- " + "\n- ".join(known))
 

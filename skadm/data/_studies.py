@@ -164,8 +164,8 @@ def _choose_contrasts(
                 f"{study.place}: no file of contrast {', '.join(missing)} (found "
                 f"{', '.join(study.images) or 'none'}); add it, read only what all "
                 f"patients have (contrasts={common}), leave the patient out "
-                "(patients=[...]), or let it be missing (allow_missing=True), if others "
-                "are there"
+                "(patients=[...], --patients), or let it be missing, if others are there "
+                "(allow_missing=True, --allow-missing)"
             )
     return names
 
@@ -186,7 +186,7 @@ def _require_anomalies(volumes: list[NiftiVolume]) -> None:
         if mask is not None and not mask.any():
             raise ValueError(
                 f"{volume.mask_path}: the mask is empty; if {volume.name!r} is a healthy "
-                "control, say so with allow_empty_masks=True"
+                "control, say so (allow_empty_masks=True, --allow-empty-masks)"
             )
 
 

@@ -262,11 +262,16 @@ def read_mask(path: Path, image: Any) -> Any:
         If the grids differ.
     """
     mask = read_image(path)
-    if mask.GetSize() != image.GetSize() or _corner_distance(mask, image) > _GRID_TOLERANCE:
+    if mask.GetSize() != image.GetSize():
+        difference = f"of {mask.GetSize()} voxels, not {image.GetSize()}"
+    elif (distance := _corner_distance(mask, image)) > _GRID_TOLERANCE:
+        difference = f"with corners up to {distance:.3g} mm apart"
+    else:
+        difference = ""
+    if difference:
         raise ValueError(
-            f"{path}: size {mask.GetSize()}, on another grid than the reference contrast "
-            f"({image.GetSize()}); masks must lie on its grid: choose as reference the "
-            "contrast on which they were drawn"
+            f"{path}: on another grid than the reference contrast, {difference}; masks "
+            "must lie on its grid: choose as reference the contrast they were drawn on"
         )
     mask = mask > 0
     # Headers differ by rounding, which ITK would not accept as one grid.

@@ -95,6 +95,8 @@ def prepare(
     out = Path(out).expanduser()
     names = _distinct_names(studies)
     for study, own in zip(studies, names):
+        if not (out / own.folder).resolve().is_relative_to(out.resolve()):
+            raise FileExistsError(f"{out / own.folder} is a link that leads out of {out}")
         _check_place(out / own.folder, own, study, preparation, force)
     _describe_data_set(out)
     jobs = (
@@ -167,7 +169,9 @@ def _prepare_one(
         record = _read_json(folder / names.record)
         if record and _is_current(folder, record, study, preparation):
             return Outcome(study.name, "kept", folder, record)
-        shutil.rmtree(unfinished, ignore_errors=True)
+        if unfinished.is_symlink():
+            raise FileExistsError(f"{unfinished} is a link; remove it")
+        shutil.rmtree(unfinished, ignore_errors=True)  # of a run that was killed
         record = preparation.run(study, names, unfinished)
         _write_json(unfinished / names.record, record)
         if folder.exists():
@@ -199,7 +203,7 @@ def _is_current(
 ) -> bool:
     try:
         inputs = preparation.fingerprint(study)
-    except FileNotFoundError:
+    except OSError:
         return False
     return (
         record.get("parameters") == preparation.describe()

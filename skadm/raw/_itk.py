@@ -4,6 +4,7 @@ Files are read and written by `skadm.data`, so that prepared images lie where ni
 with it all of this package, sees them.
 """
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,6 +17,8 @@ from skadm.data._nifti import inspect, read_slices, write_volume
 
 # NIfTI counts x and y to the right and the front, ITK to the left and the back.
 _RAS_TO_LPS = np.diag([-1.0, -1.0, 1.0])
+# 0.4 mm in a cube of 25 cm has as many; more is an error in a header, or an attack.
+MOST_VOXELS = 2**28
 # Cosine between axes that headers, in float32, may have for a right angle.
 _SHEAR_TOLERANCE = 1e-3
 
@@ -72,9 +75,15 @@ def read_image(path: Path) -> Any:
     FileNotFoundError
         If there is no such file.
     ValueError
-        If it is not a readable, finite, three-dimensional volume with axes at right angles.
+        If it is not a readable, finite, three-dimensional volume with axes at right angles,
+        or has more voxels than a scan of a head can have.
     """
     header = inspect(path)
+    if math.prod(header.shape) > MOST_VOXELS:
+        raise ValueError(
+            f"{path}: {header.shape} voxels are too many for a head (more than "
+            f"{MOST_VOXELS}); repair the header, or resample the image"
+        )
     try:
         return to_itk(read_slices(path).astype(np.float32), header.affine)
     except ValueError as error:

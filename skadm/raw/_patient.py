@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from skadm._files import require_file
 from skadm._version import __version__
 from skadm.data import Study
 from skadm.raw._bias_field import correct_bias_field
@@ -79,14 +80,13 @@ class Preparation:
 
         Raises
         ------
-        FileNotFoundError
-            If a file is missing.
+        OSError
+            If a file is missing, a folder, or cannot be read.
         """
         lesions = {"lesions": study.mask} if study.mask else {}
         prints = {}
         for name, path in (study.images | lesions | self.brain.files(study.name)).items():
-            if not path.is_file():
-                raise FileNotFoundError(f"{path}: no such file")
+            require_file(path)
             with path.open("rb") as file:
                 digest = hashlib.file_digest(file, "sha256").hexdigest()
             prints[name] = {"path": str(path), "sha256": digest}
@@ -177,7 +177,7 @@ class Preparation:
             },
             "brain_ml": _millilitres(inside),
             # Of the brain on the reference; set to 0, since a contrast lacks it.
-            "brain_not_scanned_ml": _millilitres(whole) - _millilitres(inside),
+            "brain_not_scanned_ml": round(_millilitres(whole) - _millilitres(inside), 2),
             "seconds": clock.seconds,
             "versions": {"skadm": __version__, "SimpleITK": version("SimpleITK")},
         }

@@ -6,16 +6,18 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import ndimage
 
 from skadm.plotting._style import FONT_SIZE, import_matplotlib
 from skadm.raw._itk import import_sitk
 
 _PLANES = ("axial", "coronal", "sagittal")
-_PANEL = 2.4  # inches
+_PANEL = 2.6  # inches, width
 _EDGES, _OUTLINE = "#FFB000", "#00E5FF"
 _EDGE_SIGMA = 1.5  # mm
 _EDGE_SHARE = 85  # percentile of the gradient in the brain, above which edges are drawn
-_MARGIN = 15.0  # mm around the brain
+_RIM = 5.0  # mm around the brain with edges; the scalp's lie elsewhere on each contrast
+_MARGIN = 15.0  # mm around the brain that are seen
 
 
 def draw_quality(
@@ -45,12 +47,15 @@ def draw_quality(
         for view in views
     ]
     columns = [reference, *(name for name in heads if name != reference)]
+    heights = [len(view(inside)) / view(inside).shape[1] for view in views]
     figure = matplotlib.figure.Figure(
-        figsize=(_PANEL * len(columns), _PANEL * len(_PLANES) + 0.3),
+        figsize=(_PANEL * len(columns), _PANEL * sum(heights) + 0.5),
         layout="constrained",
         facecolor="black",
     )
-    panels = figure.subplots(len(_PLANES), len(columns), squeeze=False)
+    panels = figure.subplots(
+        len(_PLANES), len(columns), squeeze=False, height_ratios=heights
+    )
     for column, name in enumerate(columns):
         head = sitk.GetArrayViewFromImage(heads[name])
         low, high = np.percentile(head[inside], (1, 99.5))
@@ -68,11 +73,11 @@ def draw_quality(
         text = name if name == reference else f"{name}, edges of {reference}"
         panels[0, column].set_title(text, color="white", fontsize=FONT_SIZE)
     figure.suptitle(
-        f"{title}: {', '.join(_PLANES)}; the patient's right is on the left",
+        f"{title}: {', '.join(_PLANES)}; the patient's right or front is on the left",
         color="white",
         fontsize=FONT_SIZE,
     )
-    figure.savefig(path, dpi=120)
+    figure.savefig(path, dpi=140)
 
 
 class _View(NamedTuple):
@@ -98,7 +103,7 @@ class _View(NamedTuple):
 
 
 def _edges(plane: NDArray, brain: NDArray[np.bool_], spacing: float) -> NDArray[np.bool_]:
-    """Pixels on the crests of the strongest gradients in the brain."""
+    """Pixels in and around the brain on the crests of its strongest gradients."""
     sitk = import_sitk()
     if not brain.any():
         return brain
@@ -109,4 +114,5 @@ def _edges(plane: NDArray, brain: NDArray[np.bool_], spacing: float) -> NDArray[
     edges = sitk.CannyEdgeDetection(
         image, lowerThreshold=limit / 2, upperThreshold=limit, variance=[sigma**2] * 2
     )
-    return sitk.GetArrayFromImage(edges) > 0
+    near = ndimage.distance_transform_edt(~brain) * spacing <= _RIM
+    return near & (sitk.GetArrayViewFromImage(edges) > 0)

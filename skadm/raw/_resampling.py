@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from skadm.raw._itk import import_sitk
+from skadm.raw._itk import MOST_VOXELS, import_sitk
 
 
 def isotropic_grid(image: Any, spacing: float = 1.0) -> Any:
@@ -22,13 +22,24 @@ def isotropic_grid(image: Any, spacing: float = 1.0) -> Any:
     -------
     SimpleITK.Image
         An empty image, uint8. It begins at the same corner as the field of view.
+
+    Raises
+    ------
+    ValueError
+        If it would have more voxels than a head needs.
     """
     sitk = import_sitk()
     image = sitk.DICOMOrient(image, "LPS")
     old = np.array(image.GetSpacing())
     extent = old * image.GetSize()
     # Not one voxel more for what rounding adds to a whole number.
-    size = np.maximum(1, np.ceil(extent / spacing - 1e-3)).astype(int)
+    size = np.maximum(1, np.ceil(extent / spacing - 1e-3)).astype(np.int64)
+    if np.prod(size.astype(float)) > MOST_VOXELS:
+        raise ValueError(
+            f"its field of view of {' × '.join(f'{mm:.0f}' for mm in extent)} mm has more "
+            f"than {MOST_VOXELS} voxels of {spacing:g} mm: the header is wrong, or the "
+            "spacing too small"
+        )
     grid = sitk.Image(size.tolist(), sitk.sitkUInt8)
     grid.SetSpacing([spacing] * 3)
     grid.SetDirection(image.GetDirection())

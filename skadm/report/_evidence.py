@@ -58,8 +58,10 @@ def region_evidence(
     )
     # A part below 0 speaks against an anomaly; an intensity below 0 is as unusual as above.
     weights = means if hasattr(detector, "explain") else np.abs(means)
-    strongest = np.argsort(-weights, axis=0, kind="stable")[:_SHOWN]
+    order = np.argsort(-weights, axis=0, kind="stable")
+    # Exactly 0 is what was left out: the evidence of a contrast that is missing.
+    told = [[i for i in order[:, k] if means[i, k] != 0] for k in range(n_regions)]
     return [
-        tuple((names[i], float(means[i, region])) for i in strongest[:, region])
-        for region in range(n_regions)
+        tuple((names[i], float(means[i, region])) for i in features[:_SHOWN])
+        for region, features in enumerate(told)
     ]

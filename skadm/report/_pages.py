@@ -4,7 +4,7 @@ import base64
 import hashlib
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -56,6 +56,7 @@ def cohort_page(
     summaries: Sequence[Summary],
     settings: Sequence[Setting],
     p_value_note: str | None = None,
+    failures: Mapping[str, str] | None = None,
 ) -> str:
     """Write the page of the cohort, which links to ``patients/<name>.html``.
 
@@ -67,6 +68,8 @@ def cohort_page(
         Configuration to show.
     p_value_note : str, default=None
         What the p-values are from. None: the page says that there are none.
+    failures : mapping of str to str, default=None
+        Volumes that could not be scored, and why.
 
     Returns
     -------
@@ -86,6 +89,7 @@ def cohort_page(
         means=_means(ranked),
         settings=settings,
         p_value_note=p_value_note,
+        failures=failures or {},
     )
 
 

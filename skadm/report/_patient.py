@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from skadm._missing import missing_names
 from skadm.conformal import CandidateLesions
 from skadm.data import ArrayVolume, SliceStack, brain_mask, on_original_grid
 from skadm.metrics import anomaly_map
@@ -40,6 +41,8 @@ class Summary:
         Least of all listed regions.
     metrics : dict of str to float, or None
         Where there are labels.
+    supplied : tuple of str
+        Contrasts that were missing, and that the model supplied from the others.
     thumbnail : str
         A data URI.
     """
@@ -50,6 +53,7 @@ class Summary:
     flagged_ml: float
     p_value: float | None
     metrics: dict[str, float] | None
+    supplied: tuple[str, ...]
     thumbnail: str
 
 
@@ -64,7 +68,7 @@ class PatientReport:
     name : str
         Name of the volume.
     contrasts : tuple of str
-        Names.
+        Names of those that are not missing; only they are shown.
     voxel_size : tuple of float
         Of the images, in mm along W, H and between slices.
     working_voxel_size : tuple of float
@@ -137,6 +141,9 @@ def examine(
     (working,) = prepared.volumes
     detector = model[-1]
     worked_on, own_labels = working.read()
+    supplied = missing_names(worked_on, volume.contrasts)
+    scanned = [name not in supplied for name in volume.contrasts]
+    contrasts = tuple(name for name in volume.contrasts if name not in supplied)
     brain = brain_mask(worked_on)
     if not brain.any():
         raise ValueError(
@@ -172,9 +179,9 @@ def examine(
     every = np.arange(len(scores))
     pictures = make_pictures(
         original.grid,
-        images,
+        images[:, scanned],
         brain_mask(images),
-        volume.contrasts,
+        contrasts,
         anomaly=on_original_grid(anomaly, every, working, low),
         numbers=on_original_grid(ranking.numbers, every, working, 0),
         labels=labels,
@@ -192,12 +199,13 @@ def examine(
         metrics=(
             None if own_labels is None else measure(own_labels, scores, detector.offset_)
         ),
+        supplied=supplied,
         thumbnail=pictures.thumbnail,
     )
     return PatientReport(
         patient=volume.patient,
         name=volume.name,
-        contrasts=tuple(volume.contrasts),
+        contrasts=contrasts,
         voxel_size=tuple(original.grid.voxel_size.tolist()),
         working_voxel_size=tuple(working.grid.voxel_size.tolist()),
         brain_ml=int(brain.sum()) * voxel_ml,

@@ -2,11 +2,13 @@
 
 import hashlib
 import json
+import math
 import os
 import time
 import zipfile
 from collections.abc import Iterable
 from dataclasses import dataclass
+from numbers import Real
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +40,11 @@ class Checkpoints:
         Least time between two checkpoints, which are then written after a batch. None:
         after every epoch.
 
+    Raises
+    ------
+    ValueError
+        If `minutes` is not a number of at least 0.
+
     Examples
     --------
     >>> from skadm import ADMDetector
@@ -47,6 +54,12 @@ class Checkpoints:
 
     folder: str | os.PathLike
     minutes: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.minutes is None:
+            return
+        if not isinstance(self.minutes, Real) or not 0 <= self.minutes < math.inf:
+            raise ValueError(f"minutes={self.minutes!r}; expected a number, or None")
 
     def file(self, key: str, number: int, stage: str) -> "CheckpointFile":
         """The file of one stage of a training.
