@@ -133,3 +133,17 @@ def test_bad_parameters_are_told_before_the_training(parameters, message, monkey
     monkeypatch.setattr(DAEDetector, "_train", lambda *_: pytest.fail("it was trained"))
     with pytest.raises(ValueError, match=message):
         tiny(**parameters).fit(*make_slices())
+
+
+def test_memory_trains_once(tmp_path, monkeypatch):
+    X, y = make_slices()
+    first = tiny(memory=str(tmp_path)).fit(X, y)
+    alone = tiny().fit(X, y)
+    monkeypatch.setattr("skadm.neural._run.Run.stage", None)
+    other = tiny(memory=str(tmp_path), median_size=3, weights={0: 1}).fit(X, y)
+    for name, weights in first.weights_.items():
+        np.testing.assert_array_equal(weights, alone.weights_[name])
+        np.testing.assert_array_equal(weights, other.weights_[name])
+    assert other.history_ == first.history_
+    with pytest.raises(TypeError, match="not callable"):  # another training is another
+        tiny(memory=str(tmp_path), noise_std=0.5).fit(X, y)

@@ -7,7 +7,7 @@ from numbers import Integral, Real
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 
 from skadm._brain import brain_mask
 from skadm._filters import median_in_brain
@@ -70,6 +70,9 @@ class DAEDetector(TorchDetector):
         Folder in which the training is kept while it runs, after every epoch, so that an
         interrupted fit goes on where it was; see `skadm.training.Checkpoints`. Needs an
         integer `random_state`. None: nothing is kept.
+    memory : None, str or object with the joblib.Memory interface, default=None
+        Keeps the trained U-Net, so that a search over `weights` and `median_size` trains it
+        once.
     contamination : float, default=0.01
         Fraction of the training pixels that `predict` calls anomalous; sets `offset_`.
     device : str or torch.device, default="auto"
@@ -129,6 +132,7 @@ class DAEDetector(TorchDetector):
         "width": [Interval(Integral, 1, None, closed="left")],
         "n_levels": [Interval(Integral, 1, None, closed="left")],
         "norm": [StrOptions(set(NORMS))],
+        "memory": [None, str, HasMethods(["cache"])],
     }
 
     def __init__(
@@ -149,6 +153,7 @@ class DAEDetector(TorchDetector):
         tol: float = 1e-4,
         warm_start: bool = False,
         checkpoints: str | os.PathLike | Checkpoints | None = None,
+        memory=None,
         contamination: float = 0.01,
         device: str | torch.device = "auto",
         precision: str = "auto",
@@ -175,6 +180,7 @@ class DAEDetector(TorchDetector):
         self.width = width
         self.n_levels = n_levels
         self.norm = norm
+        self.memory = memory
 
     def _fit(self, X: np.ndarray) -> None:
         if self.median_size % 2 == 0:
@@ -206,7 +212,14 @@ class DAEDetector(TorchDetector):
             errors = (networks(noisy) - batch).square().sum(dim=1)
             return {"loss": brain_mean(errors, brain.squeeze(1))}
 
-        run.stage(Stage("denoising", images, [Objective(networks, loss)], run.augmentation))
+        run.remembered_stage(
+            Stage("denoising", images, [Objective(networks, loss)], run.augmentation),
+            self.memory,
+            # What the weights do not tell.
+            norm=self.norm,
+            noise_std=self.noise_std,
+            noise_scale=self.noise_scale,
+        )
 
     def _anomaly(self, networks: UNet, images: torch.Tensor) -> torch.Tensor:
         differences = (images - networks(images)).float()
