@@ -71,7 +71,10 @@ def brain_values(
         In the order of the pixels; in memory or on disk.
     """
     chunks = list(row_chunks(len(images), images[:1].nbytes))
-    counts = [int(np.count_nonzero(brain_mask(images[rows]))) for rows in chunks]
+    counts = []
+    for rows in chunks:
+        counts.append(int(np.count_nonzero(brain_mask(images[rows]))))
+        release(images)
     values, filled = scratch_array((sum(counts),)), 0
     for rows, count in zip(chunks, counts):
         some = images[rows]
