@@ -1,6 +1,6 @@
 """What counts as brain, and how labels outside it are marked."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -53,6 +53,15 @@ def ignore_background(labels: NDArray, brain: NDArray[np.bool_]) -> NDArray[np.i
     return np.where(brain, labels, -1).astype(np.int8)
 
 
+def brain_counts(images: NDArray, chunks: Sequence[slice]) -> NDArray[np.intp]:
+    """Number of brain pixels in each chunk of slices that may be more than memory."""
+    counts = np.zeros(len(chunks), dtype=np.intp)
+    for number, rows in enumerate(chunks):
+        counts[number] = np.count_nonzero(brain_mask(images[rows]))
+        release(images)
+    return counts
+
+
 def brain_values(
     function: Callable[[NDArray], NDArray], images: NDArray
 ) -> NDArray[np.float32]:
@@ -71,11 +80,8 @@ def brain_values(
         In the order of the pixels; in memory or on disk.
     """
     chunks = list(row_chunks(len(images), images[:1].nbytes))
-    counts = []
-    for rows in chunks:
-        counts.append(int(np.count_nonzero(brain_mask(images[rows]))))
-        release(images)
-    values, filled = scratch_array((sum(counts),)), 0
+    counts = brain_counts(images, chunks)
+    values, filled = scratch_array((int(counts.sum()),)), 0
     for rows, count in zip(chunks, counts):
         some = images[rows]
         values[filled : filled + count] = function(some)[brain_mask(some)]

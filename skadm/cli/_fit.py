@@ -89,6 +89,8 @@ def _run(args: argparse.Namespace, out: Path) -> None:
     labels = prepared.y
     with _progress.shown([detector]):
         source = _train(detector, prepared, labels)
+    if Processes().rank > 0:  # the first process speaks and writes for all
+        return
     # They cost nothing, and their thresholds must come from these patients too.
     baselines, left_out = intensity_baselines(stack.contrasts)
     for baseline in baselines.values():
@@ -103,8 +105,6 @@ def _run(args: argparse.Namespace, out: Path) -> None:
         "baselines": baselines,
         "left_out": left_out,
     }
-    if Processes().rank > 0:  # the first process speaks and writes for all
-        return
     save_model(out, steps, detector, training)
     print(f"patients:  {len(patients)} ({', '.join(patients)})")
     print(f"contrasts: {', '.join(stack.contrasts)}")

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.utils.random import sample_without_replacement
 
-from skadm._brain import brain_mask
+from skadm._brain import brain_counts, brain_mask
 from skadm._disk import release, row_chunks
 
 # Values of one chunk of patches: 8 MB in float64, which stays in the cache of a core.
@@ -50,10 +50,7 @@ def draw_patches(
             "so that the square has a pixel in its middle."
         )
     chunks = list(row_chunks(len(X), X[:1].nbytes))
-    counts = np.zeros(len(chunks), dtype=np.intp)
-    for number, rows in enumerate(chunks):
-        counts[number] = np.count_nonzero(brain_mask(X[rows]))
-        release(X)
+    counts = brain_counts(X, chunks)
     n_pixels = int(counts.sum())
     if max_samples is None or max_samples >= n_pixels:
         chosen = np.arange(n_pixels)
