@@ -4,8 +4,8 @@ Patients are dealt into folds. Those of a fold are tested by detectors that were
 the normal slices of the others, with the threshold of the best F1 on their abnormal slices.
 The test slices of all folds are pooled, each score relative to its threshold. Intensity,
 "DAE-signed" and "directed" methods are told that lesions are bright on FLAIR and T2, as far
-as there are these contrasts; the others are not. Then: differences with intervals by
-bootstrap over patients, and where the false positives are.
+as there are these contrasts, or on FLAIR alone; the others are not. Then: differences with
+intervals by bootstrap over patients, and where the false positives are.
 
     python benchmarks/beyond.py --data brats --out out/beyond
     python benchmarks/beyond.py --data brats --test other.csv --out out/beyond_other
@@ -47,6 +47,7 @@ from skadm.metrics import (
 from skadm.presets import make_detector
 
 WINNER = "Eraser"
+DIRECTED, BY_FLAIR = "directed", "directed by FLAIR"
 ABLATIONS: dict[str, dict[str, Any]] = {
     "one network": {"n_networks": 1},
     "one network, no mirror": {"n_networks": 1, "mirror": False},
@@ -62,20 +63,28 @@ RIM = 4  # pixels from the border of the brain
 
 def methods(contrasts: Sequence[str], preset: str) -> dict[str, BaseDetector]:
     """All that is compared, by name, not fitted."""
-    bright = own_parameters(SIGNED, contrasts)["weights"]
+    told = directions(contrasts)
     baselines, _ = intensity_baselines(contrasts)
     found = {name: each for name, each in baselines.items() if "smoothed" in name}
     found["ADM"] = make_detector("ADMDetector", preset)
     found["DAE"] = make_detector("DAEDetector", preset)
-    found[SIGNED] = make_detector("DAEDetector", preset, weights=bright)
+    found[SIGNED] = make_detector("DAEDetector", preset, weights=told[DIRECTED])
     for part, changed in {"": {}, **ABLATIONS}.items():
         name = f"{WINNER}, {part}" if part else WINNER
         found[name] = make_detector("EraserDetector", preset, **changed)
         if part not in OF_DENSITY:
-            found[f"{name}, directed"] = make_detector(
-                "EraserDetector", preset, direction=bright, **changed
-            )
+            for how, direction in told.items():
+                found[f"{name}, {how}"] = make_detector(
+                    "EraserDetector", preset, direction=direction, **changed
+                )
     return found
+
+
+def directions(contrasts: Sequence[str]) -> dict[str, dict[str, float]]:
+    """What may be told of lesions: that they are bright on FLAIR and T2, or on FLAIR."""
+    bright = own_parameters(SIGNED, contrasts)["weights"]
+    flair = {name: weight for name, weight in bright.items() if name.upper() == "FLAIR"}
+    return {DIRECTED: bright} | ({BY_FLAIR: flair} if 0 < len(flair) < len(bright) else {})
 
 
 def carry_out_folds(
@@ -153,11 +162,15 @@ def differences(
     labels: NDArray, scores: Mapping[str, list[NDArray]], groups: NDArray
 ) -> list[dict[str, Any]]:
     """Differences of the eraser, with and without direction, to its rivals."""
-    intensity = next((name for name in reversed(scores) if ", smoothed" in name), "")
-    pairs = {f"{WINNER}, directed": (intensity, SIGNED), WINNER: (intensity, "ADM", "DAE")}
+    baselines = [name for name in scores if ", smoothed" in name]
+    pairs = {
+        f"{WINNER}, {DIRECTED}": (*baselines, SIGNED),
+        f"{WINNER}, {BY_FLAIR}": (*baselines, SIGNED),
+        WINNER: (*baselines, "ADM", "DAE"),
+    }
     rows = []
     for method, rivals in pairs.items():
-        for rival in [name for name in rivals if name in scores]:
+        for rival in [name for name in rivals if {name, method} <= scores.keys()]:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", UserWarning)  # few patients: told below
                 found = bootstrap_patients(
@@ -246,18 +259,15 @@ def main(argv: Sequence[str] | None = None) -> None:
     page.table("pooled", means, "Test slices of all folds, mean over seeds")
     validation = [row for row in rows if row["split"] == "validation"]
     page.table("validation", mean_validation(validation), "Validation, mean over folds")
-    if {WINNER, f"{WINNER}, directed"} <= set(chosen):
-        if len(np.unique(groups[(labels == 1).any(axis=(1, 2))])) > 1:
-            found = differences(labels, scores, groups)
-            page.table("differences", found, "Differences, 95 % bootstrap over patients")
-        counts = [
-            {"method": name, **false_positives(images, labels, maps[0], stack.contrasts)}
-            for name, maps in scores.items()
-        ]
-        caption = (
-            "False positives for each 100 lesion pixels, by where they are, first seed"
-        )
-        page.table("false_positives", counts, caption)
+    several = len(np.unique(groups[(labels == 1).any(axis=(1, 2))])) > 1
+    if several and (found := differences(labels, scores, groups)):
+        page.table("differences", found, "Differences, 95 % bootstrap over patients")
+    counts = [
+        {"method": name, **false_positives(images, labels, maps[0], stack.contrasts)}
+        for name, maps in scores.items()
+    ]
+    caption = "False positives for each 100 lesion pixels, by where they are, first seed"
+    page.table("false_positives", counts, caption)
     page.figure("beyond", figure_of(means), "Average precision, pooled test slices")
     page.close(splits[0].describe(), options, parameters=parameters(flat))
 

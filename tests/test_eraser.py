@@ -278,6 +278,14 @@ def test_every_patient_is_tested_once(load):
         load("_folds").dealt("x", stack, 6)
 
 
+def test_directions_of_the_benchmark(load):
+    directions = load("beyond").directions
+    both = {"FLAIR": 1.0, "T2": 1.0}
+    expected = {"directed": both, "directed by FLAIR": {"FLAIR": 1.0}}
+    assert directions(("T1", "FLAIR", "T2")) == expected
+    assert directions(("T1", "FLAIR")) == {"directed": {"FLAIR": 1.0}}
+
+
 def test_benchmark(load, tmp_path):
     names = ("FLAIR + T2, smoothed", "Eraser", "Eraser, directed")
     options = ("--quick", "--seeds", "1", "--size", "32", "--methods", *names)
