@@ -81,10 +81,10 @@ def release(array: NDArray) -> None:
 
 
 def row_chunks(
-    n_rows: int, row_bytes: int, chunk_bytes: int = CHUNK_BYTES
+    n_rows: int, row_bytes: int, chunk_bytes: int | None = None
 ) -> Iterator[slice]:
-    """Cut rows into runs of about `chunk_bytes`."""
-    step = max(1, chunk_bytes // max(1, row_bytes))
+    """Cut rows into runs of about `chunk_bytes`, or of `CHUNK_BYTES`."""
+    step = max(1, (chunk_bytes or CHUNK_BYTES) // max(1, row_bytes))
     for start in range(0, n_rows, step):
         yield slice(start, min(start + step, n_rows))
 
