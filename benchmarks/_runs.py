@@ -18,9 +18,9 @@ from _cache import (
 )
 from _common import say
 from _split import Split
-from sklearn.base import clone
+from sklearn.base import BaseEstimator, clone
 
-from skadm.base import BaseDetector
+from skadm.base import BaseDetector, MapDetector
 from skadm.callbacks import ProgressLog
 from skadm.evaluation import evaluate_split
 from skadm.metrics import pixel_roc_curve
@@ -36,13 +36,13 @@ class Run(NamedTuple):
     method : str
     seed : int or None
         None for a method without anything random.
-    detector : BaseDetector or Exception
+    detector : MapDetector or Exception
         Not fitted; or why there is none.
     """
 
     method: str
     seed: int | None
-    detector: BaseDetector | Exception
+    detector: MapDetector | Exception
 
     @property
     def title(self) -> str:
@@ -63,7 +63,8 @@ def describe(run: Run, split: Split, data: str) -> dict[str, Any]:
     """All that the result of a run depends on, for the cache."""
     groups = split.stack.groups
     parameters = run.detector.get_params()
-    parameters.pop("memory", None)  # what it remembers does not change the result
+    for name in _named(run.detector, "memory"):  # which does not change the result
+        del parameters[name]
     return {
         "method": run.method,
         "detector": type(run.detector).__name__,
@@ -76,28 +77,43 @@ def describe(run: Run, split: Split, data: str) -> dict[str, Any]:
             name: version(name)
             for name in ("skadm", "torch", "scikit-learn", "numpy", "scipy")
         },
-        "code": code_fingerprint(type(run.detector), evaluate_split),
+        "code": code_fingerprint(*map(type, _parts(run.detector)), evaluate_split),
     }
 
 
-def seeded(method: str, detector: BaseDetector, n_seeds: int) -> list[Run]:
+def seeded(method: str, detector: MapDetector, n_seeds: int) -> list[Run]:
     """A run for each seed; one for a method without anything random."""
-    if "random_state" not in detector.get_params():
+    names = _named(detector, "random_state")
+    if not names:
         return [Run(method, None, detector)]
     return [
-        Run(method, seed, clone(detector).set_params(random_state=seed))
+        Run(method, seed, clone(detector).set_params(**dict.fromkeys(names, seed)))
         for seed in range(n_seeds)
     ]
+
+
+def _named(detector: MapDetector, name: str) -> list[str]:
+    """Parameters of a name, those of the detectors and filters in it too."""
+    parameters = detector.get_params()
+    return [each for each in parameters if each.split("__")[-1] == name]
+
+
+def _parts(detector: MapDetector) -> list[BaseEstimator]:
+    """The detector, and the detectors and filters in it."""
+    inner = detector.get_params().values()
+    return [detector, *(each for each in inner if isinstance(each, BaseEstimator))]
 
 
 def train_and_test(run: Run, split: Split, cache: ResultCache) -> tuple[Result, Maps]:
     """The result, and the normality maps."""
     detector = clone(run.detector)
-    detector.set_callbacks(ProgressLog(interval=30))
-    if "memory" in detector.get_params():
-        # Variants of a method that begin alike share what they have in common.
-        code = code_fingerprint(type(detector))
-        detector.set_params(memory=str(cache.folder / f"stages-{code}"))
+    for part in _parts(detector):
+        if isinstance(part, BaseDetector):
+            part.set_callbacks(ProgressLog(interval=30))
+        if "memory" in part.get_params(deep=False):
+            # Variants of a method that begin alike share what they have in common.
+            code = code_fingerprint(type(part))
+            part.set_params(memory=str(cache.folder / f"stages-{code}"))
     found = evaluate_split(
         {run.method: detector},
         split.stack,
@@ -116,10 +132,15 @@ def train_and_test(run: Run, split: Split, cache: ResultCache) -> tuple[Result, 
         rows=found.rows,
         patient_rows=found.patient_rows,
         seconds=found.seconds[run.method],
-        history=getattr(found.detectors[run.method], "history_", []),
+        history=getattr(_trained(found.detectors[run.method]), "history_", []),
         roc=np.array(pixel_roc_curve(split.labels[split.test], maps.test)[:2]),
     )
     return result, maps
+
+
+def _trained(detector: MapDetector) -> MapDetector:
+    """The fitted detector in one whose maps are filtered."""
+    return getattr(detector, "detector_", detector)
 
 
 def carry_out(runs: Sequence[Run], split: Split, cache: ResultCache) -> Iterator[Outcome]:

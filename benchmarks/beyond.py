@@ -4,13 +4,14 @@ Patients are dealt into folds. Those of a fold are tested by detectors that were
 the normal slices of the others, with the threshold of the best F1 on their abnormal slices.
 The test slices of all folds are pooled, each score relative to its threshold. Intensity,
 "DAE-signed" and "directed" methods are told that lesions are bright on FLAIR and T2, as far
-as there are these contrasts; the others are not. Then: differences with intervals by
-bootstrap over patients, and where the false positives are.
+as there are these contrasts, or on FLAIR alone; the others are not. Then: differences with
+intervals by bootstrap over patients, and where the false positives are.
 
     python benchmarks/beyond.py --data brats --out out/beyond
     python benchmarks/beyond.py --data brats --test other.csv --out out/beyond_other
     python benchmarks/beyond.py --quick
 
+"3-D" methods are the same, with scores smoothed through the slices of a patient as well.
 With --test, the patients of another data set are tested instead, in one fold. Writes
 beyond_test.csv and beyond_validation.csv (a row for each method, seed and fold),
 pooled.csv, differences.csv, false_positives.csv, per_patient.csv, beyond.png and run.json.
@@ -36,7 +37,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from scipy.ndimage import distance_transform_edt
 
-from skadm.base import BaseDetector
+from skadm.base import MapDetector
 from skadm.evaluation import bootstrap_patients, intensity_baselines
 from skadm.metrics import (
     best_dice_score,
@@ -44,42 +45,67 @@ from skadm.metrics import (
     pixel_roc_auc_score,
     pixel_scores_at_threshold,
 )
+from skadm.postprocessing import GaussianSmoother, PostprocessedDetector
 from skadm.presets import make_detector
 
 WINNER = "Eraser"
+DIRECTED, BY_FLAIR = "directed", "directed by FLAIR"
+WINNERS_TOLD = (f"{WINNER}, {DIRECTED}", f"{WINNER}, {BY_FLAIR}")
 ABLATIONS: dict[str, dict[str, Any]] = {
     "one network": {"n_networks": 1},
     "one network, no mirror": {"n_networks": 1, "mirror": False},
     "one network, no presence": {"n_networks": 1, "presence_weight": 0.0},
     "no smoothing": {"sigma": 0.0},
     "one Gaussian": {"n_components": 1},
-    "not conditional": {"conditional": False},
 }
-OF_DENSITY = ("one Gaussian", "not conditional")  # at which no directed score looks
+OF_DENSITY = ("one Gaussian",)  # at which no directed score looks
 QUICK = ("--size", "48", "--patients", "6", "--slices", "8", "--preset", "quick")
 RIM = 4  # pixels from the border of the brain
 
 
-def methods(contrasts: Sequence[str], preset: str) -> dict[str, BaseDetector]:
+def methods(
+    contrasts: Sequence[str], preset: str, sigma_through: float
+) -> dict[str, MapDetector]:
     """All that is compared, by name, not fitted."""
-    bright = own_parameters(SIGNED, contrasts)["weights"]
+    found = slice_methods(contrasts, preset)
+    main = [name for name in found if "smoothed" in name]
+    main += [WINNER, *(f"{WINNER}, {how}" for how in directions(contrasts))]
+    smoother = GaussianSmoother(0.0, sigma_through=sigma_through)
+    return found | {
+        f"{name}, 3-D": PostprocessedDetector(found[name], smoother) for name in main
+    }
+
+
+def slice_methods(contrasts: Sequence[str], preset: str) -> dict[str, MapDetector]:
+    """Those that look at a slice at a time."""
+    told = directions(contrasts)
     baselines, _ = intensity_baselines(contrasts)
-    found = {name: each for name, each in baselines.items() if "smoothed" in name}
+    found: dict[str, MapDetector] = {
+        name: each for name, each in baselines.items() if "smoothed" in name
+    }
     found["ADM"] = make_detector("ADMDetector", preset)
     found["DAE"] = make_detector("DAEDetector", preset)
-    found[SIGNED] = make_detector("DAEDetector", preset, weights=bright)
+    found[SIGNED] = make_detector("DAEDetector", preset, weights=told[DIRECTED])
     for part, changed in {"": {}, **ABLATIONS}.items():
         name = f"{WINNER}, {part}" if part else WINNER
         found[name] = make_detector("EraserDetector", preset, **changed)
         if part not in OF_DENSITY:
-            found[f"{name}, directed"] = make_detector(
-                "EraserDetector", preset, direction=bright, **changed
-            )
+            for how, direction in told.items():
+                found[f"{name}, {how}"] = make_detector(
+                    "EraserDetector", preset, direction=direction, **changed
+                )
     return found
 
 
+def directions(contrasts: Sequence[str]) -> dict[str, dict[str, float]]:
+    """What may be told of lesions: that they are bright on FLAIR and T2, or on FLAIR."""
+    bright = own_parameters(SIGNED, contrasts)["weights"]
+    flair = {name: weight for name, weight in bright.items() if name.upper() == "FLAIR"}
+    return {DIRECTED: bright} | ({BY_FLAIR: flair} if 0 < len(flair) < len(bright) else {})
+
+
 def carry_out_folds(
-    detectors: Mapping[str, BaseDetector],
+    detectors: Mapping[str, MapDetector],
     splits: Sequence[Split],
     cache: ResultCache,
     n_seeds: int,
@@ -153,11 +179,15 @@ def differences(
     labels: NDArray, scores: Mapping[str, list[NDArray]], groups: NDArray
 ) -> list[dict[str, Any]]:
     """Differences of the eraser, with and without direction, to its rivals."""
-    intensity = next((name for name in reversed(scores) if ", smoothed" in name), "")
-    pairs = {f"{WINNER}, directed": (intensity, SIGNED), WINNER: (intensity, "ADM", "DAE")}
+    intensity = [name for name in scores if ", smoothed" in name]
+    rivals = {
+        name: (*intensity, SIGNED) if "directed" in name else (*intensity, "ADM", "DAE")
+        for name in scores
+        if name.removesuffix(", 3-D") in (WINNER, *WINNERS_TOLD)
+    }
     rows = []
-    for method, rivals in pairs.items():
-        for rival in [name for name in rivals if name in scores]:
+    for method, names in rivals.items():
+        for rival in [name for name in names if name in scores]:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", UserWarning)  # few patients: told below
                 found = bootstrap_patients(
@@ -208,11 +238,17 @@ def main(argv: Sequence[str] | None = None) -> None:
     arguments.add_argument("--folds", type=positive, default=3, help="of patients")
     arguments.add_argument("--test", help="as --data: other patients to test on")
     arguments.add_argument("--methods", nargs="+", help="default: all")
+    arguments.add_argument(
+        "--sigma-through",
+        type=float,
+        default=5.0,
+        help="of 3-D methods: standard deviation of the Gaussian through slices, in slices",
+    )
     arguments.add_argument("--quick", action="store_true", help="tiny, to see that it runs")
     options = read_options(arguments, argv)
     splits = load_splits(options)
     stack, labels = splits[0].stack, splits[0].labels
-    detectors = methods(stack.contrasts, options.preset)
+    detectors = methods(stack.contrasts, options.preset, options.sigma_through)
     if unknown := set(options.methods or ()) - set(detectors):
         raise ValueError(f"no methods {sorted(unknown)}; there are {list(detectors)}")
     chosen = {k: detectors[k] for k in options.methods or detectors}
@@ -246,18 +282,15 @@ def main(argv: Sequence[str] | None = None) -> None:
     page.table("pooled", means, "Test slices of all folds, mean over seeds")
     validation = [row for row in rows if row["split"] == "validation"]
     page.table("validation", mean_validation(validation), "Validation, mean over folds")
-    if {WINNER, f"{WINNER}, directed"} <= set(chosen):
-        if len(np.unique(groups[(labels == 1).any(axis=(1, 2))])) > 1:
-            found = differences(labels, scores, groups)
-            page.table("differences", found, "Differences, 95 % bootstrap over patients")
-        counts = [
-            {"method": name, **false_positives(images, labels, maps[0], stack.contrasts)}
-            for name, maps in scores.items()
-        ]
-        caption = (
-            "False positives for each 100 lesion pixels, by where they are, first seed"
-        )
-        page.table("false_positives", counts, caption)
+    several = len(np.unique(groups[(labels == 1).any(axis=(1, 2))])) > 1
+    if several and (found := differences(labels, scores, groups)):
+        page.table("differences", found, "Differences, 95 % bootstrap over patients")
+    counts = [
+        {"method": name, **false_positives(images, labels, maps[0], stack.contrasts)}
+        for name, maps in scores.items()
+    ]
+    caption = "False positives for each 100 lesion pixels, by where they are, first seed"
+    page.table("false_positives", counts, caption)
     page.figure("beyond", figure_of(means), "Average precision, pooled test slices")
     page.close(splits[0].describe(), options, parameters=parameters(flat))
 

@@ -20,7 +20,7 @@ def working_memory() -> int:
 
 
 def scratch_array(shape: tuple[int, ...], dtype: DTypeLike = np.float32) -> NDArray:
-    """Make an array to be filled: in memory, or on disk if it is larger than that.
+    """Make an array of zeros: in memory, or on disk if it is larger than that.
 
     Parameters
     ----------
@@ -42,7 +42,7 @@ def scratch_array(shape: tuple[int, ...], dtype: DTypeLike = np.float32) -> NDAr
     """
     n_bytes = int(np.prod(shape, dtype=np.int64)) * np.dtype(dtype).itemsize
     if n_bytes <= working_memory():
-        return np.empty(shape, dtype)
+        return np.zeros(shape, dtype)
     folder = tempfile.gettempdir()
     with tempfile.TemporaryFile(prefix="skadm-") as file:
         try:
@@ -56,6 +56,7 @@ def scratch_array(shape: tuple[int, ...], dtype: DTypeLike = np.float32) -> NDAr
                 "room, or sklearn.set_config(working_memory=...) to the MiB that may stay "
                 "in memory",
             ) from error
+        # A file that was only enlarged reads as zeros, and nothing has to be written.
         return np.memmap(file, dtype, "r+", shape=shape)
 
 
@@ -79,9 +80,11 @@ def release(array: NDArray) -> None:
         mapping.madvise(mmap.MADV_DONTNEED)
 
 
-def row_chunks(n_rows: int, row_bytes: int) -> Iterator[slice]:
-    """Cut rows into runs of about `CHUNK_BYTES`."""
-    step = max(1, CHUNK_BYTES // max(1, row_bytes))
+def row_chunks(
+    n_rows: int, row_bytes: int, chunk_bytes: int | None = None
+) -> Iterator[slice]:
+    """Cut rows into runs of about `chunk_bytes`, or of `CHUNK_BYTES`."""
+    step = max(1, (chunk_bytes or CHUNK_BYTES) // max(1, row_bytes))
     for start in range(0, n_rows, step):
         yield slice(start, min(start + step, n_rows))
 

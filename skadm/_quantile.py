@@ -6,6 +6,8 @@ from numpy.typing import NDArray
 from skadm._disk import release, row_chunks
 
 _LOW_BITS = 16
+# What is made of a chunk takes six times its bytes.
+_CHUNK_BYTES = 2**22
 
 
 def quantile(values: NDArray[np.float32], q: float) -> float:
@@ -56,7 +58,7 @@ def value_of_rank(values: NDArray[np.float32], rank: int) -> float:
 def _bin_of(values: NDArray[np.float32], rank: int, upper: int | None) -> tuple[int, int]:
     """Upper (or lower, given the upper) bits of the number of a rank; rank among those."""
     counts = np.zeros(1 << _LOW_BITS, dtype=np.int64)
-    for rows in row_chunks(len(values), values.itemsize):
+    for rows in row_chunks(len(values), values.itemsize, _CHUNK_BYTES):
         keys = _to_keys(values[rows])
         bins = keys >> _LOW_BITS
         if upper is not None:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV
 from test_contract import make_slices
@@ -219,6 +220,16 @@ def train(folder, **options):
     )
 
 
+@pytest.fixture
+def one_thread():
+    """As in the processes of `train`: sums round by how many threads add them up."""
+    n_threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(n_threads)
+
+
+@pytest.mark.usefixtures("one_thread")
 def test_a_killed_process_never_leaves_an_unreadable_checkpoint(tmp_path):
     """Killed 20 times at random moments, it still ends like one that was not."""
     slices = X[Y.max(axis=(1, 2)) < 1]

@@ -14,7 +14,6 @@ from test_contract import make_slices, make_stack
 from skadm import EraserDetector
 from skadm import _filters as numpy_filters
 from skadm._brain import brain_mask
-from skadm.nn.density import Mixture
 from skadm.nn.mirror import mirrored
 from skadm.nn.noise import blob_noise
 from skadm.nn.smoothing import smooth_in_brain
@@ -29,16 +28,16 @@ def generator(seed=0):
     return torch.Generator().manual_seed(seed)
 
 
-def features_by_hand(detector, X, sigma):
-    """Smoothed residuals and restored slices, of each network by itself, float64."""
+def residuals_by_hand(detector, X, sigma):
+    """Smoothed residuals, of each network by itself, float64."""
     brain = brain_mask(X)
     seen = torch.from_numpy(np.concatenate([X, mirrored(torch.from_numpy(X))], axis=1))
     with torch.inference_mode():
         restored = [net(seen)[:, :-1].numpy() for net in detector._networks.nets]
-    restored = np.mean(restored, axis=0)
-    parts = np.concatenate([X - restored, restored], axis=1)
+    residuals = X - np.mean(restored, axis=0)
     smoothed = [
-        numpy_filters.smooth_in_brain(part, brain, sigma) for part in parts.swapaxes(0, 1)
+        numpy_filters.smooth_in_brain(each, brain, sigma)
+        for each in residuals.swapaxes(0, 1)
     ]
     return np.stack(smoothed, axis=1).astype(np.float64), brain
 
@@ -121,51 +120,21 @@ def test_smoothing_is_that_of_the_numpy_filter():
 # -- score --------------------------------------------------------------------------------
 
 
-def test_marginal_mixture():
-    rng = np.random.default_rng(0)
-    factors = torch.from_numpy(rng.normal(size=(2, 4, 4)))
-    mixture = Mixture(
-        torch.tensor([0.3, 0.7]).double(),
-        torch.from_numpy(rng.normal(size=(2, 4))),
-        factors @ factors.mT,
-    )
-    some = mixture.of_features(slice(2, None))
-    # Samples of all features have the moments of the marginal in some of them.
-    draws = np.concatenate(
-        [
-            rng.multivariate_normal(
-                mixture.means[c].numpy(), mixture.covariances[c].numpy(), n
-            )[:, 2:]
-            for c, n in enumerate((60_000, 140_000))
-        ]
-    )
-    mean = (some.weights[:, None] * some.means).sum(dim=0)
-    np.testing.assert_allclose(draws.mean(axis=0), mean, atol=0.03)
-    second = some.covariances + some.means[:, :, None] * some.means[:, None]
-    second = (some.weights[:, None, None] * second).sum(dim=0)
-    np.testing.assert_allclose(draws.T @ draws / len(draws), second, rtol=0.05, atol=0.05)
-
-
 @pytest.mark.parametrize("n_networks", [1, 2])
-def test_score_is_the_conditional_density(n_networks):
+def test_score_is_the_density(n_networks):
     X, y = make_slices(height=40, width=36)
     detector = tiny(sigma=1.0, n_networks=n_networks, precision="float32").fit(X, y)
-    features, brain = features_by_hand(detector, X[:3], 1.0)
+    residuals, brain = residuals_by_hand(detector, X[:3], 1.0)
     weights, means, covariances = (
         detector.weights_[f"mixture.{name}"] for name in ("weights", "means", "covariances")
     )
-    pixels, n_contrasts = features.transpose(0, 2, 3, 1)[brain], X.shape[1]
-
-    def log_density(chosen):
-        parts = [
-            np.log(w)
-            + multivariate_normal(m[chosen], c[chosen, chosen]).logpdf(pixels[:, chosen])
-            for w, m, c in zip(weights, means, covariances)
-        ]
-        return logsumexp(parts, axis=0)
-
+    pixels = residuals.transpose(0, 2, 3, 1)[brain]
+    parts = [
+        np.log(w) + multivariate_normal(m, c).logpdf(pixels)
+        for w, m, c in zip(weights, means, covariances)
+    ]
     rough = np.zeros(brain.shape)
-    rough[brain] = log_density(slice(None)) - log_density(slice(n_contrasts, None))
+    rough[brain] = logsumexp(parts, axis=0)
     expected = numpy_filters.smooth_in_brain(rough, brain, 1.0)
     inner = brain.copy()  # the two filters differ where the slice ends
     inner[:, :5], inner[:, -5:], inner[:, :, :5], inner[:, :, -5:] = (
@@ -183,8 +152,8 @@ def test_direction_is_a_weighted_sum_of_signed_residuals():
     direction = {"FLAIR": 2.0, "T1": -1.0}
     detector = tiny(direction=direction, sigma=1.0, precision="float32").fit(stack, stack.y)
     X = stack.X[:3]
-    features, brain = features_by_hand(detector, X, 1.0)
-    expected = -(2 * features[:, 2] - features[:, 0])
+    residuals, brain = residuals_by_hand(detector, X, 1.0)
+    expected = -(2 * residuals[:, 2] - residuals[:, 0])
     inner = brain.copy()
     inner[:, :5], inner[:, -5:], inner[:, :, :5], inner[:, :, -5:] = (
         False,
@@ -276,6 +245,14 @@ def test_every_patient_is_tested_once(load):
         assert not set(stack.groups[split.train]) & set(stack.groups[split.test])
     with pytest.raises(ValueError, match="--folds 6: expected from 2 to 5"):
         load("_folds").dealt("x", stack, 6)
+
+
+def test_directions_of_the_benchmark(load):
+    directions = load("beyond").directions
+    both = {"FLAIR": 1.0, "T2": 1.0}
+    expected = {"directed": both, "directed by FLAIR": {"FLAIR": 1.0}}
+    assert directions(("T1", "FLAIR", "T2")) == expected
+    assert directions(("T1", "FLAIR")) == {"directed": {"FLAIR": 1.0}}
 
 
 def test_benchmark(load, tmp_path):

@@ -8,6 +8,7 @@ import re
 import shutil
 import sys
 from html.parser import HTMLParser
+from types import SimpleNamespace
 
 import nibabel as nib
 import numpy as np
@@ -25,6 +26,7 @@ from skadm.report import cohort_page, describe_model, examine, patient_page
 from skadm.report._display import PLANES, frame_of
 from skadm.report._pictures import n_columns, sprite, window
 from skadm.report._regions import describe_regions, rank_regions, region_p_values
+from skadm.report._viewer import Scale, make_pictures
 
 pytest.importorskip("jinja2")
 Image = pytest.importorskip("PIL.Image")
@@ -259,9 +261,35 @@ def test_report_agrees_with_the_detector(stack, model, report):
 def test_regions_lie_on_their_own_picture(report):
     data = report.pictures.data
     picture, (nx, ny, _) = decoded(data["regions"]), data["shape"]
-    for rank, (x, y, z) in enumerate(data["peaks"], start=1):
+    for rank, (x, y, z) in enumerate(data["cores"], start=1):
         row, column = divmod(z, data["columns"])
         assert picture[row * ny + y, column * nx + x] == rank
+
+
+def test_a_region_is_shown_where_most_of_it_is():
+    """Not at its peak, a lone voxel at the end of a line that leads to a blob."""
+    affine = np.diag([2.0, 2.0, 2.0, 1.0])
+    anomaly = np.zeros((9, 25, 25), np.float32)
+    anomaly[4, 12, 2:13] = 1.1
+    anomaly[4, 12, 2] = 9.0
+    anomaly[3:6, 9:16, 13:20] = 3.0
+    numbers = (anomaly > 1).astype(np.uint8)
+    images = np.ones((9, 1, 25, 25), np.float32)
+    region = SimpleNamespace(rank=1, peak_mm=(4.0, 24.0, 8.0))
+    pictures = make_pictures(
+        ArrayVolume(images, None, patient="P", contrasts=("FLAIR",), affine=affine).grid,
+        images,
+        np.ones((9, 25, 25), bool),
+        ("FLAIR",),
+        anomaly=anomaly,
+        numbers=numbers,
+        labels=None,
+        scale=Scale(0.0, 9.0, 1.0),
+        regions=[region],
+    )
+    (core,) = pictures.data["cores"]
+    place = np.array(pictures.data["affine"]) @ [*core, 1]
+    assert place[:3] == pytest.approx([2 * 16, 2 * 12, 2 * 4])
 
 
 def test_evidence_without_an_explanation_is_intensity(stack, model, report):
@@ -788,13 +816,13 @@ def test_viewer_follows_keys_and_wheel(page):
 
 def test_click_on_a_region_goes_there(page):
     driver = page(SECOND)
-    peaks = driver.execute_script(
-        "return JSON.parse(document.getElementById('viewer-data').textContent).peaks"
+    cores = driver.execute_script(
+        "return JSON.parse(document.getElementById('viewer-data').textContent).cores"
     )
-    assert len(peaks) > 1
-    for rank in (len(peaks), 1):
+    assert len(cores) > 1
+    for rank in (len(cores), 1):
         find(driver, f"button[data-go='{rank}']").click()
-        x, y, z = peaks[rank - 1]
+        x, y, z = cores[rank - 1]
         assert settled(driver, SLICES) == [z + 1, y + 1, x + 1]
         assert f"region {rank}" in find(driver, "#place").text
         chosen = driver.find_elements("css selector", "tr.chosen")

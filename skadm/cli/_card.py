@@ -25,9 +25,7 @@ def add_parser(commands: Any) -> None:
     parser = _options.command(
         commands, "card", run, "print what a model is and was trained on", _TEXT, _EPILOG
     )
-    parser.add_argument(
-        "--model", required=True, metavar="FILE", help="what 'skadm fit' has saved"
-    )
+    _options.add_model(parser)
     parser.add_argument("--json", action="store_true", help="print JSON")
 
 

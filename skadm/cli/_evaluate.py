@@ -31,13 +31,7 @@ def add_parser(commands: Any) -> None:
     parser = _options.command(
         commands, "evaluate", run, "measure a model on patients with masks", _TEXT, _EPILOG
     )
-    parser.add_argument(
-        "--model", required=True, metavar="FILE", help="what 'skadm fit' has saved"
-    )
-    parser.add_argument("--data", required=True, metavar="PATH", help=_options.DATA_HELP)
-    parser.add_argument(
-        "--out", required=True, metavar="FOLDER", help="where tables and figures go"
-    )
+    _options.add_application(parser, "tables and figures")
     parser.add_argument(
         "--baselines", action="store_true", help="show plain intensity beside the model"
     )

@@ -28,6 +28,22 @@ def command(
     return parser
 
 
+def add_model(parser: Any) -> None:
+    """Add --model."""
+    parser.add_argument(
+        "--model", required=True, metavar="FILE", help="what 'skadm fit' has saved"
+    )
+
+
+def add_application(parser: Any, results: str) -> None:
+    """Add --model, --data and --out, the folder for what `results` names."""
+    add_model(parser)
+    parser.add_argument("--data", required=True, metavar="PATH", help=DATA_HELP)
+    parser.add_argument(
+        "--out", required=True, metavar="FOLDER", help=f"where the {results} go"
+    )
+
+
 def add_force(parser: Any) -> None:
     """Add --force."""
     parser.add_argument(

@@ -39,11 +39,7 @@ def add_parser(commands: Any) -> None:
     parser = _options.command(
         commands, "report", run, "write pages to look at", _TEXT, _EPILOG
     )
-    parser.add_argument(
-        "--model", required=True, metavar="FILE", help="what 'skadm fit' has saved"
-    )
-    parser.add_argument("--data", required=True, metavar="PATH", help=_options.DATA_HELP)
-    parser.add_argument("--out", required=True, metavar="FOLDER", help="where the pages go")
+    _options.add_application(parser, "pages")
     parser.add_argument(
         "--normal",
         metavar="PATH",

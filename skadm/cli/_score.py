@@ -31,11 +31,7 @@ def add_parser(commands: Any) -> None:
     parser = _options.command(
         commands, "score", run, "write anomaly maps of patients", _TEXT, _EPILOG
     )
-    parser.add_argument(
-        "--model", required=True, metavar="FILE", help="what 'skadm fit' has saved"
-    )
-    parser.add_argument("--data", required=True, metavar="PATH", help=_options.DATA_HELP)
-    parser.add_argument("--out", required=True, metavar="FOLDER", help="where maps go")
+    _options.add_application(parser, "maps")
     parser.add_argument(
         "--binary",
         action="store_true",

@@ -38,14 +38,14 @@ class EraserDetector(TorchDetector):
     Blobs of random shape, size and sharpness change all contrasts of a normal slice, each
     by an amount of random sign. A U-Net, which sees the slice and its mirror image, learns
     to give the slice back. A mixture of Gaussians then learns the density of its signed
-    residuals, given the restored slice, from the same normal slices without blobs: how far
-    a scan may lie from what it should look like, in tissue that looks like that.
+    residuals from the same normal slices without blobs: how far, and in which contrasts, a
+    normal scan lies from what it should look like.
 
     Parameters
     ----------
     direction : mapping of str or int to float, default=None
-        None: no prior, whatever differs is an anomaly; the score is the conditional
-        log-density, smoothed. Else a prior: weights of the contrasts that lesions are
+        None: no prior, whatever differs is an anomaly; the score is the log-density,
+        smoothed. Else a prior: weights of the contrasts that lesions are
         known to be brighter in (positive) or darker (negative), such as
         ``{"FLAIR": 1, "T2": 1}``, by name (X must then carry names, as a SliceStack does)
         or by index. The score is then minus the weighted sum of the smoothed signed
@@ -62,17 +62,14 @@ class EraserDetector(TorchDetector):
         Whether the U-Net sees the slice's mirror image (left to right, last axis) as well:
         a brain is nearly symmetric, a lesion is not.
     sigma : float, default=2.0
-        Standard deviation, in pixels, of the Gaussian that smooths residuals, restored
-        slices and the log-density, within the slice and the brain. 0: no smoothing.
+        Standard deviation, in pixels, of the Gaussian that smooths residuals and the
+        log-density, within the slice and the brain. 0: no smoothing.
     n_networks : int, default=1
         U-Nets, each with weights, batches and blobs of its own, that are trained one after
         another; restored slices are their mean. They disagree on much of what one alone
         would take for an anomaly.
     n_components : int, default=4
         Gaussians of the mixture.
-    conditional : bool, default=True
-        Whether the density of the residuals is the one given the restored slice. False:
-        that of residuals alone, wherever they are.
     max_samples : int, default=100_000
         Brain pixels drawn to fit the mixture to.
     width : int, default=16
@@ -167,7 +164,6 @@ class EraserDetector(TorchDetector):
         "sigma": [Interval(Real, 0, None, closed="left")],
         "n_networks": [Interval(Integral, 1, None, closed="left")],
         "n_components": [Interval(Integral, 1, None, closed="left")],
-        "conditional": ["boolean"],
         "max_samples": [Interval(Integral, 1, None, closed="left")],
         "width": [Interval(Integral, 1, None, closed="left")],
         "n_levels": [Interval(Integral, 1, None, closed="left")],
@@ -186,7 +182,6 @@ class EraserDetector(TorchDetector):
         sigma: float = 2.0,
         n_networks: int = 1,
         n_components: int = 4,
-        conditional: bool = True,
         max_samples: int = 100_000,
         width: int = 16,
         n_levels: int = 3,
@@ -227,7 +222,6 @@ class EraserDetector(TorchDetector):
         self.sigma = sigma
         self.n_networks = n_networks
         self.n_components = n_components
-        self.conditional = conditional
         self.max_samples = max_samples
         self.width = width
         self.n_levels = n_levels
@@ -258,8 +252,7 @@ class EraserDetector(TorchDetector):
             )
             for _ in range(self.n_networks)
         ]
-        mixture = FittedMixture(self.n_components, n_contrasts * (1 + self.conditional))
-        return _Networks(nets, mixture)
+        return _Networks(nets, FittedMixture(self.n_components, n_contrasts))
 
     def _train(self, networks: "_Networks", images: NDArray, run: Run) -> None:
         augmentation = run.augmentation
@@ -296,7 +289,7 @@ class EraserDetector(TorchDetector):
         return {"loss": loss, "error": error, "presence": presence}
 
     def _mixture(self, networks: "_Networks", images: NDArray, run: Run) -> Mixture:
-        """Of the features of some brain pixels of the normal slices, drawn at random."""
+        """Of the residuals of some brain pixels of the normal slices, drawn at random."""
         # That of the order of slices: the same in all processes that train together.
         generator = run.engine.order
         brain_pixels = sum(
@@ -307,8 +300,8 @@ class EraserDetector(TorchDetector):
         with torch.inference_mode():
             for batch in run.engine.batches(images):
                 with run.engine.autocast():
-                    features = self._features(networks, batch)
-                pixels = pixels_of(features, brain_of(batch)).cpu()
+                    residuals = self._residuals(networks, batch)
+                pixels = pixels_of(residuals, brain_of(batch)).cpu()
                 chosen = torch.rand(len(pixels), generator=generator) < share
                 drawn.append(pixels[chosen])
         seed = int(torch.randint(2**31 - 1, (), generator=generator))
@@ -323,27 +316,22 @@ class EraserDetector(TorchDetector):
         """Slices without their lesions, then the logit of a lesion, (n, K + 1, H, W)."""
         return net(torch.cat([images, mirrored(images)], dim=1) if self.mirror else images)
 
-    def _features(self, networks: "_Networks", images: torch.Tensor) -> torch.Tensor:
-        """Signed residuals, then restored slices, smoothed in the brain, (n, d, H, W)."""
+    def _residuals(self, networks: "_Networks", images: torch.Tensor) -> torch.Tensor:
+        """What is erased, signed and smoothed in the brain, (n, K, H, W)."""
         outputs = [self._output(net, images)[:, :-1].float() for net in networks.nets]
         restored = torch.stack(outputs).mean(dim=0)
-        parts = (images - restored, restored) if self.conditional else (images - restored,)
-        return smooth_in_brain(torch.cat(parts, dim=1), brain_of(images), self.sigma)
+        return smooth_in_brain(images - restored, brain_of(images), self.sigma)
 
     def _anomaly(self, networks: "_Networks", images: torch.Tensor) -> torch.Tensor:
         n_contrasts, brain = images.shape[1], brain_of(images)
-        features = self._features(networks, images)
+        residuals = self._residuals(networks, images)
         weights = self._direction(n_contrasts)
         if weights is not None:
             scale = torch.as_tensor(weights, dtype=torch.float32, device=images.device)
-            return (features[:, :n_contrasts] * scale.view(1, -1, 1, 1)).sum(dim=1)
-        pixels = pixels_of(features, brain).double()
+            return (residuals * scale.view(1, -1, 1, 1)).sum(dim=1)
+        pixels = pixels_of(residuals, brain).double()
         energy = mixture_energy(pixels, networks.mixture.parameters_, _FLOOR)
-        if self.conditional:
-            given = networks.mixture.parameters_.of_features(slice(n_contrasts, None))
-            energy = energy - mixture_energy(pixels[:, n_contrasts:], given, _FLOOR)
-        rough = map_of(energy, brain).unsqueeze(1)
-        return smooth_in_brain(rough, brain, self.sigma)[:, 0]
+        return smooth_in_brain(map_of(energy, brain).unsqueeze(1), brain, self.sigma)[:, 0]
 
 
 class _Networks(torch.nn.Module):

@@ -38,11 +38,6 @@ class Mixture(NamedTuple):
     means: torch.Tensor
     covariances: torch.Tensor
 
-    def of_features(self, chosen: slice) -> "Mixture":
-        """The marginal mixture of some of the features."""
-        covariances = self.covariances[:, chosen, chosen]
-        return Mixture(self.weights, self.means[:, chosen], covariances)
-
 
 class EstimationNet(nn.Module):
     """Responsibilities of a pixel from its feature alone, G_de (Eq. 8).

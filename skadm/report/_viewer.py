@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import ndimage
 
 from skadm.report._display import PLANES, Frame, frame_of
 from skadm.report._pictures import COLOURS, draw_plane, grey, n_columns, sprite, window
@@ -14,6 +15,9 @@ from skadm.report._regions import Region
 _FIRST = ("FLAIR", "T2")  # contrasts to show first
 _STATIC_WIDTH = 300  # pixels of the longest side
 _THUMBNAIL_WIDTH = 120
+_CORE = (
+    4.0  # mm: standard deviation of the Gaussian that gathers the strength around a voxel
+)
 
 
 class Scale(NamedTuple):
@@ -46,7 +50,7 @@ class Pictures:
     data : dict
         What the viewer reads, of plain types; see templates/viewer.js.
     planes : tuple of (str, str)
-        Name and picture of the planes through the peak of the most suspicious region.
+        Name and picture of the planes through the core of the most suspicious region.
     thumbnail : str
         The axial one, small.
     """
@@ -105,8 +109,8 @@ def make_pictures(
     labelled = None if labels is None else frame.show(labels == 1)
     upper = [name.upper() for name in contrasts]
     first = next((upper.index(name) for name in _FIRST if name in upper), 0)
-    peaks = [_peak(frame, region, shown, ranks) for region in regions]
-    point = peaks[0] if peaks else _highest(shown)
+    cores = _cores(frame, regions, shown - scale.threshold, ranks)
+    point = cores[0] if cores else _highest(shown)
 
     def drawn(plane: int, width: int) -> str:
         extent = max(n * mm for n, mm in zip(frame.shape, frame.voxel_size))
@@ -144,21 +148,31 @@ def make_pictures(
         "start": max(scale.start, 1),
         "colours": [list(colour) for colour in COLOURS],
         "point": list(point),
-        "peaks": [list(peak) for peak in peaks],
+        "cores": [list(core) for core in cores],
     }  # fmt: skip
     planes = tuple((plane.name, drawn(i, _STATIC_WIDTH)) for i, plane in enumerate(PLANES))
     return Pictures(data, planes, drawn(0, _THUMBNAIL_WIDTH))
 
 
-def _peak(
-    frame: Frame, region: Region, anomaly: NDArray, ranks: NDArray
-) -> tuple[int, int, int]:
-    """The voxel (x, y, z) to show of a region."""
-    inside = ranks == region.rank
-    if inside.any():
-        return _highest(np.where(inside, anomaly, -np.inf))
-    # A pixel of the working grid can be smaller than one of the images.
-    return frame.voxel_at(np.array(region.peak_mm))
+def _cores(
+    frame: Frame, regions: Sequence[Region], above: NDArray, ranks: NDArray
+) -> list[tuple[int, int, int]]:
+    """The voxel (x, y, z) to show of each region: with the most strength around it.
+
+    Not the peak, which often is a single voxel at the border of the brain, far from what
+    the region is about.
+    """
+    strength = np.where(ranks > 0, np.maximum(above, 0), 0).astype(np.float32)
+    sigmas = [_CORE / mm for mm in reversed(frame.voxel_size)]
+    gathered = ndimage.gaussian_filter(strength, sigmas, mode="constant")
+    cores = []
+    for region in regions:
+        inside = ranks == region.rank
+        if inside.any():
+            cores.append(_highest(np.where(inside, gathered, -np.inf)))
+        else:  # a pixel of the working grid can be smaller than one of the images
+            cores.append(frame.voxel_at(np.array(region.peak_mm)))
+    return cores
 
 
 def _highest(anomaly: NDArray) -> tuple[int, int, int]:

@@ -96,7 +96,6 @@ class Engine:
             if result is None:
                 shape = (len(images), *values.shape[1:-2], *images.shape[2:])
                 result = scratch_array(shape, dtype)
-                result.fill(0)
             windows.paste(result, rows, values)
         assert result is not None  # there is no stack without slices
         return result

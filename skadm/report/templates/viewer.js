@@ -48,7 +48,7 @@
 
   const state = {
     point: [...data.point], contrast: data.first, opacity: 55, start: data.start,
-    flagged: true, labelled: true, cross: true, region: data.peaks.length ? 1 : 0,
+    flagged: true, labelled: true, cross: true, region: data.cores.length ? 1 : 0,
   };
 
   class Plane {
@@ -252,9 +252,9 @@
     draw();
   };
   const showRegion = (rank) => {
-    if (rank < 1 || rank > data.peaks.length) return;
+    if (rank < 1 || rank > data.cores.length) return;
     state.region = rank;
-    state.point = [...data.peaks[rank - 1]];
+    state.point = [...data.cores[rank - 1]];
     draw();
   };
 
