@@ -449,6 +449,19 @@ def refused(arguments, capsys):
     return error_of(capsys)
 
 
+@pytest.mark.parametrize(
+    ("detector", "parameter"),
+    [("EraserDetector", "direction"), ("DAEDetector", "weights")],
+)
+def test_direction_is_that_of_the_detector(detector, parameter, scans, tmp_path):
+    path = tmp_path / "model.skadm"
+    arguments = ["fit", "--data", str(scans), "--out", str(path), *QUICK]
+    arguments += ["--bright", "FLAIR", "T2", "--detector", detector]
+    assert main(arguments) == 0
+    found = skadm.load(path)[-1].get_params()[parameter]
+    assert found == {"FLAIR": 1.0, "T2": 1.0}
+
+
 @pytest.fixture
 def no_work(monkeypatch):
     """Fail if anything is read or trained."""
@@ -536,6 +549,14 @@ class TestRefusals:
         assert "patients ['nobody'] were not found" in message
         arguments += ["--detector", "IntensityDetector", "--epochs", "3"]
         assert "IntensityDetector is not trained in epochs" in refused(arguments, capsys)
+
+    @pytest.mark.parametrize("command", ["demo", "fit"])
+    def test_direction(self, command, scans, tmp_path, capsys):
+        arguments = [command, "--data", scans, "--out", tmp_path / "out", "--bright", "PD"]
+        message = refused(arguments, capsys)
+        assert "ADMDetector cannot be told what lesions look like" in message
+        message = refused([*arguments, "--detector", "EraserDetector"], capsys)
+        assert "--bright names PD; the contrasts are " in message
 
     @pytest.mark.parametrize("command", ["demo", "evaluate"])
     def test_no_matplotlib(self, command, model, scans, tmp_path, capsys, monkeypatch):
