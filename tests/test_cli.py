@@ -550,6 +550,19 @@ class TestRefusals:
         arguments += ["--detector", "IntensityDetector", "--epochs", "3"]
         assert "IntensityDetector is not trained in epochs" in refused(arguments, capsys)
 
+    def test_model_in_the_place_of_a_scan(self, scans, capsys):
+        scan = next(scans.rglob("*_t1.nii.gz"))
+        before = scan.read_bytes()
+        message = refused(["fit", "--data", scans, "--out", scan, "--force"], capsys)
+        assert "is no model, and --force replaces only models" in message
+        assert scan.read_bytes() == before
+
+    @pytest.mark.parametrize("command", ["demo", "fit", "score", "report"])
+    def test_empty_out(self, command, model, scans, capsys):
+        arguments = [command, "--data", scans, "--out", "", "--force"]
+        arguments += ["--model", model] if command in ("score", "report") else []
+        assert "--out is empty; expected a path" in refused(arguments, capsys)
+
     @pytest.mark.parametrize("command", ["demo", "fit"])
     def test_direction(self, command, scans, tmp_path, capsys):
         arguments = [command, "--data", scans, "--out", tmp_path / "out", "--bright", "PD"]
@@ -790,6 +803,6 @@ def test_epochs_hold_for_every_stage():
     from skadm.cli._model import make_detector
 
     options = {"detector": "DSVDDDetector", "preset": "paper", "epochs": 3}
-    args = argparse.Namespace(**options, seed=0, device="cpu")
-    detector = make_detector(args)
+    args = argparse.Namespace(**options, seed=0, device="cpu", bright=None)
+    detector = make_detector(args, ("FLAIR",))
     assert (detector.max_epochs, detector.pretraining_epochs) == (3, 3)
