@@ -31,6 +31,7 @@ from skadm import ADMDetector, PCADetector
 from skadm.base import BaseDetector
 
 N_CONTRASTS, CHUNK = 4, 500
+_TICKS = (50, 100, 200, 500, 1000)  # MiB
 FIELDS = ("detector", "slices", "on_disk_mib", "step", "seconds", "peak_mib")
 
 
@@ -128,6 +129,9 @@ def draw(rows: Sequence[dict], path: Path) -> None:
     sizes = {row["slices"]: row["on_disk_mib"] for row in rows}
     axes.plot(list(sizes), list(sizes.values()), ":", color="gray", label="the slices")
     axes.set(xlabel="slices on disk", ylabel="MiB", xscale="log", yscale="log")
+    axes.set_xticks(list(sizes), [f"{size:,}" for size in sizes])
+    axes.set_yticks(_TICKS, [str(tick) for tick in _TICKS])
+    axes.minorticks_off()
     axes.legend(frameon=False, ncols=2)
     axes.spines[["top", "right"]].set_visible(False)
     figure.savefig(path, dpi=130)

@@ -449,6 +449,19 @@ def refused(arguments, capsys):
     return error_of(capsys)
 
 
+@pytest.mark.parametrize(
+    ("detector", "parameter"),
+    [("EraserDetector", "direction"), ("DAEDetector", "weights")],
+)
+def test_direction_is_that_of_the_detector(detector, parameter, scans, tmp_path):
+    path = tmp_path / "model.skadm"
+    arguments = ["fit", "--data", str(scans), "--out", str(path), *QUICK]
+    arguments += ["--bright", "FLAIR", "T2", "--detector", detector]
+    assert main(arguments) == 0
+    found = skadm.load(path)[-1].get_params()[parameter]
+    assert found == {"FLAIR": 1.0, "T2": 1.0}
+
+
 @pytest.fixture
 def no_work(monkeypatch):
     """Fail if anything is read or trained."""
@@ -536,6 +549,27 @@ class TestRefusals:
         assert "patients ['nobody'] were not found" in message
         arguments += ["--detector", "IntensityDetector", "--epochs", "3"]
         assert "IntensityDetector is not trained in epochs" in refused(arguments, capsys)
+
+    def test_model_in_the_place_of_a_scan(self, scans, capsys):
+        scan = next(scans.rglob("*_t1.nii.gz"))
+        before = scan.read_bytes()
+        message = refused(["fit", "--data", scans, "--out", scan, "--force"], capsys)
+        assert "is no model, and --force replaces only models" in message
+        assert scan.read_bytes() == before
+
+    @pytest.mark.parametrize("command", ["demo", "fit", "score", "report"])
+    def test_empty_out(self, command, model, scans, capsys):
+        arguments = [command, "--data", scans, "--out", "", "--force"]
+        arguments += ["--model", model] if command in ("score", "report") else []
+        assert "--out is empty; expected a path" in refused(arguments, capsys)
+
+    @pytest.mark.parametrize("command", ["demo", "fit"])
+    def test_direction(self, command, scans, tmp_path, capsys):
+        arguments = [command, "--data", scans, "--out", tmp_path / "out", "--bright", "PD"]
+        message = refused(arguments, capsys)
+        assert "ADMDetector cannot be told what lesions look like" in message
+        message = refused([*arguments, "--detector", "EraserDetector"], capsys)
+        assert "--bright names PD; the contrasts are " in message
 
     @pytest.mark.parametrize("command", ["demo", "evaluate"])
     def test_no_matplotlib(self, command, model, scans, tmp_path, capsys, monkeypatch):
@@ -769,6 +803,6 @@ def test_epochs_hold_for_every_stage():
     from skadm.cli._model import make_detector
 
     options = {"detector": "DSVDDDetector", "preset": "paper", "epochs": 3}
-    args = argparse.Namespace(**options, seed=0, device="cpu")
-    detector = make_detector(args)
+    args = argparse.Namespace(**options, seed=0, device="cpu", bright=None)
+    detector = make_detector(args, ("FLAIR",))
     assert (detector.max_epochs, detector.pretraining_epochs) == (3, 3)

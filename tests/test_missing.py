@@ -318,6 +318,21 @@ def test_table_with_an_empty_cell(tmp_path):
     np.testing.assert_array_equal(np.isnan(stack.X).all(axis=(0, 2, 3)), [False, True])
 
 
+def test_table_without_the_column(tmp_path):
+    """As of controls, of whom none got contrast agent."""
+    scans = write_scans(tmp_path / "scans")
+    place = scans / "phantom-000" / "phantom-000"
+    table = tmp_path / "files.csv"
+    table.write_text(f"patient,T1\nA,{place}_t1.nii.gz\n")
+    with pytest.raises(ValueError, match="no patient has contrast FLAIR; .*'T1'"):
+        read_table(table, contrasts=["T1", "FLAIR"])
+    with pytest.warns(UserWarning, match="no patient has contrast FLAIR"):
+        stack = read_table(table, contrasts=["T1", "FLAIR"], allow_missing=True)
+    np.testing.assert_array_equal(np.isnan(stack.X).all(axis=(0, 2, 3)), [False, True])
+    with pytest.raises(ValueError, match="expected different names"):
+        read_table(table, contrasts=["FLAIR"], allow_missing=True)
+
+
 def test_score_command(tmp_path, capsys):
     whole = write_scans(tmp_path / "whole")
     scans = write_scans(tmp_path / "scans", lacks=("phantom-002", "FLAIR"))

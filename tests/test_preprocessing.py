@@ -1,6 +1,7 @@
 """Transformers of slices, against independent computations."""
 
 import pickle
+import warnings
 
 import numpy as np
 import pytest
@@ -102,6 +103,19 @@ def test_a_constant_contrast_becomes_zero(value):
     out = IntensityNormalizer().fit_transform(X, groups=np.zeros(3))
     assert (out[:, 1] == 0).all()
     assert out[:, 0].std() > 0
+
+
+def test_skull_is_warned_of():
+    stripped = make_images()
+    whole = np.where(stripped == 0, 3, stripped)
+    for images, warned in ((whole, True), (stripped, False)):
+        stack = SliceStack.from_volumes(
+            [ArrayVolume(images, patient="P", contrasts=("T1", "T2"))]
+        )
+        with warnings.catch_warnings(record=True) as found:
+            warnings.simplefilter("always")
+            IntensityNormalizer().fit_transform(stack).load()
+        assert any("is the skull still there" in str(w.message) for w in found) == warned
 
 
 def test_brain_stays_brain():

@@ -241,6 +241,13 @@ def test_empty_mask(brats):
     assert (read_brats(brats, allow_empty_masks=True).y[:4] <= 0).all()
 
 
+@pytest.mark.parametrize("value", [-1, 0.5])
+def test_mask_of_other_numbers(brats, value):
+    path = save(brats / "P1" / "P1_seg.nii.gz", np.full(SHAPE, value, np.float32))
+    with pytest.raises(ValueError, match=rf"{path}: a mask with values such as {value}; "):
+        read_brats(brats)
+
+
 def test_two_files_of_one_kind(brats):
     save(brats / "P1" / "P1_t1.nii", voxels(0))
     with pytest.raises(
@@ -288,7 +295,7 @@ def test_grids_that_differ(brats):
         read_brats(brats)
     save(path, voxels(0), AFFINE + 0.01 * np.eye(4)[:, [3, 0, 1, 2]])
     with pytest.raises(
-        ValueError, match=rf"{path} and .* different affines \(by up to 0.01\)"
+        ValueError, match=rf"{path} and .* different affines \(by up to 0.01 mm\)"
     ):
         read_brats(brats)
     save(path, voxels(0), AFFINE + np.diag([0, 0, 5e-4, 0]))

@@ -93,7 +93,6 @@ def run(args: argparse.Namespace) -> None:
     )
     maps = check_inner_folder(out, "maps")
     check_figures(args.figures)
-    detector = make_detector(args)
     from skadm.cohort import KINDS, write_scores
     from skadm.evaluation import (
         evaluate_split,
@@ -103,6 +102,7 @@ def run(args: argparse.Namespace) -> None:
     )
 
     stack = _phantom(args) if args.data == "phantom" else _read(args)
+    detector = make_detector(args, stack.contrasts)
     train, test = patient_split(
         stack.groups, test_fraction=args.test_fraction, random_state=args.seed
     )

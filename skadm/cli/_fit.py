@@ -21,6 +21,7 @@ _EPILOG = """\
 examples:
   skadm fit --data scans/ --out model.skadm
   skadm fit --data scans/ --out model.skadm --contrasts FLAIR T2 --preset quick
+  skadm fit --data scans/ --out model.skadm --detector EraserDetector --bright FLAIR T2
   skadm fit --data scans/ --out model.skadm --patients P01 P02 P03 --seed 1 --force
   skadm fit --data scans/ --out model.skadm --checkpoints runs/
   torchrun --nproc-per-node 4 -m skadm fit --data scans/ --out model.skadm
@@ -80,7 +81,7 @@ def _run(args: argparse.Namespace, out: Path) -> None:
         labels=args.masks,
         allow_empty_masks=args.allow_empty_masks,
     )
-    detector = make_detector(args)
+    detector = make_detector(args, stack.contrasts)
     if args.checkpoints is not None:
         _keep_checkpoints(detector, args)
     steps = preprocessing(stack, args.size)

@@ -2,11 +2,15 @@
 
 import argparse
 import warnings
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+# What detectors call the weights of contrasts on which lesions are known to be bright.
+_DIRECTIONS = ("direction", "weights")
 
-def make_detector(args: argparse.Namespace) -> Any:
+
+def make_detector(args: argparse.Namespace, contrasts: Sequence[str]) -> Any:
     """Make the detector that the options describe; unknown names and devices are errors."""
     from skadm import presets
     from skadm.detectors import all_detectors
@@ -22,6 +26,9 @@ def make_detector(args: argparse.Namespace) -> Any:
     if args.epochs is not None and "max_epochs" not in accepted:
         raise ValueError(f"{args.detector} is not trained in epochs; leave --epochs out")
     given = {"random_state": args.seed, "device": args.device}
+    if args.bright is not None:
+        parameter = _direction_of(args.detector, accepted)
+        given[parameter] = _weights(args.bright, contrasts)
     detector = presets.make_detector(
         args.detector,
         args.preset,
@@ -36,6 +43,25 @@ def make_detector(args: argparse.Namespace) -> Any:
         }
         detector.set_params(**numbers)
     return detector
+
+
+def _direction_of(detector: str, accepted: Iterable[str]) -> str:
+    """Name of the parameter that takes a direction."""
+    for name in _DIRECTIONS:
+        if name in accepted:
+            return name
+    raise ValueError(
+        f"{detector} cannot be told what lesions look like; leave --bright out, or take "
+        "EraserDetector, DAEDetector or IntensityDetector"
+    )
+
+
+def _weights(bright: Sequence[str], contrasts: Sequence[str]) -> dict[str, float]:
+    if unknown := [name for name in bright if name not in contrasts]:
+        raise ValueError(
+            f"--bright names {', '.join(unknown)}; the contrasts are {', '.join(contrasts)}"
+        )
+    return dict.fromkeys(bright, 1.0)
 
 
 def preprocessing(stack: Any, size: int) -> Any:

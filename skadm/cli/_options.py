@@ -116,6 +116,13 @@ def add_training(parser: Any) -> None:
         "instead of the preset's",
     )  # fmt: skip
     parser.add_argument(
+        "--bright",
+        nargs="+",
+        metavar="NAME",
+        help="contrasts on which lesions are known to be bright, e.g. FLAIR T2: a prior, "
+        "for EraserDetector, DAEDetector and IntensityDetector (default: none is stated)",
+    )
+    parser.add_argument(
         "--contrasts",
         nargs="+",
         metavar="NAME",

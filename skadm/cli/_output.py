@@ -5,6 +5,7 @@ import json
 import math
 import os
 import sys
+import zipfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,11 +20,15 @@ def say(message: str) -> None:
 
 def check_new_file(path: str, force: bool) -> Path:
     """Return where a file will go, if it may go there."""
-    place = Path(path).expanduser()
+    place = _place(path, "--out")
     if place.is_dir():
         raise IsADirectoryError(f"{place} is a folder; --out must name a file")
     if os.path.lexists(place) and not force:
         raise FileExistsError(f"{place} exists; pass --force to replace it")
+    if place.is_file() and not zipfile.is_zipfile(place):
+        raise FileExistsError(
+            f"{place} is no model, and --force replaces only models; take another --out"
+        )
     _check_parents(place)
     return place
 
@@ -40,7 +45,7 @@ def check_new_folder(path: str, data: str | None, force: bool) -> Path:
 
 def check_folder(path: str, data: str | None, option: str = "--out") -> Path:
     """Return the folder that an option names, if it can be and is not that of the scans."""
-    place = Path(path).expanduser()
+    place = _place(path, option)
     if os.path.lexists(place) and not place.is_dir():
         raise NotADirectoryError(f"{place} is no folder; {option} must name a folder")
     if data is not None and place.resolve() == Path(data).expanduser().resolve():
@@ -49,6 +54,12 @@ def check_folder(path: str, data: str | None, option: str = "--out") -> Path:
         )
     _check_parents(place)
     return place
+
+
+def _place(path: str, option: str) -> Path:
+    if not path:  # as by a variable that is not set: Path("") would be the current folder
+        raise ValueError(f"{option} is empty; expected a path")
+    return Path(path).expanduser()
 
 
 def check_inner_folder(out: Path, name: str) -> Path:

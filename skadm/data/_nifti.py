@@ -15,6 +15,8 @@ from skadm._files import replace_atomically, require_file
 from skadm.data._gzip import compress, decompress
 
 _AFFINE_TOLERANCE = 1e-3
+# Labels that were stored scaled are whole numbers up to rounding.
+_WHOLE = 1e-3
 _GEOMETRY = (
     *("pixdim", "xyzt_units", "qform_code", "sform_code", "srow_x", "srow_y", "srow_z"),
     *("quatern_b", "quatern_c", "quatern_d", "qoffset_x", "qoffset_y", "qoffset_z"),
@@ -59,8 +61,8 @@ class NiftiHeader:
         if difference > _AFFINE_TOLERANCE:
             raise ValueError(
                 f"{other.path} and {self.path} have different affines (by up to "
-                f"{difference:.3g}): the files of a patient must be co-registered and "
-                "resampled to one grid"
+                f"{difference:.3g} mm): the files of a patient must be co-registered and "
+                "resampled to one grid (skadm prepare does it)"
             )
 
 
@@ -247,8 +249,20 @@ def read_mask(path: Path) -> NDArray[np.bool_]:
     -------
     ndarray of bool, shape (n_slices, H, W)
         True on an anomaly.
+
+    Raises
+    ------
+    ValueError
+        If it holds anything but whole numbers from 0.
     """
-    return read_slices(path) > 0
+    labels = read_slices(path)
+    wrong = labels[(labels < 0) | (np.abs(labels - np.rint(labels)) > _WHOLE)]
+    if wrong.size:
+        raise ValueError(
+            f"{path}: a mask with values such as {wrong[0]:g}; expected whole numbers: 0 "
+            "where all is normal, above it an anomaly"
+        )
+    return labels > 0
 
 
 def write_volume(path: Path, voxels: NDArray, affine: NDArray[np.float64]) -> None:

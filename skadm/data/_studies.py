@@ -1,5 +1,6 @@
 """From the files that a reader found to a checked stack."""
 
+import warnings
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -152,9 +153,21 @@ def _choose_contrasts(
     else:
         names = list(contrasts)
         unknown = [name for name in names if name not in order]
-        if unknown or not names or len(set(names)) < len(names):
+        if not set(names) & set(order) or len(set(names)) < len(names):
             raise ValueError(
                 f"contrasts={contrasts}: expected different names out of {tuple(order)}"
+            )
+        if unknown and not allow_missing:
+            raise ValueError(
+                f"no patient has contrast {', '.join(unknown)}; expected different names "
+                f"out of {tuple(order)}, or missing contrasts to be allowed "
+                "(allow_missing=True; skadm score and report: --allow-missing)"
+            )
+        if unknown:
+            warnings.warn(
+                f"no patient has contrast {', '.join(unknown)} (found {tuple(order)}): it "
+                "is missing throughout",
+                stacklevel=2,
             )
     common = [name for name in names if all(name in study.images for study in studies)]
     for study in studies:
@@ -164,8 +177,8 @@ def _choose_contrasts(
                 f"{study.place}: no file of contrast {', '.join(missing)} (found "
                 f"{', '.join(study.images) or 'none'}); add it, read only what all "
                 f"patients have (contrasts={common}), leave the patient out "
-                "(patients=[...], --patients), or let it be missing, if others are there "
-                "(allow_missing=True, --allow-missing)"
+                "(patients=[...], --patients), or, to score, let it be missing, if others "
+                "are there (allow_missing=True; skadm score and report: --allow-missing)"
             )
     return names
 

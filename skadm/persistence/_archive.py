@@ -91,7 +91,8 @@ def opened(path: Path, max_bytes: int = MAX_BYTES) -> Iterator["Archive"]:
         Its members are stored as they are, so that they cannot be more than the file.
     """
     if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such file")
+        what = "a folder, and no file" if path.is_dir() else "no such file"
+        raise FileNotFoundError(f"{path}: {what}")
     with path.open("rb") as file:
         try:
             yield Archive(file, max_bytes)

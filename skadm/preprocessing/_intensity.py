@@ -1,5 +1,6 @@
 """Normalisation of intensities."""
 
+import warnings
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +14,10 @@ from skadm.preprocessing._base import (
     NO_BRAIN,
     StackTransformer,
 )
+
+# Of a volume; with the skull it is 76 % and more, without it 14 to 20 % (scans of gliomas),
+# and of the smallest box around a brain about a half.
+_MOST_BRAIN = 0.7
 
 
 class IntensityNormalizer(StackTransformer):
@@ -158,8 +163,16 @@ class ZScore:
     def images(self, images: NDArray[np.float32], grid: Grid) -> NDArray[np.float32]:
         """Return the z-scores; a volume without brain is an error."""
         out = zscore(images)
-        if not out.any():
+        share = brain_mask(out).mean()
+        if not share:
             raise ValueError(NO_BRAIN)
+        if share > _MOST_BRAIN:
+            warnings.warn(
+                f"{share:.0%} of the voxels of a volume are not exactly 0, and count as "
+                "brain: is the skull still there? Scans must be skull-stripped, with the "
+                "background exactly 0; skadm prepare makes them so",
+                stacklevel=2,
+            )
         return out
 
     def labels(

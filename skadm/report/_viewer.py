@@ -15,9 +15,9 @@ from skadm.report._regions import Region
 _FIRST = ("FLAIR", "T2")  # contrasts to show first
 _STATIC_WIDTH = 300  # pixels of the longest side
 _THUMBNAIL_WIDTH = 120
-_CORE = (
-    4.0  # mm: standard deviation of the Gaussian that gathers the strength around a voxel
-)
+# mm: standard deviation of the Gaussian that gathers the strength around a voxel.
+_CORE = 4.0
+_RIM = 5.0  # mm from the background
 
 
 class Scale(NamedTuple):
@@ -109,7 +109,7 @@ def make_pictures(
     labelled = None if labels is None else frame.show(labels == 1)
     upper = [name.upper() for name in contrasts]
     first = next((upper.index(name) for name in _FIRST if name in upper), 0)
-    cores = _cores(frame, regions, shown - scale.threshold, ranks)
+    cores = _cores(frame, regions, shown - scale.threshold, ranks, inside)
     point = cores[0] if cores else _highest(shown)
 
     def drawn(plane: int, width: int) -> str:
@@ -155,23 +155,35 @@ def make_pictures(
 
 
 def _cores(
-    frame: Frame, regions: Sequence[Region], above: NDArray, ranks: NDArray
+    frame: Frame,
+    regions: Sequence[Region],
+    above: NDArray,
+    ranks: NDArray,
+    brain: NDArray[np.bool_],
 ) -> list[tuple[int, int, int]]:
     """The voxel (x, y, z) to show of each region: with the most strength around it.
 
-    Not the peak, which often is a single voxel at the border of the brain, far from what
-    the region is about.
+    Not the peak, which often is a single voxel far from what the region is about. The rim
+    of the brain, where residues of the skull outshine lesions, is shown only of a region
+    that is nowhere else.
     """
+    sizes = tuple(reversed(frame.voxel_size))
     strength = np.where(ranks > 0, np.maximum(above, 0), 0).astype(np.float32)
-    sigmas = [_CORE / mm for mm in reversed(frame.voxel_size)]
-    gathered = ndimage.gaussian_filter(strength, sigmas, mode="constant")
+    gathered = ndimage.gaussian_filter(
+        strength, [_CORE / mm for mm in sizes], mode="constant"
+    )
+    deep = ndimage.distance_transform_edt(np.pad(brain, 1), sizes)[1:-1, 1:-1, 1:-1] > _RIM
     cores = []
     for region in regions:
-        inside = ranks == region.rank
-        if inside.any():
-            cores.append(_highest(np.where(inside, gathered, -np.inf)))
-        else:  # a pixel of the working grid can be smaller than one of the images
+        own = ranks == region.rank
+        # A pixel of the working grid can be smaller than one of the images, where nothing
+        # of it may be left, or nothing above the threshold.
+        places = (own & (above > 0) & deep, own & (above > 0), own)
+        shown = next((place for place in places if place.any()), None)
+        if shown is None:
             cores.append(frame.voxel_at(np.array(region.peak_mm)))
+        else:
+            cores.append(_highest(np.where(shown, gathered, -np.inf)))
     return cores
 
 

@@ -20,6 +20,9 @@ _RIM = 4
 # Sides of windows, and where they begin, are multiples: as coarse as the coarsest level of
 # most networks, so that a window does not move their grids.
 _STEP = 8
+# Slices that are read or written before their pages are let go: the system maps far more of
+# a file around a slice that is touched, up to some MiB.
+_HELD = 16
 
 
 class Windows:
@@ -68,18 +71,21 @@ class Windows:
         first = 0
         for part in parts:
             channels = slice(first, first + part.shape[1])
-            for out, row, (top, left) in zip(batch, rows, corners):
-                out[channels] = part[row, :, top : top + size[0], left : left + size[1]]
+            for few in _few(len(rows)):
+                for out, row, (top, left) in zip(batch[few], rows[few], corners[few]):
+                    out[channels] = part[row, :, top : top + size[0], left : left + size[1]]
+                release(part)
             first = channels.stop
-            release(part)
         return batch
 
     def paste(self, out: NDArray, rows: NDArray, values: NDArray) -> None:
         """Put results for the windows of `cut` into whole slices, (n, ..., H, W)."""
         size = np.array(values.shape[-2:])
-        for row, value, (top, left) in zip(rows, values, self._corners(rows, size)):
-            out[row, ..., top : top + size[0], left : left + size[1]] = value
-        release(out)
+        corners = self._corners(rows, size)
+        for few in _few(len(rows)):
+            for row, value, (top, left) in zip(rows[few], values[few], corners[few]):
+                out[row, ..., top : top + size[0], left : left + size[1]] = value
+            release(out)
 
     def _corners(self, rows: NDArray, size: NDArray) -> NDArray:
         return np.minimum(self.starts[rows], self.limits - size)
@@ -98,6 +104,12 @@ class Windows:
         changes = np.any(np.diff(self.sizes[order], axis=0), axis=1)
         for group in np.split(order, np.flatnonzero(changes) + 1):
             yield from np.array_split(group, -(-len(group) // batch_size))
+
+
+def _few(n_rows: int) -> Iterator[slice]:
+    """Cut rows into runs of `_HELD`."""
+    for start in range(0, n_rows, _HELD):
+        yield slice(start, start + _HELD)
 
 
 def _bounds(brain: NDArray[np.bool_]) -> NDArray:
