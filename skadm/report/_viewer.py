@@ -15,9 +15,6 @@ from skadm.report._regions import Region
 _FIRST = ("FLAIR", "T2")  # contrasts to show first
 _STATIC_WIDTH = 300  # pixels of the longest side
 _THUMBNAIL_WIDTH = 120
-# mm: standard deviation of the Gaussian that gathers the strength around a voxel.
-_CORE = 4.0
-_RIM = 5.0  # mm from the background
 
 
 class Scale(NamedTuple):
@@ -109,7 +106,7 @@ def make_pictures(
     labelled = None if labels is None else frame.show(labels == 1)
     upper = [name.upper() for name in contrasts]
     first = next((upper.index(name) for name in _FIRST if name in upper), 0)
-    cores = _cores(frame, regions, shown - scale.threshold, ranks, inside)
+    cores = _cores(frame, regions, shown - scale.threshold, ranks)
     point = cores[0] if cores else _highest(shown)
 
     def drawn(plane: int, width: int) -> str:
@@ -155,35 +152,25 @@ def make_pictures(
 
 
 def _cores(
-    frame: Frame,
-    regions: Sequence[Region],
-    above: NDArray,
-    ranks: NDArray,
-    brain: NDArray[np.bool_],
+    frame: Frame, regions: Sequence[Region], above: NDArray, ranks: NDArray
 ) -> list[tuple[int, int, int]]:
-    """The voxel (x, y, z) to show of each region: with the most strength around it.
+    """The voxel (x, y, z) to show of each region: the middle of its thickest part.
 
-    Not the peak, which often is a single voxel far from what the region is about. The rim
-    of the brain, where residues of the skull outshine lesions, is shown only of a region
-    that is nowhere else.
+    Not the peak, which often is a single voxel, or lies in a thin layer on the rim of the
+    brain, where residues of the skull outshine the lesion that the region is about.
     """
+    flagged = np.pad((ranks > 0) & (above > 0), 1)
     sizes = tuple(reversed(frame.voxel_size))
-    strength = np.where(ranks > 0, np.maximum(above, 0), 0).astype(np.float32)
-    gathered = ndimage.gaussian_filter(
-        strength, [_CORE / mm for mm in sizes], mode="constant"
-    )
-    deep = ndimage.distance_transform_edt(np.pad(brain, 1), sizes)[1:-1, 1:-1, 1:-1] > _RIM
+    depth = ndimage.distance_transform_edt(flagged, sizes)[1:-1, 1:-1, 1:-1]
     cores = []
     for region in regions:
         own = ranks == region.rank
-        # A pixel of the working grid can be smaller than one of the images, where nothing
-        # of it may be left, or nothing above the threshold.
-        places = (own & (above > 0) & deep, own & (above > 0), own)
-        shown = next((place for place in places if place.any()), None)
-        if shown is None:
+        if own.any():
+            # Where several are as deep, the most anomalous.
+            deepest = own & (depth >= depth[own].max())
+            cores.append(_highest(np.where(deepest, above, -np.inf)))
+        else:  # a pixel of the working grid can be smaller than one of the images
             cores.append(frame.voxel_at(np.array(region.peak_mm)))
-        else:
-            cores.append(_highest(np.where(shown, gathered, -np.inf)))
     return cores
 
 
