@@ -22,6 +22,7 @@ from skadm.conformal import CandidateLesions
 from skadm.data import ArrayVolume, Grid, SliceStack, make_phantom
 from skadm.metrics import pixel_roc_auc_score
 from skadm.preprocessing import IntensityNormalizer, SliceResizer
+from skadm.reference import IntensityShiftWarning
 from skadm.report import cohort_page, describe_model, examine, patient_page
 from skadm.report._display import PLANES, frame_of
 from skadm.report._pictures import n_columns, sprite, window
@@ -302,6 +303,26 @@ def test_evidence_without_an_explanation_is_intensity(stack, model, report):
     assert [name for name, _ in report.regions[0].evidence] == order
     for name, value in report.regions[0].evidence:
         assert value == pytest.approx(expected[name], rel=1e-4)
+
+
+def test_what_is_warned_of_is_shown(stack, model):
+    X, _ = stack.volumes[0].read()
+    shown = {name: X[:, k].copy() for k, name in enumerate(stack.contrasts)}
+    shown["T1"][shown["T1"] != 0] = 7.0  # constant: nothing was measured
+    images = np.stack(list(shown.values()), axis=1)
+    volume = ArrayVolume(images, patient="<P>", contrasts=stack.contrasts)
+    model.training_ = {"patients": ["<P>"]}
+    try:
+        with pytest.warns(IntensityShiftWarning, match="<P>: T1: found") as caught:
+            report = examine(volume, model)
+    finally:
+        del model.training_
+    assert len(caught) == 1
+    page = patient_page(report, describe_model(model))
+    cohort = cohort_page([report.summary], describe_model(model))
+    for each in (page, cohort):
+        assert "The model was trained on this patient" in each
+        assert "T1: found intensities of" in each
 
 
 def test_evidence_of_adm_is_its_explanation(stack, adm):

@@ -1,6 +1,7 @@
 """From a volume and a model to what a page shows."""
 
-from dataclasses import dataclass
+import warnings
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -43,6 +44,8 @@ class Summary:
         Where there are labels.
     supplied : tuple of str
         Contrasts that were missing, and that the model supplied from the others.
+    notes : tuple of str
+        What was warned of while the patient was examined.
     thumbnail : str
         A data URI.
     """
@@ -54,6 +57,7 @@ class Summary:
     p_value: float | None
     metrics: dict[str, float] | None
     supplied: tuple[str, ...]
+    notes: tuple[str, ...]
     thumbnail: str
 
 
@@ -126,7 +130,38 @@ def examine(
         If the volume does not fit the model, cannot be decoded, or holds no brain.
     ImportError
         If Pillow is not installed.
+
+    Warns
+    -----
+    UserWarning
+        Of what seems wrong with the scans; the page shows it as well.
     """
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", UserWarning)
+        report = _examined(volume, model, candidates)
+    # Each once, and by whom: a cohort is examined by one command.
+    notes = {
+        str(each.message): each.category
+        for each in caught
+        if issubclass(each.category, UserWarning)
+    }
+    for note, category in notes.items():
+        warnings.warn(f"{volume.name}: {note}", category, stacklevel=2)
+    told = (*_trained_on(volume, model), *notes)
+    return replace(report, summary=replace(report.summary, notes=told))
+
+
+def _trained_on(volume: Any, model: Any) -> tuple[str, ...]:
+    """A note if the model, as 'skadm fit' saves it, was trained on the patient."""
+    if volume.patient not in getattr(model, "training_", {}).get("patients", ()):
+        return ()
+    return ("The model was trained on this patient: this says little about new ones.",)
+
+
+def _examined(
+    volume: Any, model: Any, candidates: CandidateLesions | None
+) -> PatientReport:
+    """The report, without what is warned of."""
     images, labels = volume.read()
     # In memory, and without an origin of its own: files are decoded once.
     original = ArrayVolume(
@@ -200,6 +235,7 @@ def examine(
             None if own_labels is None else measure(own_labels, scores, detector.offset_)
         ),
         supplied=supplied,
+        notes=(),
         thumbnail=pictures.thumbnail,
     )
     return PatientReport(
