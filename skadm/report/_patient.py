@@ -140,11 +140,12 @@ def examine(
         warnings.simplefilter("always", UserWarning)
         report = _examined(volume, model, candidates)
     # Each once, and by whom: a cohort is examined by one command.
-    notes = {
-        str(each.message): each.category
-        for each in caught
-        if issubclass(each.category, UserWarning)
-    }
+    notes = {}
+    for each in caught:
+        if issubclass(each.category, UserWarning):
+            notes[str(each.message)] = each.category
+        else:  # of libraries: not of the patient
+            warnings.warn_explicit(each.message, each.category, each.filename, each.lineno)
     for note, category in notes.items():
         warnings.warn(f"{volume.name}: {note}", category, stacklevel=2)
     told = (*_trained_on(volume, model), *notes)
