@@ -152,6 +152,22 @@ def test_chunks_give_the_same_as_one_piece(monkeypatch):
     assert all_numbers() == pytest.approx(whole, abs=1e-14)
 
 
+@pytest.mark.parametrize("n_threads", [1, 2, 3])
+@pytest.mark.parametrize("n_scores", [2, 3, 1000])
+def test_threads_sort_as_one_does(monkeypatch, n_threads, n_scores):
+    import torch
+
+    import skadm.metrics._pixels as pixels
+
+    monkeypatch.setattr(pixels, "_WORTH_THREADS", 0)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: n_threads)
+    scores = np.random.default_rng(0).normal(size=n_scores).round(1).astype(np.float32)
+    scores[-1] = np.nan  # last, where the check for finite scores looks
+    expected = np.sort(scores)
+    pixels.sort_in_place(scores)
+    np.testing.assert_array_equal(scores, expected)
+
+
 def test_perfect_reversed_and_constant_scores():
     y = np.array([[1, 1, 0], [0, 0, -1]])
     scores = np.array([[0.0, 0.1, 1.0], [2.0, 3.0, -9.0]])

@@ -5,12 +5,16 @@ dtype, and the sorting is done in place in the one copy that is needed.
 """
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 import numpy as np
+import torch
 from numpy.typing import ArrayLike, NDArray
 
 CHUNK = 1 << 20
+
+_WORTH_THREADS = 1 << 19  # scores; fewer are sorted sooner than they are parted
 
 
 class LabelCounts(NamedTuple):
@@ -132,12 +136,24 @@ def sort_pixels(y: ArrayLike | None, scores: ArrayLike) -> SortedPixels:
             parts[i][filled[i] : filled[i] + chunk.size] = chunk
             filled[i] += chunk.size
     for part in parts:
-        part.sort()
+        sort_in_place(part)
     # Sorted, -inf stands first and +inf and NaN last: the ends tell whether to look closer.
     if not all(np.isfinite(part[[0, -1]]).all() for part in parts if part.size):
         bad = sum(int(np.count_nonzero(~np.isfinite(part))) for part in parts)
         raise_not_finite(bad, sum(counts))
     return SortedPixels(*parts)
+
+
+def sort_in_place(values: NDArray) -> None:
+    """Sort by as many threads as torch computes with: part by rank, then sort each part."""
+    n_threads = torch.get_num_threads()
+    if n_threads == 1 or values.size < _WORTH_THREADS:
+        values.sort()
+        return
+    cuts = [values.size * number // n_threads for number in range(1, n_threads)]
+    values.partition(cuts)
+    with ThreadPoolExecutor(n_threads) as pool:
+        list(pool.map(np.ndarray.sort, np.split(values, cuts)))
 
 
 def cumulative_counts(pixels: SortedPixels) -> Iterator[tuple[NDArray, NDArray, NDArray]]:
