@@ -4,7 +4,8 @@ Patients are dealt into folds. Those of a fold are tested by detectors that were
 the normal slices of the others, with the threshold of the best F1 on their abnormal slices.
 The test slices of all folds are pooled, each score relative to its threshold. Intensity,
 "DAE-signed" and "directed" methods are told that lesions are bright on FLAIR and T2, as far
-as there are these contrasts, or on FLAIR alone; the others are not. Then: differences with
+as there are these contrasts, or on FLAIR alone; those "along" these contrasts, that lesions
+change them, brighter or darker; the others are told nothing. Then: differences with
 intervals by bootstrap over patients, and where the false positives are.
 
     python benchmarks/beyond.py --data brats --out out/beyond
@@ -37,6 +38,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from scipy.ndimage import distance_transform_edt
 
+from skadm import IntensityDetector
 from skadm.base import MapDetector
 from skadm.evaluation import bootstrap_patients, intensity_baselines
 from skadm.metrics import (
@@ -49,8 +51,9 @@ from skadm.postprocessing import GaussianSmoother, PostprocessedDetector
 from skadm.presets import make_detector
 
 WINNER = "Eraser"
-DIRECTED, BY_FLAIR = "directed", "directed by FLAIR"
-WINNERS_TOLD = (f"{WINNER}, {DIRECTED}", f"{WINNER}, {BY_FLAIR}")
+# What is told of lesions. That T2 counts half was chosen on BraTS' validation slices.
+WEIGHTS = {"FLAIR": 1.0, "T2": 0.5}
+LIKE_ERASER = "FLAIR + T2/2, smoothed"
 ABLATIONS: dict[str, dict[str, Any]] = {
     "one network": {"n_networks": 1},
     "one network, no mirror": {"n_networks": 1, "mirror": False},
@@ -69,7 +72,7 @@ def methods(
     """All that is compared, by name, not fitted."""
     found = slice_methods(contrasts, preset)
     main = [name for name in found if "smoothed" in name]
-    main += [WINNER, *(f"{WINNER}, {how}" for how in directions(contrasts))]
+    main += [WINNER, *(f"{WINNER}, {how}" for how in priors(contrasts))]
     smoother = GaussianSmoother(0.0, sigma_through=sigma_through)
     return found | {
         f"{name}, 3-D": PostprocessedDetector(found[name], smoother) for name in main
@@ -78,30 +81,56 @@ def methods(
 
 def slice_methods(contrasts: Sequence[str], preset: str) -> dict[str, MapDetector]:
     """Those that look at a slice at a time."""
-    told = directions(contrasts)
     baselines, _ = intensity_baselines(contrasts)
     found: dict[str, MapDetector] = {
         name: each for name, each in baselines.items() if "smoothed" in name
     }
+    weights = stated(contrasts)
+    if len(weights) > 1:  # as the eraser is told
+        found[LIKE_ERASER] = IntensityDetector(weights=weights, sigma=2.0)
     found["ADM"] = make_detector("ADMDetector", preset)
     found["DAE"] = make_detector("DAEDetector", preset)
-    found[SIGNED] = make_detector("DAEDetector", preset, weights=told[DIRECTED])
+    found[SIGNED] = make_detector(
+        "DAEDetector", preset, **own_parameters(SIGNED, contrasts)
+    )
     for part, changed in {"": {}, **ABLATIONS}.items():
         name = f"{WINNER}, {part}" if part else WINNER
         found[name] = make_detector("EraserDetector", preset, **changed)
-        if part not in OF_DENSITY:
-            for how, direction in told.items():
+        for how, prior in priors(contrasts).items():
+            if part not in OF_DENSITY or "direction" not in prior:
                 found[f"{name}, {how}"] = make_detector(
-                    "EraserDetector", preset, direction=direction, **changed
+                    "EraserDetector", preset, **prior, **changed
                 )
     return found
 
 
-def directions(contrasts: Sequence[str]) -> dict[str, dict[str, float]]:
-    """What may be told of lesions: that they are bright on FLAIR and T2, or on FLAIR."""
-    bright = own_parameters(SIGNED, contrasts)["weights"]
-    flair = {name: weight for name, weight in bright.items() if name.upper() == "FLAIR"}
-    return {DIRECTED: bright} | ({BY_FLAIR: flair} if 0 < len(flair) < len(bright) else {})
+def priors(contrasts: Sequence[str]) -> dict[str, dict[str, dict[str, float]]]:
+    """Parameters that tell the eraser of FLAIR and T2, as far as there are these, by name."""
+    weights = stated(contrasts)
+    flair = {name: weight for name, weight in weights.items() if name.upper() == "FLAIR"}
+    found = {
+        f"along {' + '.join(weights)}": {"along": weights},
+        "directed": {"direction": weights},
+    }
+    if 0 < len(flair) < len(weights):
+        found |= {
+            "along FLAIR": {"along": flair},
+            "directed by FLAIR": {"direction": flair},
+        }
+    return found
+
+
+def stated(contrasts: Sequence[str]) -> dict[str, float]:
+    """Weights of FLAIR and T2, as far as there are these contrasts."""
+    return {name: WEIGHTS[name.upper()] for name in contrasts if name.upper() in WEIGHTS}
+
+
+def told(method: str) -> str:
+    """What a method is told of lesions: which contrasts they change, and which way."""
+    if "along" in method:
+        return "contrasts"
+    bright = "directed" in method or "smoothed" in method or method == SIGNED
+    return "direction" if bright else "nothing"
 
 
 def carry_out_folds(
@@ -178,16 +207,16 @@ def false_positives(
 def differences(
     labels: NDArray, scores: Mapping[str, list[NDArray]], groups: NDArray
 ) -> list[dict[str, Any]]:
-    """Differences of the eraser, with and without direction, to its rivals."""
-    intensity = [name for name in scores if ", smoothed" in name]
-    rivals = {
-        name: (*intensity, SIGNED) if "directed" in name else (*intensity, "ADM", "DAE")
+    """Differences of the eraser, whatever it is told, to its rivals."""
+    rivals = [name for name in scores if not name.startswith(WINNER)]
+    whole = [
+        name
         for name in scores
-        if name.removesuffix(", 3-D") in (WINNER, *WINNERS_TOLD)
-    }
+        if name not in rivals and not any(part in name for part in ABLATIONS)
+    ]
     rows = []
-    for method, names in rivals.items():
-        for rival in [name for name in names if name in scores]:
+    for method in whole:
+        for rival in rivals:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", UserWarning)  # few patients: told below
                 found = bootstrap_patients(
@@ -220,11 +249,14 @@ def figure_of(rows: Sequence[Mapping[str, Any]]) -> Figure:
     ordered = sorted(rows, key=lambda row: row["ap"])
     figure = Figure(figsize=(7, 0.35 * len(ordered) + 1), layout="constrained")
     axes = figure.subplots()
-    told = ["directed" in r["method"] or "smoothed" in r["method"] or r["method"] == SIGNED
-            for r in ordered]  # fmt: skip
-    colours = ["C1" if each else "C0" for each in told]
-    axes.barh([r["method"] for r in ordered], [r["ap"] for r in ordered], color=colours)
-    axes.set_xlabel("average precision (orange: told that lesions are bright)")
+    colours = {"nothing": "C0", "contrasts": "C2", "direction": "C1"}
+    for place, row in enumerate(ordered):
+        axes.barh(place, row["ap"], color=colours[row["told"]])
+    axes.set_yticks(range(len(ordered)), [row["method"] for row in ordered])
+    present = [each for each in colours if any(row["told"] == each for row in ordered)]
+    bars = [axes.barh(0, 0, color=colours[each]) for each in present]
+    axes.legend(bars, present, title="told of lesions", loc="lower right")
+    axes.set_xlabel("average precision")
     axes.set_xlim(0, 1)
     return figure
 
@@ -278,7 +310,14 @@ def main(argv: Sequence[str] | None = None) -> None:
         found = [measure(labels, each) for each in maps]
         seconds = [o.result.seconds for own in outcomes[name].values() for o in own]
         mean = {key: float(np.mean([each[key] for each in found])) for key in found[0]}
-        means.append({"method": name, **mean, "seconds": float(np.mean(seconds))})
+        means.append(
+            {
+                "method": name,
+                "told": told(name),
+                **mean,
+                "seconds": float(np.mean(seconds)),
+            }
+        )
     page.table("pooled", means, "Test slices of all folds, mean over seeds")
     validation = [row for row in rows if row["split"] == "validation"]
     page.table("validation", mean_validation(validation), "Validation, mean over folds")

@@ -450,16 +450,20 @@ def refused(arguments, capsys):
 
 
 @pytest.mark.parametrize(
-    ("detector", "parameter"),
-    [("EraserDetector", "direction"), ("DAEDetector", "weights")],
+    ("detector", "option", "parameter"),
+    [
+        ("EraserDetector", "--bright", "direction"),
+        ("EraserDetector", "--along", "along"),
+        ("DAEDetector", "--bright", "weights"),
+    ],
 )
-def test_direction_is_that_of_the_detector(detector, parameter, scans, tmp_path):
+def test_prior_is_that_of_the_detector(detector, option, parameter, scans, tmp_path):
     path = tmp_path / "model.skadm"
     arguments = ["fit", "--data", str(scans), "--out", str(path), *QUICK]
-    arguments += ["--bright", "FLAIR", "T2", "--detector", detector]
+    arguments += [option, "FLAIR", "T2=0.5", "--detector", detector]
     assert main(arguments) == 0
     found = skadm.load(path)[-1].get_params()[parameter]
-    assert found == {"FLAIR": 1.0, "T2": 1.0}
+    assert found == {"FLAIR": 1.0, "T2": 0.5}
 
 
 @pytest.fixture
@@ -564,12 +568,23 @@ class TestRefusals:
         assert "--out is empty; expected a path" in refused(arguments, capsys)
 
     @pytest.mark.parametrize("command", ["demo", "fit"])
-    def test_direction(self, command, scans, tmp_path, capsys):
-        arguments = [command, "--data", scans, "--out", tmp_path / "out", "--bright", "PD"]
-        message = refused(arguments, capsys)
+    @pytest.mark.parametrize(
+        ("option", "takers"),
+        [
+            ("--bright", "DAEDetector or EraserDetector or IntensityDetector"),
+            ("--along", "EraserDetector"),
+        ],
+    )
+    def test_prior(self, command, option, takers, scans, tmp_path, capsys):
+        arguments = [command, "--data", scans, "--out", tmp_path / "out"]
+        message = refused([*arguments, option, "PD"], capsys)
         assert "ADMDetector cannot be told what lesions look like" in message
-        message = refused([*arguments, "--detector", "EraserDetector"], capsys)
-        assert "--bright names PD; the contrasts are " in message
+        assert f"by {option}; leave it out, or take {takers}" in message
+        arguments += ["--detector", "EraserDetector"]
+        message = refused([*arguments, option, "PD"], capsys)
+        assert f"{option} names PD; the contrasts are " in message
+        message = refused([*arguments, option, "T2=x"], capsys)
+        assert f"{option} T2=x: expected a contrast, or one with a number" in message
 
     @pytest.mark.parametrize("command", ["demo", "evaluate"])
     def test_no_matplotlib(self, command, model, scans, tmp_path, capsys, monkeypatch):
@@ -803,6 +818,6 @@ def test_epochs_hold_for_every_stage():
     from skadm.cli._model import make_detector
 
     options = {"detector": "DSVDDDetector", "preset": "paper", "epochs": 3}
-    args = argparse.Namespace(**options, seed=0, device="cpu", bright=None)
+    args = argparse.Namespace(**options, seed=0, device="cpu", bright=None, along=None)
     detector = make_detector(args, ("FLAIR",))
     assert (detector.max_epochs, detector.pretraining_epochs) == (3, 3)

@@ -120,11 +120,15 @@ def test_smoothing_is_that_of_the_numpy_filter():
 # -- score --------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("along", [None, {0: 1.0, 2: -0.5}])
 @pytest.mark.parametrize("n_networks", [1, 2])
-def test_score_is_the_density(n_networks):
+def test_score_is_the_density(n_networks, along):
     X, y = make_slices(height=40, width=36)
-    detector = tiny(sigma=1.0, n_networks=n_networks, precision="float32").fit(X, y)
+    detector = tiny(sigma=1.0, n_networks=n_networks, precision="float32", along=along)
+    detector.fit(X, y)
     residuals, brain = residuals_by_hand(detector, X[:3], 1.0)
+    if along is not None:
+        residuals = residuals[:, :1] - 0.5 * residuals[:, 2:3]
     weights, means, covariances = (
         detector.weights_[f"mixture.{name}"] for name in ("weights", "means", "covariances")
     )
@@ -166,18 +170,38 @@ def test_direction_is_a_weighted_sum_of_signed_residuals():
     )
 
 
-def test_wrong_direction_is_told_before_the_training(monkeypatch):
+def test_along_has_no_direction():
+    """The other sign of the weights is the same statement."""
+    stack = make_stack(height=40, width=36)
+    one, other = (
+        tiny(along={"FLAIR": sign, "T1": 0.5 * sign}, n_components=1).fit(stack, stack.y)
+        for sign in (1.0, -1.0)
+    )
+    expected = one.score_samples(stack)
+    np.testing.assert_allclose(other.score_samples(stack), expected, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("prior", ["along", "direction"])
+def test_wrong_prior_is_told_before_the_training(monkeypatch, prior):
     stack = make_stack()
     monkeypatch.setattr("skadm.neural.TorchDetector._fit", None)
     with pytest.raises(ValueError, match="'T9'; X has"):
-        tiny(direction={"T9": 1}).fit(stack, stack.y)
+        tiny(**{prior: {"T9": 1}}).fit(stack, stack.y)
+
+
+def test_one_prior_at_a_time(monkeypatch):
+    monkeypatch.setattr("skadm.neural.TorchDetector._fit", None)
+    with pytest.raises(
+        ValueError, match="one of them: either lesions may differ both ways"
+    ):
+        tiny(along={0: 1.0}, direction={0: 1.0}).fit(make_slices()[0])
 
 
 def test_memory_trains_once(tmp_path, monkeypatch):
     X, y = make_slices()
     first = tiny(memory=str(tmp_path)).fit(X, y)
     monkeypatch.setattr("skadm.neural._run.Run.stage", None)
-    other = tiny(memory=str(tmp_path), sigma=1.0, direction={0: 1}).fit(X, y)
+    other = tiny(memory=str(tmp_path), sigma=1.0, along={0: 1}).fit(X, y)
     for name in (name for name in first.weights_ if name.startswith("nets")):
         np.testing.assert_array_equal(first.weights_[name], other.weights_[name])
     with pytest.raises(TypeError, match="not callable"):  # another training is another
@@ -247,16 +271,26 @@ def test_every_patient_is_tested_once(load):
         load("_folds").dealt("x", stack, 6)
 
 
-def test_directions_of_the_benchmark(load):
-    directions = load("beyond").directions
-    both = {"FLAIR": 1.0, "T2": 1.0}
-    expected = {"directed": both, "directed by FLAIR": {"FLAIR": 1.0}}
-    assert directions(("T1", "FLAIR", "T2")) == expected
-    assert directions(("T1", "FLAIR")) == {"directed": {"FLAIR": 1.0}}
+def test_what_the_benchmark_tells(load):
+    beyond = load("beyond")
+    both, flair = {"FLAIR": 1.0, "T2": 0.5}, {"FLAIR": 1.0}
+    assert beyond.priors(("T1", "FLAIR", "T2")) == {
+        "along FLAIR + T2": {"along": both},
+        "directed": {"direction": both},
+        "along FLAIR": {"along": flair},
+        "directed by FLAIR": {"direction": flair},
+    }
+    assert beyond.priors(("T1", "flair")) == {
+        "along flair": {"along": {"flair": 1.0}},
+        "directed": {"direction": {"flair": 1.0}},
+    }
+    names = ("Eraser, 3-D", "Eraser, along FLAIR", "DAE-signed", "FLAIR, smoothed, 3-D")
+    expected = ["nothing", "contrasts", "direction", "direction"]
+    assert [beyond.told(name) for name in names] == expected
 
 
 def test_benchmark(load, tmp_path):
-    names = ("FLAIR + T2, smoothed", "Eraser", "Eraser, directed")
+    names = ("FLAIR + T2, smoothed", "Eraser", "Eraser, directed", "Eraser, along FLAIR")
     options = ("--quick", "--seeds", "1", "--size", "32", "--methods", *names)
     load("beyond").main([*options, "--out", str(tmp_path)])
     with (tmp_path / "pooled.csv").open(newline="", encoding="utf-8") as file:

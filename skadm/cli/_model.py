@@ -6,8 +6,9 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-# What detectors call the weights of contrasts on which lesions are known to be bright.
-_DIRECTIONS = ("direction", "weights")
+# What detectors call what may be stated of lesions, and which detectors do.
+_BRIGHT = ("direction", "weights")
+_ALONG = ("along",)
 
 
 def make_detector(args: argparse.Namespace, contrasts: Sequence[str]) -> Any:
@@ -26,9 +27,10 @@ def make_detector(args: argparse.Namespace, contrasts: Sequence[str]) -> Any:
     if args.epochs is not None and "max_epochs" not in accepted:
         raise ValueError(f"{args.detector} is not trained in epochs; leave --epochs out")
     given = {"random_state": args.seed, "device": args.device}
-    if args.bright is not None:
-        parameter = _direction_of(args.detector, accepted)
-        given[parameter] = _weights(args.bright, contrasts)
+    for option, names in (("bright", _BRIGHT), ("along", _ALONG)):
+        if (stated := getattr(args, option)) is not None:
+            parameter = _first_of(names, accepted, option, args.detector)
+            given[parameter] = _weights(stated, contrasts, option)
     detector = presets.make_detector(
         args.detector,
         args.preset,
@@ -45,23 +47,45 @@ def make_detector(args: argparse.Namespace, contrasts: Sequence[str]) -> Any:
     return detector
 
 
-def _direction_of(detector: str, accepted: Iterable[str]) -> str:
-    """Name of the parameter that takes a direction."""
-    for name in _DIRECTIONS:
+def _first_of(
+    names: Sequence[str], accepted: Iterable[str], option: str, detector: str
+) -> str:
+    """The parameter of a detector that takes what an option states of lesions."""
+    from skadm.detectors import all_detectors
+
+    for name in names:
         if name in accepted:
             return name
+    takers = [
+        name
+        for name, kind in all_detectors()
+        if not set(names).isdisjoint(kind().get_params())
+    ]
     raise ValueError(
-        f"{detector} cannot be told what lesions look like; leave --bright out, or take "
-        "EraserDetector, DAEDetector or IntensityDetector"
+        f"{detector} cannot be told what lesions look like by --{option}; leave it out, or "
+        f"take {' or '.join(takers)}"
     )
 
 
-def _weights(bright: Sequence[str], contrasts: Sequence[str]) -> dict[str, float]:
-    if unknown := [name for name in bright if name not in contrasts]:
+def _weights(
+    stated: Sequence[str], contrasts: Sequence[str], option: str
+) -> dict[str, float]:
+    """Weights from NAME or NAME=WEIGHT."""
+    found = {}
+    for each in stated:
+        name, equals, weight = each.partition("=")
+        try:
+            found[name] = float(weight) if equals else 1.0
+        except ValueError:
+            raise ValueError(
+                f"--{option} {each}: expected a contrast, or one with a number, as {name}=0.5"
+            ) from None
+    if unknown := [name for name in found if name not in contrasts]:
         raise ValueError(
-            f"--bright names {', '.join(unknown)}; the contrasts are {', '.join(contrasts)}"
+            f"--{option} names {', '.join(unknown)}; the contrasts are "
+            f"{', '.join(contrasts)}"
         )
-    return dict.fromkeys(bright, 1.0)
+    return found
 
 
 def preprocessing(stack: Any, size: int) -> Any:

@@ -115,12 +115,20 @@ def add_training(parser: Any) -> None:
         "--epochs", type=positive, metavar="N", help="epochs of each training stage, "
         "instead of the preset's",
     )  # fmt: skip
-    parser.add_argument(
+    prior = parser.add_mutually_exclusive_group()
+    prior.add_argument(
+        "--along",
+        nargs="+",
+        metavar="NAME[=WEIGHT]",
+        help="contrasts that lesions are known to change together, brighter or darker, e.g. "
+        "FLAIR T2=0.5: a prior, for EraserDetector (default: none is stated)",
+    )
+    prior.add_argument(
         "--bright",
         nargs="+",
-        metavar="NAME",
-        help="contrasts on which lesions are known to be bright, e.g. FLAIR T2: a prior, "
-        "for EraserDetector, DAEDetector and IntensityDetector (default: none is stated)",
+        metavar="NAME[=WEIGHT]",
+        help="contrasts on which lesions are known to be bright, e.g. FLAIR T2: a stronger "
+        "prior, for EraserDetector, DAEDetector and IntensityDetector",
     )
     parser.add_argument(
         "--contrasts",

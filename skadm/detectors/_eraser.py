@@ -43,13 +43,18 @@ class EraserDetector(TorchDetector):
 
     Parameters
     ----------
+    along : mapping of str or int to float, default=None
+        None: whatever differs, in any contrast, is an anomaly; the density is that of the
+        residuals of all contrasts. Else a weak prior: weights of the contrasts that lesions
+        are known to change together, one way or the other, such as
+        ``{"FLAIR": 1, "T2": 0.5}``, by name (X must then carry names, as a SliceStack does)
+        or by index. The density is then that of the weighted sum of the residuals, and has
+        no direction: what is too dark is as anomalous as what is too bright.
     direction : mapping of str or int to float, default=None
-        None: no prior, whatever differs is an anomaly; the score is the log-density,
-        smoothed. Else a prior: weights of the contrasts that lesions are
-        known to be brighter in (positive) or darker (negative), such as
-        ``{"FLAIR": 1, "T2": 1}``, by name (X must then carry names, as a SliceStack does)
-        or by index. The score is then minus the weighted sum of the smoothed signed
-        residuals.
+        None: the score is the log-density, smoothed. Else a strong prior: weights of the
+        contrasts that lesions are known to be brighter in (positive) or darker
+        (negative), given as in `along`. The score is then minus the weighted sum of the
+        smoothed signed residuals, without a density.
     lesion_std : float, default=1.2
         Standard deviation of a blob's change of a contrast, in standard deviations of the
         brain, as the images are normalised to.
@@ -99,7 +104,7 @@ class EraserDetector(TorchDetector):
         interrupted fit goes on where it was; see `skadm.training.Checkpoints`. Needs an
         integer `random_state`. None: nothing is kept.
     memory : None, str or object with the joblib.Memory interface, default=None
-        Keeps the trained U-Net, so that a search over `direction`, `sigma` and
+        Keeps the trained U-Net, so that a search over `along`, `direction`, `sigma` and
         `n_components` trains it once.
     contamination : float, default=0.01
         Fraction of the training pixels that `predict` calls anomalous; sets `offset_`.
@@ -156,6 +161,7 @@ class EraserDetector(TorchDetector):
 
     _parameter_constraints = {
         **TorchDetector._parameter_constraints,
+        "along": [None, Mapping],
         "direction": [None, Mapping],
         "lesion_std": [Interval(Real, 0, None, closed="left")],
         "lesion_scales": ["array-like"],
@@ -174,6 +180,7 @@ class EraserDetector(TorchDetector):
     def __init__(
         self,
         *,
+        along: Mapping[str | int, float] | None = None,
         direction: Mapping[str | int, float] | None = None,
         lesion_std: float = 1.2,
         lesion_scales: Sequence[int] = (8, 16, 32),
@@ -214,6 +221,7 @@ class EraserDetector(TorchDetector):
             precision=precision,
             random_state=random_state,
         )
+        self.along = along
         self.direction = direction
         self.lesion_std = lesion_std
         self.lesion_scales = lesion_scales
@@ -235,13 +243,20 @@ class EraserDetector(TorchDetector):
                 f"lesion_scales={self.lesion_scales!r}; expected one or more sizes, each "
                 "an integer of at least 1."
             )
-        self._direction(X.shape[1])  # a wrong name is told before the training
+        if self.along is not None and self.direction is not None:
+            raise ValueError(
+                f"along={self.along!r} and direction={self.direction!r}; expected one of "
+                "them: either lesions may differ both ways, or one way."
+            )
+        self._weights(X.shape[1])  # a wrong name is told before the training
         super()._fit(X)
 
-    def _direction(self, n_contrasts: int) -> np.ndarray | None:
-        if self.direction is None:
+    def _weights(self, n_contrasts: int) -> np.ndarray | None:
+        """Of the residuals that the score is made of; None: they are not added up."""
+        stated = self.along if self.direction is None else self.direction
+        if stated is None:
             return None
-        return contrast_weights(self.direction, n_contrasts, self.contrasts_)
+        return contrast_weights(stated, n_contrasts, self.contrasts_)
 
     def _build(self, n_contrasts: int, generator: torch.Generator) -> "_Networks":
         n_in = n_contrasts * (1 + self.mirror)
@@ -252,7 +267,8 @@ class EraserDetector(TorchDetector):
             )
             for _ in range(self.n_networks)
         ]
-        return _Networks(nets, FittedMixture(self.n_components, n_contrasts))
+        n_features = n_contrasts if self.along is None else 1
+        return _Networks(nets, FittedMixture(self.n_components, n_features))
 
     def _train(self, networks: "_Networks", images: NDArray, run: Run) -> None:
         augmentation = run.augmentation
@@ -300,8 +316,8 @@ class EraserDetector(TorchDetector):
         with torch.inference_mode():
             for batch in run.engine.batches(images):
                 with run.engine.autocast():
-                    residuals = self._residuals(networks, batch)
-                pixels = pixels_of(residuals, brain_of(batch)).cpu()
+                    features = self._features(networks, batch)
+                pixels = pixels_of(features, brain_of(batch)).cpu()
                 chosen = torch.rand(len(pixels), generator=generator) < share
                 drawn.append(pixels[chosen])
         seed = int(torch.randint(2**31 - 1, (), generator=generator))
@@ -322,14 +338,20 @@ class EraserDetector(TorchDetector):
         restored = torch.stack(outputs).mean(dim=0)
         return smooth_in_brain(images - restored, brain_of(images), self.sigma)
 
-    def _anomaly(self, networks: "_Networks", images: torch.Tensor) -> torch.Tensor:
-        n_contrasts, brain = images.shape[1], brain_of(images)
+    def _features(self, networks: "_Networks", images: torch.Tensor) -> torch.Tensor:
+        """Residuals of all contrasts, (n, K, H, W), or their weighted sum, (n, 1, H, W)."""
         residuals = self._residuals(networks, images)
-        weights = self._direction(n_contrasts)
-        if weights is not None:
-            scale = torch.as_tensor(weights, dtype=torch.float32, device=images.device)
-            return (residuals * scale.view(1, -1, 1, 1)).sum(dim=1)
-        pixels = pixels_of(residuals, brain).double()
+        weights = self._weights(images.shape[1])
+        if weights is None:
+            return residuals
+        scale = torch.as_tensor(weights, dtype=torch.float32, device=images.device)
+        return (residuals * scale.view(1, -1, 1, 1)).sum(dim=1, keepdim=True)
+
+    def _anomaly(self, networks: "_Networks", images: torch.Tensor) -> torch.Tensor:
+        features, brain = self._features(networks, images), brain_of(images)
+        if self.direction is not None:
+            return features[:, 0]
+        pixels = pixels_of(features, brain).double()
         energy = mixture_energy(pixels, networks.mixture.parameters_, _FLOOR)
         return smooth_in_brain(map_of(energy, brain).unsqueeze(1), brain, self.sigma)[:, 0]
 
