@@ -105,7 +105,7 @@ def slice_methods(contrasts: Sequence[str], preset: str) -> dict[str, MapDetecto
 
 
 def priors(contrasts: Sequence[str]) -> dict[str, dict[str, dict[str, float]]]:
-    """Parameters that tell the eraser of FLAIR and T2, as far as there are these, by name."""
+    """Parameters that tell the eraser of FLAIR and T2, by a name for what is told."""
     weights = stated(contrasts)
     flair = {name: weight for name, weight in weights.items() if name.upper() == "FLAIR"}
     found = {

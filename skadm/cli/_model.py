@@ -78,7 +78,8 @@ def _weights(
             found[name] = float(weight) if equals else 1.0
         except ValueError:
             raise ValueError(
-                f"--{option} {each}: expected a contrast, or one with a number, as {name}=0.5"
+                f"--{option} {each}: expected a contrast, or one with a number, as "
+                f"{name}=0.5"
             ) from None
     if unknown := [name for name in found if name not in contrasts]:
         raise ValueError(

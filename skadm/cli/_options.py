@@ -120,8 +120,8 @@ def add_training(parser: Any) -> None:
         "--along",
         nargs="+",
         metavar="NAME[=WEIGHT]",
-        help="contrasts that lesions are known to change together, brighter or darker, e.g. "
-        "FLAIR T2=0.5: a prior, for EraserDetector (default: none is stated)",
+        help="contrasts that lesions are known to change together, brighter or darker, "
+        "e.g. FLAIR T2=0.5: a prior, for EraserDetector (default: none is stated)",
     )
     prior.add_argument(
         "--bright",
