@@ -17,6 +17,7 @@ equal_loss.png.
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -166,6 +167,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     options = read_options(argv)
     if options.threads is not None:
         torch.set_num_threads(options.threads)
+        os.environ["OMP_NUM_THREADS"] = str(options.threads)  # of our sort
     with threadpool_limits(torch.get_num_threads()):
         setting = make_setting(options)
         if options.profile:

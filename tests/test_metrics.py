@@ -155,17 +155,24 @@ def test_chunks_give_the_same_as_one_piece(monkeypatch):
 @pytest.mark.parametrize("n_threads", [1, 2, 3])
 @pytest.mark.parametrize("n_scores", [2, 3, 1000])
 def test_threads_sort_as_one_does(monkeypatch, n_threads, n_scores):
-    import torch
-
     import skadm.metrics._pixels as pixels
 
     monkeypatch.setattr(pixels, "_WORTH_THREADS", 0)
-    monkeypatch.setattr(torch, "get_num_threads", lambda: n_threads)
+    monkeypatch.setenv("OMP_NUM_THREADS", str(n_threads))
     scores = np.random.default_rng(0).normal(size=n_scores).round(1).astype(np.float32)
     scores[-1] = np.nan  # last, where the check for finite scores looks
     expected = np.sort(scores)
     pixels.sort_in_place(scores)
     np.testing.assert_array_equal(scores, expected)
+
+
+@pytest.mark.parametrize(("allowed", "expected"), [("3", 3), ("2,4", 2), ("0", 7), ("", 7)])
+def test_threads_are_as_many_as_allowed(monkeypatch, allowed, expected):
+    import skadm.metrics._pixels as pixels
+
+    monkeypatch.setattr("joblib.cpu_count", lambda: 7)
+    monkeypatch.setenv("OMP_NUM_THREADS", allowed)
+    assert pixels.number_of_threads() == expected
 
 
 def test_perfect_reversed_and_constant_scores():

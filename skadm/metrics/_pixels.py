@@ -4,12 +4,13 @@ At 10^8 pixels every copy costs 400 MB, so all passes go in chunks, the scores k
 dtype, and the sorting is done in place in the one copy that is needed.
 """
 
+import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
+import joblib
 import numpy as np
-import torch
 from numpy.typing import ArrayLike, NDArray
 
 CHUNK = 1 << 20
@@ -145,8 +146,8 @@ def sort_pixels(y: ArrayLike | None, scores: ArrayLike) -> SortedPixels:
 
 
 def sort_in_place(values: NDArray) -> None:
-    """Sort by as many threads as torch computes with: part by rank, then sort each part."""
-    n_threads = torch.get_num_threads()
+    """Sort by several threads: part by rank, then sort each part."""
+    n_threads = number_of_threads()
     if n_threads == 1 or values.size < _WORTH_THREADS:
         values.sort()
         return
@@ -154,6 +155,12 @@ def sort_in_place(values: NDArray) -> None:
     values.partition(cuts)
     with ThreadPoolExecutor(n_threads) as pool:
         list(pool.map(np.ndarray.sort, np.split(values, cuts)))
+
+
+def number_of_threads() -> int:
+    """What OMP_NUM_THREADS allows, as joblib sets it for its workers, or all processors."""
+    allowed = os.environ.get("OMP_NUM_THREADS", "").split(",")[0]
+    return int(allowed) if allowed.isdecimal() and int(allowed) else joblib.cpu_count()
 
 
 def cumulative_counts(pixels: SortedPixels) -> Iterator[tuple[NDArray, NDArray, NDArray]]:
