@@ -122,7 +122,8 @@ def priors(contrasts: Sequence[str]) -> dict[str, dict[str, dict[str, float]]]:
 
 def stated(contrasts: Sequence[str]) -> dict[str, float]:
     """Weights of FLAIR and T2, as far as there are these contrasts."""
-    return {name: WEIGHTS[name.upper()] for name in contrasts if name.upper() in WEIGHTS}
+    names = {name.upper(): name for name in contrasts}
+    return {names[each]: weight for each, weight in WEIGHTS.items() if each in names}
 
 
 def told(method: str) -> str:
