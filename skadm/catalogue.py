@@ -57,7 +57,7 @@ _FACTS: dict[str, tuple[str, tuple[str, ...], str]] = {
     ),
     "EraserDetector": (
         "Kascenas et al. 2022, changed",
-        ("direction", "sigma", "lesion_scales", "max_epochs"),
+        ("along", "direction", "sigma", "lesion_scales", "max_epochs"),
         "Lesions in nearly symmetric organs, bright or not; with a direction, bright ones.",
     ),
     "FAnoGANDetector": (
