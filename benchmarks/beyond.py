@@ -5,8 +5,9 @@ the normal slices of the others, with the threshold of the best F1 on their abno
 The test slices of all folds are pooled, each score relative to its threshold. Intensity,
 "DAE-signed" and "directed" methods are told that lesions are bright on FLAIR and T2, as far
 as there are these contrasts, or on FLAIR alone; those "along" these contrasts, that lesions
-change them, brighter or darker; the others are told nothing. Then: differences with
-intervals by bootstrap over patients, and where the false positives are.
+change them, brighter or darker; those with something "learned" look at the abnormal slices
+of the training patients, without their masks; the others are told nothing. Then:
+differences with intervals by bootstrap over patients, and where the false positives are.
 
     python benchmarks/beyond.py --data brats --out out/beyond
     python benchmarks/beyond.py --data brats --test other.csv --out out/beyond_other
@@ -97,18 +98,20 @@ def slice_methods(contrasts: Sequence[str], preset: str) -> dict[str, MapDetecto
         name = f"{WINNER}, {part}" if part else WINNER
         found[name] = make_detector("EraserDetector", preset, **changed)
         for how, prior in priors(contrasts).items():
-            if part not in OF_DENSITY or "direction" not in prior:
+            if part not in OF_DENSITY or "along" in prior:
                 found[f"{name}, {how}"] = make_detector(
                     "EraserDetector", preset, **prior, **changed
                 )
     return found
 
 
-def priors(contrasts: Sequence[str]) -> dict[str, dict[str, dict[str, float]]]:
-    """Parameters that tell the eraser of FLAIR and T2, by a name for what is told."""
+def priors(contrasts: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """Parameters that tell the eraser of lesions, by a name for what is told."""
     weights = stated(contrasts)
     flair = {name: weight for name, weight in weights.items() if name.upper() == "FLAIR"}
-    found = {
+    found: dict[str, dict[str, Any]] = {
+        "learned axis": {"along": "learned"},
+        "learned direction": {"direction": "learned"},
         f"along {' + '.join(weights)}": {"along": weights},
         "directed": {"direction": weights},
     }
@@ -127,7 +130,13 @@ def stated(contrasts: Sequence[str]) -> dict[str, float]:
 
 
 def told(method: str) -> str:
-    """What a method is told of lesions: which contrasts they change, and which way."""
+    """What a method is told of lesions.
+
+    Nothing; which slices hold one (it looks at them, without masks); which contrasts they
+    change; or which way as well.
+    """
+    if "learned" in method:
+        return "slices"
     if "along" in method:
         return "contrasts"
     bright = "directed" in method or "smoothed" in method or method == SIGNED
@@ -250,7 +259,7 @@ def figure_of(rows: Sequence[Mapping[str, Any]]) -> Figure:
     ordered = sorted(rows, key=lambda row: row["ap"])
     figure = Figure(figsize=(7, 0.35 * len(ordered) + 1), layout="constrained")
     axes = figure.subplots()
-    colours = {"nothing": "C0", "contrasts": "C2", "direction": "C1"}
+    colours = {"nothing": "C0", "slices": "C4", "contrasts": "C2", "direction": "C1"}
     for place, row in enumerate(ordered):
         axes.barh(place, row["ap"], color=colours[row["told"]])
     axes.set_yticks(range(len(ordered)), [row["method"] for row in ordered])

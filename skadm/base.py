@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
-from functools import wraps
+from functools import partial, wraps
 from numbers import Real
 from typing import Any, NamedTuple
 
@@ -226,6 +226,14 @@ class BaseDetector(CallbackSupportMixin, MapDetector):
     def _score(self, X: np.ndarray) -> np.ndarray:
         """Normality maps (n, H, W); what stands in the background does not matter."""
 
+    def _fit_beside(self, X: np.ndarray, abnormal: Callable[[], np.ndarray] | None) -> None:
+        """As `_fit`, for detectors that look at slices with an anomaly as well.
+
+        `abnormal` reads them; of where in them the anomaly is, nothing is known. None:
+        there are none.
+        """
+        self._fit(X)
+
     @property
     def _scores_without_contrast(self) -> bool:
         """Whether `_score` takes slices that lack a contrast: a channel of NaN.
@@ -246,8 +254,8 @@ class BaseDetector(CallbackSupportMixin, MapDetector):
             Slices. A pixel whose contrasts are all exactly 0 is background.
         y : array-like of shape (n_slices, H, W), default=None
             Masks: 0 normal, 1 anomaly, -1 outside the brain. Slices with any pixel 1
-            are left out of the training; y is used for nothing else. None: all slices
-            are taken for normal.
+            are left out of the training; y is used for nothing else, but where a detector
+            says so. None: all slices are taken for normal.
 
         Returns
         -------
@@ -273,6 +281,10 @@ class BaseDetector(CallbackSupportMixin, MapDetector):
         contrasts = getattr(X, "contrasts", None)
         # Before the slices are read: a lazy stack then reads the normal ones only.
         normal = None if y is None else normal_slices(check_labels(y, shape))
+        abnormal = None
+        if normal is not None and len(normal) < shape[0]:
+            others = np.setdiff1d(np.arange(shape[0]), normal)
+            abnormal = partial(self._training_slices, X, others)
         patients = getattr(X, "groups", None)
         if patients is not None and normal is not None:
             patients = patients[normal]
@@ -282,21 +294,21 @@ class BaseDetector(CallbackSupportMixin, MapDetector):
         )
         self.skadm_version_ = __version__
         self.training_reference_ = TrainingReference.of(X, patients)
-        self._fit(X)
+        self._fit_beside(X, abnormal)
         self._set_offset(X)
         return self
 
-    def _training_slices(self, X, normal: NDArray[np.intp] | None) -> NDArray[np.float32]:
-        """The normal slices with brain, checked: in memory, or on disk if they are many."""
-        n_slices = len(X) if normal is None else len(normal)
+    def _training_slices(self, X, chosen: NDArray[np.intp] | None) -> NDArray[np.float32]:
+        """Chosen slices with brain, checked: in memory, or on disk if they are many."""
+        n_slices = len(X) if chosen is None else len(chosen)
         row_bytes = 4 * int(np.prod(X.shape[1:])) if _is_lazy(X) else 0
         if n_slices * row_bytes <= working_memory():
-            X = X if normal is None else _take(X, normal)
+            X = X if chosen is None else _take(X, chosen)
             X = self._validated(X, reset=True, fitting=True)
             with_brain = brain_mask(X).any(axis=(1, 2))
             filled = X if with_brain.all() else X[with_brain]
         else:
-            filled = self._spool(X if normal is None else X[normal], n_slices)
+            filled = self._spool(X if chosen is None else X[chosen], n_slices)
         if not len(filled):
             raise ValueError(
                 f"no brain pixel in the {n_slices} slices to train on: everything is "

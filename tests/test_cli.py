@@ -466,6 +466,16 @@ def test_prior_is_that_of_the_detector(detector, option, parameter, scans, tmp_p
     assert found == {"FLAIR": 1.0, "T2": 0.5}
 
 
+def test_axis_is_learned(scans, tmp_path):
+    path = tmp_path / "model.skadm"
+    arguments = ["fit", "--data", str(scans), "--out", str(path), *QUICK]
+    arguments += ["--detector", "EraserDetector", "--along", "learned"]
+    assert main(arguments) == 0
+    detector = skadm.load(path)[-1]
+    assert detector.along == "learned"
+    assert np.abs(detector.axis_).max() == 1
+
+
 @pytest.fixture
 def no_work(monkeypatch):
     """Fail if anything is read or trained."""

@@ -11,12 +11,15 @@ from scipy.special import logsumexp
 from scipy.stats import multivariate_normal, norm
 from test_contract import make_slices, make_stack
 
+import skadm
 from skadm import EraserDetector
 from skadm import _filters as numpy_filters
 from skadm._brain import brain_mask
+from skadm.detectors._lesion_axis import ResidualMoments, lesion_axis
 from skadm.nn.mirror import mirrored
 from skadm.nn.noise import blob_noise
 from skadm.nn.smoothing import smooth_in_brain
+from skadm.postprocessing import GaussianSmoother, PostprocessedDetector
 
 
 def tiny(**parameters):
@@ -197,6 +200,81 @@ def test_one_prior_at_a_time(monkeypatch):
         tiny(along={0: 1.0}, direction={0: 1.0}).fit(make_slices()[0])
 
 
+def test_axis_is_the_leading_component_of_contrastive_pca():
+    rng = np.random.default_rng(0)
+    normal = rng.multivariate_normal(np.zeros(3), np.diag([9.0, 1.0, 0.5]), 20_000)
+    abnormal = rng.multivariate_normal(np.zeros(3), np.diag([9.0, 1.0, 0.5]), 20_000)
+    abnormal[:1000] += 4 * np.array([0.1, 0.5, -1.0])  # a lesion, in noisier company
+    moments = [
+        ResidualMoments([torch.from_numpy(half) for half in np.array_split(pixels, 2)])
+        for pixels in (abnormal, normal)
+    ]
+    found = lesion_axis(*moments)
+    difference = np.mean([np.outer(a, a) - np.outer(b, b)
+                          for a, b in zip(abnormal, normal)], axis=0)  # fmt: skip
+    values, vectors = np.linalg.eig(difference)
+    expected = vectors[:, np.argmax(values.real)].real
+    cosine = found @ expected / np.linalg.norm(found) / np.linalg.norm(expected)
+    assert abs(cosine) == pytest.approx(1, abs=1e-9)
+    assert found[2] == -1.0  # the way of the lesion, largest weight 1
+    abnormal[:1000] *= -1
+    turned = lesion_axis(ResidualMoments([torch.from_numpy(abnormal)]), moments[1])
+    assert turned[2] > 0
+    with pytest.warns(UserWarning, match="vary no more than those of normal"):
+        lesion_axis(ResidualMoments([torch.from_numpy(0.1 * normal)]), moments[1])
+
+
+@pytest.mark.parametrize("prior", ["along", "direction"])
+def test_learned_axis(prior, tmp_path):
+    """From abnormal slices, wherever the anomaly is in them; kept in the model's file."""
+    stack = make_stack(height=40, width=36)
+    X, y = stack.X, stack.y
+    settings = {prior: "learned", "sigma": 0.0, "precision": "float32"}
+    detector = tiny(**settings).fit(X, y)
+    residuals, brain = residuals_by_hand(detector, X, 0.0)
+    abnormal = (y == 1).any(axis=(1, 2))
+    moments = [
+        ResidualMoments([torch.from_numpy(residuals[of].transpose(0, 2, 3, 1)[brain[of]])])
+        for of in (abnormal, ~abnormal)
+    ]
+    np.testing.assert_allclose(detector.axis_, lesion_axis(*moments), atol=1e-4)
+    scores = detector.score_samples(X)
+    if prior == "direction":
+        expected = -np.einsum("nkhw,k->nhw", residuals, detector.axis_)
+        np.testing.assert_allclose(scores[brain], expected[brain], atol=1e-4)
+    elsewhere = np.where(y == 1, 0, y)
+    for labels, own in zip(elsewhere[abnormal], np.flatnonzero(abnormal)):
+        labels[tuple(np.argwhere(brain[own])[0])] = 1
+        elsewhere[own] = labels
+    np.testing.assert_array_equal(tiny(**settings).fit(X, elsewhere).axis_, detector.axis_)
+    skadm.save(detector, tmp_path / "model.skadm")
+    again = skadm.load(tmp_path / "model.skadm")
+    np.testing.assert_array_equal(again.score_samples(X), scores)
+
+
+def test_learned_axis_below_a_filter():
+    stack = make_stack()
+    settings = {"along": "learned", "precision": "float32"}
+    alone = tiny(**settings).fit(stack, stack.y)
+    filtered = PostprocessedDetector(tiny(**settings), GaussianSmoother(0.0))
+    filtered.fit(stack, stack.y)
+    np.testing.assert_array_equal(filtered.detector_.axis_, alone.axis_)
+
+
+@pytest.mark.parametrize("with_y", [False, True])
+def test_axis_is_learned_from_abnormal_slices(with_y):
+    X, y = make_slices()
+    normal = ~(y == 1).any(axis=(1, 2))
+    with pytest.raises(ValueError, match="fit needs slices with an anomaly, and y to tell"):
+        tiny(along="learned").fit(X[normal], y[normal] if with_y else None)
+
+
+def test_axis_is_none_unless_stated():
+    X, y = make_slices()
+    assert tiny().fit(X, y).axis_ is None
+    np.testing.assert_array_equal(tiny(along={1: 2}).fit(X, y).axis_, [0, 2, 0])
+
+
 def test_memory_trains_once(tmp_path, monkeypatch):
     X, y = make_slices()
     first = tiny(memory=str(tmp_path)).fit(X, y)
@@ -274,23 +352,33 @@ def test_every_patient_is_tested_once(load):
 def test_what_the_benchmark_tells(load):
     beyond = load("beyond")
     both, flair = {"FLAIR": 1.0, "T2": 0.5}, {"FLAIR": 1.0}
-    assert beyond.priors(("T1", "FLAIR", "T2")) == {
+    learned = {
+        "learned axis": {"along": "learned"},
+        "learned direction": {"direction": "learned"},
+    }
+    assert beyond.priors(("T1", "FLAIR", "T2")) == learned | {
         "along FLAIR + T2": {"along": both},
         "directed": {"direction": both},
         "along FLAIR": {"along": flair},
         "directed by FLAIR": {"direction": flair},
     }
-    assert beyond.priors(("T1", "flair")) == {
+    assert beyond.priors(("T1", "flair")) == learned | {
         "along flair": {"along": {"flair": 1.0}},
         "directed": {"direction": {"flair": 1.0}},
     }
-    names = ("Eraser, 3-D", "Eraser, along FLAIR", "DAE-signed", "FLAIR, smoothed, 3-D")
-    expected = ["nothing", "contrasts", "direction", "direction"]
+    names = (
+        "Eraser, 3-D",
+        "Eraser, learned axis, 3-D",
+        "Eraser, along FLAIR",
+        "DAE-signed",
+        "FLAIR, smoothed, 3-D",
+    )
+    expected = ["nothing", "slices", "contrasts", "direction", "direction"]
     assert [beyond.told(name) for name in names] == expected
 
 
 def test_benchmark(load, tmp_path):
-    names = ("FLAIR + T2, smoothed", "Eraser", "Eraser, directed", "Eraser, along FLAIR")
+    names = ("FLAIR + T2, smoothed", "Eraser", "Eraser, directed", "Eraser, learned axis")
     options = ("--quick", "--seeds", "1", "--size", "32", "--methods", *names)
     load("beyond").main([*options, "--out", str(tmp_path)])
     with (tmp_path / "pooled.csv").open(newline="", encoding="utf-8") as file:

@@ -157,14 +157,17 @@ def test_patient_rows_are_those_of_each_test_patient(cohort, sides):
     assert (d["n_patients"], d["n_slices"]) == (1, 5)
 
 
-def test_training_sees_normal_slices_of_training_patients_only(cohort, sides):
+def test_training_is_told_of_masks_only_which_slices_have_some(cohort, sides):
     X, y, groups = cohort
     original = {"method": Recording(weights={1: 1.0})}
     found = evaluate_split(original, X, y, groups, **sides)
     seen, labels = found.detectors["method"].seen_
-    normal = sides["train"] & (y == 0).any(axis=(1, 2)) & ~(y == 1).any(axis=(1, 2))
-    np.testing.assert_array_equal(seen, X[normal])
-    assert not (labels == 1).any()
+    with_brain = sides["train"] & (y >= 0).any(axis=(1, 2))
+    np.testing.assert_array_equal(seen, X[with_brain])
+    abnormal = (y[with_brain] == 1).any(axis=(1, 2))
+    np.testing.assert_array_equal(labels[~abnormal], y[with_brain][~abnormal])
+    brain = y[with_brain][abnormal] >= 0
+    np.testing.assert_array_equal(labels[abnormal], np.where(brain, 1, -1))
     assert not hasattr(original["method"], "seen_")
 
 

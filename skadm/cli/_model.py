@@ -9,6 +9,7 @@ from typing import Any
 # What detectors call what may be stated of lesions, and which detectors do.
 _BRIGHT = ("direction", "weights")
 _ALONG = ("along",)
+LEARNED = "learned"
 
 
 def make_detector(args: argparse.Namespace, contrasts: Sequence[str]) -> Any:
@@ -30,7 +31,8 @@ def make_detector(args: argparse.Namespace, contrasts: Sequence[str]) -> Any:
     for option, names in (("bright", _BRIGHT), ("along", _ALONG)):
         if (stated := getattr(args, option)) is not None:
             parameter = _first_of(names, accepted, option, args.detector)
-            given[parameter] = _weights(stated, contrasts, option)
+            learned = option == "along" and list(stated) == [LEARNED]
+            given[parameter] = LEARNED if learned else _weights(stated, contrasts, option)
     detector = presets.make_detector(
         args.detector,
         args.preset,

@@ -121,7 +121,8 @@ def add_training(parser: Any) -> None:
         nargs="+",
         metavar="NAME[=WEIGHT]",
         help="contrasts that lesions are known to change together, brighter or darker, "
-        "e.g. FLAIR T2=0.5: a prior, for EraserDetector (default: none is stated)",
+        "e.g. FLAIR T2=0.5: a prior, for EraserDetector; or 'learned': from the slices "
+        "with a lesion, wherever in them it is (default: none is stated)",
     )
     prior.add_argument(
         "--bright",

@@ -1,7 +1,7 @@
 """Eraser: a U-Net that takes artificial lesions away, and what it takes from a scan."""
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from numbers import Integral, Real
 
@@ -10,9 +10,11 @@ import torch
 from numpy.typing import NDArray
 from sklearn.mixture import GaussianMixture
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
+from sklearn.utils.validation import check_is_fitted
 
 from skadm.augmentation import Augmentation
 from skadm.detectors._contrasts import contrast_weights
+from skadm.detectors._lesion_axis import ResidualMoments, lesion_axis
 from skadm.neural import TorchDetector
 from skadm.neural._run import Run
 from skadm.nn.blocks import NORMS, build
@@ -43,18 +45,22 @@ class EraserDetector(TorchDetector):
 
     Parameters
     ----------
-    along : mapping of str or int to float, default=None
+    along : mapping of str or int to float, or "learned", default=None
         None: whatever differs, in any contrast, is an anomaly; the density is that of the
         residuals of all contrasts. Else a weak prior: weights of the contrasts that lesions
         are known to change together, one way or the other, such as
         ``{"FLAIR": 1, "T2": 0.5}``, by name (X must then carry names, as a SliceStack does)
         or by index. The density is then that of the weighted sum of the residuals, and has
-        no direction: what is too dark is as anomalous as what is too bright.
-    direction : mapping of str or int to float, default=None
+        no direction: what is too dark is as anomalous as what is too bright. "learned": no
+        prior; the weights are those in which the slices that the training leaves out, since
+        there is an anomaly in them, differ most from the others (contrastive PCA). `fit`
+        then needs y, of which is used only which slices these are.
+    direction : mapping of str or int to float, or "learned", default=None
         None: the score is the log-density, smoothed. Else a strong prior: weights of the
         contrasts that lesions are known to be brighter in (positive) or darker
         (negative), given as in `along`. The score is then minus the weighted sum of the
-        smoothed signed residuals, without a density.
+        smoothed signed residuals, without a density. "learned": no prior; weights as in
+        `along`, and the sign by which abnormal slices have the heavier tail.
     lesion_std : float, default=1.2
         Standard deviation of a blob's change of a contrast, in standard deviations of the
         brain, as the images are normalised to.
@@ -127,6 +133,8 @@ class EraserDetector(TorchDetector):
         Threshold of `predict` on the scale of `score_samples`.
     background_score_ : float
         Score of every background pixel.
+    axis_ : ndarray of shape (K,) or None
+        Weights of the residuals, as stated by `along` or `direction` or learned.
     n_features_in_ : int
         K, the number of contrasts.
     contrasts_ : tuple of str or None
@@ -149,6 +157,9 @@ class EraserDetector(TorchDetector):
     A. Kascenas, N. Pugeault, A. Q. O'Neil. Denoising autoencoders for unsupervised anomaly
     detection in brain MRI. MIDL 2022, PMLR 172:653-664.
 
+    A. Abid, M. J. Zhang, V. K. Bagaria, J. Zou. Exploring patterns enriched in a dataset
+    with contrastive principal component analysis. Nature Communications 9:2134, 2018.
+
     Examples
     --------
     >>> from skadm import EraserDetector
@@ -161,8 +172,8 @@ class EraserDetector(TorchDetector):
 
     _parameter_constraints = {
         **TorchDetector._parameter_constraints,
-        "along": [None, Mapping],
-        "direction": [None, Mapping],
+        "along": [None, Mapping, StrOptions({"learned"})],
+        "direction": [None, Mapping, StrOptions({"learned"})],
         "lesion_std": [Interval(Real, 0, None, closed="left")],
         "lesion_scales": ["array-like"],
         "presence_weight": [Interval(Real, 0, None, closed="left")],
@@ -180,8 +191,8 @@ class EraserDetector(TorchDetector):
     def __init__(
         self,
         *,
-        along: Mapping[str | int, float] | None = None,
-        direction: Mapping[str | int, float] | None = None,
+        along: Mapping[str | int, float] | str | None = None,
+        direction: Mapping[str | int, float] | str | None = None,
         lesion_std: float = 1.2,
         lesion_scales: Sequence[int] = (8, 16, 32),
         presence_weight: float = 2.0,
@@ -236,7 +247,7 @@ class EraserDetector(TorchDetector):
         self.norm = norm
         self.memory = memory
 
-    def _fit(self, X: np.ndarray) -> None:
+    def _fit_beside(self, X: np.ndarray, abnormal: Callable[[], np.ndarray] | None) -> None:
         sizes = list(self.lesion_scales)
         if not sizes or not all(isinstance(size, Integral) and size > 0 for size in sizes):
             raise ValueError(
@@ -248,15 +259,35 @@ class EraserDetector(TorchDetector):
                 f"along={self.along!r} and direction={self.direction!r}; expected one of "
                 "them: either lesions may differ both ways, or one way."
             )
-        self._weights(X.shape[1])  # a wrong name is told before the training
-        super()._fit(X)
+        self._stated_axis(X.shape[1])  # a wrong name is told before the training
+        if not self._learns_axis:
+            self._fit_networks(X)
+        elif abnormal is None:
+            raise ValueError(
+                f"along={self.along!r}, direction={self.direction!r}; to learn it, fit "
+                "needs slices with an anomaly, and y to tell which slices these are."
+            )
+        else:
+            self._fit_networks(X, abnormal())
 
-    def _weights(self, n_contrasts: int) -> np.ndarray | None:
-        """Of the residuals that the score is made of; None: they are not added up."""
+    @property
+    def axis_(self) -> np.ndarray | None:
+        """Weights of the residuals in the sum that is scored."""
+        check_is_fitted(self)
+        return self.weights_.get("axis")
+
+    @property
+    def _learns_axis(self) -> bool:
+        return "learned" in (self.along, self.direction)
+
+    def _stated_axis(self, n_contrasts: int) -> torch.Tensor | None:
+        """Weights of the residuals, 0 if they are to be learned; None: no sum is scored."""
         stated = self.along if self.direction is None else self.direction
         if stated is None:
             return None
-        return contrast_weights(stated, n_contrasts, self.contrasts_)
+        if isinstance(stated, str):  # to be learned
+            return torch.zeros(n_contrasts, dtype=torch.float64)
+        return torch.from_numpy(contrast_weights(stated, n_contrasts, self.contrasts_))
 
     def _build(self, n_contrasts: int, generator: torch.Generator) -> "_Networks":
         n_in = n_contrasts * (1 + self.mirror)
@@ -268,7 +299,8 @@ class EraserDetector(TorchDetector):
             for _ in range(self.n_networks)
         ]
         n_features = n_contrasts if self.along is None else 1
-        return _Networks(nets, FittedMixture(self.n_components, n_features))
+        mixture = FittedMixture(self.n_components, n_features)
+        return _Networks(nets, mixture, self._stated_axis(n_contrasts))
 
     def _train(self, networks: "_Networks", images: NDArray, run: Run) -> None:
         augmentation = run.augmentation
@@ -286,6 +318,12 @@ class EraserDetector(TorchDetector):
                 lesion_scales=tuple(self.lesion_scales),
                 presence_weight=self.presence_weight,
             )
+        if networks.axis is not None and run.abnormal is not None:
+            moments = [
+                ResidualMoments(self._pixels(self._residuals, networks, slices, run))
+                for slices in (run.abnormal, images)
+            ]
+            networks.axis.copy_(torch.from_numpy(lesion_axis(*moments)))
         if self.direction is None:
             networks.mixture.set(self._mixture(networks, images, run))
 
@@ -304,8 +342,18 @@ class EraserDetector(TorchDetector):
         loss = error + self.presence_weight * presence
         return {"loss": loss, "error": error, "presence": presence}
 
+    def _pixels(
+        self, function: Callable, networks: "_Networks", images: NDArray, run: Run
+    ) -> Iterator[torch.Tensor]:
+        """Yield a function of networks and slices in the brain pixels, (n_pixels, d)."""
+        for batch in run.engine.batches(images):
+            with torch.inference_mode():
+                with run.engine.autocast():
+                    maps = function(networks, batch)
+                yield pixels_of(maps, brain_of(batch))
+
     def _mixture(self, networks: "_Networks", images: NDArray, run: Run) -> Mixture:
-        """Of the residuals of some brain pixels of the normal slices, drawn at random."""
+        """Of the features of some brain pixels of the normal slices, drawn at random."""
         # That of the order of slices: the same in all processes that train together.
         generator = run.engine.order
         brain_pixels = sum(
@@ -313,13 +361,10 @@ class EraserDetector(TorchDetector):
         )
         share = min(1.0, self.max_samples / brain_pixels)
         drawn = []
-        with torch.inference_mode():
-            for batch in run.engine.batches(images):
-                with run.engine.autocast():
-                    features = self._features(networks, batch)
-                pixels = pixels_of(features, brain_of(batch)).cpu()
-                chosen = torch.rand(len(pixels), generator=generator) < share
-                drawn.append(pixels[chosen])
+        for features in self._pixels(self._features, networks, images, run):
+            pixels = features.cpu()
+            chosen = torch.rand(len(pixels), generator=generator) < share
+            drawn.append(pixels[chosen])
         seed = int(torch.randint(2**31 - 1, (), generator=generator))
         samples = torch.cat(drawn).double().numpy()
         fitted = GaussianMixture(
@@ -341,11 +386,10 @@ class EraserDetector(TorchDetector):
     def _features(self, networks: "_Networks", images: torch.Tensor) -> torch.Tensor:
         """Residuals of all contrasts, (n, K, H, W), or their weighted sum, (n, 1, H, W)."""
         residuals = self._residuals(networks, images)
-        weights = self._weights(images.shape[1])
-        if weights is None:
+        if networks.axis is None:
             return residuals
-        scale = torch.as_tensor(weights, dtype=torch.float32, device=images.device)
-        return (residuals * scale.view(1, -1, 1, 1)).sum(dim=1, keepdim=True)
+        weights = networks.axis.float().view(1, -1, 1, 1)
+        return (residuals * weights).sum(dim=1, keepdim=True)
 
     def _anomaly(self, networks: "_Networks", images: torch.Tensor) -> torch.Tensor:
         features, brain = self._features(networks, images), brain_of(images)
@@ -357,9 +401,14 @@ class EraserDetector(TorchDetector):
 
 
 class _Networks(torch.nn.Module):
-    """The erasers, and the mixture of what they make of normal slices."""
+    """The erasers, the mixture of what they make of normal slices, and what is added up."""
 
-    def __init__(self, nets: Sequence[UNet], mixture: FittedMixture) -> None:
+    axis: torch.Tensor | None
+
+    def __init__(
+        self, nets: Sequence[UNet], mixture: FittedMixture, axis: torch.Tensor | None
+    ) -> None:
         super().__init__()
+        self.register_buffer("axis", axis)
         self.nets = torch.nn.ModuleList(nets)
         self.mixture = mixture

@@ -96,6 +96,10 @@ class TorchDetector(BaseDetector):
     # The common part.
 
     def _fit(self, X: np.ndarray) -> None:
+        self._fit_networks(X)
+
+    def _fit_networks(self, X: np.ndarray, abnormal: np.ndarray | None = None) -> None:
+        """Train networks on normal slices; abnormal ones are there to be looked at."""
         augmentation = self.augmentation
         if isinstance(augmentation, str):  # "default"
             augmentation = Augmentation()
@@ -119,7 +123,7 @@ class TorchDetector(BaseDetector):
             load_weights(networks, self.weights_)
             self.history_ += before
         networks.to(engine.device)
-        run = Run(self, engine, augmentation, networks, X)
+        run = Run(self, engine, augmentation, networks, X, abnormal)
         self._train(networks, X, run)
         run.close()
         self._keep(networks)

@@ -42,6 +42,8 @@ class Run:
         Whose fit it is.
     networks : torch.nn.Module
         All that is trained.
+    abnormal : ndarray of shape (n, K, H, W) or None
+        Slices with an anomaly somewhere, where a detector asks for them; never trained on.
     """
 
     def __init__(
@@ -51,8 +53,10 @@ class Run:
         augmentation: Augmentation | None,
         networks: torch.nn.Module,
         images: NDArray,
+        abnormal: NDArray | None = None,
     ) -> None:
         self.engine = engine
+        self.abnormal = abnormal
         self.augmentation = augmentation
         self.detector = detector
         self.networks = networks

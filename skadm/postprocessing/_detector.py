@@ -127,7 +127,7 @@ class PostprocessedDetector(MetaEstimatorMixin, MapDetector, _BaseComposition):
             Slices.
         y : array-like of shape (n_slices, H, W), default=None
             Masks: 0 normal, 1 anomaly, -1 outside the brain. Slices with any pixel 1 are
-            left out; y is used for nothing else.
+            left out; y is used for nothing else, but where the detector says so.
 
         Returns
         -------
@@ -143,9 +143,11 @@ class PostprocessedDetector(MetaEstimatorMixin, MapDetector, _BaseComposition):
         self._validate_params()
         filters = self._named_filters()
         shape = check_shape(X)
-        if y is not None:
-            X = X[normal_slices(check_labels(y, shape))]
-        detector = clone(self.detector).fit(X, None)  # a frozen one insists on a y
+        # A frozen one insists on a y.
+        normal = None if y is None else normal_slices(check_labels(y, shape))
+        detector = clone(self.detector).fit(X, y)
+        if normal is not None:
+            X = X[normal]
         maps, brain = detector.score_samples(X), brain_mask(np.asarray(X))
         known = {"brain": brain, "groups": getattr(X, "groups", None)}
         fitted = []
