@@ -7,6 +7,7 @@ import math
 import re
 import shutil
 import sys
+import warnings
 from html.parser import HTMLParser
 from types import SimpleNamespace
 
@@ -323,6 +324,20 @@ def test_what_is_warned_of_is_shown(stack, model):
     for each in (page, cohort):
         assert "The model was trained on this patient" in each
         assert "T1: found intensities of" in each
+
+
+def test_warnings_of_libraries_are_not_of_the_patient(stack, model, monkeypatch):
+    read = type(stack.volumes[0]).read
+
+    def reading(volume):
+        warnings.warn("the library is old", DeprecationWarning, stacklevel=1)
+        return read(volume)
+
+    monkeypatch.setattr(type(stack.volumes[0]), "read", reading)
+    with pytest.warns(DeprecationWarning, match="^the library is old$") as caught:
+        report = examine(stack.volumes[0], model)
+    assert {each.filename for each in caught} == {__file__}  # where it was warned of
+    assert "the library is old" not in patient_page(report, describe_model(model))
 
 
 def test_evidence_of_adm_is_its_explanation(stack, adm):
