@@ -265,7 +265,9 @@ def figure_of(rows: Sequence[Mapping[str, Any]]) -> Figure:
     axes.set_yticks(range(len(ordered)), [row["method"] for row in ordered])
     present = [each for each in colours if any(row["told"] == each for row in ordered)]
     bars = [axes.barh(0, 0, color=colours[each]) for each in present]
-    axes.legend(bars, present, title="told of lesions", loc="lower right")
+    place = {"loc": "outside lower center", "ncols": len(present)}
+    figure.legend(bars, present, title="told of lesions", **place)
+    axes.margins(y=0.01)
     axes.set_xlabel("average precision")
     axes.set_xlim(0, 1)
     return figure
