@@ -112,6 +112,10 @@ def priors(contrasts: Sequence[str]) -> dict[str, dict[str, Any]]:
     found: dict[str, dict[str, Any]] = {
         "learned axis": {"along": "learned"},
         "learned direction": {"direction": "learned"},
+    }
+    if not weights:
+        return found
+    found |= {
         f"along {' + '.join(weights)}": {"along": weights},
         "directed": {"direction": weights},
     }

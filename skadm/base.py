@@ -226,6 +226,11 @@ class BaseDetector(CallbackSupportMixin, MapDetector):
     def _score(self, X: np.ndarray) -> np.ndarray:
         """Normality maps (n, H, W); what stands in the background does not matter."""
 
+    @property
+    def _looks_at_abnormal(self) -> bool:
+        """Whether `fit` wants slices with an anomaly as well, to look at."""
+        return False
+
     def _fit_beside(self, X: np.ndarray, abnormal: Callable[[], np.ndarray] | None) -> None:
         """As `_fit`, for detectors that look at slices with an anomaly as well.
 
@@ -284,7 +289,7 @@ class BaseDetector(CallbackSupportMixin, MapDetector):
         abnormal = None
         if normal is not None and len(normal) < shape[0]:
             others = np.setdiff1d(np.arange(shape[0]), normal)
-            abnormal = partial(self._training_slices, X, others)
+            abnormal = partial(self._training_slices, X, others, "with an anomaly")
         patients = getattr(X, "groups", None)
         if patients is not None and normal is not None:
             patients = patients[normal]
@@ -298,7 +303,9 @@ class BaseDetector(CallbackSupportMixin, MapDetector):
         self._set_offset(X)
         return self
 
-    def _training_slices(self, X, chosen: NDArray[np.intp] | None) -> NDArray[np.float32]:
+    def _training_slices(
+        self, X, chosen: NDArray[np.intp] | None, which: str = "to train on"
+    ) -> NDArray[np.float32]:
         """Chosen slices with brain, checked: in memory, or on disk if they are many."""
         n_slices = len(X) if chosen is None else len(chosen)
         row_bytes = 4 * int(np.prod(X.shape[1:])) if _is_lazy(X) else 0
@@ -311,7 +318,7 @@ class BaseDetector(CallbackSupportMixin, MapDetector):
             filled = self._spool(X if chosen is None else X[chosen], n_slices)
         if not len(filled):
             raise ValueError(
-                f"no brain pixel in the {n_slices} slices to train on: everything is "
+                f"no brain pixel in the {n_slices} slices {which}: everything is "
                 "exactly 0, which means background."
             )
         return filled

@@ -187,13 +187,13 @@ def test_along_has_no_direction():
 @pytest.mark.parametrize("prior", ["along", "direction"])
 def test_wrong_prior_is_told_before_the_training(monkeypatch, prior):
     stack = make_stack()
-    monkeypatch.setattr("skadm.neural.TorchDetector._fit", None)
+    monkeypatch.setattr("skadm.neural.TorchDetector._fit_networks", None)
     with pytest.raises(ValueError, match="'T9'; X has"):
         tiny(**{prior: {"T9": 1}}).fit(stack, stack.y)
 
 
 def test_one_prior_at_a_time(monkeypatch):
-    monkeypatch.setattr("skadm.neural.TorchDetector._fit", None)
+    monkeypatch.setattr("skadm.neural.TorchDetector._fit_networks", None)
     with pytest.raises(
         ValueError, match="one of them: either lesions may differ both ways"
     ):
@@ -272,7 +272,33 @@ def test_axis_is_learned_from_abnormal_slices(with_y):
 def test_axis_is_none_unless_stated():
     X, y = make_slices()
     assert tiny().fit(X, y).axis_ is None
-    np.testing.assert_array_equal(tiny(along={1: 2}).fit(X, y).axis_, [0, 2, 0])
+    np.testing.assert_array_equal(tiny(along={1: 2}).fit(X, y).axis_, [0, 1, 0])
+    np.testing.assert_array_equal(tiny(direction={1: 2}).fit(X, y).axis_, [0, 2, 0])
+
+
+def test_axis_of_a_warm_start_is_the_new_one():
+    X, y = make_slices()
+    detector = tiny(along={0: 1}, warm_start=True, max_epochs=1).fit(X, y)
+    np.testing.assert_array_equal(
+        detector.set_params(along={1: 1}).fit(X, y).axis_, [0, 1, 0]
+    )
+    assert detector.set_params(along=None).fit(X, y).axis_ is None
+    assert len(detector.history_) == 3
+
+
+def test_failure_below_the_axis_leaves_inference_mode(monkeypatch):
+    """Even while the exception, and with it the frames of the fit, is kept."""
+
+    def fail(_):
+        raise MemoryError
+
+    monkeypatch.setattr(
+        "skadm.detectors._eraser.ResidualMoments", lambda pixels: fail(next(pixels))
+    )
+    with pytest.raises(MemoryError) as kept:
+        tiny(along="learned").fit(*make_slices())
+    assert kept.value is not None
+    assert not torch.is_inference_mode_enabled()
 
 
 def test_memory_trains_once(tmp_path, monkeypatch):

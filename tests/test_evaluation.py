@@ -157,8 +157,20 @@ def test_patient_rows_are_those_of_each_test_patient(cohort, sides):
     assert (d["n_patients"], d["n_slices"]) == (1, 5)
 
 
-def test_training_is_told_of_masks_only_which_slices_have_some(cohort, sides):
+def test_training_sees_normal_slices_of_training_patients_only(cohort, sides):
     X, y, groups = cohort
+    original = {"method": Recording(weights={1: 1.0})}
+    found = evaluate_split(original, X, y, groups, **sides)
+    seen, labels = found.detectors["method"].seen_
+    normal = sides["train"] & (y == 0).any(axis=(1, 2)) & ~(y == 1).any(axis=(1, 2))
+    np.testing.assert_array_equal(seen, X[normal])
+    assert not (labels == 1).any()
+    assert not hasattr(original["method"], "seen_")
+
+
+def test_who_looks_at_abnormal_slices_is_not_told_where(cohort, sides, monkeypatch):
+    X, y, groups = cohort
+    monkeypatch.setattr(Recording, "_looks_at_abnormal", True)
     original = {"method": Recording(weights={1: 1.0})}
     found = evaluate_split(original, X, y, groups, **sides)
     seen, labels = found.detectors["method"].seen_

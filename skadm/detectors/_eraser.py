@@ -17,6 +17,7 @@ from skadm.detectors._contrasts import contrast_weights
 from skadm.detectors._lesion_axis import ResidualMoments, lesion_axis
 from skadm.neural import TorchDetector
 from skadm.neural._run import Run
+from skadm.neural._weights import load_weights
 from skadm.nn.blocks import NORMS, build
 from skadm.nn.density import FittedMixture, Mixture, mixture_energy
 from skadm.nn.mirror import mirrored
@@ -50,11 +51,13 @@ class EraserDetector(TorchDetector):
         residuals of all contrasts. Else a weak prior: weights of the contrasts that lesions
         are known to change together, one way or the other, such as
         ``{"FLAIR": 1, "T2": 0.5}``, by name (X must then carry names, as a SliceStack does)
-        or by index. The density is then that of the weighted sum of the residuals, and has
-        no direction: what is too dark is as anomalous as what is too bright. "learned": no
-        prior; the weights are those in which the slices that the training leaves out, since
-        there is an anomaly in them, differ most from the others (contrastive PCA). `fit`
-        then needs y, of which is used only which slices these are.
+        or by index; only their ratios matter. The density is then that of the weighted sum
+        of the residuals, and has no direction: what is too dark is as anomalous as what is
+        too bright. "learned": no prior; the weights are those in which the slices that the
+        training leaves out, since there is an anomaly in them, differ most from the others
+        (contrastive PCA). `fit` then needs y, of which is used only which slices these are.
+        `ConformalDetector`, `SliceDetector` and `VolumeDetector` hand on normal slices
+        alone: give them `axis_` of a detector that has learned it.
     direction : mapping of str or int to float, or "learned", default=None
         None: the score is the log-density, smoothed. Else a strong prior: weights of the
         contrasts that lesions are known to be brighter in (positive) or darker
@@ -260,12 +263,14 @@ class EraserDetector(TorchDetector):
                 "them: either lesions may differ both ways, or one way."
             )
         self._stated_axis(X.shape[1])  # a wrong name is told before the training
-        if not self._learns_axis:
+        if not self._looks_at_abnormal:
             self._fit_networks(X)
         elif abnormal is None:
             raise ValueError(
                 f"along={self.along!r}, direction={self.direction!r}; to learn it, fit "
-                "needs slices with an anomaly, and y to tell which slices these are."
+                "needs slices with an anomaly, and y to tell which slices these are. Where "
+                "another estimator hands on normal slices alone, state the weights: "
+                "axis_ of a detector that has learned them."
             )
         else:
             self._fit_networks(X, abnormal())
@@ -277,8 +282,16 @@ class EraserDetector(TorchDetector):
         return self.weights_.get("axis")
 
     @property
-    def _learns_axis(self) -> bool:
+    def _looks_at_abnormal(self) -> bool:
         return "learned" in (self.along, self.direction)
+
+    def _go_on_from(self, networks: "_Networks", weights: dict[str, NDArray]) -> None:
+        own = {
+            name.removeprefix("nets."): value
+            for name, value in weights.items()
+            if name.startswith("nets.")
+        }
+        load_weights(networks.nets, own)  # axis and mixture are made anew
 
     def _stated_axis(self, n_contrasts: int) -> torch.Tensor | None:
         """Weights of the residuals, 0 if they are to be learned; None: no sum is scored."""
@@ -287,7 +300,10 @@ class EraserDetector(TorchDetector):
             return None
         if isinstance(stated, str):  # to be learned
             return torch.zeros(n_contrasts, dtype=torch.float64)
-        return torch.from_numpy(contrast_weights(stated, n_contrasts, self.contrasts_))
+        weights = contrast_weights(stated, n_contrasts, self.contrasts_)
+        if self.along is not None:  # in units of the mixture's floor
+            weights /= np.abs(weights).max()
+        return torch.from_numpy(weights)
 
     def _build(self, n_contrasts: int, generator: torch.Generator) -> "_Networks":
         n_in = n_contrasts * (1 + self.mirror)
@@ -350,7 +366,8 @@ class EraserDetector(TorchDetector):
             with torch.inference_mode():
                 with run.engine.autocast():
                     maps = function(networks, batch)
-                yield pixels_of(maps, brain_of(batch))
+                pixels = pixels_of(maps, brain_of(batch))
+            yield pixels  # out of inference mode, which is not for whoever asks
 
     def _mixture(self, networks: "_Networks", images: NDArray, run: Run) -> Mixture:
         """Of the features of some brain pixels of the normal slices, drawn at random."""

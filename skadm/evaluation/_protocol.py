@@ -158,8 +158,9 @@ def evaluate_split(
     Parameters
     ----------
     detectors : mapping of str to detector
-        Name of each method and its detector, which is cloned, not changed. In training it
-        is told which slices hold an anomaly, but not where: their brain is all 1.
+        Name of each method and its detector, which is cloned, not changed. It is trained
+        on normal slices; one that looks at abnormal slices as well (`EraserDetector` with
+        a learned axis) is told which these are, but not where: their brain is all 1.
     X : array-like or SliceStack of shape (n_slices, n_contrasts, H, W)
         Slices, preprocessed.
     y : array-like of shape (n_slices, H, W), default=None
@@ -193,15 +194,16 @@ def evaluate_split(
         "to set the threshold on", patients[train],
     )  # fmt: skip
     _require(test & abnormal, "slice with an anomaly", "test", "to test on", patients[test])
-    # Detectors train on normal slices; they may know which are abnormal, but not where.
-    learn_from = np.flatnonzero(train & (normal | abnormal))
+    learn_from, set_on = np.flatnonzero(train & normal), np.flatnonzero(train & abnormal)
+    # Detectors that look at abnormal slices are told which these are, but not where.
+    beside = np.flatnonzero(train & (normal | abnormal))
     known = np.where(abnormal[:, None, None] & (labels == 0), 1, labels)
-    set_on = np.flatnonzero(train & abnormal)
     test_on = np.flatnonzero(test)
     validated, tested = (_Results(split, seed) for split in ("validation", "test"))
     for name, detector in detectors.items():
         started = time.perf_counter()
-        detector = clone(detector).fit(X[learn_from], known[learn_from])
+        seen = beside if getattr(detector, "_looks_at_abnormal", False) else learn_from
+        detector = clone(detector).fit(X[seen], known[seen])
         set_offset_by_f1(detector, X[set_on], labels[set_on])
         validated.add(name, detector, X[set_on], labels[set_on], patients[set_on])
         tested.add(name, detector, X[test_on], labels[test_on], patients[test_on])

@@ -120,13 +120,17 @@ class TorchDetector(BaseDetector):
         networks = self._build(X.shape[1], torch.Generator().manual_seed(initial))
         self.history_: list[dict[str, Any]] = []
         if continued:
-            load_weights(networks, self.weights_)
+            self._go_on_from(networks, self.weights_)
             self.history_ += before
         networks.to(engine.device)
         run = Run(self, engine, augmentation, networks, X, abnormal)
         self._train(networks, X, run)
         run.close()
         self._keep(networks)
+
+    def _go_on_from(self, networks: Any, weights: dict[str, NDArray]) -> None:
+        """Start from the weights of the last fit."""
+        load_weights(networks, weights)
 
     def _keep(self, networks: torch.nn.Module) -> None:
         """Store the networks as arrays, and keep them ready for scoring."""

@@ -143,11 +143,14 @@ class PostprocessedDetector(MetaEstimatorMixin, MapDetector, _BaseComposition):
         self._validate_params()
         filters = self._named_filters()
         shape = check_shape(X)
-        # A frozen one insists on a y.
-        normal = None if y is None else normal_slices(check_labels(y, shape))
-        detector = clone(self.detector).fit(X, y)
-        if normal is not None:
-            X = X[normal]
+        whole, marks = X, y
+        if y is not None:
+            X = X[normal_slices(check_labels(y, shape))]
+        detector = clone(self.detector)
+        if self._looks_at_abnormal:
+            detector.fit(whole, marks)
+        else:
+            detector.fit(X, None)  # a frozen one insists on a y
         maps, brain = detector.score_samples(X), brain_mask(np.asarray(X))
         known = {"brain": brain, "groups": getattr(X, "groups", None)}
         fitted = []
@@ -158,6 +161,10 @@ class PostprocessedDetector(MetaEstimatorMixin, MapDetector, _BaseComposition):
         self.offset_ = float(np.quantile(maps[brain], self.contamination))
         self.background_score_ = float(maps[brain].max())
         return self
+
+    @property
+    def _looks_at_abnormal(self) -> bool:
+        return getattr(self.detector, "_looks_at_abnormal", False)
 
     @property
     def n_features_in_(self):
