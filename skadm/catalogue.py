@@ -58,7 +58,7 @@ _FACTS: dict[str, tuple[str, tuple[str, ...], str]] = {
     "EraserDetector": (
         "Kascenas et al. 2022, changed",
         ("along", "direction", "sigma", "lesion_scales", "max_epochs"),
-        "Lesions in nearly symmetric organs, bright or not; with a direction, bright ones.",
+        "Lesions in nearly symmetric organs; best where it may look at abnormal slices.",
     ),
     "FAnoGANDetector": (
         "Schlegl et al. 2019",
