@@ -264,13 +264,18 @@ def figure_of(rows: Sequence[Mapping[str, Any]]) -> Figure:
     figure = Figure(figsize=(7, 0.35 * len(ordered) + 1), layout="constrained")
     axes = figure.subplots()
     colours = {"nothing": "C0", "slices": "C4", "contrasts": "C2", "direction": "C1"}
-    for place, row in enumerate(ordered):
-        axes.barh(place, row["ap"], color=colours[row["told"]])
+    for height, row in enumerate(ordered):
+        axes.barh(height, row["ap"], color=colours[row["told"]])
     axes.set_yticks(range(len(ordered)), [row["method"] for row in ordered])
     present = [each for each in colours if any(row["told"] == each for row in ordered)]
     bars = [axes.barh(0, 0, color=colours[each]) for each in present]
-    place = {"loc": "outside lower center", "ncols": len(present)}
-    figure.legend(bars, present, title="told of lesions", **place)
+    figure.legend(
+        bars,
+        present,
+        title="told of lesions",
+        loc="outside lower center",
+        ncols=len(present),
+    )
     axes.margins(y=0.01)
     axes.set_xlabel("average precision")
     axes.set_xlim(0, 1)

@@ -6,10 +6,10 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-# What detectors call what may be stated of lesions, and which detectors do.
+# What detectors call what each option states of lesions.
 _BRIGHT = ("direction", "weights")
 _ALONG = ("along",)
-LEARNED = "learned"
+_LEARNED = "learned"
 
 
 def make_detector(args: argparse.Namespace, contrasts: Sequence[str]) -> Any:
@@ -31,8 +31,8 @@ def make_detector(args: argparse.Namespace, contrasts: Sequence[str]) -> Any:
     for option, names in (("bright", _BRIGHT), ("along", _ALONG)):
         if (stated := getattr(args, option)) is not None:
             parameter = _first_of(names, accepted, option, args.detector)
-            learned = option == "along" and list(stated) == [LEARNED]
-            given[parameter] = LEARNED if learned else _weights(stated, contrasts, option)
+            learned = option == "along" and list(stated) == [_LEARNED]
+            given[parameter] = _LEARNED if learned else _weights(stated, contrasts, option)
     detector = presets.make_detector(
         args.detector,
         args.preset,

@@ -195,20 +195,27 @@ def evaluate_split(
     )  # fmt: skip
     _require(test & abnormal, "slice with an anomaly", "test", "to test on", patients[test])
     learn_from, set_on = np.flatnonzero(train & normal), np.flatnonzero(train & abnormal)
-    # Detectors that look at abnormal slices are told which these are, but not where.
-    beside = np.flatnonzero(train & (normal | abnormal))
-    known = np.where(abnormal[:, None, None] & (labels == 0), 1, labels)
     test_on = np.flatnonzero(test)
     validated, tested = (_Results(split, seed) for split in ("validation", "test"))
     for name, detector in detectors.items():
         started = time.perf_counter()
-        seen = beside if getattr(detector, "_looks_at_abnormal", False) else learn_from
-        detector = clone(detector).fit(X[seen], known[seen])
+        if getattr(detector, "_looks_at_abnormal", False):
+            seen = np.flatnonzero(train & (normal | abnormal))
+            known = _without_places(labels[seen])
+        else:
+            seen, known = learn_from, labels[learn_from]
+        detector = clone(detector).fit(X[seen], known)
         set_offset_by_f1(detector, X[set_on], labels[set_on])
         validated.add(name, detector, X[set_on], labels[set_on], patients[set_on])
         tested.add(name, detector, X[test_on], labels[test_on], patients[test_on])
         tested.seconds[name] = time.perf_counter() - started
     return tested.evaluation(validated)
+
+
+def _without_places(labels: NDArray) -> NDArray:
+    """Labels that tell which slices hold an anomaly, but not where: all of their brain."""
+    abnormal = (labels == 1).any(axis=(1, 2), keepdims=True)
+    return np.where(abnormal & (labels == 0), 1, labels)
 
 
 def _labels_and_patients(

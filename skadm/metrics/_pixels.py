@@ -137,7 +137,7 @@ def sort_pixels(y: ArrayLike | None, scores: ArrayLike) -> SortedPixels:
             parts[i][filled[i] : filled[i] + chunk.size] = chunk
             filled[i] += chunk.size
     for part in parts:
-        sort_in_place(part)
+        sort_in_place(part, number_of_threads())
     # Sorted, -inf stands first and +inf and NaN last: the ends tell whether to look closer.
     if not all(np.isfinite(part[[0, -1]]).all() for part in parts if part.size):
         bad = sum(int(np.count_nonzero(~np.isfinite(part))) for part in parts)
@@ -145,12 +145,7 @@ def sort_pixels(y: ArrayLike | None, scores: ArrayLike) -> SortedPixels:
     return SortedPixels(*parts)
 
 
-def sort_in_place(values: NDArray) -> None:
-    """Sort by several threads."""
-    _sort(values, number_of_threads())
-
-
-def _sort(values: NDArray, n_threads: int) -> None:
+def sort_in_place(values: NDArray, n_threads: int) -> None:
     """Part by rank, then sort either part by its share of the threads."""
     if n_threads == 1 or values.size < max(2, _WORTH_THREADS):
         values.sort()
@@ -159,8 +154,9 @@ def _sort(values: NDArray, n_threads: int) -> None:
     share = n_threads // 2
     cut = values.size * share // n_threads
     values.partition(cut)
+    parts, shares = (values[:cut], values[cut:]), (share, n_threads - share)
     with ThreadPoolExecutor(2) as pool:
-        list(pool.map(_sort, (values[:cut], values[cut:]), (share, n_threads - share)))
+        list(pool.map(sort_in_place, parts, shares))
 
 
 def number_of_threads() -> int:
