@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 from sklearn.base import BaseEstimator, OutlierMixin, _fit_context
 from sklearn.callback import CallbackSupportMixin, with_callbacks
+from sklearn.pipeline import Pipeline
 from sklearn.utils._param_validation import Interval
 from sklearn.utils.validation import check_is_fitted, validate_data
 
@@ -24,8 +25,19 @@ from skadm.metrics import pixel_roc_auc_score
 from skadm.reference import TrainingReference
 
 
-def _unchanged_on_failure(fit: Callable) -> Callable:
-    """Give the estimator back what it was before a fit that raises."""
+def unchanged_on_failure(fit: Callable) -> Callable:
+    """Give the estimator back what it was before a fit that raises.
+
+    Parameters
+    ----------
+    fit : callable
+        The method.
+
+    Returns
+    -------
+    fit : callable
+        The same, but for that.
+    """
 
     @wraps(fit)
     def wrapper(self, *arguments, **keywords):
@@ -247,7 +259,7 @@ class BaseDetector(CallbackSupportMixin, MapDetector):
         """
         return False
 
-    @_unchanged_on_failure
+    @unchanged_on_failure
     @with_callbacks
     @_fit_context(prefer_skip_nested_validation=True)
     def fit(self, X, y=None):
@@ -405,6 +417,23 @@ class BaseDetector(CallbackSupportMixin, MapDetector):
                     f"X has contrasts {found}, but {type(self).__name__} was fitted on "
                     f"{self.contrasts_}: read them in the same order."
                 )
+
+
+def looks_at_abnormal(detector: Any) -> bool:
+    """Whether an estimator wants slices with an anomaly in `fit` too, to look at.
+
+    Parameters
+    ----------
+    detector : estimator
+        A detector, or a Pipeline that ends in one.
+
+    Returns
+    -------
+    wants : bool
+    """
+    while isinstance(detector, Pipeline):
+        detector = detector[-1]
+    return getattr(detector, "_looks_at_abnormal", False)
 
 
 def _take(X, indices: np.ndarray):

@@ -24,6 +24,8 @@ import skadm.callbacks
 from skadm import (
     Augmentation,
     ConformalDetector,
+    EnsembleDetector,
+    FlipAveragedDetector,
     IntensityDetector,
     PCADetector,
     PostprocessedDetector,
@@ -101,6 +103,8 @@ WRAPPED = {
     "filters": lambda d: PostprocessedDetector(
         d, [("median", MedianFilter()), ("border", BorderEroder(1))]
     ),
+    "ensemble": lambda d: EnsembleDetector(d, n_detectors=2, random_state=0),
+    "flipped": lambda d: FlipAveragedDetector(d),
     "components": lambda d: PostprocessedDetector(d, SmallComponentRemover(2)),
     "conformal": lambda d: ConformalDetector(d, contamination=0.4, random_state=0),
     "quantile": lambda d: SliceDetector(d, Quantile(0.02)),
@@ -117,7 +121,13 @@ def test_what_wraps_a_detector_comes_back(name, stack, file):
     before.fit(stack, None if name in ("pipeline", "cropped", "of a pipeline") else stack.y)
     after = saved_and_loaded(before, file)
     assert repr(after) == repr(before)
-    for method in ("score_samples", "decision_function", "predict", "p_values"):
+    for method in (
+        "score_samples",
+        "decision_function",
+        "predict",
+        "p_values",
+        "uncertainty",
+    ):
         if hasattr(before, method):
             np.testing.assert_array_equal(
                 getattr(after, method)(stack), getattr(before, method)(stack)

@@ -13,6 +13,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from skadm._brain import brain_mask
 from skadm._validation import check_labels, check_shape, normal_slices
+from skadm.base import looks_at_abnormal
 from skadm.conformal._calibration import Calibration
 from skadm.conformal._lesions import CandidateLesions
 
@@ -104,7 +105,8 @@ class ConformalDetector(MetaEstimatorMixin, OutlierMixin, BaseEstimator):
             Slices.
         y : array-like of shape (n_slices, H, W), default=None
             Masks: 0 normal, 1 anomaly, -1 outside the brain. Slices with any pixel 1 are
-            left out; y is used for nothing else.
+            left out; y is used for nothing else, but where the detector says so: it then
+            sees those of the patients that train.
         groups : array-like of shape (n_slices,), default=None
             Patient of each slice. None: those of a `SliceStack`; of an array, each slice
             is a unit of its own.
@@ -129,15 +131,23 @@ class ConformalDetector(MetaEstimatorMixin, OutlierMixin, BaseEstimator):
                 f"groups have shape {patients.shape}; expected ({shape[0]},), one patient "
                 "for each slice."
             )
+        normal = np.arange(shape[0])
         if y is not None:
-            normal = normal_slices(check_labels(y, shape))
-            X, patients = X[normal], patients[normal]
-        chosen = self._drawn(np.unique(patients))
-        calibrating = np.isin(patients, chosen)
+            y = check_labels(y, shape)
+            normal = normal_slices(y)
+        chosen = self._drawn(np.unique(patients[normal]))
         # Told at once, not after a training of hours.
         Calibration(np.zeros(len(chosen))).threshold(self.contamination)
-        training = X if calibrating.all() else X[~calibrating]
-        detector = clone(self.detector).fit(training, None)
+        calibrates = np.isin(patients, chosen)
+        calibrating = normal[calibrates[normal]]
+        if y is not None and self._looks_at_abnormal:
+            training = np.flatnonzero(~calibrates)
+            detector = clone(self.detector).fit(X[training], y[training])
+        else:
+            training = (
+                normal if len(calibrating) == len(normal) else normal[~calibrates[normal]]
+            )
+            detector = clone(self.detector).fit(X[training], None)
         scores, shown = _items(detector, X[calibrating])
         owners = np.broadcast_to(
             patients[calibrating].reshape((-1,) + (1,) * (shown.ndim - 1)), shown.shape
@@ -248,6 +258,10 @@ class ConformalDetector(MetaEstimatorMixin, OutlierMixin, BaseEstimator):
         check_is_fitted(self)
         groups = getattr(X, "groups", None) if groups is None else groups
         return CandidateLesions(self.decision_function(X), groups)
+
+    @property
+    def _looks_at_abnormal(self) -> bool:
+        return looks_at_abnormal(self.detector)
 
     @property
     def n_features_in_(self):

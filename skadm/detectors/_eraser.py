@@ -56,8 +56,6 @@ class EraserDetector(TorchDetector):
         too bright. "learned": no prior; the weights are those in which the slices that the
         training leaves out, since there is an anomaly in them, differ most from the others
         (contrastive PCA). `fit` then needs y, of which is used only which slices these are.
-        `ConformalDetector`, `SliceDetector` and `VolumeDetector` hand on normal slices
-        alone: give them `axis_` of a detector that has learned it.
     direction : mapping of str or int to float, or "learned", default=None
         None: the score is the log-density, smoothed. Else a strong prior: weights of the
         contrasts that lesions are known to be brighter in (positive) or darker
@@ -268,9 +266,7 @@ class EraserDetector(TorchDetector):
         elif abnormal is None:
             raise ValueError(
                 f"along={self.along!r}, direction={self.direction!r}; to learn it, fit "
-                "needs slices with an anomaly, and y to tell which slices these are. Where "
-                "another estimator hands on normal slices alone, state the weights: "
-                "axis_ of a detector that has learned them."
+                "needs slices with an anomaly, and y to tell which slices these are."
             )
         else:
             self._fit_networks(X, abnormal())

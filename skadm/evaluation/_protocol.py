@@ -12,6 +12,7 @@ from sklearn.base import clone
 from sklearn.exceptions import UndefinedMetricWarning
 from sklearn.utils import check_random_state
 
+from skadm.base import looks_at_abnormal
 from skadm.evaluation._tables import METRICS, Row
 from skadm.metrics import (
     best_dice_score,
@@ -199,7 +200,7 @@ def evaluate_split(
     validated, tested = (_Results(split, seed) for split in ("validation", "test"))
     for name, detector in detectors.items():
         started = time.perf_counter()
-        if getattr(detector, "_looks_at_abnormal", False):
+        if looks_at_abnormal(detector):
             seen = np.flatnonzero(train & (normal | abnormal))
             known = _without_places(labels[seen])
         else:

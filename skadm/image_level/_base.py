@@ -22,6 +22,7 @@ from sklearn.utils._param_validation import HasMethods, Interval
 from sklearn.utils.validation import check_is_fitted
 
 from skadm._brain import brain_mask
+from skadm.base import looks_at_abnormal
 from skadm.data import ArrayVolume, SliceStack
 from skadm.image_level._labels import check_signed, signed
 from skadm.pooling import Pooling, Quantile
@@ -65,6 +66,10 @@ class ImageLevelDetector(
         """All slices of the images, to train the detector on."""
 
     @abstractmethod
+    def _of_slices(self, X: Any, labels: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Label of the image that each slice belongs to."""
+
+    @abstractmethod
     def _images(self, X: Any) -> Iterable[tuple[NDArray, NDArray[np.bool_]]]:
         """Decision map and brain of each image."""
 
@@ -81,7 +86,8 @@ class ImageLevelDetector(
             As the class takes them.
         y : array-like, default=None
             Labels +1 (normal) and -1 (anomaly), one for each image, or masks. Only normal
-            images are trained on; y is used for nothing else. None: all are normal.
+            images are trained on; y is used for nothing else, but where the detector says
+            so. None: all are normal.
 
         Returns
         -------
@@ -98,14 +104,23 @@ class ImageLevelDetector(
         pooling = Quantile() if self.pooling is None else clone(self.pooling)
         pooling.check()  # before a training that may take hours
         X = self._check(X)
+        to_fit = None
         if y is not None:
-            X = _safe_indexing(X, self._normal(self._labels(X, y)))
+            labels = self._labels(X, y)
+            if self._looks_at_abnormal:
+                slices = self._slices(X)
+                abnormal = self._of_slices(X, labels) == -1
+                # Masks that tell which slices are abnormal, but not where: everywhere.
+                marks = np.zeros((len(slices), *slices.shape[2:]), np.int8)
+                marks[abnormal] = 1
+                to_fit = slices, marks
+            X = _safe_indexing(X, self._normal(labels))
         self.pooling_ = pooling
         self.detector_ = clone(self.detector)
         task = context.subcontext(task_name="fit-detector")
         with task.propagate_callback_context(self.detector_):
             task.call_on_fit_task_begin(estimator=self)
-            self.detector_.fit(self._slices(X))
+            self.detector_.fit(*(to_fit or (self._slices(X), None)))
             task.call_on_fit_task_end(estimator=self)
         scores = self._pooled(X)
         scores = scores[~np.isnan(scores)]
@@ -213,6 +228,10 @@ class ImageLevelDetector(
             )
         labels = self._masks_to_labels(X, y)
         return check_signed(y, len(X), self._kind) if labels is None else labels
+
+    @property
+    def _looks_at_abnormal(self) -> bool:
+        return looks_at_abnormal(self.detector)
 
     def _normal(self, labels: NDArray[np.int64]) -> NDArray[np.intp]:
         indices = np.flatnonzero(labels == 1)

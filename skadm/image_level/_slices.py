@@ -88,5 +88,8 @@ class SliceDetector(ImageLevelDetector):
     def _slices(self, X: Any) -> Any:
         return X
 
+    def _of_slices(self, X: Any, labels: NDArray[np.int64]) -> NDArray[np.int64]:
+        return labels
+
     def _images(self, X: Any) -> Iterable[tuple[NDArray, NDArray[np.bool_]]]:
         return zip(*self._maps(X))

@@ -126,6 +126,9 @@ class VolumeDetector(ImageLevelDetector):
                 )
         return np.concatenate([np.asarray(volume) for volume in X])
 
+    def _of_slices(self, X: Any, labels: NDArray[np.int64]) -> NDArray[np.int64]:
+        return np.repeat(labels, [len(volume) for volume in X])
+
     def _images(self, X: Any) -> Iterable[tuple[NDArray, NDArray[np.bool_]]]:
         for index, volume in enumerate(X):
             with _naming_volume(index):

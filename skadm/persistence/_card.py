@@ -5,10 +5,8 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from typing import Any
 
-from sklearn.frozen import FrozenEstimator
-from sklearn.pipeline import Pipeline
-
 from skadm._version import __version__
+from skadm.persistence._parts import COMPOSING, parts_of
 from skadm.reference import LEVELS
 
 # Raised whenever a file of the version before would be misread.
@@ -35,7 +33,7 @@ def make_card(model: Any, metrics: Any = None) -> dict[str, Any]:
     card : dict
         Of what JSON knows. What is not known is None.
     """
-    parts = list(_parts(model))
+    parts = list(parts_of(model))
     detector = next((p for p in parts if hasattr(p, "training_reference_")), None)
     return {
         "format": FORMAT,
@@ -81,29 +79,12 @@ def _training(detector: Any) -> dict[str, Any]:
     }
 
 
-def _parts(model: Any) -> Any:
-    """The model and what it is made of, from the outside to the inside."""
-    if isinstance(model, Pipeline):
-        for _, step in model.steps:
-            yield from _parts(step)
-    elif isinstance(model, FrozenEstimator):
-        yield from _parts(model.estimator)
-    else:
-        yield model
-        for name in ("filters_", "pooling_", "detector_"):
-            inner = vars(model).get(name)
-            for each in inner if isinstance(inner, list) else [inner]:
-                if each is not None:
-                    yield from _parts(each)
-
-
 def _parameters(part: Any) -> dict[str, Any]:
     given = part.get_params(deep=False)
     return {
         name: _plain(value)
         for name, value in given.items()
-        # These are parts of the model themselves.
-        if name not in ("detector", "postprocessing", "pooling", "memory", "checkpoints")
+        if name not in (*COMPOSING, "memory", "checkpoints")
     }
 
 

@@ -19,6 +19,7 @@ _HOMES = {
         "IntensityDetector",
         "PCADetector",
     ),
+    "skadm.ensemble": ("EnsembleDetector", "FlipAveragedDetector"),
     "skadm.image_level": ("SliceDetector", "VolumeDetector"),
     "skadm.pooling": ("LargestComponent", "Quantile", "TopKMean"),
     "skadm.postprocessing": (

@@ -1,24 +1,19 @@
 """A detector whose maps are filtered."""
 
-from collections.abc import Iterator, Sequence
-from numbers import Real
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.base import BaseEstimator, MetaEstimatorMixin, clone
-from sklearn.utils._param_validation import HasMethods, Interval
+from sklearn.base import BaseEstimator, clone
 from sklearn.utils.metaestimators import _BaseComposition
-from sklearn.utils.validation import check_is_fitted
 
 from skadm._brain import brain_mask
-from skadm._validation import check_labels, check_shape, normal_slices
-from skadm.base import Chunk, MapDetector
-from skadm.data import SliceStack
+from skadm._composed import ComposedDetector, Train
 from skadm.postprocessing._base import MapTransformer
 
 
-class PostprocessedDetector(MetaEstimatorMixin, MapDetector, _BaseComposition):
+class PostprocessedDetector(ComposedDetector, _BaseComposition):
     """A detector and filters of its score maps, as one detector.
 
     It keeps the contract of the detectors: maps of normality, higher = more normal;
@@ -48,6 +43,8 @@ class PostprocessedDetector(MetaEstimatorMixin, MapDetector, _BaseComposition):
         Score of every background pixel, the highest of the training.
     n_features_in_ : int
         Number of contrasts.
+    contrasts_ : tuple of str or None
+        Their names, if X carried them.
 
     Notes
     -----
@@ -68,9 +65,8 @@ class PostprocessedDetector(MetaEstimatorMixin, MapDetector, _BaseComposition):
     """
 
     _parameter_constraints: dict[str, list[Any]] = {
-        "detector": [HasMethods(["fit", "score_samples"])],
+        **ComposedDetector._parameter_constraints,
         "postprocessing": [MapTransformer, list],
-        "contamination": [Interval(Real, 0, 0.5, closed="right")],
     }
 
     def __init__(
@@ -118,70 +114,27 @@ class PostprocessedDetector(MetaEstimatorMixin, MapDetector, _BaseComposition):
             return BaseEstimator.set_params(self, **params)
         return self._set_params("postprocessing", **params)
 
-    def fit(self, X, y=None):
-        """Train the detector, then the filters on its maps.
+    def _check(self) -> None:
+        self._named_filters()
 
-        Parameters
-        ----------
-        X : array-like or SliceStack of shape (n_slices, n_contrasts, H, W)
-            Slices.
-        y : array-like of shape (n_slices, H, W), default=None
-            Masks: 0 normal, 1 anomaly, -1 outside the brain. Slices with any pixel 1 are
-            left out; y is used for nothing else, but where the detector says so.
+    def _fit_parts(self, train: Train, normal: Any) -> NDArray:
+        self.detector_ = train(self.detector)
+        maps, known = self.detector_.score_samples(normal), _known(normal)
+        self.filters_ = []
+        for each in self._named_filters():
+            self.filters_.append(clone(each).fit(maps, **known))
+            maps = self.filters_[-1].transform(maps, **known)
+        return maps
 
-        Returns
-        -------
-        self : object
-            The fitted detector.
-
-        Raises
-        ------
-        ValueError
-            If X or y has a wrong shape or values, no slice is normal, or no pixel shows
-            brain.
-        """
-        self._validate_params()
-        filters = self._named_filters()
-        shape = check_shape(X)
-        whole, marks = X, y
-        if y is not None:
-            X = X[normal_slices(check_labels(y, shape))]
-        detector = clone(self.detector)
-        if self._looks_at_abnormal:
-            detector.fit(whole, marks)
-        else:
-            detector.fit(X, None)  # a frozen one insists on a y
-        maps, brain = detector.score_samples(X), brain_mask(np.asarray(X))
-        known = {"brain": brain, "groups": getattr(X, "groups", None)}
-        fitted = []
-        for each in filters:
-            fitted.append(clone(each).fit(maps, **known))
-            maps = fitted[-1].transform(maps, **known)
-        self.detector_, self.filters_ = detector, fitted
-        self.offset_ = float(np.quantile(maps[brain], self.contamination))
-        self.background_score_ = float(maps[brain].max())
-        return self
+    def _maps(self, X: Any) -> NDArray:
+        maps, known = self.detector_.score_samples(X), _known(X)
+        for each in self.filters_:
+            maps = each.transform(maps, **known)
+        return maps
 
     @property
-    def _looks_at_abnormal(self) -> bool:
-        return getattr(self.detector, "_looks_at_abnormal", False)
-
-    @property
-    def n_features_in_(self):
-        """Number of contrasts seen in `fit`."""
-        check_is_fitted(self)
-        return self.detector_.n_features_in_
-
-    def _chunks(self, X) -> Iterator[Chunk]:
-        check_is_fitted(self)
-        for places, part in _patients(X):
-            maps = self.detector_.score_samples(part)
-            brain = brain_mask(np.asarray(part))
-            known = {"brain": brain, "groups": getattr(part, "groups", None)}
-            for each in self.filters_:
-                maps = each.transform(maps, **known)
-            background = maps.dtype.type(self.background_score_)
-            yield Chunk(places, np.where(brain, maps, background), brain)
+    def _trained(self) -> Any:
+        return self.detector_
 
     def _named_filters(self) -> list[MapTransformer]:
         if isinstance(self.postprocessing, MapTransformer):
@@ -196,12 +149,6 @@ class PostprocessedDetector(MetaEstimatorMixin, MapDetector, _BaseComposition):
         return [each for _, each in self.postprocessing]
 
 
-def _patients(X) -> Iterator[tuple[slice | NDArray[np.intp], Any]]:
-    """Yield what filters have to see together: a patient of a stack, or a whole array."""
-    if not isinstance(X, SliceStack):
-        yield slice(None), X
-        return
-    groups = X.groups
-    for patient in dict.fromkeys(groups.tolist()):
-        places = np.flatnonzero(groups == patient)
-        yield places, X[places].in_memory()
+def _known(X: Any) -> dict[str, Any]:
+    """What filters may know of slices beside their maps."""
+    return {"brain": brain_mask(np.asarray(X)), "groups": getattr(X, "groups", None)}

@@ -1,0 +1,150 @@
+"""Detectors that are made of detectors: one training, one threshold, patient by patient."""
+
+from abc import abstractmethod
+from collections.abc import Callable, Iterator
+from numbers import Real
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.base import MetaEstimatorMixin, _fit_context, clone
+from sklearn.callback import CallbackSupportMixin, with_callbacks
+from sklearn.utils import _safe_indexing
+from sklearn.utils._param_validation import HasMethods, Interval
+from sklearn.utils.validation import check_is_fitted
+
+from skadm._brain import brain_mask
+from skadm._validation import check_labels, check_shape, normal_slices
+from skadm.base import Chunk, MapDetector, looks_at_abnormal, unchanged_on_failure
+from skadm.data import SliceStack
+
+Train = Callable[[Any], Any]
+
+
+class ComposedDetector(CallbackSupportMixin, MetaEstimatorMixin, MapDetector):
+    """Base of detectors that train others and make something of their maps.
+
+    It keeps the contract of the detectors: maps of normality, higher = more normal; `fit`
+    trains on normal slices only; `contamination` sets `offset_`, of its own maps. What
+    looks through slices is given whole patients.
+    """
+
+    _parameter_constraints: dict[str, list[Any]] = {
+        "detector": [HasMethods(["fit", "score_samples"])],
+        "contamination": [Interval(Real, 0, 0.5, closed="right")],
+    }
+
+    detector: Any
+    contamination: float
+
+    @abstractmethod
+    def _fit_parts(self, train: Train, normal: Any) -> NDArray:
+        """Fit what it is made of, with `train` for each detector; its maps of `normal`."""
+
+    @abstractmethod
+    def _maps(self, X: Any) -> NDArray:
+        """Maps of slices that belong together: of a patient, or of a whole array."""
+
+    @property
+    @abstractmethod
+    def _trained(self) -> Any:
+        """A fitted detector, to ask what the data was like."""
+
+    def _check(self) -> None:
+        """Refuse parameters that cannot be, before anything is trained."""
+
+    @unchanged_on_failure
+    @with_callbacks
+    @_fit_context(prefer_skip_nested_validation=False)
+    def fit(self, X, y=None):
+        """Train on the normal slices, and find the threshold.
+
+        Parameters
+        ----------
+        X : array-like or SliceStack of shape (n_slices, n_contrasts, H, W)
+            Slices.
+        y : array-like of shape (n_slices, H, W), default=None
+            Masks: 0 normal, 1 anomaly, -1 outside the brain. Slices with any pixel 1 are
+            left out; y is used for nothing else, but where the detector says so.
+
+        Returns
+        -------
+        self : object
+            The fitted detector.
+
+        Raises
+        ------
+        ValueError
+            If X or y has a wrong shape or values, no slice is normal, or no pixel shows
+            brain.
+        """
+        self._check()
+        context = self._init_callback_context(max_subtasks=self._n_trainings())
+        context.call_on_fit_task_begin(estimator=self)
+        X = X if hasattr(X, "shape") else np.asarray(X)
+        shape, normal = check_shape(X), X
+        if y is not None:
+            normal = _safe_indexing(X, normal_slices(check_labels(y, shape)))
+        whole = (X, y) if self._looks_at_abnormal else (normal, None)
+
+        def train(detector: Any) -> Any:
+            detector = clone(detector)
+            task = context.subcontext(task_name="fit-detector")
+            with task.propagate_callback_context(detector):
+                task.call_on_fit_task_begin(estimator=self)
+                detector.fit(*whole)  # a frozen one insists on a y
+                task.call_on_fit_task_end(estimator=self)
+            return detector
+
+        maps = self._fit_parts(train, normal)
+        scores = maps[brain_mask(np.asarray(normal))]
+        self.offset_ = float(np.quantile(scores, self.contamination))
+        # Background is as normal as anything: the highest score of the training.
+        self.background_score_ = float(scores.max())
+        context.call_on_fit_task_end(estimator=self)
+        return self
+
+    def _n_trainings(self) -> int:
+        return 1
+
+    @property
+    def _looks_at_abnormal(self) -> bool:
+        return looks_at_abnormal(self.detector)
+
+    @property
+    def n_features_in_(self):
+        """Number of contrasts seen in `fit`."""
+        check_is_fitted(self)
+        return self._trained.n_features_in_
+
+    @property
+    def contrasts_(self) -> tuple[str, ...] | None:
+        """Their names, if X carried them."""
+        check_is_fitted(self)
+        return getattr(self._trained, "contrasts_", None)
+
+    def _by_patient(self, function: Callable[[Any], NDArray], X: Any) -> NDArray:
+        """What a function makes of each patient's slices, in the order of the slices."""
+        parts = [(places, function(part)) for places, part in _patients(X)]
+        maps = np.empty_like(parts[0][1], shape=(len(X), *parts[0][1].shape[1:]))
+        for places, own in parts:
+            maps[places] = own
+        return maps
+
+    def _chunks(self, X) -> Iterator[Chunk]:
+        check_is_fitted(self)
+        for places, part in _patients(X):
+            maps, brain = self._maps(part), brain_mask(np.asarray(part))
+            background = maps.dtype.type(self.background_score_)
+            yield Chunk(places, np.where(brain, maps, background), brain)
+
+
+def _patients(X) -> Iterator[tuple[slice | NDArray[np.intp], Any]]:
+    """Yield what has to be seen together: a patient of a stack, or a whole array."""
+    if not isinstance(X, SliceStack):
+        yield slice(None), X
+        return
+    groups = X.groups
+    for patient in dict.fromkeys(groups.tolist()):
+        places = np.flatnonzero(groups == patient)
+        yield places, X[places].in_memory()

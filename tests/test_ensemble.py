@@ -1,0 +1,216 @@
+"""Ensembles over seeds against NumPy; flips; what both hand on to their detector."""
+
+import numpy as np
+import pytest
+from sklearn.base import clone
+from sklearn.frozen import FrozenEstimator
+from sklearn.model_selection import GridSearchCV, GroupKFold
+from sklearn.pipeline import make_pipeline
+
+from skadm import (
+    ConformalDetector,
+    DAEDetector,
+    EnsembleDetector,
+    EraserDetector,
+    FlipAveragedDetector,
+    IntensityDetector,
+    PCADetector,
+    PostprocessedDetector,
+    SliceDetector,
+    VolumeDetector,
+    load,
+    save,
+)
+from skadm.cohort import score_cohort
+from skadm.data import make_phantom
+from skadm.image_level import slice_labels, volumes_of
+from skadm.model_selection import set_offset_by_f1
+from skadm.postprocessing import GaussianSmoother
+from skadm.preprocessing import IntensityNormalizer
+
+STACK = IntensityNormalizer().transform(
+    make_phantom(n_patients=3, n_slices=6, size=24, random_state=0)
+)
+NORMAL = ~(STACK.y == 1).any(axis=(1, 2))
+
+
+def tiny(**parameters):
+    """A network of a second."""
+    return DAEDetector(**{"width": 4, "max_epochs": 1, "random_state": 7, **parameters})
+
+
+@pytest.fixture(scope="module")
+def ensemble():
+    return EnsembleDetector(tiny(), n_detectors=3, random_state=1).fit(STACK, STACK.y)
+
+
+def standardized(ensemble, X):
+    """Independent: whole arrays, float64."""
+    X = np.asarray(X)
+    normal = np.asarray(STACK)[NORMAL]
+    brain = (normal != 0).any(axis=1)
+    found = []
+    for each in ensemble.detectors_:
+        scores = each.score_samples(normal).astype(np.float64)[brain]
+        found.append(
+            (each.score_samples(X).astype(np.float64) - scores.mean()) / scores.std()
+        )
+    return np.stack(found)
+
+
+def test_score_is_the_mean_and_uncertainty_the_spread_of_standardized_scores(ensemble):
+    brain = (np.asarray(STACK) != 0).any(axis=1)
+    members = standardized(ensemble, STACK)
+    maps = ensemble.score_samples(STACK)
+    np.testing.assert_allclose(maps[brain], members.mean(axis=0)[brain], atol=1e-3)
+    spread = ensemble.uncertainty(STACK)
+    assert spread.dtype == maps.dtype
+    expected = members.std(axis=0, ddof=1)
+    np.testing.assert_allclose(spread[brain], expected[brain], atol=1e-3)
+    assert not spread[~brain].any()
+    own = maps[NORMAL][brain[NORMAL]]
+    assert abs(own.mean()) < 1e-3  # in the unit of the docstring
+    assert ensemble.offset_ == pytest.approx(np.quantile(own, 0.01), abs=1e-5)
+    assert (maps[~brain] == np.float32(ensemble.background_score_)).all()
+    assert ensemble.background_score_ == own.max()
+
+
+def test_members_differ_by_their_seed_alone_and_come_back_with_it(ensemble):
+    seeds = [each.random_state for each in ensemble.detectors_]
+    assert len(set(seeds)) == 3
+    again = EnsembleDetector(tiny(), n_detectors=3, random_state=1).fit(STACK, STACK.y)
+    assert [each.random_state for each in again.detectors_] == seeds
+    np.testing.assert_array_equal(again.score_samples(STACK), ensemble.score_samples(STACK))
+    alone = tiny(random_state=seeds[1]).fit(STACK, STACK.y)
+    np.testing.assert_array_equal(
+        alone.score_samples(STACK), ensemble.detectors_[1].score_samples(STACK)
+    )
+    assert (ensemble.uncertainty(STACK) > 0).any()
+
+
+def test_a_seed_inside_another_detector_is_found():
+    inner = PostprocessedDetector(tiny(), GaussianSmoother(0.0, sigma_through=1.0))
+    found = EnsembleDetector(inner, n_detectors=2, random_state=0).fit(STACK, STACK.y)
+    first, second = (each.detector_.random_state for each in found.detectors_)
+    assert first != second
+    # Through slices: a patient is scored as if it were alone.
+    one = STACK[STACK.groups == "phantom-001"]
+    places = np.flatnonzero(STACK.groups == "phantom-001")
+    np.testing.assert_allclose(
+        found.uncertainty(STACK)[places], found.uncertainty(one), atol=1e-6
+    )
+
+
+@pytest.mark.parametrize(
+    "detector", [IntensityDetector(), FrozenEstimator(IntensityDetector())]
+)
+def test_a_detector_without_a_seed_is_refused_before_anything_is_trained(detector):
+    with pytest.raises(ValueError, match="has no random_state"):
+        EnsembleDetector(detector).fit(STACK, STACK.y)
+
+
+@pytest.mark.parametrize("n_detectors", [1, 0, 2.5])
+def test_one_detector_is_no_ensemble(n_detectors):
+    with pytest.raises(ValueError, match="n_detectors"):
+        EnsembleDetector(tiny(), n_detectors=n_detectors).fit(STACK, STACK.y)
+
+
+def test_a_failed_fit_leaves_the_ensemble_as_it_was(ensemble):
+    before = ensemble.score_samples(STACK)
+    with pytest.raises(ValueError, match="no normal slice"):
+        ensemble.fit(STACK, np.ones_like(STACK.y))
+    np.testing.assert_array_equal(ensemble.score_samples(STACK), before)
+
+
+def test_files_pipelines_searches_and_thresholds(ensemble, tmp_path):
+    save(ensemble, tmp_path / "model.skadm")
+    loaded = load(tmp_path / "model.skadm")
+    np.testing.assert_array_equal(loaded.uncertainty(STACK), ensemble.uncertainty(STACK))
+    assert loaded.contrasts_ == STACK.contrasts
+    assert loaded.n_features_in_ == 4
+    search = GridSearchCV(
+        EnsembleDetector(PCADetector(random_state=0, max_samples=500), n_detectors=2),
+        {"detector__n_components": [1, 2]},
+        cv=GroupKFold(3),
+    ).fit(STACK, STACK.y, groups=STACK.groups)
+    assert np.isfinite(search.cv_results_["mean_test_score"]).all()
+    offset = clone(ensemble).fit(STACK, STACK.y)
+    set_offset_by_f1(offset, STACK[~NORMAL], STACK.y[~NORMAL])
+    assert offset.offset_ != ensemble.offset_
+    assert set(np.unique(offset.predict(STACK))) == {-1, 1}
+
+
+def test_a_cohort_gets_maps_of_the_uncertainty(ensemble, tmp_path):
+    found = score_cohort(ensemble, STACK, tmp_path, kinds=["anomaly", "uncertainty"])
+    assert not found.failures
+    assert {path.name.split("_")[-1] for path in found.files} == {
+        "anomaly.nii.gz",
+        "uncertainty.nii.gz",
+    }
+    assert all(path.exists() for path in found.files)
+    single = ensemble.detectors_[0]
+    with pytest.raises(ValueError, match="DAEDetector, which does not tell how uncertain"):
+        score_cohort(single, STACK, tmp_path, kinds=["uncertainty"], existing="replace")
+
+
+def test_the_map_of_a_mirrored_slice_is_the_mirrored_map():
+    detector = FlipAveragedDetector(tiny(precision="float32")).fit(STACK, STACK.y)
+    X = np.asarray(STACK)
+    maps, mirrored = detector.score_samples(X), detector.score_samples(X[..., ::-1])
+    np.testing.assert_allclose(mirrored[..., ::-1], maps, atol=1e-5)
+    alone = detector.detector_
+    both = (
+        alone.score_samples(X) + alone.score_samples(X[..., ::-1].copy())[..., ::-1]
+    ) / 2
+    brain = (X != 0).any(axis=1)
+    np.testing.assert_allclose(maps[brain], both[brain], rtol=1e-6)
+    # A network is not symmetric of its own accord, or this test could not fail.
+    single = alone.score_samples(X[..., ::-1].copy())[..., ::-1]
+    assert np.abs(single - alone.score_samples(X))[brain].max() > 1e-3
+    # A stack is scored as an array is, and its names are looked at.
+    np.testing.assert_allclose(detector.score_samples(STACK), maps, atol=1e-6)
+    swapped = make_phantom(n_patients=1, n_slices=4, size=24, contrasts=("T2", "T1"))
+    with pytest.raises(ValueError, match="features"):
+        detector.score_samples(swapped)
+
+
+def eraser():
+    """A detector that looks at abnormal slices."""
+    return EraserDetector(along="learned", width=4, max_epochs=1, random_state=0)
+
+
+def axis_of(detector):
+    while not isinstance(detector, EraserDetector):
+        detector = getattr(detector, "detector_", None) or detector[-1]
+    return detector.axis_
+
+
+def test_abnormal_slices_reach_a_detector_that_looks_at_them():
+    alone = eraser().fit(STACK, STACK.y).axis_
+    for outer in (
+        FlipAveragedDetector(eraser()),
+        FlipAveragedDetector(PostprocessedDetector(eraser(), GaussianSmoother(1.0))),
+        SliceDetector(eraser()),
+        SliceDetector(make_pipeline(eraser())),
+    ):
+        np.testing.assert_allclose(axis_of(outer.fit(STACK, STACK.y)), alone, atol=1e-6)
+    # Labels of slices say as much as masks.
+    labelled = SliceDetector(eraser()).fit(STACK, slice_labels(STACK.y))
+    np.testing.assert_allclose(axis_of(labelled), alone, atol=1e-6)
+
+
+def test_abnormal_slices_of_the_patients_that_train_reach_a_conformal_detector():
+    outer = ConformalDetector(eraser(), contamination=0.5, random_state=0)
+    outer.fit(STACK, STACK.y)
+    training = ~np.isin(STACK.groups, outer.calibration_groups_)
+    alone = eraser().fit(STACK[training], STACK.y[training])
+    np.testing.assert_allclose(axis_of(outer), alone.axis_, atol=1e-6)
+
+
+def test_all_slices_of_an_abnormal_volume_are_looked_at():
+    volumes = volumes_of(STACK)
+    outer = VolumeDetector(eraser()).fit(volumes, [1, -1, 1])
+    marks = np.zeros(STACK.y.shape, np.int8)
+    marks[STACK.groups == volumes[1].groups[0]] = 1
+    alone = eraser().fit(STACK, marks)
+    np.testing.assert_allclose(axis_of(outer), alone.axis_, atol=1e-6)
