@@ -22,9 +22,10 @@ from skadm.data import SliceStack, write_maps
 from skadm.metrics import anomaly_map
 from skadm.persistence import load
 
-__all__ = ["KINDS", "CohortReport", "score_cohort", "write_scores"]
+__all__ = ["KINDS", "OF_SCORES", "CohortReport", "score_cohort", "write_scores"]
 
-KINDS = ("anomaly", "segmentation")
+OF_SCORES = ("anomaly", "segmentation")
+KINDS = (*OF_SCORES, "uncertainty")
 _EXISTING = ("raise", "skip", "replace")
 
 
@@ -80,8 +81,10 @@ def score_cohort(
         The slices. Slices of a volume that it does not hold are not scored.
     folder : path
         Where to write; made if it does not exist.
-    kinds : sequence of {"anomaly", "segmentation"}, default=("anomaly",)
-        Maps to write, each to ``<volume>_<kind>.nii.gz``, as `write_scores` does.
+    kinds : sequence of {"anomaly", "segmentation", "uncertainty"}, default=("anomaly",)
+        Maps to write, each to ``<volume>_<kind>.nii.gz``: the first two as `write_scores`
+        does; the third, of an `EnsembleDetector`, how far its members disagree (0 outside
+        the brain), which scores each volume once more.
     existing : {"raise", "skip", "replace"}, default="raise"
         What to do about files that exist: refuse to begin, write only those that are
         missing (whatever model the others are from), or write all anew.
@@ -104,15 +107,15 @@ def score_cohort(
     FileNotFoundError
         If the file of the model does not exist.
     ValueError
-        If the model is not a fitted detector of pixels or learned other contrasts, or
-        `kinds` or `existing` is not as above.
+        If the model is not a fitted detector of pixels or learned other contrasts, cannot
+        tell its uncertainty, or `kinds` or `existing` is not as above.
     """
-    _check_kinds(kinds)
+    _check_kinds(kinds, KINDS)
     if existing not in _EXISTING:
         raise ValueError(f"existing is {existing!r}; expected one of {_EXISTING}")
     if isinstance(model, str | PathLike):
         model = Path(model).expanduser().absolute()
-    _check_model(_loaded(model), stack)
+    _check_model(_loaded(model), stack, kinds)
     folder = Path(folder).expanduser()
     wanted = {volume.name: list(kinds) for volume in stack.volumes}
     if existing != "replace":
@@ -188,7 +191,7 @@ def write_scores(
     ValueError
         If `kinds` are not as above, or the scores do not fit the stack.
     """
-    _check_kinds(kinds)
+    _check_kinds(kinds, OF_SCORES)
     files = []
     for kind in kinds:
         if kind == "anomaly":
@@ -199,9 +202,9 @@ def write_scores(
     return files
 
 
-def _check_kinds(kinds: Sequence[str]) -> None:
-    if isinstance(kinds, str) or not kinds or not set(kinds) <= set(KINDS):
-        raise ValueError(f"kinds are {kinds!r}; expected a sequence of some of {KINDS}")
+def _check_kinds(kinds: Sequence[str], known: Sequence[str]) -> None:
+    if isinstance(kinds, str) or not kinds or not set(kinds) <= set(known):
+        raise ValueError(f"kinds are {kinds!r}; expected a sequence of some of {known}")
 
 
 def _tasks(
@@ -233,7 +236,11 @@ def _score_volume(
         supplied = missing_names(stack.X, stack.contrasts)
         # First, so that no map is ever without it.
         _write_supplied(supplied, stack, folder)
-        write_scores(scores, stack, folder, detector, kinds=kinds)
+        if of_scores := [kind for kind in kinds if kind in OF_SCORES]:
+            write_scores(scores, stack, folder, detector, kinds=of_scores)
+        if "uncertainty" in kinds:
+            spread = detector.uncertainty(stack)
+            write_maps(spread, stack, folder, suffix="_uncertainty", fill=0.0, force=True)
     except Exception as error:  # of whatever kind: the other patients are to be scored
         return f"{type(error).__name__}: {error}"
     return supplied
@@ -250,7 +257,7 @@ def _write_supplied(supplied: Sequence[str], stack: SliceStack, folder: Path) ->
     replace_atomically(path, lambda place: place.write_text(text, encoding="utf-8"))
 
 
-def _check_model(model: Any, stack: SliceStack) -> None:
+def _check_model(model: Any, stack: SliceStack, kinds: Sequence[str]) -> None:
     _, detector = _parts(model)
     if not isinstance(detector, MapDetector):
         raise ValueError(
@@ -258,6 +265,11 @@ def _check_model(model: Any, stack: SliceStack) -> None:
             "a Pipeline that ends in one"
         )
     check_is_fitted(detector, ["offset_", "background_score_"])
+    if "uncertainty" in kinds and not hasattr(detector, "uncertainty"):
+        raise ValueError(
+            f"the model is a {type(detector).__name__}, which does not tell how uncertain "
+            "its scores are; an EnsembleDetector does"
+        )
     learned = getattr(detector, "contrasts_", None)
     if learned is not None and learned != stack.contrasts:
         raise ValueError(

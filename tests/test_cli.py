@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import joblib
@@ -476,6 +477,70 @@ def test_axis_is_learned(scans, tmp_path):
     assert np.abs(detector.axis_).max() == 1
 
 
+def test_smoothing_through_slices_and_ensembles(scans, tmp_path, capsys):
+    path, runs = tmp_path / "model.skadm", tmp_path / "runs"
+    arguments = ["fit", "--data", str(scans), "--out", str(path), *QUICK]
+    arguments += ["--detector", "EraserDetector", "--along", "learned"]
+    arguments += ["--smooth-through", "1.5", "--ensemble", "2"]
+    assert main([*arguments, "--checkpoints", str(runs)]) == 0
+    assert len(list(runs.iterdir())) == 2  # a file for each member
+    assert "EraserDetector, erasing 1" in capsys.readouterr().err
+    ensemble = skadm.load(path)[-1]
+    assert ensemble.n_detectors == 2
+    for member in ensemble.detectors_:
+        assert member.filters_[0].sigma_through == 1.5
+        assert np.abs(member.detector_.axis_).max() == 1
+
+    out = tmp_path / "maps"
+    scoring = ["score", "--model", str(path), "--data", str(scans), "--out", str(out)]
+    assert main([*scoring, "--uncertainty", "--patients", "phantom-002"]) == 0
+    stack = read_brats(scans, patients=["phantom-002"])
+    written = nib.load(out / "phantom-002_uncertainty.nii.gz").get_fdata()
+    prepared = skadm.load(path)[:-1].transform(stack)
+    expected = ensemble.uncertainty(prepared)
+    # Resampled to the scanner's grid, which can only lower the highest value.
+    assert 0.5 * expected.max() < written.max() <= expected.max() * (1 + 1e-5)
+    assert (out / "phantom-002_anomaly.nii.gz").exists()
+
+    capsys.readouterr()
+    tested = ["evaluate", "--model", str(path), "--data", str(scans), "--no-figures"]
+    assert main([*tested, "--out", str(tmp_path / "tables")]) == 0
+    assert "Eraser, filtered, ensemble of 2" in capsys.readouterr().out
+    reported = ["report", "--model", str(path), "--data", str(scans)]
+    reported += ["--out", str(tmp_path / "report"), "--patients", "phantom-002"]
+    assert main(reported) == 0
+    page = (tmp_path / "report" / "index.html").read_text(encoding="utf-8")
+    for told in ("EnsembleDetector", "GaussianSmoother", "EraserDetector", "SHA-256"):
+        assert told in page
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        (["--detector", "IntensityDetector", "--ensemble", "2"], "leave --ensemble out"),
+        (["--ensemble", "1"], "1 is no ensemble"),
+        (["--smooth-through", "0"], "not a number above 0"),
+        (["--smooth-through", "nan"], "not a number above 0"),
+        (["--smooth-through", "far"], "not a number above 0"),
+    ],
+)
+def test_wrappers_that_cannot_be_are_refused(options, told, scans, tmp_path, capsys):
+    arguments = ["fit", "--data", str(scans), "--out", str(tmp_path / "model.skadm")]
+    code = 1
+    with suppress(SystemExit):  # argparse
+        code = main([*arguments, *options])
+    assert code == 1
+    assert told in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+def test_uncertainty_of_one_detector_is_refused(model, scans, tmp_path, capsys):
+    out = tmp_path / "maps"
+    scoring = ["score", "--model", str(model), "--data", str(scans), "--out", str(out)]
+    assert "EnsembleDetector does" in refused([*scoring, "--uncertainty"], capsys)
+    assert not out.exists()
+
+
 @pytest.fixture
 def no_work(monkeypatch):
     """Fail if anything is read or trained."""
@@ -828,6 +893,7 @@ def test_epochs_hold_for_every_stage():
     from skadm.cli._model import make_detector
 
     options = {"detector": "DSVDDDetector", "preset": "paper", "epochs": 3}
-    args = argparse.Namespace(**options, seed=0, device="cpu", bright=None, along=None)
+    options |= dict.fromkeys(("bright", "along", "smooth_through", "ensemble"))
+    args = argparse.Namespace(**options, seed=0, device="cpu")
     detector = make_detector(args, ("FLAIR",))
     assert (detector.max_epochs, detector.pretraining_epochs) == (3, 3)

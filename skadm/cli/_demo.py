@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from skadm.cli import _options, _progress, _results
-from skadm.cli._model import make_detector, preprocessing, save_model
+from skadm.cli._model import make_detector, preprocessing, save_model, title
 from skadm.cli._output import (
     check_figures,
     check_inner_folder,
@@ -93,7 +93,7 @@ def run(args: argparse.Namespace) -> None:
     )
     maps = check_inner_folder(out, "maps")
     check_figures(args.figures)
-    from skadm.cohort import KINDS, write_scores
+    from skadm.cohort import OF_SCORES, write_scores
     from skadm.evaluation import (
         evaluate_split,
         intensity_baselines,
@@ -120,7 +120,7 @@ def run(args: argparse.Namespace) -> None:
     labels = prepared.y
     read_in = time.perf_counter() - started
 
-    name = args.detector.removesuffix("Detector")
+    name = title(detector)
     baselines, left_out = intensity_baselines(stack.contrasts)
     with _progress.shown([detector]):
         found = evaluate_split(
@@ -157,7 +157,7 @@ def run(args: argparse.Namespace) -> None:
     }
     measured = [row for row in found.rows if row["method"] == name]
     save_model(files[-1], steps, trained, training, measured)
-    files += write_scores(found.maps[name], test_stack, maps, trained, kinds=KINDS)
+    files += write_scores(found.maps[name], test_stack, maps, trained, kinds=OF_SCORES)
     files.append(out / "run.json")
     seconds = {"data": read_in, **found.seconds, "total": time.perf_counter() - started}
     write_json(files[-1], _record(args, trained, split, left_out, seconds))

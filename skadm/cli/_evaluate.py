@@ -5,7 +5,7 @@ import warnings
 from typing import Any
 
 from skadm.cli import _options, _results
-from skadm.cli._model import load_model, read_for
+from skadm.cli._model import load_model, read_for, title
 from skadm.cli._output import check_figures, check_new_folder, print_files, say
 
 _TEXT = """\
@@ -72,8 +72,7 @@ def run(args: argparse.Namespace) -> None:
     labels = prepared.y
     if not (labels == 1).any():
         raise ValueError(f"no anomaly in the masks of {args.data}: nothing to be found")
-    name = type(model[-1]).__name__.removesuffix("Detector")
-    detectors, left_out = {name: model[-1]}, {}
+    detectors, left_out = {title(model[-1]): model[-1]}, {}
     if args.baselines:
         detectors |= training["baselines"]
         left_out = training["left_out"]

@@ -22,6 +22,9 @@ examples:
   skadm fit --data scans/ --out model.skadm
   skadm fit --data scans/ --out model.skadm --contrasts FLAIR T2 --preset quick
   skadm fit --data scans/ --out model.skadm --detector EraserDetector --bright FLAIR T2
+  skadm fit --data scans/ --out model.skadm --detector EraserDetector --along learned \
+      --smooth-through 5
+  skadm fit --data scans/ --out model.skadm --ensemble 5
   skadm fit --data scans/ --out model.skadm --patients P01 P02 P03 --seed 1 --force
   skadm fit --data scans/ --out model.skadm --checkpoints runs/
   torchrun --nproc-per-node 4 -m skadm fit --data scans/ --out model.skadm
@@ -114,12 +117,13 @@ def _run(args: argparse.Namespace, out: Path) -> None:
 
 
 def _keep_checkpoints(detector: Any, args: argparse.Namespace) -> None:
-    if "checkpoints" not in detector.get_params():
+    name = next((n for n in detector.get_params() if n.endswith("checkpoints")), None)
+    if name is None:
         raise ValueError(
             f"{args.detector} is not trained in epochs; leave --checkpoints out"
         )
     folder = check_folder(args.checkpoints, args.data, "--checkpoints")
-    detector.set_params(checkpoints=folder)
+    detector.set_params(**{name: folder})
 
 
 def _train(detector: Any, stack: Any, labels: Any) -> str:

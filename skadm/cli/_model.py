@@ -46,7 +46,40 @@ def make_detector(args: argparse.Namespace, contrasts: Sequence[str]) -> Any:
             if name.endswith("epochs") and value
         }
         detector.set_params(**numbers)
+    return _composed(detector, args)
+
+
+def _composed(detector: Any, args: argparse.Namespace) -> Any:
+    """The detector within what the options put around it."""
+    from skadm import EnsembleDetector, PostprocessedDetector
+    from skadm.postprocessing import GaussianSmoother
+
+    if args.smooth_through is not None:
+        smoother = GaussianSmoother(0.0, sigma_through=args.smooth_through)
+        detector = PostprocessedDetector(detector, smoother)
+    if args.ensemble is not None:
+        if not any(name.endswith("random_state") for name in detector.get_params()):
+            raise ValueError(
+                f"{args.detector} is the same with every seed; leave --ensemble out"
+            )
+        detector = EnsembleDetector(
+            detector, n_detectors=args.ensemble, random_state=args.seed
+        )
     return detector
+
+
+def title(detector: Any) -> str:
+    """Name of a detector in tables: its class, and what is around it."""
+    from skadm import EnsembleDetector, PostprocessedDetector
+
+    around = []
+    while isinstance(detector, EnsembleDetector | PostprocessedDetector):
+        if isinstance(detector, EnsembleDetector):
+            around.append(f"ensemble of {detector.n_detectors}")
+        else:
+            around.append("filtered")
+        detector = detector.detector
+    return ", ".join([type(detector).__name__.removesuffix("Detector"), *around[::-1]])
 
 
 def _first_of(
@@ -124,9 +157,10 @@ def load_model(path: str, device: str) -> Any:
     """Read a Pipeline that ends in a fitted detector, to run on a device."""
     from sklearn.pipeline import Pipeline
 
-    from skadm.base import BaseDetector
+    from skadm.base import MapDetector
     from skadm.neural import resolve_device
     from skadm.persistence import load
+    from skadm.persistence._parts import parts_of
 
     place = check_model(path)
     resolve_device(device)
@@ -134,7 +168,7 @@ def load_model(path: str, device: str) -> Any:
     if (
         not isinstance(model, Pipeline)
         or len(model.steps) < 2
-        or not isinstance(model[-1], BaseDetector)
+        or not isinstance(model[-1], MapDetector)
     ):
         raise ValueError(
             f"{place} holds {type(model).__name__}; expected a Pipeline of preprocessing "
@@ -142,8 +176,9 @@ def load_model(path: str, device: str) -> Any:
         )
     if not hasattr(model[-1], "offset_"):
         raise ValueError(f"{place} holds a detector that is not fitted")
-    if "device" in model[-1].get_params():
-        model[-1].set_params(device=device)
+    for part in parts_of(model):
+        if "device" in part.get_params(deep=False):
+            part.set_params(device=device)
     if not hasattr(model, "training_"):
         warnings.warn(
             f"{place} does not say on which patients it was trained: it was not made by "

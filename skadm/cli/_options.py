@@ -132,6 +132,20 @@ def add_training(parser: Any) -> None:
         "prior, for EraserDetector, DAEDetector and IntensityDetector",
     )
     parser.add_argument(
+        "--smooth-through",
+        type=above_zero,
+        metavar="SIGMA",
+        help="smooth maps through the slices of a patient by a Gaussian of this standard "
+        "deviation, in slices: 5 for slices of 1 mm; thick slices gain nothing",
+    )
+    parser.add_argument(
+        "--ensemble",
+        type=several,
+        metavar="N",
+        help="train N times with other seeds and take the mean of the maps; "
+        "'skadm score --uncertainty' writes how far they disagree",
+    )
+    parser.add_argument(
         "--contrasts",
         nargs="+",
         metavar="NAME",
@@ -159,6 +173,24 @@ def positive(text: str) -> int:
     if not text.isdecimal() or int(text) == 0:
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above 0")
     return int(text)
+
+
+def several(text: str) -> int:
+    """Read a whole number above 1."""
+    if (number := positive(text)) < 2:
+        raise argparse.ArgumentTypeError("1 is no ensemble; expected 2 or more")
+    return number
+
+
+def above_zero(text: str) -> float:
+    """Read a number above 0."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number above 0")
+    return value
 
 
 def seed(text: str) -> int:

@@ -18,7 +18,8 @@ examples:
   skadm score --model model.skadm --data new/ --out maps/ --binary --patients P07
   skadm score --model model.skadm --data archive/ --out maps/ --jobs 8 --skip-existing
 
-files: <patient>_anomaly.nii.gz and, with --binary, <patient>_segmentation.nii.gz; of a
+files: <patient>_anomaly.nii.gz; with --binary <patient>_segmentation.nii.gz; with
+--uncertainty, of a model of 'skadm fit --ensemble', <patient>_uncertainty.nii.gz; of a
 patient who lacks a contrast (--allow-missing), <patient>_supplied.json, which names it
 
 A patient that cannot be scored does not stop the others; it is named at the end, and the
@@ -37,6 +38,12 @@ def add_parser(commands: Any) -> None:
         action="store_true",
         help="also write segmentations: 1 where the model calls a pixel anomalous, at the "
         "resolution it works at",
+    )
+    parser.add_argument(
+        "--uncertainty",
+        action="store_true",
+        help="also write how far the members of an ensemble disagree: the standard "
+        "deviation of their scores; takes as long as scoring once more",
     )
     parser.add_argument(
         "--jobs",
@@ -70,8 +77,13 @@ def run(args: argparse.Namespace) -> None:
     """Run the command."""
     out = check_folder(args.out, args.data)
     model = load_model(args.model, args.device)
-    from skadm.cohort import KINDS, score_cohort
+    from skadm.cohort import score_cohort
 
+    kinds = ["anomaly"]
+    if args.binary:
+        kinds.append("segmentation")
+    if args.uncertainty:
+        kinds.append("uncertainty")
     stack = read_for(
         model,
         args.data,
@@ -84,7 +96,7 @@ def run(args: argparse.Namespace) -> None:
             model,
             stack,
             out,
-            kinds=KINDS if args.binary else KINDS[:1],
+            kinds=kinds,
             existing=args.existing,
             n_jobs=args.jobs,
             on_start=lambda name, number, total: say(

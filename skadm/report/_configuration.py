@@ -3,6 +3,7 @@
 from typing import Any, NamedTuple
 
 from skadm._version import __version__
+from skadm.persistence._parts import COMPOSING, parts_of
 
 
 class Setting(NamedTuple):
@@ -51,17 +52,22 @@ def describe_model(model: Any) -> list[Setting]:
         for name, value in training.items()
         if name != "baselines"
     ]
-    reference = getattr(detector, "training_reference_", None)
-    if reference is not None:
+    parts = list(parts_of(model))
+    references = (getattr(part, "training_reference_", None) for part in parts)
+    if (reference := next(filter(None, references), None)) is not None:
         settings += [
             Setting("Training", "slices", str(reference.n_slices)),
             Setting("Training", "SHA-256 of the slices", reference.sha256),
         ]
-    for _, step in model.steps:
-        group = type(step).__name__
-        parameters = step.get_params(deep=False).items()
-        settings += [Setting(group, name, _text(value)) for name, value in parameters]
-    return settings
+    for part in parts:
+        group = type(part).__name__
+        parameters = part.get_params(deep=False).items()
+        settings += [
+            Setting(group, name, _text(value))
+            for name, value in parameters
+            if name not in COMPOSING
+        ]
+    return list(dict.fromkeys(settings))  # members of an ensemble differ by the seed alone
 
 
 def _text(value: Any) -> str:
