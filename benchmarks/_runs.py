@@ -19,11 +19,13 @@ from _cache import (
 from _common import say
 from _split import Split
 from sklearn.base import BaseEstimator, clone
+from sklearn.callback import CallbackSupportMixin
 
 from skadm.base import BaseDetector, MapDetector
 from skadm.callbacks import ProgressLog
 from skadm.evaluation import evaluate_split
 from skadm.metrics import pixel_roc_curve
+from skadm.persistence._parts import parts_of
 
 remember_sources()
 
@@ -107,9 +109,9 @@ def _parts(detector: MapDetector) -> list[BaseEstimator]:
 def train_and_test(run: Run, split: Split, cache: ResultCache) -> tuple[Result, Maps]:
     """The result, and the normality maps."""
     detector = clone(run.detector)
+    if isinstance(detector, CallbackSupportMixin):
+        detector.set_callbacks(ProgressLog(interval=30))
     for part in _parts(detector):
-        if isinstance(part, BaseDetector):
-            part.set_callbacks(ProgressLog(interval=30))
         if "memory" in part.get_params(deep=False):
             # Variants of a method that begin alike share what they have in common.
             code = code_fingerprint(type(part))
@@ -139,8 +141,8 @@ def train_and_test(run: Run, split: Split, cache: ResultCache) -> tuple[Result, 
 
 
 def _trained(detector: MapDetector) -> MapDetector:
-    """The fitted detector in one whose maps are filtered."""
-    return getattr(detector, "detector_", detector)
+    """The fitted detector in one that is made of detectors, the first if there are some."""
+    return next(part for part in parts_of(detector) if isinstance(part, BaseDetector))
 
 
 def carry_out(runs: Sequence[Run], split: Split, cache: ResultCache) -> Iterator[Outcome]:

@@ -38,8 +38,9 @@ from _summary import all_patient_rows, all_rows
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from scipy.ndimage import distance_transform_edt
+from sklearn.base import clone
 
-from skadm import IntensityDetector
+from skadm import EnsembleDetector, FlipAveragedDetector, IntensityDetector
 from skadm.base import MapDetector
 from skadm.evaluation import bootstrap_patients, intensity_baselines
 from skadm.metrics import (
@@ -102,6 +103,12 @@ def slice_methods(contrasts: Sequence[str], preset: str) -> dict[str, MapDetecto
                 found[f"{name}, {how}"] = make_detector(
                     "EraserDetector", preset, **prior, **changed
                 )
+    learned = make_detector("EraserDetector", preset, along="learned")
+    found[f"{WINNER}, learned axis, flips"] = FlipAveragedDetector(learned)
+    one = clone(learned).set_params(n_networks=1)
+    found[f"{WINNER}, one network, learned axis, ensemble of 3"] = EnsembleDetector(
+        one, n_detectors=3
+    )
     return found
 
 
