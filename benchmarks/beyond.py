@@ -13,6 +13,7 @@ differences with intervals by bootstrap over patients, and where the false posit
     python benchmarks/beyond.py --data brats --test other.csv --out out/beyond_other
     python benchmarks/beyond.py --quick
 
+With --parts also the eraser with its parts changed one by one, which trains many more.
 "3-D" methods are the same, with scores smoothed through the slices of a patient as well.
 With --test, the patients of another data set are tested instead, in one fold. Writes
 beyond_test.csv and beyond_validation.csv (a row for each method, seed and fold),
@@ -63,6 +64,7 @@ ABLATIONS: dict[str, dict[str, Any]] = {
     "no smoothing": {"sigma": 0.0},
     "one Gaussian": {"n_components": 1},
 }
+STABILITY = ("flips", "ensemble of 3")
 OF_DENSITY = ("one Gaussian",)  # at which no directed score looks
 QUICK = ("--size", "48", "--patients", "6", "--slices", "8", "--preset", "quick")
 RIM = 4  # pixels from the border of the brain
@@ -104,11 +106,10 @@ def slice_methods(contrasts: Sequence[str], preset: str) -> dict[str, MapDetecto
                     "EraserDetector", preset, **prior, **changed
                 )
     learned = make_detector("EraserDetector", preset, along="learned")
-    found[f"{WINNER}, learned axis, flips"] = FlipAveragedDetector(learned)
+    flips, ensemble = (f"{WINNER}, learned axis, {how}" for how in STABILITY)
+    found[flips] = FlipAveragedDetector(learned)
     one = clone(learned).set_params(n_networks=1)
-    found[f"{WINNER}, one network, learned axis, ensemble of 3"] = EnsembleDetector(
-        one, n_detectors=3
-    )
+    found[ensemble] = EnsembleDetector(one, n_detectors=3)
     return found
 
 
@@ -152,6 +153,11 @@ def told(method: str) -> str:
         return "contrasts"
     bright = "directed" in method or "smoothed" in method or method == SIGNED
     return "direction" if bright else "nothing"
+
+
+def shows_a_part(method: str) -> bool:
+    """Whether a method is the eraser with a part changed."""
+    return any(part in method for part in (*ABLATIONS, *STABILITY))
 
 
 def carry_out_folds(
@@ -230,11 +236,7 @@ def differences(
 ) -> list[dict[str, Any]]:
     """Differences of the eraser, whatever it is told, to its rivals."""
     rivals = [name for name in scores if not name.startswith(WINNER)]
-    whole = [
-        name
-        for name in scores
-        if name not in rivals and not any(part in name for part in ABLATIONS)
-    ]
+    whole = [name for name in scores if name not in rivals and not shows_a_part(name)]
     rows = []
     for method in whole:
         for rival in rivals:
@@ -297,7 +299,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     arguments = experiment_parser(__doc__.splitlines()[0], "beyond")
     arguments.add_argument("--folds", type=positive, default=3, help="of patients")
     arguments.add_argument("--test", help="as --data: other patients to test on")
-    arguments.add_argument("--methods", nargs="+", help="default: all")
+    arguments.add_argument(
+        "--methods", nargs="+", help="default: all but the eraser with parts changed"
+    )
+    arguments.add_argument(
+        "--parts", action="store_true", help="also what each part of the eraser buys"
+    )
     arguments.add_argument(
         "--sigma-through",
         type=float,
@@ -311,7 +318,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     detectors = methods(stack.contrasts, options.preset, options.sigma_through)
     if unknown := set(options.methods or ()) - set(detectors):
         raise ValueError(f"no methods {sorted(unknown)}; there are {list(detectors)}")
-    chosen = {k: detectors[k] for k in options.methods or detectors}
+    default = [name for name in detectors if options.parts or not shows_a_part(name)]
+    chosen = {name: detectors[name] for name in options.methods or default}
     cache = ResultCache(options.cache)
     outcomes = carry_out_folds(chosen, splits, cache, options.seeds)
 
