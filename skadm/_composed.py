@@ -97,7 +97,7 @@ class ComposedDetector(CallbackSupportMixin, MetaEstimatorMixin, MapDetector):
             return detector
 
         maps = self._fit_parts(train, normal)
-        scores = maps[brain_mask(np.asarray(normal))]
+        scores = maps[brain_of(normal)]
         self.offset_ = float(np.quantile(scores, self.contamination))
         # Background is as normal as anything: the highest score of the training.
         self.background_score_ = float(scores.max())
@@ -123,20 +123,48 @@ class ComposedDetector(CallbackSupportMixin, MetaEstimatorMixin, MapDetector):
         check_is_fitted(self)
         return getattr(self._trained, "contrasts_", None)
 
-    def _by_patient(self, function: Callable[[Any], NDArray], X: Any) -> NDArray:
-        """What a function makes of each patient's slices, in the order of the slices."""
-        parts = [(places, function(part)) for places, part in _patients(X)]
-        maps = np.empty_like(parts[0][1], shape=(len(X), *parts[0][1].shape[1:]))
-        for places, own in parts:
-            maps[places] = own
-        return maps
-
     def _chunks(self, X) -> Iterator[Chunk]:
         check_is_fitted(self)
         for places, part in _patients(X):
-            maps, brain = self._maps(part), brain_mask(np.asarray(part))
+            maps, brain = self._maps(part), brain_of(part)
             background = maps.dtype.type(self.background_score_)
             yield Chunk(places, np.where(brain, maps, background), brain)
+
+
+def by_patient(function: Callable[[Any], NDArray], X: Any) -> NDArray:
+    """What a function makes of each patient's slices, in the order of the slices.
+
+    Parameters
+    ----------
+    function : callable
+        Takes the slices of a patient, in memory, and returns maps (n, H, W).
+    X : array or SliceStack of shape (n_slices, n_contrasts, H, W)
+        Of a stack no more than a patient is read at a time; an array is taken as a whole.
+
+    Returns
+    -------
+    maps : ndarray of shape (n_slices, H, W)
+    """
+    parts = [(places, function(part)) for places, part in _patients(X)]
+    maps = np.empty_like(parts[0][1], shape=(len(X), *parts[0][1].shape[1:]))
+    for places, own in parts:
+        maps[places] = own
+    return maps
+
+
+def brain_of(X: Any) -> NDArray[np.bool_]:
+    """Brain of all slices, of which no more than a patient is in memory at a time.
+
+    Parameters
+    ----------
+    X : array or SliceStack of shape (n_slices, n_contrasts, H, W)
+        Slices.
+
+    Returns
+    -------
+    brain : ndarray of bool, shape (n_slices, H, W)
+    """
+    return by_patient(lambda part: brain_mask(np.asarray(part)), X)
 
 
 def _patients(X) -> Iterator[tuple[slice | NDArray[np.intp], Any]]:

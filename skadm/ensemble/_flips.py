@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from skadm._composed import ComposedDetector, Train
+from skadm._composed import ComposedDetector, Train, by_patient
 from skadm.data import ArrayVolume, SliceStack
 
 
@@ -61,7 +61,7 @@ class FlipAveragedDetector(ComposedDetector):
 
     def _fit_parts(self, train: Train, normal: Any) -> NDArray:
         self.detector_ = train(self.detector)
-        return self._by_patient(self._maps, normal)
+        return by_patient(self._maps, normal)
 
     def _maps(self, X: Any) -> NDArray:
         own = self.detector_.score_samples(X)

@@ -11,8 +11,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval
 from sklearn.utils.validation import check_is_fitted
 
-from skadm._brain import brain_mask
-from skadm._composed import ComposedDetector, Train
+from skadm._composed import ComposedDetector, Train, brain_of, by_patient
 
 
 class EnsembleDetector(ComposedDetector):
@@ -117,7 +116,7 @@ class EnsembleDetector(ComposedDetector):
             If X is not like the slices of the training; see `score_samples`.
         """
         check_is_fitted(self)
-        return self._by_patient(self._spread, X)
+        return by_patient(self._spread, X)
 
     def _check(self) -> None:
         names = self.detector.get_params()
@@ -132,7 +131,7 @@ class EnsembleDetector(ComposedDetector):
 
     def _fit_parts(self, train: Train, normal: Any) -> NDArray:
         random = check_random_state(self.random_state)
-        brain = brain_mask(np.asarray(normal))
+        brain = brain_of(normal)
         self.detectors_, moments, maps = [], [], []
         for _ in range(self.n_detectors):
             member = clone(self.detector)
@@ -165,7 +164,7 @@ class EnsembleDetector(ComposedDetector):
 
     def _spread(self, X: Any) -> NDArray:
         spread = self._members(X).std(axis=0, ddof=1)
-        return np.where(brain_mask(np.asarray(X)), spread, 0)
+        return np.where(brain_of(X), spread, 0)
 
     @property
     def _trained(self) -> Any:

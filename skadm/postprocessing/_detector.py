@@ -3,13 +3,11 @@
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, clone
 from sklearn.utils.metaestimators import _BaseComposition
 
-from skadm._brain import brain_mask
-from skadm._composed import ComposedDetector, Train
+from skadm._composed import ComposedDetector, Train, brain_of
 from skadm.postprocessing._base import MapTransformer
 
 
@@ -151,4 +149,4 @@ class PostprocessedDetector(ComposedDetector, _BaseComposition):
 
 def _known(X: Any) -> dict[str, Any]:
     """What filters may know of slices beside their maps."""
-    return {"brain": brain_mask(np.asarray(X)), "groups": getattr(X, "groups", None)}
+    return {"brain": brain_of(X), "groups": getattr(X, "groups", None)}
