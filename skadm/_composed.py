@@ -1,4 +1,4 @@
-"""Detectors that are made of detectors: one training, one threshold, patient by patient."""
+"""Detectors that are made of detectors: one training, one threshold, volume by volume."""
 
 from abc import abstractmethod
 from collections.abc import Callable, Iterator
@@ -7,15 +7,22 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.base import MetaEstimatorMixin, _fit_context, clone
+from sklearn.base import MetaEstimatorMixin, _fit_context
 from sklearn.callback import CallbackSupportMixin, with_callbacks
 from sklearn.utils import _safe_indexing
 from sklearn.utils._param_validation import HasMethods, Interval
 from sklearn.utils.validation import check_is_fitted
 
 from skadm._brain import brain_mask
+from skadm._disk import release, row_chunks
 from skadm._validation import check_labels, check_shape, normal_slices
-from skadm.base import Chunk, MapDetector, looks_at_abnormal, unchanged_on_failure
+from skadm.base import (
+    Chunk,
+    MapDetector,
+    looks_at_abnormal,
+    looks_through_slices,
+    unchanged_on_failure,
+)
 from skadm.data import SliceStack
 
 Train = Callable[[Any], Any]
@@ -26,7 +33,7 @@ class ComposedDetector(CallbackSupportMixin, MetaEstimatorMixin, MapDetector):
 
     It keeps the contract of the detectors: maps of normality, higher = more normal; `fit`
     trains on normal slices only; `contamination` sets `offset_`, of its own maps. What
-    looks through slices is given whole patients.
+    looks through slices is given whole volumes.
     """
 
     _parameter_constraints: dict[str, list[Any]] = {
@@ -43,7 +50,7 @@ class ComposedDetector(CallbackSupportMixin, MetaEstimatorMixin, MapDetector):
 
     @abstractmethod
     def _maps(self, X: Any) -> NDArray:
-        """Maps of slices that belong together: of a patient, or of a whole array."""
+        """Maps of slices that belong together: of a volume from below, or of an array."""
 
     @property
     @abstractmethod
@@ -79,16 +86,22 @@ class ComposedDetector(CallbackSupportMixin, MetaEstimatorMixin, MapDetector):
             brain.
         """
         self._check()
+        if self._looks_through and not isinstance(X, SliceStack):
+            raise ValueError(
+                f"{self} looks through slices, and does not know which are of one volume: "
+                "give a SliceStack."
+            )
         context = self._init_callback_context(max_subtasks=self._n_trainings())
         context.call_on_fit_task_begin(estimator=self)
         X = X if hasattr(X, "shape") else np.asarray(X)
-        shape, normal = check_shape(X), X
+        shape = check_shape(X)
+        chosen = np.arange(shape[0])
         if y is not None:
-            normal = _safe_indexing(X, normal_slices(check_labels(y, shape)))
+            chosen = normal_slices(check_labels(y, shape))
+        normal = X if len(chosen) == shape[0] else _safe_indexing(X, chosen)
         whole = (X, y) if self._looks_at_abnormal else (normal, None)
 
         def train(detector: Any) -> Any:
-            detector = clone(detector)
             task = context.subcontext(task_name="fit-detector")
             with task.propagate_callback_context(detector):
                 task.call_on_fit_task_begin(estimator=self)
@@ -97,6 +110,9 @@ class ComposedDetector(CallbackSupportMixin, MetaEstimatorMixin, MapDetector):
             return detector
 
         maps = self._fit_parts(train, normal)
+        if self._looks_through and normal is not X:
+            # Between the slices that are left out, as when others are scored.
+            maps = by_volume(self._maps, X)[chosen]
         scores = maps[brain_of(normal)]
         self.offset_ = float(np.quantile(scores, self.contamination))
         # Background is as normal as anything: the highest score of the training.
@@ -112,6 +128,10 @@ class ComposedDetector(CallbackSupportMixin, MetaEstimatorMixin, MapDetector):
         return looks_at_abnormal(self.detector)
 
     @property
+    def _looks_through(self) -> bool:
+        return looks_through_slices(self.detector)
+
+    @property
     def n_features_in_(self):
         """Number of contrasts seen in `fit`."""
         check_is_fitted(self)
@@ -125,35 +145,44 @@ class ComposedDetector(CallbackSupportMixin, MetaEstimatorMixin, MapDetector):
 
     def _chunks(self, X) -> Iterator[Chunk]:
         check_is_fitted(self)
-        for places, part in _patients(X):
+        for places, part in _volumes(X):
             maps, brain = self._maps(part), brain_of(part)
             background = maps.dtype.type(self.background_score_)
             yield Chunk(places, np.where(brain, maps, background), brain)
 
 
-def by_patient(function: Callable[[Any], NDArray], X: Any) -> NDArray:
-    """What a function makes of each patient's slices, in the order of the slices.
+def by_volume(function: Callable[[Any], NDArray], X: Any) -> NDArray:
+    """What a function makes of each volume, in the order of the slices.
 
     Parameters
     ----------
     function : callable
-        Takes the slices of a patient, in memory, and returns maps (n, H, W).
+        Takes slices in memory, and returns maps (n, H, W).
     X : array or SliceStack of shape (n_slices, n_contrasts, H, W)
-        Of a stack no more than a patient is read at a time; an array is taken as a whole.
+        A stack is read volume by volume, an array chunk by chunk.
 
     Returns
     -------
     maps : ndarray of shape (n_slices, H, W)
+
+    Raises
+    ------
+    ValueError
+        If there is no slice.
     """
-    parts = [(places, function(part)) for places, part in _patients(X)]
-    maps = np.empty_like(parts[0][1], shape=(len(X), *parts[0][1].shape[1:]))
-    for places, own in parts:
+    maps = None
+    for places, part in _volumes(X):
+        own = function(part)
+        if maps is None:
+            maps = np.empty_like(own, shape=(len(X), *own.shape[1:]))
         maps[places] = own
+    if maps is None:
+        raise ValueError("X holds no slice; expected at least 1.")
     return maps
 
 
 def brain_of(X: Any) -> NDArray[np.bool_]:
-    """Brain of all slices, of which no more than a patient is in memory at a time.
+    """Brain of all slices, of which no more than a volume is in memory at a time.
 
     Parameters
     ----------
@@ -164,15 +193,19 @@ def brain_of(X: Any) -> NDArray[np.bool_]:
     -------
     brain : ndarray of bool, shape (n_slices, H, W)
     """
-    return by_patient(lambda part: brain_mask(np.asarray(part)), X)
+    return by_volume(lambda part: brain_mask(np.asarray(part)), X)
 
 
-def _patients(X) -> Iterator[tuple[slice | NDArray[np.intp], Any]]:
-    """Yield what has to be seen together: a patient of a stack, or a whole array."""
+def _volumes(X) -> Iterator[tuple[slice | NDArray[np.intp], Any]]:
+    """Yield what has to be seen together: a volume from below; of an array, some slices."""
     if not isinstance(X, SliceStack):
-        yield slice(None), X
+        X = X if hasattr(X, "shape") else np.asarray(X)
+        for rows in row_chunks(len(X), X[:1].nbytes):
+            yield rows, X[rows]
+            release(X)
         return
-    groups = X.groups
-    for patient in dict.fromkeys(groups.tolist()):
-        places = np.flatnonzero(groups == patient)
+    names = X.volume_ids
+    for name in dict.fromkeys(names.tolist()):
+        places = np.flatnonzero(names == name)
+        places = places[np.argsort(X.z[places], kind="stable")]
         yield places, X[places].in_memory()

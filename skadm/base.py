@@ -436,6 +436,23 @@ def looks_at_abnormal(detector: Any) -> bool:
     return getattr(detector, "_looks_at_abnormal", False)
 
 
+def looks_through_slices(detector: Any) -> bool:
+    """Whether the map of a slice depends on the slices beside it.
+
+    Parameters
+    ----------
+    detector : estimator
+        A detector, or a Pipeline that ends in one.
+
+    Returns
+    -------
+    looks : bool
+    """
+    while isinstance(detector, Pipeline):
+        detector = detector[-1]
+    return getattr(detector, "_looks_through", False)
+
+
 def _take(X, indices: np.ndarray):
     """Rows of an array, a stack, or a list of slices."""
     return X[indices] if hasattr(X, "shape") else np.asarray(X)[indices]

@@ -22,10 +22,10 @@ from skadm.data import SliceStack, write_maps
 from skadm.metrics import anomaly_map
 from skadm.persistence import load
 
-__all__ = ["KINDS", "OF_SCORES", "CohortReport", "score_cohort", "write_scores"]
+__all__ = ["KINDS", "UNCERTAINTY", "CohortReport", "score_cohort", "write_scores"]
 
-OF_SCORES = ("anomaly", "segmentation")
-KINDS = (*OF_SCORES, "uncertainty")
+KINDS = ("anomaly", "segmentation")
+UNCERTAINTY = "uncertainty"
 _EXISTING = ("raise", "skip", "replace")
 
 
@@ -110,7 +110,7 @@ def score_cohort(
         If the model is not a fitted detector of pixels or learned other contrasts, cannot
         tell its uncertainty, or `kinds` or `existing` is not as above.
     """
-    _check_kinds(kinds, KINDS)
+    _check_kinds(kinds, (*KINDS, UNCERTAINTY))
     if existing not in _EXISTING:
         raise ValueError(f"existing is {existing!r}; expected one of {_EXISTING}")
     if isinstance(model, str | PathLike):
@@ -191,7 +191,7 @@ def write_scores(
     ValueError
         If `kinds` are not as above, or the scores do not fit the stack.
     """
-    _check_kinds(kinds, OF_SCORES)
+    _check_kinds(kinds, KINDS)
     files = []
     for kind in kinds:
         if kind == "anomaly":
@@ -231,15 +231,16 @@ def _score_volume(
         for step in steps:
             stack = step.transform(stack)
         stack = stack.in_memory()
-        scores = detector.score_samples(stack)
+        of_scores = [kind for kind in kinds if kind in KINDS]
+        scores = detector.score_samples(stack) if of_scores else None
+        spread = detector.uncertainty(stack) if UNCERTAINTY in kinds else None
         # It scored them: what they lack it has supplied.
         supplied = missing_names(stack.X, stack.contrasts)
         # First, so that no map is ever without it.
         _write_supplied(supplied, stack, folder)
-        if of_scores := [kind for kind in kinds if kind in OF_SCORES]:
+        if scores is not None:
             write_scores(scores, stack, folder, detector, kinds=of_scores)
-        if "uncertainty" in kinds:
-            spread = detector.uncertainty(stack)
+        if spread is not None:
             write_maps(spread, stack, folder, suffix="_uncertainty", fill=0.0, force=True)
     except Exception as error:  # of whatever kind: the other patients are to be scored
         return f"{type(error).__name__}: {error}"
@@ -265,7 +266,7 @@ def _check_model(model: Any, stack: SliceStack, kinds: Sequence[str]) -> None:
             "a Pipeline that ends in one"
         )
     check_is_fitted(detector, ["offset_", "background_score_"])
-    if "uncertainty" in kinds and not hasattr(detector, "uncertainty"):
+    if UNCERTAINTY in kinds and not hasattr(detector, "uncertainty"):
         raise ValueError(
             f"the model is a {type(detector).__name__}, which does not tell how uncertain "
             "its scores are; an EnsembleDetector does"

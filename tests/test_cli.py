@@ -517,11 +517,13 @@ def test_smoothing_through_slices_and_ensembles(scans, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("options", "told"),
     [
-        (["--detector", "IntensityDetector", "--ensemble", "2"], "leave --ensemble out"),
+        (["--detector", "IntensityDetector", "--ensemble", "2"], "has no random_state"),
         (["--ensemble", "1"], "1 is no ensemble"),
         (["--smooth-through", "0"], "not a number above 0"),
         (["--smooth-through", "nan"], "not a number above 0"),
         (["--smooth-through", "far"], "not a number above 0"),
+        (["--smooth-through", "1e7"], "up to 100"),
+        (["--detector", "EraserDetector", "--along", "learned", "T2"], "stands alone"),
     ],
 )
 def test_wrappers_that_cannot_be_are_refused(options, told, scans, tmp_path, capsys):

@@ -1,5 +1,7 @@
 """Ensembles over seeds against NumPy; flips; what both hand on to their detector."""
 
+from contextlib import suppress
+
 import numpy as np
 import pytest
 from sklearn.base import clone
@@ -14,6 +16,7 @@ from skadm import (
     EraserDetector,
     FlipAveragedDetector,
     IntensityDetector,
+    IntensityShiftWarning,
     PCADetector,
     PostprocessedDetector,
     SliceDetector,
@@ -22,11 +25,13 @@ from skadm import (
     save,
 )
 from skadm.cohort import score_cohort
-from skadm.data import make_phantom
+from skadm.data import ArrayVolume, SliceStack, make_phantom
+from skadm.evaluation import evaluate_split
 from skadm.image_level import slice_labels, volumes_of
-from skadm.model_selection import set_offset_by_f1
+from skadm.metrics import best_f1_threshold
+from skadm.model_selection import set_offset_by_f1, set_offset_on_abnormal_slices
 from skadm.postprocessing import GaussianSmoother
-from skadm.preprocessing import IntensityNormalizer
+from skadm.preprocessing import IntensityNormalizer, SliceResizer
 
 STACK = IntensityNormalizer().transform(
     make_phantom(n_patients=3, n_slices=6, size=24, random_state=0)
@@ -214,3 +219,133 @@ def test_all_slices_of_an_abnormal_volume_are_looked_at():
     marks[STACK.groups == volumes[1].groups[0]] = 1
     alone = eraser().fit(STACK, marks)
     np.testing.assert_allclose(axis_of(outer), alone.axis_, atol=1e-6)
+
+
+def through(detector, sigma=2.0):
+    return PostprocessedDetector(detector, GaussianSmoother(0.0, sigma_through=sigma))
+
+
+def test_thresholds_are_of_the_maps_that_whole_volumes_get():
+    detector = through(IntensityDetector()).fit(STACK, STACK.y)
+    maps, brain = detector.score_samples(STACK), (np.asarray(STACK) != 0).any(axis=1)
+    own = maps[NORMAL][brain[NORMAL]]
+    assert detector.offset_ == pytest.approx(np.quantile(own, 0.01))
+    assert detector.background_score_ == own.max()
+    set_offset_on_abnormal_slices(detector, STACK, STACK.y)
+    truth = np.where(brain, STACK.y, -1)
+    truth[NORMAL] = -1
+    assert detector.offset_ == best_f1_threshold(truth, maps)
+    # On abnormal slices alone it would be another.
+    alone = clone(detector).fit(STACK, STACK.y)
+    set_offset_by_f1(alone, STACK[~NORMAL], STACK.y[~NORMAL])
+    assert alone.offset_ != detector.offset_
+    # Where nothing looks through slices, it is the same.
+    plain = IntensityDetector().fit(STACK, STACK.y)
+    expected = set_offset_by_f1(clone(plain).fit(STACK), STACK[~NORMAL], STACK.y[~NORMAL])
+    assert set_offset_on_abnormal_slices(plain, STACK, STACK.y).offset_ == expected.offset_
+
+
+def test_protocol_sets_thresholds_on_the_maps_that_whole_volumes_get():
+    train = STACK.groups != "phantom-002"
+    found = evaluate_split(
+        {"through": through(IntensityDetector())}, STACK, train=train, test=~train
+    )
+    detector = found.detectors["through"]
+    maps = detector.score_samples(STACK)
+    np.testing.assert_array_equal(found.maps["through"], maps[~train])
+    np.testing.assert_array_equal(found.validation_maps["through"], maps[train & ~NORMAL])
+
+
+def test_volumes_of_a_patient_are_not_smoothed_into_each_other():
+    X = np.asarray(STACK)[:6]
+    first, second = (
+        ArrayVolume(X * factor, patient="p", name=name, contrasts=STACK.contrasts)
+        for factor, name in ((1, "first"), (3, "second"))
+    )
+    both = SliceStack.from_volumes([first, second])
+    detector = through(IntensityDetector()).fit(both)
+    alone = detector.score_samples(SliceStack.from_volumes([second]))
+    np.testing.assert_array_equal(detector.score_samples(both)[6:], alone)
+    # Nor does the order of the slices matter.
+    order = np.random.default_rng(0).permutation(12)
+    shuffled = detector.score_samples(both[order])
+    np.testing.assert_array_equal(shuffled, detector.score_samples(both)[order])
+    pooled = SliceDetector(through(IntensityDetector())).fit(both)
+    assert pooled.score_samples(both)[6:] == pytest.approx(
+        pooled.score_samples(SliceStack.from_volumes([second]))
+    )
+
+
+@pytest.mark.parametrize(
+    "wrapped", [through(tiny()), EnsembleDetector(through(tiny()), n_detectors=2)]
+)
+def test_an_array_is_refused_before_training_where_slices_are_looked_through(wrapped):
+    with pytest.raises(ValueError, match="looks through slices.*give a SliceStack"):
+        clone(wrapped).fit(np.asarray(STACK))
+
+
+def test_scores_of_huge_intensities_stay_finite(ensemble):
+    flipped = FlipAveragedDetector(tiny()).fit(STACK, STACK.y)
+    huge = np.clip(np.asarray(STACK) * np.float32(1e38), -3e38, 3e38)
+    for scored in (ensemble.score_samples, ensemble.uncertainty, flipped.score_samples):
+        with pytest.warns(IntensityShiftWarning):
+            maps = scored(huge)
+        assert np.isfinite(maps).all()
+
+
+def test_an_ensemble_that_the_seed_does_not_change_is_told():
+    with pytest.warns(UserWarning, match="the seed hardly changes a PCADetector"):
+        EnsembleDetector(PCADetector(), n_detectors=2, random_state=0).fit(STACK)
+
+
+def test_no_slice_is_told():
+    with pytest.raises(ValueError, match="sample|slice"):
+        EnsembleDetector(tiny(), n_detectors=2).fit(STACK[:0])
+
+
+def test_a_mapped_array_is_scored_chunk_by_chunk(ensemble, tmp_path, monkeypatch):
+    X = np.asarray(STACK)
+    mapped = np.memmap(tmp_path / "slices", X.dtype, "w+", shape=X.shape)
+    mapped[:] = X
+    whole = ensemble.score_samples(X)
+    monkeypatch.setattr("skadm._disk.CHUNK_BYTES", 5 * X[:1].nbytes)
+    out = np.memmap(tmp_path / "maps", np.float32, "w+", shape=whole.shape)
+    sizes = []
+    scored = DAEDetector.score_samples
+    monkeypatch.setattr(
+        DAEDetector,
+        "score_samples",
+        lambda self, X: sizes.append(len(X)) or scored(self, X),
+    )
+    np.testing.assert_allclose(ensemble.score_samples(mapped, out=out), whole, atol=1e-5)
+    assert max(sizes) == 5
+
+
+def test_a_pipeline_that_resizes_is_told_which_slices_are_abnormal():
+    resized = make_pipeline(SliceResizer(16), eraser())
+    outer = SliceDetector(resized).fit(STACK, slice_labels(STACK.y))
+    small = SliceResizer(16).fit_transform(STACK)
+    marks = np.zeros((len(STACK), 16, 16), np.int8)
+    marks[~NORMAL] = 1
+    np.testing.assert_allclose(axis_of(outer), eraser().fit(small, marks).axis_, atol=1e-6)
+
+
+def test_a_conformal_draw_without_an_abnormal_patient_is_told():
+    normal = STACK.groups == "phantom-000"
+    labels = np.where(normal[:, None, None], 0, STACK.y)
+    labels[STACK.groups == "phantom-001"] = np.minimum(
+        0, labels[STACK.groups == "phantom-001"]
+    )
+    fitted = []
+    for seed in range(6):
+        outer = ConformalDetector(eraser(), contamination=0.5, random_state=seed)
+        with suppress(ValueError):
+            fitted.append(outer.fit(STACK, labels))
+    assert 0 < len(fitted) < 6
+    assert all("phantom-002" not in each.calibration_groups_ for each in fitted)
+    failing = next(
+        seed for seed in range(6) if seed not in {f.random_state for f in fitted}
+    )
+    outer = ConformalDetector(eraser(), contamination=0.5, random_state=failing)
+    with pytest.raises(ValueError, match=r"drawn to train \(phantom-00\d"):
+        outer.fit(STACK, labels)

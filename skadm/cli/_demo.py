@@ -93,13 +93,14 @@ def run(args: argparse.Namespace) -> None:
     )
     maps = check_inner_folder(out, "maps")
     check_figures(args.figures)
-    from skadm.cohort import OF_SCORES, write_scores
+    from skadm.cohort import KINDS, write_scores
     from skadm.evaluation import (
         evaluate_split,
         intensity_baselines,
         patient_split,
         verdict,
     )
+    from skadm.persistence._parts import parts_of
 
     stack = _phantom(args) if args.data == "phantom" else _read(args)
     detector = make_detector(args, stack.contrasts)
@@ -140,10 +141,11 @@ def run(args: argparse.Namespace) -> None:
     files = _results.write_tables(out, found)
     if args.figures:
         files += _results.write_figures(out, test_stack, labels[test], found.maps)
-        if getattr(trained, "history_", None):
+        histories = (getattr(part, "history_", None) for part in parts_of(trained))
+        if history := next(filter(None, histories), None):
             from skadm.plotting import plot_history
 
-            figure = plot_history(trained.history_)
+            figure = plot_history(history)
             files.append(_results.save_figure(out / "history.png", figure))
     files.append(out / "model.skadm")
     training = {
@@ -157,7 +159,7 @@ def run(args: argparse.Namespace) -> None:
     }
     measured = [row for row in found.rows if row["method"] == name]
     save_model(files[-1], steps, trained, training, measured)
-    files += write_scores(found.maps[name], test_stack, maps, trained, kinds=OF_SCORES)
+    files += write_scores(found.maps[name], test_stack, maps, trained, kinds=KINDS)
     files.append(out / "run.json")
     seconds = {"data": read_in, **found.seconds, "total": time.perf_counter() - started}
     write_json(files[-1], _record(args, trained, split, left_out, seconds))

@@ -58,13 +58,10 @@ def _composed(detector: Any, args: argparse.Namespace) -> Any:
         smoother = GaussianSmoother(0.0, sigma_through=args.smooth_through)
         detector = PostprocessedDetector(detector, smoother)
     if args.ensemble is not None:
-        if not any(name.endswith("random_state") for name in detector.get_params()):
-            raise ValueError(
-                f"{args.detector} is the same with every seed; leave --ensemble out"
-            )
         detector = EnsembleDetector(
             detector, n_detectors=args.ensemble, random_state=args.seed
         )
+        detector._check()  # before anything is read
     return detector
 
 
@@ -106,6 +103,8 @@ def _weights(
     stated: Sequence[str], contrasts: Sequence[str], option: str
 ) -> dict[str, float]:
     """Weights from NAME or NAME=WEIGHT."""
+    if _LEARNED in stated and option == "along":
+        raise ValueError(f"--along {' '.join(stated)}: 'learned' stands alone")
     found = {}
     for each in stated:
         name, equals, weight = each.partition("=")

@@ -133,7 +133,7 @@ def add_training(parser: Any) -> None:
     )
     parser.add_argument(
         "--smooth-through",
-        type=above_zero,
+        type=slices,
         metavar="SIGMA",
         help="smooth maps through the slices of a patient by a Gaussian of this standard "
         "deviation, in slices: 5 for slices of 1 mm; thick slices gain nothing",
@@ -182,14 +182,14 @@ def several(text: str) -> int:
     return number
 
 
-def above_zero(text: str) -> float:
-    """Read a number above 0."""
+def slices(text: str) -> float:
+    """Read a number of slices, not a whole one."""
     try:
         value = float(text)
     except ValueError:
         value = -1.0
-    if not 0 < value < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number above 0")
+    if not 0 < value <= 100:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number above 0, up to 100")
     return value
 
 

@@ -122,6 +122,7 @@ def _candidates(model: Any, data: str, others: set[str]) -> Any:
     """Learn how strong candidate lesions of normal slices are, volume by volume."""
     import numpy as np
 
+    from skadm.base import looks_through_slices
     from skadm.conformal import CandidateLesions
     from skadm.data import SliceStack
 
@@ -140,13 +141,15 @@ def _candidates(model: Any, data: str, others: set[str]) -> Any:
         say(f"scoring normal slices of {volume.name} ({number} of {len(volumes)})")
         prepared = model[:-1].transform(SliceStack.from_volumes([volume])).in_memory()
         labels = prepared.y
+        shown = np.ones(len(prepared), bool)
         if labels is not None:
             shown = (labels >= 0).any(axis=(1, 2)) & ~(labels == 1).any(axis=(1, 2))
-            prepared = prepared[shown]
-        if not len(prepared):
+        if not shown.any():
             continue
-        decisions.append(model[-1].decision_function(prepared))
-        patients.append(prepared.groups)
+        if not looks_through_slices(model[-1]):
+            prepared, shown = prepared[shown], shown[shown]
+        decisions.append(model[-1].decision_function(prepared)[shown])
+        patients.append(prepared.groups[shown])
     if not decisions:
         raise ValueError(f"no normal slice in --normal {data}: all hold anomalies")
     return CandidateLesions(np.concatenate(decisions), np.concatenate(patients))

@@ -77,13 +77,13 @@ def run(args: argparse.Namespace) -> None:
     """Run the command."""
     out = check_folder(args.out, args.data)
     model = load_model(args.model, args.device)
-    from skadm.cohort import score_cohort
+    from skadm.cohort import UNCERTAINTY, score_cohort
 
     kinds = ["anomaly"]
     if args.binary:
         kinds.append("segmentation")
     if args.uncertainty:
-        kinds.append("uncertainty")
+        kinds.append(UNCERTAINTY)
     stack = read_for(
         model,
         args.data,

@@ -142,6 +142,12 @@ class ConformalDetector(MetaEstimatorMixin, OutlierMixin, BaseEstimator):
         calibrating = normal[calibrates[normal]]
         if y is not None and self._looks_at_abnormal:
             training = np.flatnonzero(~calibrates)
+            if not (y[training] == 1).any():
+                raise ValueError(
+                    "no slice with an anomaly, from which the detector is to learn, among "
+                    f"the patients drawn to train ({_listed(patients[training])}): draw "
+                    "others by random_state, or give more patients."
+                )
             detector = clone(self.detector).fit(X[training], y[training])
         else:
             training = (
@@ -287,6 +293,11 @@ class ConformalDetector(MetaEstimatorMixin, OutlierMixin, BaseEstimator):
         tags = super().__sklearn_tags__()
         tags.input_tags.two_d_array = False
         return tags
+
+
+def _listed(patients: NDArray) -> str:
+    names = np.unique(patients).tolist()
+    return ", ".join(map(str, names[:8])) + (", ..." if len(names) > 8 else "")
 
 
 def _items(detector: Any, X: ArrayLike) -> tuple[NDArray, NDArray[np.bool_]]:

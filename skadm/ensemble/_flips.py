@@ -4,8 +4,9 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from sklearn.base import clone
 
-from skadm._composed import ComposedDetector, Train, by_patient
+from skadm._composed import ComposedDetector, Train, by_volume
 from skadm.data import ArrayVolume, SliceStack
 
 
@@ -60,13 +61,13 @@ class FlipAveragedDetector(ComposedDetector):
         self.contamination = contamination
 
     def _fit_parts(self, train: Train, normal: Any) -> NDArray:
-        self.detector_ = train(self.detector)
-        return by_patient(self._maps, normal)
+        self.detector_ = train(clone(self.detector))
+        return by_volume(self._maps, normal)
 
     def _maps(self, X: Any) -> NDArray:
         own = self.detector_.score_samples(X)
         mirrored = self.detector_.score_samples(_flipped(X))
-        return (own + mirrored[..., ::-1]) / 2
+        return own / 2 + mirrored[..., ::-1] / 2  # the sum can be too large
 
     @property
     def _trained(self) -> Any:
@@ -74,7 +75,7 @@ class FlipAveragedDetector(ComposedDetector):
 
 
 def _flipped(X: Any) -> Any:
-    """Mirror images of slices, which are of one patient if they are a stack."""
+    """Mirror images of slices, which are of one volume if they are a stack."""
     flipped = np.ascontiguousarray(np.asarray(X)[..., ::-1])
     if not isinstance(X, SliceStack):
         return flipped

@@ -1,17 +1,19 @@
 """The same detector with several seeds: their mean, and what they do not agree on."""
 
+import warnings
+from collections.abc import Iterator
 from numbers import Integral
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 from sklearn.base import clone
 from sklearn.ensemble._base import _set_random_states
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval
 from sklearn.utils.validation import check_is_fitted
 
-from skadm._composed import ComposedDetector, Train, brain_of, by_patient
+from skadm._composed import ComposedDetector, Train, brain_of, by_volume
 
 
 class EnsembleDetector(ComposedDetector):
@@ -116,7 +118,7 @@ class EnsembleDetector(ComposedDetector):
             If X is not like the slices of the training; see `score_samples`.
         """
         check_is_fitted(self)
-        return by_patient(self._spread, X)
+        return by_volume(self._spread, X)
 
     def _check(self) -> None:
         names = self.detector.get_params()
@@ -132,40 +134,54 @@ class EnsembleDetector(ComposedDetector):
     def _fit_parts(self, train: Train, normal: Any) -> NDArray:
         random = check_random_state(self.random_state)
         brain = brain_of(normal)
-        self.detectors_, moments, maps = [], [], []
+        self.detectors_: list[Any] = []
+        moments, total = [], np.zeros(brain.shape)
         for _ in range(self.n_detectors):
             member = clone(self.detector)
             _set_random_states(member, random)
             self.detectors_.append(train(member))
-            maps.append(self.detectors_[-1].score_samples(normal))
-            scores = maps[-1][brain].astype(np.float64)
+            maps = self.detectors_[-1].score_samples(normal)
+            scores = maps[brain].astype(np.float64)
             moments.append((scores.mean(), scores.std()))
+            if not moments[-1][1]:
+                raise ValueError(
+                    f"a {type(self.detector).__name__} scores all training pixels alike; "
+                    "its maps have no standard deviation to be measured in."
+                )
+            total += (maps - scores.mean()) / scores.std()
         self.locations_, self.scales_ = np.transpose(moments)
-        if not self.scales_.all():
-            raise ValueError(
-                f"a {type(self.detector).__name__} scores all training pixels alike; its "
-                "maps have no standard deviation to be measured in."
+        if np.ptp(self.locations_) <= 1e-6 * self.scales_.min():
+            warnings.warn(
+                f"the seed hardly changes a {type(self.detector).__name__}: all detectors "
+                "of the ensemble are the same.",
+                UserWarning,
+                stacklevel=2,
             )
-        return self._standardized(maps).mean(axis=0)
+        return _finite(total / self.n_detectors, maps.dtype)
 
-    def _standardized(self, maps: list[NDArray]) -> NDArray:
-        moments = zip(self.locations_, self.scales_)
-        return np.stack(
-            [(own - mean.astype(own.dtype)) / std.astype(own.dtype)
-             for own, (mean, std) in zip(maps, moments)]
-        )  # fmt: skip
-
-    def _members(self, X: Any) -> NDArray:
-        """Standardised maps of each detector, (n_detectors, n_slices, H, W)."""
-        return self._standardized([each.score_samples(X) for each in self.detectors_])
+    def _members(self, X: Any) -> Iterator[NDArray[np.float64]]:
+        """Yield the standardised maps of each detector."""
+        for each, mean, std in zip(self.detectors_, self.locations_, self.scales_):
+            yield (each.score_samples(X) - mean) / std
 
     def _maps(self, X: Any) -> NDArray:
-        return self._members(X).mean(axis=0)
+        return _finite(np.mean(list(self._members(X)), axis=0), _dtype(X))
 
     def _spread(self, X: Any) -> NDArray:
-        spread = self._members(X).std(axis=0, ddof=1)
-        return np.where(brain_of(X), spread, 0)
+        spread = np.std(list(self._members(X)), axis=0, ddof=1)
+        return _finite(np.where(brain_of(X), spread, 0), _dtype(X))
 
     @property
     def _trained(self) -> Any:
         return self.detectors_[0]
+
+
+def _dtype(X: Any) -> DTypeLike:
+    """As that of the maps of any detector."""
+    return np.result_type(X.dtype, np.float32)
+
+
+def _finite(values: NDArray[np.float64], dtype: DTypeLike) -> NDArray:
+    """In another type, without becoming infinite."""
+    limits = np.finfo(dtype)
+    return np.clip(values, limits.min, limits.max).astype(dtype)

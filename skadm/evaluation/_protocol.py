@@ -12,7 +12,7 @@ from sklearn.base import clone
 from sklearn.exceptions import UndefinedMetricWarning
 from sklearn.utils import check_random_state
 
-from skadm.base import looks_at_abnormal
+from skadm.base import looks_at_abnormal, looks_through_slices
 from skadm.evaluation._tables import METRICS, Row
 from skadm.metrics import (
     best_dice_score,
@@ -20,7 +20,7 @@ from skadm.metrics import (
     pixel_roc_auc_score,
     pixel_scores_at_threshold,
 )
-from skadm.model_selection import labels_in_brain, set_offset_by_f1
+from skadm.model_selection import labels_in_brain, set_offset_on_abnormal_slices
 
 
 @dataclass(frozen=True)
@@ -140,7 +140,9 @@ def evaluate(
     labels, patients = _labels_and_patients(detectors, X, y, groups)
     results = _Results(split, seed)
     for name, detector in detectors.items():
-        results.add(name, detector, X, labels, patients)
+        started = time.perf_counter()
+        results.add(name, detector, detector.score_samples(X), labels, patients)
+        results.seconds[name] = time.perf_counter() - started
     return results.evaluation()
 
 
@@ -196,19 +198,22 @@ def evaluate_split(
     )  # fmt: skip
     _require(test & abnormal, "slice with an anomaly", "test", "to test on", patients[test])
     learn_from, set_on = np.flatnonzero(train & normal), np.flatnonzero(train & abnormal)
-    test_on = np.flatnonzero(test)
+    shown, test_on = np.flatnonzero(train & (normal | abnormal)), np.flatnonzero(test)
     validated, tested = (_Results(split, seed) for split in ("validation", "test"))
     for name, detector in detectors.items():
         started = time.perf_counter()
         if looks_at_abnormal(detector):
-            seen = np.flatnonzero(train & (normal | abnormal))
-            known = _without_places(labels[seen])
+            seen, known = shown, _without_places(labels[shown])
         else:
             seen, known = learn_from, labels[learn_from]
         detector = clone(detector).fit(X[seen], known)
-        set_offset_by_f1(detector, X[set_on], labels[set_on])
-        validated.add(name, detector, X[set_on], labels[set_on], patients[set_on])
-        tested.add(name, detector, X[test_on], labels[test_on], patients[test_on])
+        set_offset_on_abnormal_slices(detector, X[shown], labels[shown])
+        # What looks through slices sees the others beside those that count.
+        around = shown if looks_through_slices(detector) else set_on
+        scores = detector.score_samples(X[around])[np.isin(around, set_on)]
+        validated.add(name, detector, scores, labels[set_on], patients[set_on])
+        scores = detector.score_samples(X[test_on])
+        tested.add(name, detector, scores, labels[test_on], patients[test_on])
         tested.seconds[name] = time.perf_counter() - started
     return tested.evaluation(validated)
 
@@ -285,11 +290,10 @@ class _Results:
         self.seconds: dict[str, float] = {}
 
     def add(
-        self, name: str, detector: Any, X: Any, labels: NDArray, patients: NDArray
+        self, name: str, detector: Any, scores: NDArray, labels: NDArray, patients: NDArray
     ) -> None:
-        """Score and measure a fitted detector."""
-        started = time.perf_counter()
-        scores, threshold = detector.score_samples(X), float(detector.offset_)
+        """Measure the scores of a fitted detector."""
+        threshold = float(detector.offset_)
         head = {"method": name, "split": self.split, "seed": self.seed}
         self.rows.append(head | _metrics(labels, scores, threshold, patients))
         for patient in dict.fromkeys(patients.tolist()):
@@ -300,7 +304,6 @@ class _Results:
                 found = _metrics(labels[own], scores[own], threshold, patients[own])
             self.patient_rows.append(head | {"patient": patient} | found)
         self.maps[name], self.detectors[name] = scores, detector
-        self.seconds[name] = time.perf_counter() - started
 
     def evaluation(self, validated: "_Results | None" = None) -> Evaluation:
         """Return all that was found, here and on validation slices."""

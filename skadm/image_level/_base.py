@@ -23,7 +23,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from skadm._brain import brain_mask
 from skadm.base import looks_at_abnormal
-from skadm.data import ArrayVolume, SliceStack
+from skadm.data import SliceStack
 from skadm.image_level._labels import check_signed, signed
 from skadm.pooling import Pooling, Quantile
 
@@ -104,23 +104,20 @@ class ImageLevelDetector(
         pooling = Quantile() if self.pooling is None else clone(self.pooling)
         pooling.check()  # before a training that may take hours
         X = self._check(X)
-        to_fit = None
+        shown, abnormal = X, None
         if y is not None:
             labels = self._labels(X, y)
-            if self._looks_at_abnormal:
-                slices = self._slices(X)
-                abnormal = self._of_slices(X, labels) == -1
-                # Masks that tell which slices are abnormal, but not where: everywhere.
-                marks = np.zeros((len(slices), *slices.shape[2:]), np.int8)
-                marks[abnormal] = 1
-                to_fit = slices, marks
             X = _safe_indexing(X, self._normal(labels))
+            if self._looks_at_abnormal:
+                abnormal = self._of_slices(shown, labels) == -1
+            else:
+                shown = X
         self.pooling_ = pooling
         self.detector_ = clone(self.detector)
         task = context.subcontext(task_name="fit-detector")
         with task.propagate_callback_context(self.detector_):
             task.call_on_fit_task_begin(estimator=self)
-            self.detector_.fit(*(to_fit or (self._slices(X), None)))
+            _fit(self.detector_, self._slices(shown), abnormal)
             task.call_on_fit_task_end(estimator=self)
         scores = self._pooled(X)
         scores = scores[~np.isnan(scores)]
@@ -285,11 +282,21 @@ class ImageLevelDetector(
         return tags
 
 
+def _fit(detector: Any, slices: Any, abnormal: NDArray[np.bool_] | None) -> None:
+    """Fit a detector or a Pipeline, telling which slices are abnormal, but not where."""
+    if abnormal is None:
+        detector.fit(slices, None)
+        return
+    while isinstance(detector, Pipeline):
+        # As a Pipeline does, but masks are of the size that its steps give.
+        if len(detector.steps) > 1:
+            slices = detector[:-1].fit_transform(slices)
+        detector = detector[-1]
+    marks = np.zeros((len(slices), *slices.shape[2:]), np.int8)
+    marks[abnormal] = 1
+    detector.fit(slices, marks)
+
+
 def _read(X: Any) -> Any:
     """Slices in memory, so that files are decoded once for the maps and for the brain."""
-    if not isinstance(X, SliceStack):
-        return X
-    # Still a stack: the detector compares the names of the contrasts.
-    return SliceStack.from_volumes(
-        [ArrayVolume(X.X, patient="slices", contrasts=X.contrasts)]
-    )
+    return X.in_memory() if isinstance(X, SliceStack) else X

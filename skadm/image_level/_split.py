@@ -51,7 +51,7 @@ def merged(stacks: Sequence[SliceStack]) -> SliceStack:
         own = {volume.name: len(volumes) + i for i, volume in enumerate(stack.volumes)}
         index += [own[name] for name in stack.volume_ids.tolist()]
         volumes += [
-            _Member(volume, f"{volume.name} (normal volume {place})")
+            _Member(volume, f"{volume.name} (volume {place} of the training)")
             for volume in stack.volumes
         ]
     return SliceStack(volumes, index, np.concatenate([stack.z for stack in stacks]))

@@ -120,9 +120,9 @@ class VolumeDetector(ImageLevelDetector):
         for index, volume in enumerate(X):
             if volume.shape[1:] != X[0].shape[1:]:
                 raise ValueError(
-                    f"normal volume {index} has (n_contrasts, H, W) = "
-                    f"{volume.shape[1:]}, normal volume 0 has {X[0].shape[1:]}: bring them "
-                    "to one size first, with skadm.preprocessing.SliceResizer."
+                    f"volume {index} of the training has (n_contrasts, H, W) = "
+                    f"{volume.shape[1:]}, volume 0 has {X[0].shape[1:]}: bring them to one "
+                    "size first, with skadm.preprocessing.SliceResizer."
                 )
         return np.concatenate([np.asarray(volume) for volume in X])
 

@@ -7,6 +7,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from skadm._brain import brain_mask
 from skadm._validation import check_labels, check_shape
+from skadm.base import looks_through_slices
 from skadm.metrics import best_f1_threshold
 from skadm.model_selection._transformed import as_seen
 
@@ -52,6 +53,49 @@ def set_offset_by_f1(detector: Any, X: Any, y: ArrayLike) -> Any:
     last, X = as_seen(detector, X)
     last.offset_ = best_f1_threshold(labels_in_brain(X, y), last.score_samples(X))
     return detector
+
+
+def set_offset_on_abnormal_slices(detector: Any, X: Any, y: ArrayLike) -> Any:
+    """Set the threshold to that with the best F1 on the abnormal slices of whole volumes.
+
+    As `set_offset_by_f1` with the slices that hold an anomaly, but a detector that looks
+    through slices sees the others beside them, as it will when it scores new patients.
+
+    Parameters
+    ----------
+    detector : detector or Pipeline
+        Fitted; of a Pipeline, the last step is the detector.
+    X : array-like or SliceStack of shape (n_slices, n_contrasts, H, W)
+        All slices of the patients, as ``detector.score_samples`` takes them.
+    y : array-like of shape (n_slices, H, W)
+        Masks, as in `set_offset_by_f1`.
+
+    Returns
+    -------
+    detector : detector or Pipeline
+        The same object, with the new `offset_`.
+
+    Raises
+    ------
+    ValueError
+        If y does not fit X, or holds no anomaly.
+
+    Examples
+    --------
+    >>> from skadm import IntensityDetector
+    >>> from skadm.data import make_phantom
+    >>> from skadm.model_selection import set_offset_on_abnormal_slices
+    >>> stack = make_phantom(n_patients=2, n_slices=8, size=32, random_state=0)
+    >>> detector = IntensityDetector().fit(stack, stack.y)
+    >>> detector = set_offset_on_abnormal_slices(detector, stack, stack.y)
+    """
+    shape = check_shape(X)
+    labels = check_labels(y, (shape[0], 1, *np.shape(y)[1:]))
+    abnormal = (labels == 1).any(axis=(1, 2))
+    if not looks_through_slices(detector):
+        return set_offset_by_f1(detector, X[abnormal], labels[abnormal])
+    labels[~abnormal] = -1  # seen, but not counted
+    return set_offset_by_f1(detector, X, labels)
 
 
 def labels_in_brain(X: Any, y: ArrayLike) -> NDArray:

@@ -46,10 +46,9 @@ class PostprocessedDetector(ComposedDetector, _BaseComposition):
 
     Notes
     -----
-    Filters that look through slices take the neighbours in `X` for neighbours in the brain:
-    give whole volumes, as a `SliceStack`, which knows the patients. In `fit` the normal
-    slices of a patient are taken for neighbours, although abnormal ones between them are
-    left out.
+    Filters that look through slices need a `SliceStack`, which knows the volumes and where
+    in them a slice lies. Give whole volumes: slices that are left out are not known to
+    be missing. `set_offset_on_abnormal_slices` sets a threshold so.
 
     Examples
     --------
@@ -116,7 +115,7 @@ class PostprocessedDetector(ComposedDetector, _BaseComposition):
         self._named_filters()
 
     def _fit_parts(self, train: Train, normal: Any) -> NDArray:
-        self.detector_ = train(self.detector)
+        self.detector_ = train(clone(self.detector))
         maps, known = self.detector_.score_samples(normal), _known(normal)
         self.filters_ = []
         for each in self._named_filters():
@@ -129,6 +128,11 @@ class PostprocessedDetector(ComposedDetector, _BaseComposition):
         for each in self.filters_:
             maps = each.transform(maps, **known)
         return maps
+
+    @property
+    def _looks_through(self) -> bool:
+        filters = any(each._looks_through for each in self._named_filters())
+        return filters or super()._looks_through
 
     @property
     def _trained(self) -> Any:
@@ -148,5 +152,5 @@ class PostprocessedDetector(ComposedDetector, _BaseComposition):
 
 
 def _known(X: Any) -> dict[str, Any]:
-    """What filters may know of slices beside their maps."""
-    return {"brain": brain_of(X), "groups": getattr(X, "groups", None)}
+    """What filters may know of slices beside their maps: what lies beside what, too."""
+    return {"brain": brain_of(X), "groups": getattr(X, "volume_ids", None)}

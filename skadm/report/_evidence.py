@@ -6,6 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from skadm.persistence._parts import parts_of
+
 _SHOWN = 3
 
 PARTS = "part of the feature in the anomaly"
@@ -14,7 +16,12 @@ INTENSITIES = "preprocessed intensity"
 
 def evidence_kind(detector: Any) -> str:
     """Say what the numbers of `region_evidence` are."""
-    return PARTS if hasattr(detector, "explain") else INTENSITIES
+    return INTENSITIES if _explaining(detector) is None else PARTS
+
+
+def _explaining(detector: Any) -> Any | None:
+    """The detector that can explain: the given one, or one that it is made of."""
+    return next((part for part in parts_of(detector) if hasattr(part, "explain")), None)
 
 
 def region_evidence(
@@ -22,7 +29,8 @@ def region_evidence(
 ) -> list[tuple[tuple[str, float], ...]]:
     """Average over each region what speaks for it.
 
-    Of a detector that can explain its anomaly, that is the part of each feature; of others
+    Of a detector that can explain its anomaly, that is the part of each feature (of one
+    within filters or an ensemble, before the filters, by the first member); of others
     the intensity of each contrast, a z-score as a rule, which tells at least how bright or
     dark the region is.
 
@@ -47,8 +55,9 @@ def region_evidence(
     )  # others need not be explained
     if not slices.size:
         return []
-    if hasattr(detector, "explain"):
-        found = detector.explain(stack[slices])
+    explaining = _explaining(detector)
+    if explaining is not None:
+        found = explaining.explain(stack[slices])
         names, maps = found.names, found.features
     else:
         names, maps = stack.contrasts, stack[slices].X
@@ -57,7 +66,7 @@ def region_evidence(
         [ndimage.mean(maps[:, i], numbers[slices], regions) for i in range(len(names))]
     )
     # A part below 0 speaks against an anomaly; an intensity below 0 is as unusual as above.
-    weights = means if hasattr(detector, "explain") else np.abs(means)
+    weights = np.abs(means) if explaining is None else means
     order = np.argsort(-weights, axis=0, kind="stable")
     # Exactly 0 is what was left out: the evidence of a contrast that is missing.
     told = [[i for i in order[:, k] if means[i, k] != 0] for k in range(n_regions)]
