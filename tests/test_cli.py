@@ -467,13 +467,16 @@ def test_prior_is_that_of_the_detector(detector, option, parameter, scans, tmp_p
     assert found == {"FLAIR": 1.0, "T2": 0.5}
 
 
-def test_axis_is_learned(scans, tmp_path):
+@pytest.mark.parametrize(
+    ("option", "parameter"), [("--along", "along"), ("--bright", "direction")]
+)
+def test_axis_is_learned(option, parameter, scans, tmp_path):
     path = tmp_path / "model.skadm"
     arguments = ["fit", "--data", str(scans), "--out", str(path), *QUICK]
-    arguments += ["--detector", "EraserDetector", "--along", "learned"]
+    arguments += ["--detector", "EraserDetector", option, "learned"]
     assert main(arguments) == 0
     detector = skadm.load(path)[-1]
-    assert detector.along == "learned"
+    assert getattr(detector, parameter) == "learned"
     assert np.abs(detector.axis_).max() == 1
 
 
@@ -524,6 +527,7 @@ def test_smoothing_through_slices_and_ensembles(scans, tmp_path, capsys):
         (["--smooth-through", "far"], "not a number above 0"),
         (["--smooth-through", "1e7"], "up to 100"),
         (["--detector", "EraserDetector", "--along", "learned", "T2"], "stands alone"),
+        (["--detector", "DAEDetector", "--bright", "learned"], "does not learn"),
     ],
 )
 def test_wrappers_that_cannot_be_are_refused(options, told, scans, tmp_path, capsys):

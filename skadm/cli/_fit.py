@@ -22,7 +22,7 @@ examples:
   skadm fit --data scans/ --out model.skadm
   skadm fit --data scans/ --out model.skadm --contrasts FLAIR T2 --preset quick
   skadm fit --data scans/ --out model.skadm --detector EraserDetector --bright FLAIR T2
-  skadm fit --data scans/ --out model.skadm --detector EraserDetector --along learned \
+  skadm fit --data scans/ --out model.skadm --detector EraserDetector --bright learned \
       --smooth-through 5
   skadm fit --data scans/ --out model.skadm --ensemble 5
   skadm fit --data scans/ --out model.skadm --patients P01 P02 P03 --seed 1 --force

@@ -10,6 +10,7 @@ from typing import Any
 _BRIGHT = ("direction", "weights")
 _ALONG = ("along",)
 _LEARNED = "learned"
+_LEARNS = ("direction", "along")
 
 
 def make_detector(args: argparse.Namespace, contrasts: Sequence[str]) -> Any:
@@ -31,8 +32,15 @@ def make_detector(args: argparse.Namespace, contrasts: Sequence[str]) -> Any:
     for option, names in (("bright", _BRIGHT), ("along", _ALONG)):
         if (stated := getattr(args, option)) is not None:
             parameter = _first_of(names, accepted, option, args.detector)
-            learned = option == "along" and list(stated) == [_LEARNED]
-            given[parameter] = _LEARNED if learned else _weights(stated, contrasts, option)
+            if list(stated) != [_LEARNED]:
+                given[parameter] = _weights(stated, contrasts, option)
+            elif parameter in _LEARNS:
+                given[parameter] = _LEARNED
+            else:
+                raise ValueError(
+                    f"{args.detector} does not learn what lesions look like; name the "
+                    f"contrasts, as in --{option} FLAIR T2"
+                )
     detector = presets.make_detector(
         args.detector,
         args.preset,
@@ -103,8 +111,8 @@ def _weights(
     stated: Sequence[str], contrasts: Sequence[str], option: str
 ) -> dict[str, float]:
     """Weights from NAME or NAME=WEIGHT."""
-    if _LEARNED in stated and option == "along":
-        raise ValueError(f"--along {' '.join(stated)}: 'learned' stands alone")
+    if _LEARNED in stated:
+        raise ValueError(f"--{option} {' '.join(stated)}: 'learned' stands alone")
     found = {}
     for each in stated:
         name, equals, weight = each.partition("=")

@@ -129,7 +129,8 @@ def add_training(parser: Any) -> None:
         nargs="+",
         metavar="NAME[=WEIGHT]",
         help="contrasts on which lesions are known to be bright, e.g. FLAIR T2: a stronger "
-        "prior, for EraserDetector, DAEDetector and IntensityDetector",
+        "prior, for EraserDetector, DAEDetector and IntensityDetector; or 'learned', as "
+        "above (EraserDetector)",
     )
     parser.add_argument(
         "--smooth-through",
