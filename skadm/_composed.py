@@ -146,7 +146,7 @@ class ComposedDetector(CallbackSupportMixin, MetaEstimatorMixin, MapDetector):
     def _chunks(self, X) -> Iterator[Chunk]:
         check_is_fitted(self)
         for places, part in _volumes(X):
-            maps, brain = self._maps(part), brain_of(part)
+            maps, brain = self._maps(part), brain_mask(np.asarray(part))
             background = maps.dtype.type(self.background_score_)
             yield Chunk(places, np.where(brain, maps, background), brain)
 

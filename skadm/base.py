@@ -431,9 +431,7 @@ def looks_at_abnormal(detector: Any) -> bool:
     -------
     wants : bool
     """
-    while isinstance(detector, Pipeline):
-        detector = detector[-1]
-    return getattr(detector, "_looks_at_abnormal", False)
+    return getattr(_last_step(detector), "_looks_at_abnormal", False)
 
 
 def looks_through_slices(detector: Any) -> bool:
@@ -448,9 +446,13 @@ def looks_through_slices(detector: Any) -> bool:
     -------
     looks : bool
     """
+    return getattr(_last_step(detector), "_looks_through", False)
+
+
+def _last_step(detector: Any) -> Any:
     while isinstance(detector, Pipeline):
         detector = detector[-1]
-    return getattr(detector, "_looks_through", False)
+    return detector
 
 
 def _take(X, indices: np.ndarray):

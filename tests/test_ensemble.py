@@ -349,3 +349,9 @@ def test_a_conformal_draw_without_an_abnormal_patient_is_told():
     outer = ConformalDetector(eraser(), contamination=0.5, random_state=failing)
     with pytest.raises(ValueError, match=r"drawn to train \(phantom-00\d"):
         outer.fit(STACK, labels)
+
+
+def test_a_threshold_without_an_anomaly_is_refused():
+    detector = IntensityDetector().fit(STACK)
+    with pytest.raises(ValueError, match="no slice with an anomaly among 18"):
+        set_offset_on_abnormal_slices(detector, STACK, np.zeros_like(STACK.y))

@@ -150,9 +150,9 @@ class ConformalDetector(MetaEstimatorMixin, OutlierMixin, BaseEstimator):
                 )
             detector = clone(self.detector).fit(X[training], y[training])
         else:
-            training = (
-                normal if len(calibrating) == len(normal) else normal[~calibrates[normal]]
-            )
+            others = normal[~calibrates[normal]]
+            # None are left beside one that is trained already.
+            training = others if others.size else normal
             detector = clone(self.detector).fit(X[training], None)
         scores, shown = _items(detector, X[calibrating])
         owners = np.broadcast_to(

@@ -13,6 +13,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval
 from sklearn.utils.validation import check_is_fitted
 
+from skadm._brain import brain_mask
 from skadm._composed import ComposedDetector, Train, brain_of, by_volume
 
 
@@ -169,7 +170,7 @@ class EnsembleDetector(ComposedDetector):
 
     def _spread(self, X: Any) -> NDArray:
         spread = np.std(list(self._members(X)), axis=0, ddof=1)
-        return _finite(np.where(brain_of(X), spread, 0), _dtype(X))
+        return _finite(np.where(brain_mask(np.asarray(X)), spread, 0), _dtype(X))
 
     @property
     def _trained(self) -> Any:

@@ -92,6 +92,10 @@ def set_offset_on_abnormal_slices(detector: Any, X: Any, y: ArrayLike) -> Any:
     shape = check_shape(X)
     labels = check_labels(y, (shape[0], 1, *np.shape(y)[1:]))
     abnormal = (labels == 1).any(axis=(1, 2))
+    if not abnormal.any():
+        raise ValueError(
+            f"no slice with an anomaly among {len(labels)}: expected pixels with y == 1."
+        )
     if not looks_through_slices(detector):
         return set_offset_by_f1(detector, X[abnormal], labels[abnormal])
     labels[~abnormal] = -1  # seen, but not counted
