@@ -116,7 +116,8 @@ def score_patches(
         Side of the square, in pixels; odd.
     score : callable
         Takes patches (n_pixels, n_features), which it may overwrite, and returns
-        (n_pixels,). Called with a chunk of the pixels at a time.
+        (n_pixels,). Called with pixels of one slice at a time: matrix products round by
+        the number of their rows, so the result would depend on other slices.
 
     Returns
     -------
@@ -125,12 +126,13 @@ def score_patches(
     """
     brain = brain_mask(X)
     maps = np.zeros(brain.shape, np.float32)
-    pixels = np.flatnonzero(brain)
     step = max(1, CHUNK_VALUES // (neighbourhood**2 * X.shape[1]))
     # Absurd intensities overflow: as far as a number can say.
     most = np.finfo(np.float32).max
-    for start in range(0, len(pixels), step):
-        chunk = pixels[start : start + step]
-        scores = score(patches_at(X, chunk, neighbourhood))
-        maps.flat[chunk] = scores.clip(-most, most)
+    for image, shown, out in zip(X, brain, maps):
+        pixels = np.flatnonzero(shown)
+        for start in range(0, len(pixels), step):
+            chunk = pixels[start : start + step]
+            scores = score(patches_at(image[None], chunk, neighbourhood))
+            out.flat[chunk] = scores.clip(-most, most)
     return maps

@@ -69,9 +69,10 @@ class Engine:
     ) -> NDArray:
         """Result of `function` on every slice, 0 outside of the windows around the brain.
 
-        The result for a slice depends neither on the batch size nor on other slices. A
-        lone slice is computed twice over: for one small image torch takes another
-        convolution kernel than for two or more, and it rounds differently.
+        On the CPU, slices are computed one at a time, so the result for a slice depends on
+        no other slice and not on the batch size, to the last bit. Libraries choose the
+        kernels of convolutions and matrix products by the number of rows, and kernels round
+        differently. A GPU needs batches to be fast: there results agree to rounding.
 
         Parameters
         ----------
@@ -88,11 +89,10 @@ class Engine:
             On disk if it is larger than memory.
         """
         windows, result = Windows(images), None
-        for rows in windows.of_one_size(self.batch_size):
+        for rows in windows.of_one_size(1 if self.device.type == "cpu" else self.batch_size):
             batch = self.place(windows.cut((images,), rows))
-            pair = batch.expand(max(2, len(batch)), *batch.shape[1:])
             with torch.inference_mode(), self.autocast():
-                values = function(pair)[: len(batch)].float().cpu().numpy()
+                values = function(batch).float().cpu().numpy()
             if result is None:
                 shape = (len(images), *values.shape[1:-2], *images.shape[2:])
                 result = scratch_array(shape, dtype)
