@@ -170,13 +170,13 @@ def test_time_to_equal_loss(load):
         "plain": [equal.Point(1, 10.0, 0.9), equal.Point(2, 20.0, 0.6)],
     }
     row = equal.compare("one", curves)
-    assert row.more["loss"] == 0.6
+    assert row.more["loss"] == pytest.approx(0.6)
     assert row.reference_s == pytest.approx(20)
     assert row.ours_s == pytest.approx(2)  # half of the way from 1 to 4, in the logarithm
     assert "at least" not in row.note
     curves["ours"] = curves["ours"][1:]
     row = equal.compare("one", curves)
-    assert row.ours_s == 4
+    assert row.ours_s == pytest.approx(4)
     assert "at least" in row.note
     with pytest.raises(ValueError, match="no training reaches"):
         equal.seconds_to(curves["plain"], 0.5)

@@ -111,7 +111,8 @@ def test_the_same_method_differs_by_nothing_and_a_better_one_by_more():
         y, {"ADM": scores, "same": scores, "better": better}, groups, metrics=("auc",)
     )
     same, better = rows[1:]
-    assert same["difference_low"] == same["difference_high"] == 0
+    assert same["difference_low"] == pytest.approx(0, abs=1e-12)
+    assert same["difference_high"] == pytest.approx(0, abs=1e-12)
     assert better["difference_low"] > 0
 
 

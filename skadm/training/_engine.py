@@ -89,7 +89,9 @@ class Engine:
             On disk if it is larger than memory.
         """
         windows, result = Windows(images), None
-        for rows in windows.of_one_size(1 if self.device.type == "cpu" else self.batch_size):
+        for rows in windows.of_one_size(
+            1 if self.device.type == "cpu" else self.batch_size
+        ):
             batch = self.place(windows.cut((images,), rows))
             with torch.inference_mode(), self.autocast():
                 values = function(batch).float().cpu().numpy()
