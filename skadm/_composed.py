@@ -23,7 +23,7 @@ from skadm.base import (
     looks_through_slices,
     unchanged_on_failure,
 )
-from skadm.data import SliceStack
+from skadm.data import SliceStack, as_slices, training_slices
 
 Train = Callable[[Any], Any]
 
@@ -72,7 +72,8 @@ class ComposedDetector(CallbackSupportMixin, MetaEstimatorMixin, MapDetector):
             Slices.
         y : array-like of shape (n_slices, H, W), default=None
             Masks: 0 normal, 1 anomaly, -1 outside the brain. Slices with any pixel 1 are
-            left out; y is used for nothing else, but where the detector says so.
+            left out; y is used for nothing else, but where the detector says so. None: all
+            slices are normal; a labelled `SliceStack` must agree.
 
         Returns
         -------
@@ -82,10 +83,11 @@ class ComposedDetector(CallbackSupportMixin, MetaEstimatorMixin, MapDetector):
         Raises
         ------
         ValueError
-            If X or y has a wrong shape or values, no slice is normal, or no pixel shows
-            brain.
+            If X or y has a wrong shape or values, no slice is normal, no pixel shows
+            brain, or y is None and X is a labelled stack that holds an anomaly.
         """
         self._check()
+        X = training_slices(X, y)
         if self._looks_through and not isinstance(X, SliceStack):
             raise ValueError(
                 f"{self} looks through slices, and does not know which are of one volume: "
@@ -93,7 +95,6 @@ class ComposedDetector(CallbackSupportMixin, MetaEstimatorMixin, MapDetector):
             )
         context = self._init_callback_context(max_subtasks=self._n_trainings())
         context.call_on_fit_task_begin(estimator=self)
-        X = X if hasattr(X, "shape") else np.asarray(X)
         shape = check_shape(X)
         chosen = np.arange(shape[0])
         if y is not None:
@@ -198,8 +199,8 @@ def brain_of(X: Any) -> NDArray[np.bool_]:
 
 def _volumes(X) -> Iterator[tuple[slice | NDArray[np.intp], Any]]:
     """Yield what has to be seen together: a volume from below; of an array, some slices."""
+    X = as_slices(X)
     if not isinstance(X, SliceStack):
-        X = X if hasattr(X, "shape") else np.asarray(X)
         for rows in row_chunks(len(X), X[:1].nbytes):
             yield rows, X[rows]
             release(X)

@@ -7,7 +7,7 @@ from numbers import Real
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import ArrayLike, DTypeLike, NDArray
+from numpy.typing import DTypeLike, NDArray
 from sklearn.base import BaseEstimator, OutlierMixin, _fit_context
 from sklearn.callback import CallbackSupportMixin, with_callbacks
 from sklearn.pipeline import Pipeline
@@ -20,7 +20,7 @@ from skadm._missing import check_missing, describe_missing
 from skadm._quantile import quantile
 from skadm._validation import check_labels, check_shape, normal_slices
 from skadm._version import __version__
-from skadm.data import SliceStack
+from skadm.data import SliceStack, as_slices, training_slices
 from skadm.metrics import pixel_roc_auc_score
 from skadm.reference import TrainingReference
 
@@ -109,6 +109,7 @@ class MapDetector(OutlierMixin, BaseEstimator, ABC):
             `out` has another shape or no floating-point numbers. If what is wrong is found
             only while X is read, `out` holds some of the maps.
         """
+        X = as_slices(X)
         shape = _map_shape(X)
         if out is None:
             out = np.empty(shape, _map_dtype(X))
@@ -136,6 +137,7 @@ class MapDetector(OutlierMixin, BaseEstimator, ABC):
             ``score_samples(X) - offset_``: negative where a pixel is an anomaly. Never
             negative in the background.
         """
+        X = as_slices(X)
         out = np.empty(_map_shape(X), _map_dtype(X))
         for chunk in self._chunks(X):
             out[chunk.places] = self._decision(chunk)
@@ -154,6 +156,7 @@ class MapDetector(OutlierMixin, BaseEstimator, ABC):
         labels : ndarray of shape (n_slices, H, W), int8
             -1 for an anomaly, +1 for normal and for background.
         """
+        X = as_slices(X)
         labels = np.empty(_map_shape(X), np.int8)
         for chunk in self._chunks(X):
             labels[chunk.places] = np.where(self._decision(chunk) < 0, -1, 1)
@@ -196,6 +199,7 @@ class MapDetector(OutlierMixin, BaseEstimator, ABC):
         auc : float
             Over all brain pixels of all slices.
         """
+        X = as_slices(X)
         y = check_labels(y, check_shape(X))
         maps = np.empty(y.shape, _map_dtype(X))
         for chunk in self._chunks(X):
@@ -272,7 +276,7 @@ class BaseDetector(CallbackSupportMixin, MapDetector):
         y : array-like of shape (n_slices, H, W), default=None
             Masks: 0 normal, 1 anomaly, -1 outside the brain. Slices with any pixel 1
             are left out of the training; y is used for nothing else, but where a detector
-            says so. None: all slices are taken for normal.
+            says so. None: all slices are normal; a labelled `SliceStack` must agree.
 
         Returns
         -------
@@ -282,8 +286,8 @@ class BaseDetector(CallbackSupportMixin, MapDetector):
         Raises
         ------
         ValueError
-            If X or y has a wrong shape or values, no slice is normal, or no pixel shows
-            brain.
+            If X or y has a wrong shape or values, no slice is normal, no pixel shows
+            brain, or y is None and X is a labelled stack that holds an anomaly.
 
         Notes
         -----
@@ -294,6 +298,7 @@ class BaseDetector(CallbackSupportMixin, MapDetector):
         chunk by chunk. What is trained on then waits in a file without a name in the
         folder of temporary files (TMPDIR); the result is the same to the bit.
         """
+        X = training_slices(X, y)
         shape = check_shape(X)
         contrasts = getattr(X, "contrasts", None)
         # Before the slices are read: a lazy stack then reads the normal ones only.
@@ -322,7 +327,7 @@ class BaseDetector(CallbackSupportMixin, MapDetector):
         n_slices = len(X) if chosen is None else len(chosen)
         row_bytes = 4 * int(np.prod(X.shape[1:])) if _is_lazy(X) else 0
         if n_slices * row_bytes <= working_memory():
-            X = X if chosen is None else _take(X, chosen)
+            X = X if chosen is None else X[chosen]
             X = self._validated(X, reset=True, fitting=True)
             with_brain = brain_mask(X).any(axis=(1, 2))
             filled = X if with_brain.all() else X[with_brain]
@@ -370,6 +375,7 @@ class BaseDetector(CallbackSupportMixin, MapDetector):
 
     def _checked(self, X) -> Iterator[tuple[slice | NDArray, NDArray[np.float32]]]:
         """Yield slices like those of the training, and their places in X."""
+        X = as_slices(X)
         self._check_like_training(X)
         lazy = _is_lazy(X)
         if not lazy:
@@ -455,11 +461,6 @@ def _last_step(detector: Any) -> Any:
     return detector
 
 
-def _take(X, indices: np.ndarray):
-    """Rows of an array, a stack, or a list of slices."""
-    return X[indices] if hasattr(X, "shape") else np.asarray(X)[indices]
-
-
 def _is_lazy(X) -> bool:
     """Whether X is read from files when it is looked at."""
     return isinstance(X, SliceStack) or is_on_disk(X)
@@ -475,11 +476,11 @@ def _read(X) -> Iterator[tuple[slice | NDArray[np.intp], NDArray]]:
         release(X)
 
 
-def _map_shape(X: ArrayLike) -> tuple[int, ...]:
+def _map_shape(X) -> tuple[int, ...]:
     shape = check_shape(X)
     return (shape[0], *shape[2:])
 
 
 def _map_dtype(X) -> DTypeLike:
-    """Type of the maps: as scikit-learn has it, that of X, but float32 at the least."""
-    return np.result_type(getattr(X, "dtype", np.float64), np.float32)
+    """Type of the maps: as scikit-learn has it, that of X, from float32 to float64."""
+    return np.float64 if X.dtype.itemsize > 8 else np.result_type(X.dtype, np.float32)

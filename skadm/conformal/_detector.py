@@ -16,6 +16,7 @@ from skadm._validation import check_labels, check_shape, normal_slices
 from skadm.base import looks_at_abnormal
 from skadm.conformal._calibration import Calibration
 from skadm.conformal._lesions import CandidateLesions
+from skadm.data import as_slices, training_slices
 
 
 class ConformalDetector(MetaEstimatorMixin, OutlierMixin, BaseEstimator):
@@ -106,7 +107,8 @@ class ConformalDetector(MetaEstimatorMixin, OutlierMixin, BaseEstimator):
         y : array-like of shape (n_slices, H, W), default=None
             Masks: 0 normal, 1 anomaly, -1 outside the brain. Slices with any pixel 1 are
             left out; y is used for nothing else, but where the detector says so: it then
-            sees those of the patients that train.
+            sees those of the patients that train. None: all slices are normal; a labelled
+            `SliceStack` must agree.
         groups : array-like of shape (n_slices,), default=None
             Patient of each slice. None: those of a `SliceStack`; of an array, each slice
             is a unit of its own.
@@ -120,9 +122,11 @@ class ConformalDetector(MetaEstimatorMixin, OutlierMixin, BaseEstimator):
         ------
         ValueError
             If shapes do not fit, no slice is normal, there are not two patients, or too few
-            to hold the rate: this is told before anything is trained.
+            to hold the rate: this is told before anything is trained. If y is None and X is
+            a labelled stack that holds an anomaly.
         """
         self._validate_params()
+        X = training_slices(X, y)
         shape = check_shape(X)
         groups = getattr(X, "groups", None) if groups is None else groups
         patients = np.arange(shape[0]) if groups is None else np.asarray(groups)
@@ -302,6 +306,7 @@ def _listed(patients: NDArray) -> str:
 
 def _items(detector: Any, X: ArrayLike) -> tuple[NDArray, NDArray[np.bool_]]:
     """Scores of pixels or slices, and which of them there are: those with brain."""
+    X = as_slices(X)
     scores, brain = np.asarray(detector.score_samples(X)), brain_mask(np.asarray(X))
     if scores.ndim == 1:
         return scores, np.asarray(brain.any(axis=(1, 2)))

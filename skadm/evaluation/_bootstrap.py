@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.utils import check_random_state
 
+from skadm._arrays import as_numbers
 from skadm.evaluation._tables import Row
 
 # Of the curve on which AP and best Dice are computed.
@@ -83,7 +84,7 @@ def bootstrap_patients(
     at 2000 thresholds, evenly spread over the anomalous pixels, which is exact if there
     are fewer of these.
     """
-    labels, patients = np.asarray(y), np.asarray(groups)
+    labels, patients = as_numbers(y, "y"), np.asarray(groups)
     if patients.shape != labels.shape[:1]:
         raise ValueError(
             f"groups have shape {patients.shape} and y has shape {labels.shape}; expected "
@@ -124,7 +125,7 @@ def bootstrap_patients(
 
     found: dict[tuple[str, str], NDArray] = {}
     for method, maps in scores.items():
-        seeds = [np.asarray(each) for each in _listed(maps, labels.ndim)]
+        seeds = [as_numbers(each, "scores") for each in _listed(maps, labels.ndim)]
         limits = None if thresholds is None else np.atleast_1d(thresholds[method])
         for number, values in enumerate(seeds):
             if values.shape != labels.shape:

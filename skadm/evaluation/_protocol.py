@@ -13,6 +13,7 @@ from sklearn.exceptions import UndefinedMetricWarning
 from sklearn.utils import check_random_state
 
 from skadm.base import looks_at_abnormal, looks_through_slices
+from skadm.data import as_slices
 from skadm.evaluation._tables import METRICS, Row
 from skadm.metrics import (
     best_dice_score,
@@ -186,6 +187,7 @@ def evaluate_split(
         If a patient is on both sides, the training patients lack normal or abnormal slices,
         the test patients lack anomalies, there are no labels, or shapes do not fit.
     """
+    X = as_slices(X)
     labels, patients = _labels_and_patients(detectors, X, y, groups)
     train, test = _check_sides(train, test, patients)
     abnormal = (labels == 1).any(axis=(1, 2))

@@ -23,7 +23,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from skadm._brain import brain_mask
 from skadm.base import looks_at_abnormal
-from skadm.data import SliceStack
+from skadm.data import SliceStack, training_slices
 from skadm.image_level._labels import check_signed, signed
 from skadm.pooling import Pooling, Quantile
 
@@ -87,7 +87,7 @@ class ImageLevelDetector(
         y : array-like, default=None
             Labels +1 (normal) and -1 (anomaly), one for each image, or masks. Only normal
             images are trained on; y is used for nothing else, but where the detector says
-            so. None: all are normal.
+            so. None: all are normal; a labelled `SliceStack` must agree.
 
         Returns
         -------
@@ -97,13 +97,14 @@ class ImageLevelDetector(
         Raises
         ------
         ValueError
-            If X or y has a wrong shape or values, or no image is normal.
+            If X or y has a wrong shape or values, no image is normal, or y is None and X
+            holds a labelled stack with an anomaly.
         """
         context = self._init_callback_context(max_subtasks=1)
         context.call_on_fit_task_begin(estimator=self)
         pooling = Quantile() if self.pooling is None else clone(self.pooling)
         pooling.check()  # before a training that may take hours
-        X = self._check(X)
+        X = self._for_training(self._check(X), y)
         shown, abnormal = X, None
         if y is not None:
             labels = self._labels(X, y)
@@ -216,6 +217,12 @@ class ImageLevelDetector(
             NaN, with a warning, if all images have one label.
         """
         return roc_auc_score(self._labels(self._check(X), y), self.decision_function(X))
+
+    @staticmethod
+    def _for_training(X: Any, y: Any) -> Any:
+        if isinstance(X, list):
+            return [training_slices(volume, y) for volume in X]
+        return training_slices(X, y)
 
     def _labels(self, X: Any, y: Any) -> NDArray[np.int64]:
         if y is None or np.isscalar(y):

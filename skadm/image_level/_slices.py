@@ -6,7 +6,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from skadm._arrays import as_numbers
 from skadm._validation import check_labels, check_shape
+from skadm.data import as_slices
 from skadm.image_level._base import ImageLevelDetector
 from skadm.image_level._labels import slice_labels
 
@@ -77,12 +79,12 @@ class SliceDetector(ImageLevelDetector):
     _kind = "slice"
 
     def _check(self, X: Any) -> Any:
-        X = X if hasattr(X, "shape") else np.asarray(X)
+        X = as_slices(X)
         check_shape(X)
         return X
 
     def _masks_to_labels(self, X: Any, y: Any) -> NDArray[np.int64] | None:
-        y = np.asarray(y)
+        y = as_numbers(y, "y")
         return slice_labels(check_labels(y, check_shape(X))) if y.ndim == 3 else None
 
     def _slices(self, X: Any) -> Any:

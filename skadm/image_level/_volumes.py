@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from skadm._validation import check_labels, check_shape
-from skadm.data import SliceStack
+from skadm.data import SliceStack, as_slices
 from skadm.image_level._base import ImageLevelDetector
 from skadm.image_level._labels import volume_labels
 from skadm.image_level._split import merged
@@ -88,18 +88,19 @@ class VolumeDetector(ImageLevelDetector):
     _kind = "volume"
 
     def _check(self, X: Any) -> Any:
-        if isinstance(X, SliceStack) or (isinstance(X, np.ndarray) and X.ndim == 4):
+        if isinstance(X, SliceStack) or getattr(X, "ndim", None) == 4:
             raise ValueError(
                 "X is one stack of slices; expected a list with one entry for each volume: "
                 "volumes_of(stack) splits a SliceStack, [X] is a single volume."
             )
-        volumes = [entry if hasattr(entry, "shape") else np.asarray(entry) for entry in X]
+        volumes = []
+        for index, entry in enumerate(X):
+            with _naming_volume(index):
+                volumes.append(as_slices(entry))
+                if not check_shape(volumes[-1])[0]:
+                    raise ValueError("it has no slice; expected at least 1.")
         if not volumes:
             raise ValueError("X holds no volume; expected at least 1.")
-        for index, volume in enumerate(volumes):
-            with _naming_volume(index):
-                if not check_shape(volume)[0]:
-                    raise ValueError("it has no slice; expected at least 1.")
         return volumes
 
     def _masks_to_labels(self, X: Any, y: Any) -> NDArray[np.int64] | None:

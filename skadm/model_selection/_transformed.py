@@ -4,6 +4,8 @@ from typing import Any
 
 from sklearn.pipeline import Pipeline
 
+from skadm.data import as_slices
+
 
 def as_seen(detector: Any, X: Any) -> tuple[Any, Any]:
     """Return the detector at the end of a Pipeline, and what the steps before it give.
@@ -22,6 +24,7 @@ def as_seen(detector: Any, X: Any) -> tuple[Any, Any]:
     X : array-like or SliceStack of shape (n_slices, n_contrasts, H, W)
         Slices as it takes them.
     """
+    X = as_slices(X)
     while isinstance(detector, Pipeline):
         if len(detector.steps) > 1:
             X = detector[:-1].transform(X)
