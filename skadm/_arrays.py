@@ -9,6 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 _REAL = "fiub"
+# Types of tensors that NumPy has as well, among those of floating-point numbers.
+_KNOWN_TENSORS = ("torch.float16", "torch.float32", "torch.float64")
 _KINDS = {
     "c": "complex numbers",
     "U": "text",
@@ -91,8 +93,8 @@ def _of_tensor(tensor: Any, name: str) -> NDArray:
     if tensor.is_quantized:
         raise ValueError(f"{refusal}: {name}.dequantize().")
     try:
-        if tensor.is_floating_point() and tensor.dtype.itemsize < 4:
-            tensor = tensor.float()  # NumPy knows only one of these types
+        if tensor.is_floating_point() and str(tensor.dtype) not in _KNOWN_TENSORS:
+            tensor = tensor.float()
         return tensor.numpy(force=True)
     except (TypeError, RuntimeError) as error:
         raise ValueError(f"{refusal} ({str(error).splitlines()[0]}).") from error
@@ -118,12 +120,16 @@ def _of_sequence(values: Sequence[Any], name: str) -> NDArray:
 
 
 def _of_objects(array: NDArray, name: str) -> NDArray:
-    if array.ndim == 1 and len(array) and not np.isscalar(array[0]):
+    if array.ndim == 1 and len(array) and np.ndim(array[0]):
         return as_numbers(array.tolist(), name)  # an array of arrays
+    what = "is an array of objects and holds" if array.ndim else "is"
     for value in array.flat:
         if not isinstance(value, Real | np.bool_):
             raise ValueError(
-                f"{name} is an array of objects and holds a {type(value).__name__}, "
-                f"{str(value)[:40]!r}; expected real numbers."
+                f"{name} {what} a {type(value).__name__}, {str(value)[:40]!r}; expected "
+                "real numbers."
             )
-    return array.astype(np.float64)
+    try:
+        return array.astype(np.float64)
+    except OverflowError as error:
+        raise ValueError(f"{name} holds a number that float64 cannot hold.") from error

@@ -1,5 +1,6 @@
 """Detectors that are made of detectors: one training, one threshold, volume by volume."""
 
+import warnings
 from abc import abstractmethod
 from collections.abc import Callable, Iterator
 from numbers import Real
@@ -24,6 +25,7 @@ from skadm.base import (
     unchanged_on_failure,
 )
 from skadm.data import SliceStack, as_slices, training_slices
+from skadm.reference import FlaggedShareWarning, ScoreReference
 
 Train = Callable[[Any], Any]
 
@@ -114,10 +116,14 @@ class ComposedDetector(CallbackSupportMixin, MetaEstimatorMixin, MapDetector):
         if self._looks_through and normal is not X:
             # Between the slices that are left out, as when others are scored.
             maps = by_volume(self._maps, X)[chosen]
-        scores = maps[brain_of(normal)]
+        brain = brain_of(normal)
+        scores = maps[brain]
         self.offset_ = float(np.quantile(scores, self.contamination))
         # Background is as normal as anything: the highest score of the training.
         self.background_score_ = float(scores.max())
+        self.training_scores_ = ScoreReference.of(
+            scores, brain.sum(axis=(1, 2)), getattr(normal, "groups", None)
+        )
         context.call_on_fit_task_end(estimator=self)
         return self
 
@@ -147,7 +153,11 @@ class ComposedDetector(CallbackSupportMixin, MetaEstimatorMixin, MapDetector):
     def _chunks(self, X) -> Iterator[Chunk]:
         check_is_fitted(self)
         for places, part in _volumes(X):
-            maps, brain = self._maps(part), brain_mask(np.asarray(part))
+            with warnings.catch_warnings():
+                # Thresholds of the parts are not in use.
+                warnings.simplefilter("ignore", FlaggedShareWarning)
+                maps = self._maps(part)
+            brain = brain_mask(np.asarray(part))
             background = maps.dtype.type(self.background_score_)
             yield Chunk(places, np.where(brain, maps, background), brain)
 

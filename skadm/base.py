@@ -14,7 +14,7 @@ from sklearn.pipeline import Pipeline
 from sklearn.utils._param_validation import Interval
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from skadm._brain import brain_mask, brain_values
+from skadm._brain import brain_mask, brain_sizes, brain_values
 from skadm._disk import is_on_disk, release, row_chunks, scratch_array, working_memory
 from skadm._missing import check_missing, describe_missing
 from skadm._quantile import quantile
@@ -22,7 +22,7 @@ from skadm._validation import check_labels, check_shape, normal_slices
 from skadm._version import __version__
 from skadm.data import SliceStack, as_slices, training_slices
 from skadm.metrics import pixel_roc_auc_score
-from skadm.reference import TrainingReference
+from skadm.reference import ScoreReference, TrainingReference
 
 
 def unchanged_on_failure(fit: Callable) -> Callable:
@@ -78,10 +78,23 @@ class MapDetector(OutlierMixin, BaseEstimator, ABC):
 
     offset_: float
     background_score_: float
+    training_scores_: ScoreReference
 
     @abstractmethod
     def _chunks(self, X) -> Iterator[Chunk]:
         """Scores of all slices of X, some at a time."""
+
+    def _watched_chunks(self, X) -> Iterator[Chunk]:
+        """The same, with a warning at their end if far too much of a brain is flagged."""
+        n_flagged, n_brain = np.zeros((2, len(X)), np.intp)
+        for chunk in self._chunks(X):
+            flagged = chunk.brain & (chunk.maps < chunk.maps.dtype.type(self.offset_))
+            n_flagged[chunk.places] = flagged.sum(axis=(1, 2))
+            n_brain[chunk.places] = chunk.brain.sum(axis=(1, 2))
+            yield chunk
+        if hasattr(self, "training_scores_"):  # not in a file of an earlier version
+            volumes = getattr(X, "volume_ids", None)
+            self.training_scores_.check(self.offset_, n_flagged, n_brain, volumes)
 
     def score_samples(self, X, out=None):
         """Normality of every pixel.
@@ -118,7 +131,7 @@ class MapDetector(OutlierMixin, BaseEstimator, ABC):
                 f"out has shape {out.shape} and type {out.dtype}; expected floating-point "
                 f"numbers of shape {shape}, a map for each slice of X."
             )
-        for chunk in self._chunks(X):
+        for chunk in self._watched_chunks(X):
             out[chunk.places] = chunk.maps
             release(out)
         return out
@@ -139,7 +152,7 @@ class MapDetector(OutlierMixin, BaseEstimator, ABC):
         """
         X = as_slices(X)
         out = np.empty(_map_shape(X), _map_dtype(X))
-        for chunk in self._chunks(X):
+        for chunk in self._watched_chunks(X):
             out[chunk.places] = self._decision(chunk)
         return out
 
@@ -158,7 +171,7 @@ class MapDetector(OutlierMixin, BaseEstimator, ABC):
         """
         X = as_slices(X)
         labels = np.empty(_map_shape(X), np.int8)
-        for chunk in self._chunks(X):
+        for chunk in self._watched_chunks(X):
             labels[chunk.places] = np.where(self._decision(chunk) < 0, -1, 1)
         return labels
 
@@ -202,7 +215,7 @@ class MapDetector(OutlierMixin, BaseEstimator, ABC):
         X = as_slices(X)
         y = check_labels(y, check_shape(X))
         maps = np.empty(y.shape, _map_dtype(X))
-        for chunk in self._chunks(X):
+        for chunk in self._watched_chunks(X):
             maps[chunk.places] = chunk.maps
             y[chunk.places] = np.where(chunk.brain, y[chunk.places], -1)
         return pixel_roc_auc_score(y, maps)
@@ -306,58 +319,68 @@ class BaseDetector(CallbackSupportMixin, MapDetector):
         abnormal = None
         if normal is not None and len(normal) < shape[0]:
             others = np.setdiff1d(np.arange(shape[0]), normal)
-            abnormal = partial(self._training_slices, X, others, "with an anomaly")
+            abnormal = partial(self._abnormal_slices, X, others)
         patients = getattr(X, "groups", None)
         if patients is not None and normal is not None:
             patients = patients[normal]
-        X = self._training_slices(X, normal)
+        X, kept = self._training_slices(X, normal)
+        if patients is not None:
+            patients = patients[kept]
         self.contrasts_: tuple[str, ...] | None = (
             None if contrasts is None else tuple(contrasts)
         )
         self.skadm_version_ = __version__
         self.training_reference_ = TrainingReference.of(X, patients)
         self._fit_beside(X, abnormal)
-        self._set_offset(X)
+        self._set_offset(X, patients)
         return self
 
     def _training_slices(
         self, X, chosen: NDArray[np.intp] | None, which: str = "to train on"
-    ) -> NDArray[np.float32]:
-        """Chosen slices with brain, checked: in memory, or on disk if they are many."""
+    ) -> tuple[NDArray[np.float32], NDArray[np.intp]]:
+        """Chosen slices with brain, checked, and which of the chosen these are.
+
+        They are in memory, or on disk if they are many.
+        """
         n_slices = len(X) if chosen is None else len(chosen)
         row_bytes = 4 * int(np.prod(X.shape[1:])) if _is_lazy(X) else 0
         if n_slices * row_bytes <= working_memory():
             X = X if chosen is None else X[chosen]
             X = self._validated(X, reset=True, fitting=True)
             with_brain = brain_mask(X).any(axis=(1, 2))
-            filled = X if with_brain.all() else X[with_brain]
+            filled, kept = X if with_brain.all() else X[with_brain], with_brain.nonzero()[0]
         else:
-            filled = self._spool(X if chosen is None else X[chosen], n_slices)
+            filled, kept = self._spool(X if chosen is None else X[chosen], n_slices)
         if not len(filled):
             raise ValueError(
                 f"no brain pixel in the {n_slices} slices {which}: everything is "
                 "exactly 0, which means background."
             )
-        return filled
+        return filled, kept
 
-    def _spool(self, X, n_slices: int) -> NDArray[np.float32]:
-        """Slices with brain, in their order, in an array on disk."""
+    def _abnormal_slices(self, X, chosen: NDArray[np.intp]) -> NDArray[np.float32]:
+        return self._training_slices(X, chosen, "with an anomaly")[0]
+
+    def _spool(self, X, n_slices: int) -> tuple[NDArray[np.float32], NDArray[np.intp]]:
+        """Slices with brain, in their order, in an array on disk, and which they are."""
         spooled = scratch_array((n_slices, *X.shape[1:]))
-        n_filled = 0
-        for number, (_, images) in enumerate(_read(X)):
+        n_filled, with_brain = 0, np.zeros(n_slices, dtype=bool)
+        for number, (places, images) in enumerate(_read(X)):
             images = self._validated(images, reset=not number, fitting=True)
-            images = images[brain_mask(images).any(axis=(1, 2))]
+            shown = brain_mask(images).any(axis=(1, 2))
+            images, with_brain[places] = images[shown], shown
             spooled[n_filled : n_filled + len(images)] = images
             n_filled += len(images)
             release(spooled)
-        return spooled[:n_filled]
+        return spooled[:n_filled], np.flatnonzero(with_brain)
 
-    def _set_offset(self, X: NDArray[np.float32]) -> None:
+    def _set_offset(self, X: NDArray[np.float32], patients: NDArray | None) -> None:
         """Set threshold and background by the scores of the training pixels."""
         scores = brain_values(self._score, X)
         self.offset_ = quantile(scores, self.contamination)
         # Background is as normal as anything: the highest score of the training.
         self.background_score_ = quantile(scores, 1)
+        self.training_scores_ = ScoreReference.of(scores, brain_sizes(X), patients)
 
     def _chunks(self, X) -> Iterator[Chunk]:
         check_is_fitted(self)

@@ -1,4 +1,4 @@
-"""What the slices of a training looked like, and whether others look like them."""
+"""What the slices and scores of a training looked like, and whether others do."""
 
 import hashlib
 import warnings
@@ -12,7 +12,12 @@ from numpy.typing import NDArray
 from skadm._brain import brain_mask
 from skadm._disk import release, row_chunks
 
-__all__ = ["IntensityShiftWarning", "TrainingReference"]
+__all__ = [
+    "FlaggedShareWarning",
+    "IntensityShiftWarning",
+    "ScoreReference",
+    "TrainingReference",
+]
 
 LEVELS = (0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99)
 _LOW, _MIDDLE, _HIGH = (LEVELS.index(level) for level in (0.05, 0.5, 0.95))
@@ -26,9 +31,147 @@ _LEAST_PIXELS = 1000
 
 _SAMPLE = 2**18
 
+# Shares of the training below the thresholds of which a `ScoreReference` keeps count.
+_SHARES = np.concatenate([[0], np.geomspace(1e-4, 0.5, 60), np.linspace(0.5, 1, 41)[1:]])
+# More than lesions make up of a brain: see docs/persistence.md.
+_MOST_BEYOND = 0.25
+
 
 class IntensityShiftWarning(UserWarning):
     """Intensities to be scored are not like those of the training."""
+
+
+class FlaggedShareWarning(UserWarning):
+    """Much more of a brain is flagged than of any brain of the training.
+
+    Parameters
+    ----------
+    volume : str or None
+        Name of the volume; None for slices of an array.
+    share : float
+        Share of its brain pixels that are flagged.
+    expected : float
+        The highest such share among the patients of the training.
+    """
+
+    def __init__(self, volume: str | None, share: float, expected: float) -> None:
+        whose = "the brain" if volume is None else f"the brain of {volume!r}"
+        super().__init__(
+            f"{share:.0%} of {whose} are flagged at the threshold of the model; of no "
+            f"brain that it was trained on more than {expected:.1%}, without lesions. The "
+            "scans are probably not like those of the training (scanner, contrasts, "
+            "preparation): what is flagged then says nothing of lesions."
+        )
+        self.volume, self.share, self.expected = volume, share, expected
+
+
+@dataclass(frozen=True, eq=False)
+class ScoreReference:
+    """How much of the brains of a training lies below any threshold.
+
+    Attributes
+    ----------
+    thresholds : ndarray of shape (n_thresholds,)
+        Normality, ascending.
+    shares : ndarray of shape (n_thresholds,)
+        The highest share of brain pixels with a score below each threshold, among the
+        patients of the training; of all its slices together, if X did not tell patients.
+    """
+
+    thresholds: NDArray[np.float64]
+    shares: NDArray[np.float64]
+
+    @classmethod
+    def of(
+        cls,
+        scores: NDArray,
+        counts: NDArray[np.intp],
+        patients: Sequence[str] | NDArray | None = None,
+    ) -> "ScoreReference":
+        """Look at the scores of a training, some at a time.
+
+        Parameters
+        ----------
+        scores : ndarray of shape (n_pixels,)
+            Normality of the brain pixels, slice by slice; in memory or mapped to a file.
+        counts : ndarray of int, shape (n_slices,)
+            Brain pixels of each slice.
+        patients : sequence of shape (n_slices,), default=None
+            Patient of each slice, if known.
+
+        Returns
+        -------
+        reference : ScoreReference
+            Its size depends neither on the pixels nor on the patients.
+        """
+        step = max(1, len(scores) // _SAMPLE)
+        sample = scores[::step].astype(np.float64)
+        release(scores)
+        thresholds = np.unique(np.quantile(sample, _SHARES))
+        names = np.zeros(len(counts)) if patients is None else np.asarray(patients)
+        known, owner = np.unique(names, return_inverse=True)
+        below = np.zeros((len(known), len(thresholds)))
+        ends = np.cumsum(counts)
+        for patient, start, end in zip(owner, ends - counts, ends):
+            # Number of thresholds that do not lie above a score.
+            passed = np.searchsorted(thresholds, scores[start:end], side="right")
+            found = np.bincount(passed, minlength=len(thresholds) + 1)
+            below[patient] += np.cumsum(found)[:-1]
+            release(scores)
+        sizes = np.bincount(owner, counts, minlength=len(known))
+        shares = below[sizes > 0] / sizes[sizes > 0, None]
+        return cls(thresholds, shares.max(axis=0))
+
+    def expected(self, threshold: float) -> float:
+        """Find the highest share below a threshold among the patients of the training.
+
+        Parameters
+        ----------
+        threshold : float
+            Normality.
+
+        Returns
+        -------
+        share : float
+            Interpolated between the thresholds that are kept.
+        """
+        return float(np.interp(threshold, self.thresholds, self.shares, 0.0, 1.0))
+
+    def check(
+        self,
+        threshold: float,
+        n_flagged: NDArray,
+        n_brain: NDArray,
+        volumes: Sequence[str] | NDArray | None = None,
+    ) -> None:
+        """Warn of brains of which much more is flagged than of those of the training.
+
+        Parameters
+        ----------
+        threshold : float
+            Below which a pixel is flagged.
+        n_flagged, n_brain : ndarray of int, shape (n_slices,)
+            Flagged pixels and brain pixels of each slice.
+        volumes : sequence of str, shape (n_slices,), default=None
+            Volume of each slice. None: all slices are looked at together.
+
+        Warns
+        -----
+        FlaggedShareWarning
+            For each volume with 1000 brain pixels or more of which the flagged share is
+            above the expected one by more than a quarter of the brain.
+        """
+        expected = self.expected(threshold)
+        names = np.zeros(len(n_brain)) if volumes is None else np.asarray(volumes)
+        for name in dict.fromkeys(names.tolist()):
+            own = names == name
+            total = int(n_brain[own].sum())
+            if total < _LEAST_PIXELS:
+                continue
+            share = int(n_flagged[own].sum()) / total
+            if share - expected > _MOST_BEYOND:
+                volume = None if volumes is None else str(name)
+                warnings.warn(FlaggedShareWarning(volume, share, expected), stacklevel=3)
 
 
 @dataclass(frozen=True, eq=False)

@@ -161,7 +161,7 @@ def test_detector_of_slices(stack):
 
 
 def test_a_trained_detector_is_calibrated_with_all_patients(stack):
-    trained = IntensityDetector().fit(stack[:12])
+    trained = IntensityDetector().fit(stack[:12], stack.y[:12])
     detector = ConformalDetector(FrozenEstimator(trained), contamination=0.2)
     detector.fit(stack[12:], stack.y[12:])
     assert len(detector.calibration_groups_) == 6
@@ -219,7 +219,7 @@ def test_no_candidates_where_nothing_is_flagged():
 
 
 def test_candidates_of_a_detector(stack):
-    trained = IntensityDetector(contamination=0.05).fit(stack[:12])
+    trained = IntensityDetector(contamination=0.05).fit(stack[:12], stack.y[:12])
     detector = ConformalDetector(FrozenEstimator(trained), contamination=0.2)
     detector.fit(stack[12:], stack.y[12:])
     normal = np.flatnonzero(~(stack.y == 1).any(axis=(1, 2)))

@@ -31,7 +31,7 @@ _HOMES = {
     ),
     "skadm.preprocessing": ("BrainCropper", "IntensityNormalizer", "SliceResizer"),
     "skadm.preprocessing._crop": ("Box",),
-    "skadm.reference": ("TrainingReference",),
+    "skadm.reference": ("ScoreReference", "TrainingReference"),
     "sklearn.decomposition": ("PCA",),
     "sklearn.frozen": ("FrozenEstimator",),
     "sklearn.mixture": ("GaussianMixture",),
