@@ -41,7 +41,7 @@ def experiment_parser(description: str, name: str) -> argparse.ArgumentParser:
     result.add_argument(
         "--budget",
         action="store_true",
-        help=f"less work: {BUDGET_EPOCHS:.0%} of the preset's epochs, and at most about "
+        help=f"less work: {BUDGET_EPOCHS:g} of the preset's epochs, and at most about "
         f"{BUDGET_SLICES} slices",
     )
     result.add_argument(
