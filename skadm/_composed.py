@@ -24,7 +24,8 @@ from skadm.base import (
     looks_through_slices,
     unchanged_on_failure,
 )
-from skadm.data import SliceStack, as_slices, training_slices
+from skadm.data import SliceStack, as_slices
+from skadm.data._slices import training_slices
 from skadm.reference import FlaggedShareWarning, ScoreReference
 
 Train = Callable[[Any], Any]

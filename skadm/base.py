@@ -15,12 +15,13 @@ from sklearn.utils._param_validation import Interval
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from skadm._brain import brain_mask, brain_sizes, brain_values
-from skadm._disk import is_on_disk, release, row_chunks, scratch_array, working_memory
+from skadm._disk import release, scratch_array, working_memory
 from skadm._missing import check_missing, describe_missing
 from skadm._quantile import quantile
 from skadm._validation import check_labels, check_shape, normal_slices
 from skadm._version import __version__
-from skadm.data import SliceStack, as_slices, training_slices
+from skadm.data import as_slices
+from skadm.data._slices import in_chunks, is_lazy, training_slices
 from skadm.metrics import pixel_roc_auc_score
 from skadm.reference import ScoreReference, TrainingReference
 
@@ -343,12 +344,15 @@ class BaseDetector(CallbackSupportMixin, MapDetector):
         They are in memory, or on disk if they are many.
         """
         n_slices = len(X) if chosen is None else len(chosen)
-        row_bytes = 4 * int(np.prod(X.shape[1:])) if _is_lazy(X) else 0
+        row_bytes = 4 * int(np.prod(X.shape[1:])) if is_lazy(X) else 0
         if n_slices * row_bytes <= working_memory():
             X = X if chosen is None else X[chosen]
             X = self._validated(X, reset=True, fitting=True)
             with_brain = brain_mask(X).any(axis=(1, 2))
-            filled, kept = X if with_brain.all() else X[with_brain], with_brain.nonzero()[0]
+            filled, kept = (
+                X if with_brain.all() else X[with_brain],
+                np.flatnonzero(with_brain),
+            )
         else:
             filled, kept = self._spool(X if chosen is None else X[chosen], n_slices)
         if not len(filled):
@@ -365,7 +369,7 @@ class BaseDetector(CallbackSupportMixin, MapDetector):
         """Slices with brain, in their order, in an array on disk, and which they are."""
         spooled = scratch_array((n_slices, *X.shape[1:]))
         n_filled, with_brain = 0, np.zeros(n_slices, dtype=bool)
-        for number, (places, images) in enumerate(_read(X)):
+        for number, (places, images) in enumerate(in_chunks(X)):
             images = self._validated(images, reset=not number, fitting=True)
             shown = brain_mask(images).any(axis=(1, 2))
             images, with_brain[places] = images[shown], shown
@@ -400,11 +404,11 @@ class BaseDetector(CallbackSupportMixin, MapDetector):
         """Yield slices like those of the training, and their places in X."""
         X = as_slices(X)
         self._check_like_training(X)
-        lazy = _is_lazy(X)
+        lazy = is_lazy(X)
         if not lazy:
             X = self._validated(X)
         warned = False
-        for places, images in _read(X):
+        for places, images in in_chunks(X):
             if lazy:
                 images = self._validated(images)
             # One patient in other units is enough to warn, and one warning is enough.
@@ -482,21 +486,6 @@ def _last_step(detector: Any) -> Any:
     while isinstance(detector, Pipeline):
         detector = detector[-1]
     return detector
-
-
-def _is_lazy(X) -> bool:
-    """Whether X is read from files when it is looked at."""
-    return isinstance(X, SliceStack) or is_on_disk(X)
-
-
-def _read(X) -> Iterator[tuple[slice | NDArray[np.intp], NDArray]]:
-    """Yield slices of X, some at a time, and their places."""
-    if isinstance(X, SliceStack):
-        yield from X.chunks()
-        return
-    for rows in row_chunks(len(X), X[:1].nbytes):
-        yield rows, X[rows]
-        release(X)
 
 
 def _map_shape(X) -> tuple[int, ...]:

@@ -47,10 +47,10 @@ def test_help_of_benchmarks(path, monkeypatch, capsys):
     arguments = [str(path)] if by_itself else ["benchmarks", path.stem]
     monkeypatch.setattr(sys, "argv", [*arguments, "--help"])
     monkeypatch.syspath_prepend(path.parent if by_itself else ROOT)
+    run, target = (
+        (runpy.run_path, str(path)) if by_itself else (runpy.run_module, "benchmarks")
+    )
     with pytest.raises(SystemExit) as ended:
-        if by_itself:
-            runpy.run_path(str(path), run_name="__main__")
-        else:
-            runpy.run_module("benchmarks", run_name="__main__", alter_sys=True)
+        run(target, run_name="__main__")
     assert ended.value.code in (None, 0)
     assert "usage:" in capsys.readouterr().out

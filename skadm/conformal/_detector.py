@@ -16,7 +16,8 @@ from skadm._validation import check_labels, check_shape, normal_slices
 from skadm.base import looks_at_abnormal
 from skadm.conformal._calibration import Calibration
 from skadm.conformal._lesions import CandidateLesions
-from skadm.data import as_slices, training_slices
+from skadm.data import as_slices
+from skadm.data._slices import training_slices
 
 
 class ConformalDetector(MetaEstimatorMixin, OutlierMixin, BaseEstimator):

@@ -7,11 +7,10 @@ from skadm.data._bids import read_bids
 from skadm.data._cache import CachedVolume
 from skadm.data._interfaces import Grid, VolumeStep
 from skadm.data._readers import find_studies, read_any, read_brats, read_isles
-from skadm.data._slices import as_slices, training_slices
+from skadm.data._slices import as_slices
 from skadm.data._stack import SliceStack
 from skadm.data._studies import Study, choose_patients
 from skadm.data._table import read_table
-from skadm.data._unlabelled import UnlabelledVolume
 from skadm.data._volumes import ArrayVolume, NiftiVolume
 from skadm.data._write import on_original_grid, write_maps
 
@@ -25,7 +24,6 @@ __all__ = [
     "NiftiVolume",
     "SliceStack",
     "Study",
-    "UnlabelledVolume",
     "VolumeStep",
     "as_slices",
     "brain_mask",
@@ -38,7 +36,6 @@ __all__ = [
     "read_brats",
     "read_isles",
     "read_table",
-    "training_slices",
     "write_maps",
 ]
 

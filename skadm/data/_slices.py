@@ -1,11 +1,13 @@
 """Any input as slices, for fit and score alike."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from skadm._arrays import as_numbers
+from skadm._disk import is_on_disk, release, row_chunks
 from skadm.data._stack import SliceStack
 
 
@@ -53,6 +55,46 @@ def as_slices(X: Any) -> SliceStack | NDArray:
             "Convert the original images to float32."
         )
     return array
+
+
+def is_lazy(X: SliceStack | NDArray) -> bool:
+    """Whether slices are read from files when they are looked at.
+
+    Parameters
+    ----------
+    X : SliceStack or ndarray
+        Slices.
+
+    Returns
+    -------
+    lazy : bool
+    """
+    return isinstance(X, SliceStack) or is_on_disk(X)
+
+
+def in_chunks(
+    X: SliceStack | NDArray,
+) -> Iterator[tuple[slice | NDArray[np.intp], NDArray]]:
+    """Read slices, some at a time.
+
+    Parameters
+    ----------
+    X : SliceStack or ndarray
+        Slices.
+
+    Yields
+    ------
+    places : slice or ndarray of int
+        Where they are in X.
+    images : ndarray of shape (n, n_contrasts, H, W)
+        The slices.
+    """
+    if isinstance(X, SliceStack):
+        yield from X.chunks()
+        return
+    for rows in row_chunks(len(X), X[:1].nbytes):
+        yield rows, X[rows]
+        release(X)
 
 
 def training_slices(X: Any, y: Any) -> SliceStack | NDArray:

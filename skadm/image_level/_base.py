@@ -23,7 +23,8 @@ from sklearn.utils.validation import check_is_fitted
 
 from skadm._brain import brain_mask
 from skadm.base import looks_at_abnormal
-from skadm.data import SliceStack, training_slices
+from skadm.data import SliceStack
+from skadm.data._slices import training_slices
 from skadm.image_level._labels import check_signed, signed
 from skadm.pooling import Pooling, Quantile
 

@@ -4,7 +4,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from skadm.data import SliceStack, UnlabelledVolume
+from skadm.data import SliceStack
+from skadm.data._unlabelled import UnlabelledVolume
 
 
 def volumes_of(stack: SliceStack) -> list[SliceStack]:
