@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from skadm._arrays import as_numbers
 from skadm._disk import is_on_disk, release, row_chunks
 from skadm.data._stack import SliceStack
+from skadm.data._unlabelled import UnlabelledVolume
 
 
 def as_slices(X: Any) -> SliceStack | NDArray:
@@ -117,4 +118,7 @@ def training_slices(X: Any, y: Any) -> SliceStack | NDArray:
     X = as_slices(X)
     if not isinstance(X, SliceStack) or not X.has_labels:
         return X
-    return X.expecting_normal() if y is None else X.without_labels()
+    if y is not None:
+        return X.without_labels()
+    volumes = [UnlabelledVolume(volume, normal=X.z[p]) for volume, p in X.volume_places()]
+    return SliceStack(volumes, X._volume_index, X.z)

@@ -40,6 +40,11 @@ class UnlabelledVolume:
         return self.source.patient
 
     @property
+    def session(self) -> str:
+        """Session of the patient."""
+        return self.source.session
+
+    @property
     def contrasts(self) -> tuple[str, ...]:
         """Names of the contrasts."""
         return self.source.contrasts

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from skadm._arrays import as_numbers
-from skadm._brain import brain_mask
+from skadm._brain import brain_mask, ignore_background
 from skadm._validation import check_labels, check_shape
 from skadm.base import looks_through_slices
 from skadm.data import as_slices
@@ -106,7 +106,7 @@ def set_offset_on_abnormal_slices(detector: Any, X: Any, y: ArrayLike) -> Any:
 
 
 def labels_in_brain(X: Any, y: ArrayLike) -> NDArray:
-    """Make masks -1 outside the brain of the slices, whatever they were there.
+    """Make masks -1 outside the brain of the slices, but for anomalies.
 
     Parameters
     ----------
@@ -129,5 +129,5 @@ def labels_in_brain(X: Any, y: ArrayLike) -> NDArray:
     labels = check_labels(y, check_shape(X))
     for start in range(0, len(labels), _CHUNK):
         some = slice(start, start + _CHUNK)
-        labels[some][~brain_mask(np.asarray(X[some]))] = -1
+        labels[some] = ignore_background(labels[some], brain_mask(np.asarray(X[some])))
     return labels
