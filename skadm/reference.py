@@ -33,8 +33,10 @@ _SAMPLE = 2**18
 
 # Shares of the training below the thresholds of which a `ScoreReference` keeps count.
 _SHARES = np.concatenate([[0], np.geomspace(1e-4, 0.5, 60), np.linspace(0.5, 1, 41)[1:]])
-# More than lesions make up of a brain: see docs/persistence.md.
-_MOST_BEYOND = 0.25
+_OF_PATIENTS = 0.9  # the highest share of all would be that of an odd patient
+# Shares of a brain, see docs/persistence.md.
+_LARGEST_LESION = 0.16
+_MOST_FLAGGED = 0.25
 
 
 class IntensityShiftWarning(UserWarning):
@@ -42,7 +44,7 @@ class IntensityShiftWarning(UserWarning):
 
 
 class FlaggedShareWarning(UserWarning):
-    """Much more of a brain is flagged than of any brain of the training.
+    """More of a brain is flagged than lesions make up.
 
     Parameters
     ----------
@@ -51,31 +53,38 @@ class FlaggedShareWarning(UserWarning):
     share : float
         Share of its brain pixels that are flagged.
     expected : float
-        The highest such share among the patients of the training.
+        The share that is flagged of a normal brain of the training; nine of ten patients
+        have less.
     """
 
     def __init__(self, volume: str | None, share: float, expected: float) -> None:
         whose = "the brain" if volume is None else f"the brain of {volume!r}"
+        if expected + _LARGEST_LESION > _MOST_FLAGGED:
+            why = "The threshold does not tell normal brain from lesions: choose another."
+        else:
+            why = (
+                "Scans that are not like those of the training (scanner, contrasts, "
+                "preparation) are flagged so; what is flagged then says nothing of lesions."
+            )
         super().__init__(
-            f"{share:.0%} of {whose} are flagged at the threshold of the model; of no "
-            f"brain that it was trained on more than {expected:.1%}, without lesions. The "
-            "scans are probably not like those of the training (scanner, contrasts, "
-            "preparation): what is flagged then says nothing of lesions."
+            f"{share:.0%} of {whose} is flagged at the model's threshold; expected up to "
+            f"{expected:.1%}, as of the normal slices of the training, and lesions, which "
+            f"seldom make up more than {_LARGEST_LESION:.0%}. {why}"
         )
         self.volume, self.share, self.expected = volume, share, expected
 
 
 @dataclass(frozen=True, eq=False)
 class ScoreReference:
-    """How much of the brains of a training lies below any threshold.
+    """How much of the normal brains of a training lies below any threshold.
 
     Attributes
     ----------
     thresholds : ndarray of shape (n_thresholds,)
         Normality, ascending.
     shares : ndarray of shape (n_thresholds,)
-        The highest share of brain pixels with a score below each threshold, among the
-        patients of the training; of all its slices together, if X did not tell patients.
+        Share of brain pixels with a score below each threshold: nine of ten patients of
+        the training have less. Of all its slices together, if X did not tell patients.
     """
 
     thresholds: NDArray[np.float64]
@@ -120,10 +129,10 @@ class ScoreReference:
             release(scores)
         sizes = np.bincount(owner, counts, minlength=len(known))
         shares = below[sizes > 0] / sizes[sizes > 0, None]
-        return cls(thresholds, shares.max(axis=0))
+        return cls(thresholds, np.quantile(shares, _OF_PATIENTS, axis=0))
 
     def expected(self, threshold: float) -> float:
-        """Find the highest share below a threshold among the patients of the training.
+        """Find the share of a brain of the training that lies below a threshold.
 
         Parameters
         ----------
@@ -144,7 +153,7 @@ class ScoreReference:
         n_brain: NDArray,
         volumes: Sequence[str] | NDArray | None = None,
     ) -> None:
-        """Warn of brains of which much more is flagged than of those of the training.
+        """Warn of brains of which more is flagged than lesions make up.
 
         Parameters
         ----------
@@ -158,8 +167,9 @@ class ScoreReference:
         Warns
         -----
         FlaggedShareWarning
-            For each volume with 1000 brain pixels or more of which the flagged share is
-            above the expected one by more than a quarter of the brain.
+            For each volume with 1000 brain pixels or more, if the share flagged is above
+            the expected one by more than 16 % of the brain, which is as much as the largest
+            lesions make up, or is above 25 % anyway.
         """
         expected = self.expected(threshold)
         names = np.zeros(len(n_brain)) if volumes is None else np.asarray(volumes)
@@ -169,7 +179,7 @@ class ScoreReference:
             if total < _LEAST_PIXELS:
                 continue
             share = int(n_flagged[own].sum()) / total
-            if share - expected > _MOST_BEYOND:
+            if share > min(expected + _LARGEST_LESION, _MOST_FLAGGED):
                 volume = None if volumes is None else str(name)
                 warnings.warn(FlaggedShareWarning(volume, share, expected), stacklevel=3)
 
