@@ -48,30 +48,26 @@ class FlaggedShareWarning(UserWarning):
 
     Parameters
     ----------
-    volume : str or None
+    message : str
+        What to tell.
+    share : float, default=None
+        Share of the brain pixels that is flagged.
+    expected : float, default=None
+        Share that is flagged of a normal brain of the training: nine of ten patients have
+        less.
+    volume : str, default=None
         Name of the volume; None for slices of an array.
-    share : float
-        Share of its brain pixels that are flagged.
-    expected : float
-        The share that is flagged of a normal brain of the training; nine of ten patients
-        have less.
     """
 
-    def __init__(self, volume: str | None, share: float, expected: float) -> None:
-        whose = "the brain" if volume is None else f"the brain of {volume!r}"
-        if expected + _LARGEST_LESION > _MOST_FLAGGED:
-            why = "The threshold does not tell normal brain from lesions: choose another."
-        else:
-            why = (
-                "Scans that are not like those of the training (scanner, contrasts, "
-                "preparation) are flagged so; what is flagged then says nothing of lesions."
-            )
-        super().__init__(
-            f"{share:.0%} of {whose} is flagged at the model's threshold; expected up to "
-            f"{expected:.1%}, as of the normal slices of the training, and lesions, which "
-            f"seldom make up more than {_LARGEST_LESION:.0%}. {why}"
-        )
-        self.volume, self.share, self.expected = volume, share, expected
+    def __init__(
+        self,
+        message: str,
+        share: float | None = None,
+        expected: float | None = None,
+        volume: str | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.share, self.expected, self.volume = share, expected, volume
 
 
 @dataclass(frozen=True, eq=False)
@@ -181,7 +177,10 @@ class ScoreReference:
             share = int(n_flagged[own].sum()) / total
             if share > min(expected + _LARGEST_LESION, _MOST_FLAGGED):
                 volume = None if volumes is None else str(name)
-                warnings.warn(FlaggedShareWarning(volume, share, expected), stacklevel=3)
+                message = _flagged(volume, share, expected)
+                warnings.warn(
+                    FlaggedShareWarning(message, share, expected, volume), stacklevel=4
+                )
 
 
 @dataclass(frozen=True, eq=False)
@@ -322,6 +321,23 @@ class TrainingReference:
             gains[one, other] = distance(as_it_is) - distance(order)
         best = max(gains, key=gains.__getitem__)
         return best if gains[best] > _MOST_GAIN else None
+
+
+def _flagged(volume: str | None, share: float, expected: float) -> str:
+    """What a `FlaggedShareWarning` tells."""
+    if expected + _LARGEST_LESION > _MOST_FLAGGED:
+        why = "The threshold does not tell normal brain from lesions: choose another."
+    else:
+        why = (
+            "Scans that are not like those of the training (scanner, contrasts, "
+            "preparation) are flagged so; what is flagged then says nothing of lesions."
+        )
+    whose = "the brain" if volume is None else f"the brain of {volume!r}"
+    return (
+        f"{share:.0%} of {whose} is flagged at the model's threshold; expected up to "
+        f"{expected:.1%}, as of the normal slices of the training, and lesions, which "
+        f"seldom make up more than {_LARGEST_LESION:.0%}. {why}"
+    )
 
 
 def _blocks(X: NDArray) -> Iterator[NDArray]:
