@@ -317,7 +317,7 @@ def test_verdict_on_the_baselines_is_that_of_the_rows(compare, tmp_path, capsys)
     best = max((name for name in means if "FLAIR" in name), key=means.get)
     beaten = [name for name in ("First", "Second") if means[name] < means[best]]
     told = ", ".join(beaten) if len(beaten) < 2 else f"all ({', '.join(beaten)})"
-    expected = f"Best baseline by AUC: {best} ({means[best]:.3f}), which beats {told}."
+    expected = f"Best baseline by AUC: {best} ({means[best]:.3f}), above {told}."
     assert line.startswith(expected)
 
 
