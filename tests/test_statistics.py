@@ -90,7 +90,7 @@ def share_that_holds_0(low, high):
 
 @pytest.mark.parametrize("kind", ["normal", "skewed"])
 def test_intervals_over_six_patients_cover_what_they_say(kind):
-    """Intervals between the percentiles of a bootstrap do not: they cover 81 to 87 %."""
+    """Intervals between the percentiles of a bootstrap do not: they cover 80 to 86 %."""
     rng = np.random.default_rng(0)
     n, n_trials = 6, 800
     drawn = differences_of(kind, rng, (n_trials, n))
@@ -121,6 +121,7 @@ def test_coverage_that_is_stated(n):
 def test_coverage_in_words():
     assert coverage(6) == coverage(11) == "{} to {} %".format(*COVERAGE[6])
     assert coverage(500) == coverage(20)
+    assert coverage(2) == coverage(4)
 
 
 def test_a_method_without_seeds_is_compared_with_each():
