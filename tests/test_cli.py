@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+import zipfile
 from contextlib import suppress
 from pathlib import Path
 
@@ -641,6 +642,16 @@ class TestRefusals:
         message = refused(["fit", "--data", scans, "--out", scan, "--force"], capsys)
         assert "is no model, and --force replaces only models" in message
         assert scan.read_bytes() == before
+
+    @pytest.mark.parametrize(("member", "code"), [("card.json", 0), ("word/a.xml", 1)])
+    def test_archive_is_replaced_if_it_was_a_model(self, member, code, scans, tmp_path):
+        out = tmp_path / "model.skadm"
+        with zipfile.ZipFile(out, "w") as archive:
+            archive.writestr(member, "{}")
+        arguments = ["fit", "--data", str(scans), "--size", "16", "--out", str(out)]
+        arguments += ["--detector", "IntensityDetector", "--force"]
+        assert main(arguments) == code
+        assert zipfile.is_zipfile(out) == bool(code)
 
     @pytest.mark.parametrize("command", ["demo", "fit", "score", "report"])
     def test_empty_out(self, command, model, scans, capsys):

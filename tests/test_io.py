@@ -1,10 +1,11 @@
 """Files of models: they come back to the bit, and harm nobody who loads them."""
 
-import io
 import json
 import os
 import pickle
 import struct
+import subprocess
+import sys
 import threading
 import tracemalloc
 import warnings
@@ -13,6 +14,10 @@ import zipfile
 import numpy as np
 import pytest
 import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+from safetensors import SafetensorError, safe_open
 from sklearn.decomposition import PCA
 from sklearn.exceptions import InconsistentVersionWarning
 from sklearn.frozen import FrozenEstimator
@@ -21,30 +26,31 @@ from sklearn.pipeline import Pipeline, make_pipeline
 
 import skadm
 import skadm.callbacks
-from skadm import (
-    Augmentation,
-    ConformalDetector,
-    EnsembleDetector,
-    FlipAveragedDetector,
-    IntensityDetector,
-    PCADetector,
-    PostprocessedDetector,
-    SliceDetector,
-    VolumeDetector,
-    presets,
-)
+from skadm import Augmentation, IntensityDetector, PCADetector, SliceDetector, presets
 from skadm.data import make_phantom
 from skadm.detectors import all_detectors
 from skadm.image_level import volumes_of
-from skadm.persistence import _archive
-from skadm.pooling import LargestComponent, Quantile, TopKMean
-from skadm.postprocessing import (
-    BorderEroder,
-    GaussianSmoother,
-    MedianFilter,
-    SmallComponentRemover,
-)
-from skadm.preprocessing import BrainCropper, IntensityNormalizer, SliceResizer
+from skadm.io import _file
+from skadm.io._objects import known_classes
+from skadm.neural import TorchDetector
+from skadm.pooling import Pooling
+from skadm.postprocessing import GaussianSmoother
+from skadm.postprocessing._base import MapTransformer
+from skadm.preprocessing import BrainCropper, IntensityNormalizer
+from skadm.preprocessing._base import StackTransformer
+
+DETECTORS = dict(all_detectors())
+CLASSES = known_classes()
+WRAPPERS = [
+    name
+    for name, kind in CLASSES.items()
+    if "detector" in getattr(kind, "_get_param_names", list)()
+]
+METHODS = ("score_samples", "decision_function", "predict", "p_values", "uncertainty")
+
+
+def classes_of(base):
+    return [n for n, kind in CLASSES.items() if issubclass(kind, base) and kind is not base]
 
 
 @pytest.fixture(scope="module")
@@ -54,137 +60,178 @@ def stack():
 
 
 @pytest.fixture(scope="module")
-def detector(stack):
-    return PCADetector(neighbourhood=3, random_state=0).fit(stack, stack.y)
+def fitted(stack):
+    """Every detector, by name, fitted when it is first asked for."""
+    cache = {}
+
+    def fit(name):
+        if name not in cache:
+            detector = presets.make_detector(name, "quick")
+            quick = {
+                "random_state": 0,
+                "device": "cpu",
+                "max_epochs": 1,
+                "max_samples": 500,
+                "width": 4,
+                "restoration_steps": 2,
+            }
+            names = detector.get_params()
+            detector.set_params(**{k: v for k, v in quick.items() if k in names})
+            cache[name] = detector.fit(stack, stack.y)
+        return cache[name]
+
+    return fit
 
 
 @pytest.fixture
 def file(tmp_path):
-    return tmp_path / "model.skadm"
+    return tmp_path / "model.safetensors"
 
 
 @pytest.fixture
-def saved(detector, file):
-    skadm.save(detector, file)
+def saved(stack, file):
+    skadm.save(PCADetector(neighbourhood=3, random_state=0).fit(stack, stack.y), file)
     return file
 
 
 def saved_and_loaded(model, file):
-    skadm.save(model, file)
+    skadm.save(model, file, force=True)
     return skadm.load(file)
 
 
-def quick(name):
-    detector = presets.make_detector(name, "quick")
-    given = {"random_state": 0, "device": "cpu", "max_epochs": 1, "max_samples": 500}
-    names = detector.get_params()
-    return detector.set_params(**{k: v for k, v in given.items() if k in names})
+def assert_same(before, after, X):
+    assert repr(after) == repr(before)
+    assert vars(after).keys() | {"_sklearn_version"} >= before.__getstate__().keys()
+    for method in METHODS:
+        if hasattr(before, method):
+            np.testing.assert_array_equal(
+                getattr(after, method)(X), getattr(before, method)(X)
+            )
 
 
 # -- back to the bit ---------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", [name for name, _ in all_detectors()])
-def test_every_detector_comes_back(name, stack, file):
-    before = quick(name).fit(stack, stack.y)
+@pytest.mark.parametrize("name", DETECTORS)
+def test_every_detector_comes_back(name, fitted, stack, file):
+    before = fitted(name)
     after = saved_and_loaded(before, file)
+    assert_same(before, after, stack)
     assert type(after) is type(before)
-    assert repr(after) == repr(before)
-    assert vars(after).keys() == before.__getstate__().keys()
-    np.testing.assert_array_equal(after.score_samples(stack), before.score_samples(stack))
-    np.testing.assert_array_equal(after.predict(stack), before.predict(stack))
     assert after.contrasts_ == before.contrasts_  # a tuple, not a list
 
 
-WRAPPED = {
-    "pipeline": lambda d: make_pipeline(IntensityNormalizer(), SliceResizer(16), d),
-    "cropped": lambda d: Pipeline([("crop", BrainCropper(2)), ("detector", d)]),
-    "one filter": lambda d: PostprocessedDetector(d, GaussianSmoother(1)),
-    "filters": lambda d: PostprocessedDetector(
-        d, [("median", MedianFilter()), ("border", BorderEroder(1))]
-    ),
-    "ensemble": lambda d: EnsembleDetector(d, n_detectors=2, random_state=0),
-    "flipped": lambda d: FlipAveragedDetector(d),
-    "components": lambda d: PostprocessedDetector(d, SmallComponentRemover(2)),
-    "conformal": lambda d: ConformalDetector(d, contamination=0.4, random_state=0),
-    "quantile": lambda d: SliceDetector(d, Quantile(0.02)),
-    "largest": lambda d: SliceDetector(d, LargestComponent()),
-    "of a pipeline": lambda d: SliceDetector(make_pipeline(IntensityNormalizer(), d)),
-    "conformal slices": lambda d: ConformalDetector(SliceDetector(d), contamination=0.4),
-}
+def wrap(name, detector):
+    given = {"PostprocessedDetector": {"postprocessing": [("s", GaussianSmoother(1))]}}
+    model = CLASSES[name](detector, **given.get(name, {}))
+    quick = {"contamination": 0.4, "random_state": 0, "n_detectors": 2}
+    names = model.get_params(deep=False)
+    return model.set_params(**{k: v for k, v in quick.items() if k in names})
 
 
-@pytest.mark.parametrize("name", WRAPPED)
-def test_what_wraps_a_detector_comes_back(name, stack, file):
-    before = WRAPPED[name](PCADetector(random_state=0))
-    # In a Pipeline only X is resized, and not the masks.
-    before.fit(stack, None if name in ("pipeline", "cropped", "of a pipeline") else stack.y)
-    after = saved_and_loaded(before, file)
-    assert repr(after) == repr(before)
-    for method in (
-        "score_samples",
-        "decision_function",
-        "predict",
-        "p_values",
-        "uncertainty",
-    ):
-        if hasattr(before, method):
-            np.testing.assert_array_equal(
-                getattr(after, method)(stack), getattr(before, method)(stack)
-            )
+@pytest.mark.parametrize("name", WRAPPERS)
+def test_every_wrapper_comes_back(name, stack, file):
+    X, y = stack, stack.y
+    if name == "VolumeDetector":
+        X, y = volumes_of(stack), None
+    before = wrap(name, PCADetector(random_state=0)).fit(X, y)
+    assert_same(before, saved_and_loaded(before, file), X)
 
 
-def test_volumes_come_back(stack, file):
-    volumes = volumes_of(stack)
-    before = VolumeDetector(PCADetector(), TopKMean(20)).fit(volumes)
-    after = saved_and_loaded(before, file)
-    np.testing.assert_array_equal(
-        after.score_samples(volumes), before.score_samples(volumes)
-    )
+@pytest.mark.parametrize("name", classes_of((MapTransformer, Pooling)))
+def test_every_filter_and_pooling_comes_back(name, stack, file):
+    part = CLASSES[name]()
+    wrapper = SliceDetector if isinstance(part, Pooling) else skadm.PostprocessedDetector
+    before = wrapper(PCADetector(random_state=0), part).fit(stack, stack.y)
+    assert_same(before, saved_and_loaded(before, file), stack)
 
 
-def test_frozen_detector_comes_back_and_is_written_once(stack, detector, file):
-    before = PostprocessedDetector(FrozenEstimator(detector), GaussianSmoother(1))
-    after = saved_and_loaded(before.fit(stack, stack.y), file)
-    np.testing.assert_array_equal(after.score_samples(stack), before.score_samples(stack))
-    assert isinstance(after.detector_, FrozenEstimator)
-    with zipfile.ZipFile(file) as archive:
-        n_arrays = sum(name.endswith(".npy") for name in archive.namelist())
-    skadm.save(detector, file, force=True)
-    with zipfile.ZipFile(file) as archive:
-        assert sum(name.endswith(".npy") for name in archive.namelist()) == n_arrays
+@pytest.mark.parametrize("name", classes_of(StackTransformer))
+def test_every_transformer_comes_back(name, stack, file):
+    detector = wrap("FlipAveragedDetector", PCADetector(random_state=0))
+    before = make_pipeline(IntensityNormalizer(), CLASSES[name](), detector).fit(stack)
+    assert_same(before, saved_and_loaded(before, file), stack)
 
 
-def test_values_keep_their_type(file):
-    values = {
-        "none": None,
-        "true": True,
-        "big": 10**30,
-        "float": 0.1 + 0.2,
-        "nan": float("nan"),
-        "infinite": -float("inf"),
-        "tuple": (1, [2, (3,)]),
-        "numbers as keys": {0: "a", "b": 1.5},
-        "a tag as key": {"$tuple": [1]},
-        "float32": np.float32(0.1),
-        "int64": np.int64(-5),
-        "bool_": np.bool_(True),
-        "text": np.array(["patient", "ä"]),
-        "fortran": np.asfortranarray(np.arange(6.0).reshape(2, 3)),
-        "scalar array": np.array(3),
-        "empty": np.zeros((0, 4), np.int8),
+def test_deep_nests_and_records_come_back(stack, file):
+    model = PCADetector(random_state=0)
+    for name in ("FlipAveragedDetector", "PostprocessedDetector", "SliceDetector"):
+        model = wrap(name, make_pipeline(IntensityNormalizer(), model))
+    model = Pipeline([("detector", wrap("ConformalDetector", model))]).fit(stack)
+    model.training_ = {
+        "baselines": {"FLAIR": IntensityDetector().fit(stack, stack.y)},
+        "patients": sorted(set(stack.groups.tolist())),
     }
-    before = IntensityDetector()
-    before.values_ = values
-    after = saved_and_loaded(before, file).values_
-    assert after.keys() == values.keys()
-    for name, value in values.items():
-        assert type(after[name]) is type(value), name
-        np.testing.assert_equal(after[name], value)
-        if isinstance(value, np.ndarray):
-            assert after[name].dtype == value.dtype
-            assert after[name].flags.f_contiguous == value.flags.f_contiguous
-    after["fortran"][0, 0] = 7  # and is no view of the file
+    after = saved_and_loaded(model, file)
+    assert_same(model, after, stack)
+    baselines = [each.training_["baselines"]["FLAIR"] for each in (model, after)]
+    assert_same(*baselines, stack)
+    assert after.training_["patients"] == model.training_["patients"]
+
+
+def test_frozen_detector_comes_back_and_is_written_once(fitted, stack, file):
+    detector = fitted("PCADetector")
+    before = skadm.PostprocessedDetector(FrozenEstimator(detector), GaussianSmoother(1))
+    assert_same(before.fit(stack, stack.y), saved_and_loaded(before, file), stack)
+    n_tensors = len(parts(file)[0])
+    skadm.save(detector, file, force=True)
+    assert len(parts(file)[0]) == n_tensors
+
+
+NUMBERS = st.sampled_from(["?", "i1", "i8", "u1", "u4", "f2", "f4", "f8", ">f4", "U3"])
+ARRAYS = hnp.arrays(
+    NUMBERS,
+    hnp.array_shapes(min_dims=0, min_side=0, max_side=3),
+    elements={"allow_nan": False, "allow_infinity": False},
+).flatmap(
+    lambda array: st.sampled_from([array, array.T, array[::2] if array.ndim else array])
+)
+SCALARS = (
+    st.sampled_from(["?", "i1", "u8", "f2", "f8"]).map(np.dtype).flatmap(hnp.from_dtype)
+)
+PLAIN = st.none() | st.booleans() | st.integers() | st.floats() | st.text() | SCALARS
+VALUES = st.recursive(
+    PLAIN | ARRAYS,
+    lambda values: (
+        st.lists(values, max_size=3)
+        | st.lists(values, max_size=3).map(tuple)
+        | st.dictionaries(st.text() | st.integers(), values, max_size=3)
+        | st.dictionaries(st.sampled_from(["a.b", "a", "$tuple"]), values)
+    ),
+    max_leaves=8,
+)
+
+
+def assert_identical(found, expected):
+    assert type(found) is type(expected)
+    if isinstance(expected, dict):
+        assert list(found) == list(expected)
+        for key in expected:
+            assert_identical(found[key], expected[key])
+    elif isinstance(expected, list | tuple):
+        assert len(found) == len(expected)
+        for pair in zip(found, expected):
+            assert_identical(*pair)
+    elif isinstance(expected, np.ndarray | np.generic):
+        assert found.dtype == expected.dtype.newbyteorder("=")
+        np.testing.assert_array_equal(found, expected, strict=found.dtype == expected.dtype)
+        if isinstance(expected, np.ndarray) and expected.flags.forc:
+            assert found.flags.f_contiguous == expected.flags.f_contiguous
+            assert found.flags.writeable
+    else:
+        assert found == expected or found != found
+
+
+@settings(
+    max_examples=60,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+@given(VALUES)
+def test_values_come_back_of_their_type(file, value):
+    model = Pipeline([("detector", IntensityDetector())])
+    model.training_ = {"value": value}
+    assert_identical(saved_and_loaded(model, file).training_["value"], value)
 
 
 def test_what_is_of_the_machine_stays_there(file, tmp_path):
@@ -200,16 +247,21 @@ def test_what_is_of_the_machine_stays_there(file, tmp_path):
     assert before.memory == str(tmp_path)  # the model itself is not changed
 
 
-def test_numpy_reads_the_arrays(saved, detector):
-    with np.load(saved, allow_pickle=False) as arrays:
-        found = [arrays[name] for name in arrays.files if name.startswith("arrays/")]
-    assert any(np.array_equal(array, detector.pca_.components_) for array in found)
+def test_other_tools_read_the_file(saved):
+    model = skadm.load(saved)
+    with safe_open(saved, framework="pt") as tensors:
+        names = set(tensors.keys())
+        found = tensors.get_tensor("PCADetector.pca_.components_")
+        content = json.loads(tensors.metadata()["skadm"])
+    assert names == parts(saved)[0].keys() - {"__metadata__"}
+    np.testing.assert_array_equal(found, model.pca_.components_)
+    assert content["card"] == skadm.card(saved)
 
 
 # -- writing -----------------------------------------------------------------------------
 
 
-def test_nothing_is_replaced_unless_forced(detector, saved):
+def test_nothing_is_replaced_unless_forced(saved):
     before = saved.read_bytes()
     with pytest.raises(FileExistsError, match="force=True"):
         skadm.save(IntensityDetector(), saved)
@@ -218,77 +270,90 @@ def test_nothing_is_replaced_unless_forced(detector, saved):
     assert isinstance(skadm.load(saved), IntensityDetector)
 
 
-def test_failed_save_leaves_what_was_there(detector, saved, monkeypatch):
+def test_failed_save_leaves_what_was_there(saved, monkeypatch):
     before = saved.read_bytes()
 
-    def full(*_, **__):
-        raise OSError(28, "No space left on device")
+    def full(*_):
+        raise SafetensorError("I/O error: No space left on device")
 
-    monkeypatch.setattr(np.lib.format, "write_array", full)
+    monkeypatch.setattr(_file, "save_file", full)
     with pytest.raises(OSError, match="No space left"):
-        skadm.save(detector, saved, force=True)
+        skadm.save(IntensityDetector(), saved, force=True)
     assert saved.read_bytes() == before
     assert os.listdir(saved.parent) == [saved.name]
 
 
-def test_folders_are_no_files(detector, tmp_path):
+def test_file_has_the_permissions_of_any_other(saved):
+    other = saved.with_name("other")
+    other.touch()
+    assert saved.stat().st_mode == other.stat().st_mode
+
+
+def test_folders_are_no_files(tmp_path):
     with pytest.raises(IsADirectoryError):
-        skadm.save(detector, tmp_path)
+        skadm.save(IntensityDetector(), tmp_path)
     with pytest.raises(OSError, match="cannot be written"):
-        skadm.save(detector, tmp_path / "nowhere" / "model.skadm")
+        skadm.save(IntensityDetector(), tmp_path / "nowhere" / "model.safetensors")
 
 
-class Own(IntensityDetector):
+class Derived(IntensityDetector):
     """A class of a user's."""
 
 
-class PCALookalike:
-    """Not scikit-learn's."""
-
-
-PCALookalike.__name__ = PCALookalike.__qualname__ = "PCA"
+PCALookalike = type("PCA", (), {})
 
 
 @pytest.mark.parametrize(
     ("value", "named"),
     [
-        (LinearRegression(), "weights_.deep[0] is a sklearn.linear_model._base.LinearReg"),
-        (threading.Lock(), "weights_.deep[0] is a _thread.lock"),
-        (np.array([{}], object), "weights_.deep[0] is an array of object"),
-        ({1, 2}, "weights_.deep[0] is a builtins.set"),
-        (np.random.RandomState(0), "numpy.random.mtrand.RandomState"),
+        (LinearRegression(), "training_.deep[0] is a sklearn.linear_model._base.LinearReg"),
+        (threading.Lock(), "training_.deep[0] is a _thread.lock"),
+        (np.array([{}], object), "training_.deep[0] is an array of object"),
+        (np.zeros(2, complex), "array of complex128"),
         (np.zeros(2, [("a", int)]), "array of"),
-        (PCALookalike(), "test_persistence.PCA"),
+        ({1, 2}, "training_.deep[0] is a builtins.set"),
+        (np.random.RandomState(0), "numpy.random.mtrand.RandomState"),
+        (PCALookalike(), "test_io.PCA"),
         (lambda: 0, "builtins.function"),
     ],
 )
 def test_unknown_types_are_refused_by_name_and_place(value, named, file):
-    model = IntensityDetector()
-    model.weights_ = {"deep": [value]}
+    model = Pipeline([("detector", IntensityDetector())])
+    model.training_ = {"deep": [value]}
     with pytest.raises(TypeError) as caught:
         skadm.save(model, file)
     assert named in str(caught.value)
     assert not file.exists()
 
 
-def test_own_classes_are_saved_and_loaded_when_they_are_given(stack, file):
-    before = Own().fit(stack, stack.y)
-    with pytest.raises(TypeError, match="test_persistence.Own"):
-        skadm.save(before, file)
-    skadm.save(before, file, classes=[Own])
-    with pytest.raises(ValueError, match="test_persistence.Own"):
-        skadm.load(file)
-    after = skadm.load(file, classes=[Own])
-    assert type(after) is Own
-    np.testing.assert_array_equal(after.score_samples(stack), before.score_samples(stack))
-
-
-def test_circles_are_refused(file):
-    model = IntensityDetector()
-    model.loop_ = [model]
-    with pytest.raises((RecursionError, TypeError)):
+def test_what_could_not_be_loaded_is_not_saved(fitted, file, monkeypatch):
+    model = Pipeline([("detector", IntensityDetector())])
+    model.training_ = [model]
+    with pytest.raises(ValueError, match="refers to itself"):
+        skadm.save(model, file)
+    model.training_ = {"weights": np.array([1.0, np.nan])}
+    with pytest.raises(ValueError, match=r"training_\.weights holds NaN"):
+        skadm.save(model, file)
+    with pytest.raises(ValueError, match="'sigma' parameter of IntensityDetector"):
+        skadm.save(IntensityDetector(sigma=-1), file)
+    model.training_ = "a" * _file._MAX_HEADER_BYTES
+    with pytest.raises(ValueError, match="4.0 MiB beside the arrays"):
         skadm.save(model, file)
     assert not file.exists()
+
+
+def test_users_classes_are_saved_and_loaded_when_they_are_given(stack, file):
+    before = Derived().fit(stack, stack.y)
+    with pytest.raises(TypeError, match="test_io.Derived"):
+        skadm.save(before, file)
+    skadm.save(before, file, classes=[Derived])
+    with pytest.raises(ValueError, match="'Derived', which is not among"):
+        skadm.load(file)
+    after = skadm.load(file, classes=[Derived])
+    assert type(after) is Derived
+    assert_same(before, after, stack)
+    with pytest.raises(ValueError, match="two classes are called PCA"):
+        skadm.load(file, classes=[PCALookalike])
 
 
 # -- the card ----------------------------------------------------------------------------
@@ -315,11 +380,9 @@ def test_card_tells_what_was_trained_on(stack, file):
     assert "Not a medical device" in card["intended_use"]
 
 
-def test_card_reads_no_model(saved):
-    rewrite(saved, {"model.json": b"broken", "arrays/0000.npy": b"broken"})
-    assert skadm.card(saved)["model"] == "PCADetector"
-    with pytest.raises(ValueError):
-        skadm.load(saved)
+def test_card_is_read_without_torch(saved):
+    code = "import sys, skadm; skadm.card(sys.argv[1]); assert 'torch' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code, saved], check=True)
 
 
 def test_fingerprint_is_of_the_slices_trained_on(stack):
@@ -338,20 +401,26 @@ def test_fingerprint_is_of_the_slices_trained_on(stack):
 # -- files of somebody else --------------------------------------------------------------
 
 
-def rewrite(path, members, **options):
-    """Replace members of a file, or add some."""
-    with zipfile.ZipFile(path) as archive:
-        kept = {name: archive.read(name) for name in archive.namelist()}
-    with zipfile.ZipFile(path, "w", **options) as archive:
-        for name, content in (kept | members).items():
-            archive.writestr(name, content)
+def parts(path):
+    """Tensors and metadata of the header, and the bytes that follow."""
+    content = path.read_bytes()
+    end = 8 + int.from_bytes(content[:8], "little")
+    return json.loads(content[8:end]), content[end:]
 
 
-def edit(path, change, name="model.json"):
-    """Change the JSON in a file."""
-    with zipfile.ZipFile(path) as archive:
-        tree = json.loads(archive.read(name))
-    rewrite(path, {name: json.dumps(change(tree)).encode()})
+def join(header, data=b""):
+    text = header if isinstance(header, bytes) else json.dumps(header).encode()
+    return struct.pack("<Q", len(text)) + text + data
+
+
+def edit(path, change):
+    """Change the JSON of the model in place, or replace it by what `change` returns."""
+    header, data = parts(path)
+    content = json.loads(header["__metadata__"]["skadm"])
+    if (model := change(content["model"])) is not None:
+        content["model"] = model
+    header["__metadata__"]["skadm"] = json.dumps(content)
+    path.write_bytes(join(header, data))
 
 
 def refused(path, match, load=skadm.load):
@@ -363,9 +432,8 @@ def refused(path, match, load=skadm.load):
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
-    assert str(path) in str(caught.value)
+    assert str(caught.value).startswith(f"{path} cannot be read as a model: ")
     assert peak < 30e6
-    return str(caught.value)
 
 
 class Malicious:
@@ -388,251 +456,236 @@ def test_pickle_as_a_model_is_not_run(protocol, file, tmp_path):
     assert proof.exists()
 
 
-def test_pickle_inside_an_array_is_not_run(saved, tmp_path):
-    proof = tmp_path / "proof"
-    content = io.BytesIO()
-    np.save(content, np.array([Malicious(proof)], object), allow_pickle=True)
-    rewrite(saved, {"arrays/0000.npy": content.getvalue()})
-    refused(saved, "type object; expected numbers or text")
-    assert not proof.exists()
+def test_file_of_an_older_version(file):
+    with zipfile.ZipFile(file, "w") as archive:
+        archive.writestr("card.json", "{}")
+    for read in (skadm.load, skadm.card):
+        refused(file, "made by an older version of skadm.*: fit the model again", read)
+
+
+def entry(dtype="F64", shape=(1,), at=(0, 8), name="x"):
+    return {name: {"dtype": dtype, "shape": shape, "data_offsets": at}}
+
+
+def with_metadata(text):
+    return {"__metadata__": {"skadm": text}}
+
+
+HOSTILE = {
+    "empty": (b"", "no file that skadm.save wrote"),
+    "short": (struct.pack("<Q", 2), "no file that skadm.save wrote"),
+    "huge header": (struct.pack("<Q", 2**63) + b"{}", "9223372036854775808 bytes by its"),
+    "long header": (join(b"{" + b" " * 2**22), "expected at most 4194304"),
+    "lying header": (struct.pack("<Q", 99) + b"{}", "no more than the 2 that follow"),
+    "no JSON": (join(b"{nonsense"), "cannot be read"),
+    "no UTF-8": (join(b'{"\xff": 1}'), "cannot be read"),
+    "no metadata": (join({}), "skadm did not save it"),
+    "other metadata": (join({"__metadata__": {"format": "pt"}}), "did not save it"),
+    "metadata no text": (join({"__metadata__": {"skadm": 1}}), "expected a string"),
+    "deep header": (join(b'{"a":' * 10**5), "cannot be read"),
+    "deep model": (join(with_metadata("[" * 10**5 + "]" * 10**5)), "nested too deeply"),
+    "twice": (join(b'{"__metadata__":{"a":"1","a":"2"}}'), "two entries of one name"),
+    "twice within": (join(with_metadata('{"card":1,"card":2}')), "two entries of one name"),
+    "NaN": (join(with_metadata('{"card": NaN}')), "holds NaN, which is no number"),
+    "infinite": (join(with_metadata('{"card": -Infinity}')), "holds -Infinity"),
+    "overflow": (join(with_metadata('{"card": 1e999}')), "holds 1e999"),
+    "digits": (join(with_metadata("9" * 10_000)), "cannot be read"),
+    "no card": (join(with_metadata("{}")), "does not say which format"),
+    "list": (join(with_metadata("[]")), "does not say which format"),
+    "beyond": (join(entry(at=(0, 8)), bytes(4)), "not fully covered"),
+    "trailing": (join(entry(at=(0, 8)), bytes(9)), "not fully covered"),
+    "hole": (join(entry() | entry(name="y", at=(16, 24)), bytes(24)), "invalid offset"),
+    "overlap": (join(entry() | entry(name="y"), bytes(8)), "invalid offset"),
+    "backwards": (join(entry(at=(8, 0)), bytes(8)), "invalid offset"),
+    "shape": (join(entry(shape=(10**12,)), bytes(8)), "invalid shape"),
+    "product": (join(entry(shape=(2**33, 2**33), at=(0, 0))), "overflow"),
+    "negative": (join(entry(shape=(-1,)), bytes(8)), "cannot be read"),
+    "dtype": (join(entry("O"), bytes(8)), "unknown variant `O`"),
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_hostile_files(name, file):
+    content, match = HOSTILE[name]
+    file.write_bytes(content)
+    for read in (skadm.load, skadm.card):
+        refused(file, match, read)
 
 
 @pytest.mark.parametrize(
-    "name",
+    ("tree", "match"),
     [
-        "os.system",
-        "builtins.eval",
-        "subprocess.Popen",
-        "skadm.data.NiftiVolume",
-        "sklearn.pipeline.FunctionTransformer",
-        "skadm.pooling.Pooling",
-        "sklearn.linear_model.LinearRegression",
-        "antigravity.PCA",
-        "PCA",
-        "",
-        None,
-        ["os.system"],
+        ("a text", "holds str; expected an estimator"),
+        ([], "holds list; expected an estimator"),
+        ({"$tuple": 5}, "cannot be read"),
+        ({"$tuple": [], "more": 1}, "beside other keys"),
+        ({"$dict": [[[1], 2]]}, "cannot be read"),
+        ({"$float": "1e"}, "cannot be read"),
+        ({"$exec": "1"}, "unknown mark '.exec'"),
+        ({"$array": "nowhere"}, "cannot be read"),
+        ({"$array": [1]}, "cannot be read"),
+        ([{"$array": "x"}, {"$fortran": "x"}], "in two ways"),
+        ({"$text": "x"}, "characters that do not exist"),
+        ({"$object": ["Box", {"top": 1}]}, "cannot be read"),
+        ({"$object": ["PCADetector", [1]]}, "cannot be read"),
+        ({"$object": []}, "cannot be read"),
+        ({"$object": [["os"], {}]}, "cannot be read"),
+        *(
+            ({"$object": [name, {}]}, "not among the classes that are loaded")
+            for name in ("os.system", "eval", "Popen", "NiftiVolume", "FunctionTransformer")
+        ),
+        *(
+            ({"$object": [name, {}]}, "not among the classes that are loaded")
+            for name in ("Pooling", "BaseDetector", "LinearRegression", "antigravity", "")
+        ),
     ],
 )
-def test_other_classes_are_refused_by_name(name, saved):
-    import sys
-
-    edit(saved, lambda tree: {"$object": [name, {}]})
-    refused(saved, "is not among the classes that are loaded")
+def test_trees_that_mean_no_model(tree, match, saved):
+    header, _ = parts(saved)
+    first = min(n for n in header if n.endswith("mean_"))
+    edit(saved, lambda _: json.loads(json.dumps(tree).replace('"x"', json.dumps(first))))
+    refused(saved, match)
     assert "antigravity" not in sys.modules
 
 
 @pytest.mark.parametrize(
     ("change", "match"),
     [
-        (lambda state: state | {"_networks": 1}, "differ in _networks"),
-        (lambda state: state | {"score_samples": 1}, "differ in score_samples"),
-        (lambda state: {k: v for k, v in state.items() if k != "sigma"}, "sigma"),
-        (lambda state: [1], "has no attributes"),
+        (lambda state: state.update(_networks=1), "differ in _networks"),
+        (lambda state: state.update(score_samples=1), "differ in score_samples"),
+        (lambda state: state.pop("max_samples"), "differ in max_samples"),
+        (lambda state: state.update(n_components=-1), "'n_components' parameter"),
+        (lambda state: state.update(neighbourhood=10**8), "mean_ of a PCA has shape"),
+        (lambda state: state.update(offset_={"$float": "nan"}), "offset_ .* is nan"),
+        (lambda state: state.update(offset_="high"), "offset_ .* is no number"),
+        (lambda state: state.update(n_features_in_=3), "for 3 contrasts has names of 4"),
+        (lambda state: state.update(contrasts_=["FLAIR"]), "has names of 1"),
+        (lambda state: state.pop("training_reference_"), "training_reference_"),
     ],
 )
-def test_attributes_that_a_class_does_not_have(change, match, file):
-    skadm.save(IntensityDetector(), file)
-    edit(file, lambda tree: {"$object": [tree["$object"][0], change(tree["$object"][1])]})
-    refused(file, match)
-
-
-def test_cache_of_somebody_else_is_refused(file, tmp_path):
-    skadm.save(skadm.ADMDetector(), file)
-
-    def change(tree):
-        tree["$object"][1]["memory"] = str(tmp_path)
-        return tree
-
-    edit(file, change)
-    refused(file, "names memory")
-
-
-@pytest.mark.parametrize(
-    "tree",
-    [
-        "a text",
-        [],
-        {"$tuple": [1, 2]},
-        {"$array": "card.json"},
-        {"$array": "arrays/9999.npy"},
-        {"$array": "../../etc/passwd"},
-        {"$array": [1]},
-        {"$scalar": ["O", 1]},
-        {"$scalar": ["V10", 1]},
-        {"$scalar": ["<U99999999", "a"]},
-        {"$float": "1e"},
-        {"$tuple": 5},
-        {"$dict": [[[1], 2]]},
-        {"$dict": [1]},
-        {"$exec": "1"},
-        {"$tuple": [], "more": 1},
-        {"$object": ["skadm.preprocessing._crop.Box", [1]]},
-        {"$object": []},
-    ],
-)
-def test_trees_that_mean_nothing(tree, saved):
-    edit(saved, lambda _: tree)
-    refused(saved, "cannot be read as a model")
-
-
-def test_nesting_without_end(saved):
-    rewrite(saved, {"model.json": b"[" * 10**6 + b"]" * 10**6})
-    refused(saved, "cannot be read as a model")
-
-
-def test_json_larger_than_its_limit(saved):
-    rewrite(saved, {"model.json": b'"' + b"a" * _archive.MAX_JSON_BYTES + b'"'})
-    refused(saved, "model.json is more than")
-
-
-@pytest.mark.parametrize("text", [b"NaN", b"Infinity", b"9" * 10_000, b"\xff", b""])
-def test_what_is_no_json(text, saved):
-    rewrite(saved, {"model.json": text})
-    refused(saved, "cannot be read as a model")
-
-
-@pytest.mark.parametrize("method", [zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2])
-def test_bomb_of_a_declared_size(method, saved):
-    header = io.BytesIO()
-    np.save(header, np.zeros(0))
-    rewrite(saved, {"arrays/0000.npy": bytes(50_000_000)}, compression=method)
-    assert saved.stat().st_size < 1e6
-    refused(saved, "compressed or encrypted")
-    refused(saved, "compressed or encrypted", skadm.card)
-
-
-def patched(path, signature, offset, fmt, value):
-    """Overwrite a field of each zip record of a kind."""
-    content = bytearray(path.read_bytes())
-    place = content.find(signature)
-    assert place >= 0
-    while place >= 0:
-        struct.pack_into(fmt, content, place + offset, value)
-        place = content.find(signature, place + 1)
-    path.write_bytes(content)
-
-
-def test_bomb_of_another_size_than_declared(saved):
-    """Compressed, but the directory says stored and small."""
-    rewrite(saved, {"model.json": bytes(50_000_000)}, compression=zipfile.ZIP_DEFLATED)
-    directory, method, compressed, plain = b"PK\x01\x02", 10, 20, 24
-    patched(saved, directory, method, "<H", 0)
-    patched(saved, directory, compressed, "<L", 100)
-    patched(saved, directory, plain, "<L", 100)
-    refused(saved, "cannot be read as a model")
-
-
-def test_sizes_beyond_the_file(saved):
-    for offset in (20, 24):
-        patched(saved, b"PK\x01\x02", offset, "<L", 2**30)
-    refused(saved, "more than the file")
-
-
-def test_members_that_share_their_bytes(saved):
-    """Many entries of the directory for one member: each is small, all are not."""
-    rewrite(saved, {f"arrays/{n:04}.npy": bytes(10_000) for n in range(1000, 1050)})
-    with zipfile.ZipFile(saved) as archive:
-        first = archive.getinfo("arrays/1000.npy").header_offset
-        directory = archive.start_dir
-    content = bytearray(saved.read_bytes())
-    end = content[-22:]
-    entries = content[directory:-22]
-    place = entries.find(b"PK\x01\x02")
-    while place >= 0:
-        struct.pack_into("<L", entries, place + 42, first)
-        place = entries.find(b"PK\x01\x02", place + 1)
-    struct.pack_into("<L", end, 16, first + 20_000)
-    saved.write_bytes(content[: first + 20_000] + entries + end)
-    refused(saved, "more than the file")
-
-
-def test_directory_that_is_too_long(saved):
-    patched(saved, b"PK\x05\x06", 10, "<H", 60_000)
-    refused(saved, "lists 60000 members")
-    patched(saved, b"PK\x05\x06", 10, "<H", 5)
-    patched(saved, b"PK\x05\x06", 12, "<L", 2**31)
-    refused(saved, "members in 2147483648 bytes")
-
-
-def test_zip64_is_refused(saved):
-    content = saved.read_bytes()
-    locator = struct.pack("<4sLQL", b"PK\x06\x07", 0, 0, 1)
-    saved.write_bytes(content[:-22] + locator + content[-22:])
-    refused(saved, "lists")
-
-
-def npy(descr, shape, data=b""):
-    header = repr({"descr": descr, "fortran_order": False, "shape": shape}).encode()
-    header += b" " * (-(len(header) + 11) % 64) + b"\n"
-    return b"\x93NUMPY\x01\x00" + struct.pack("<H", len(header)) + header + data
-
-
-@pytest.mark.parametrize(
-    ("content", "match"),
-    [
-        (npy("<f8", (10**12,)), "announces float64 of shape"),
-        (npy("<f8", (2**33, 2**31)), "announces float64 of shape"),
-        (npy("<f8", (-1,), bytes(8)), "announces float64 of shape"),
-        (npy("<f8", (-1, -1), bytes(8)), "announces float64 of shape"),
-        (npy("<f8", (0, 10**40)), "cannot be read"),
-        (npy("<f8", (2,), bytes(24)), "16 bytes; found 24"),
-        (npy("<U0", (10**15,)), "expected numbers or text"),
-        (npy("|O", (1,), b"cos\nsystem\n"), "type object"),
-        (npy("<U250000000", (1,)), "announces"),
-        (npy([("a", "<f8")], (1,), bytes(8)), "expected numbers or text"),
-        (npy(("<f8", (10**9,)), (1,)), "cannot be read"),
-        (npy("<f8", "().__class__"), "cannot be read"),
-        (npy("<f8", (1,), bytes(8)).replace(b"\x01\x00", b"\x03\x00", 1), "version 1.0"),
-        (b"\x93NUMPY\x01\x00\xff\xff" + b"(" * 65535, "cannot be read"),
-        (b"\x93NUM", "cannot be read"),
-        (b"", "cannot be read"),
-    ],
-)
-def test_arrays_that_are_not_what_they_announce(content, match, saved):
-    edit(saved, lambda _: {"$array": "arrays/0000.npy"})
-    rewrite(saved, {"arrays/0000.npy": content})
+def test_attributes_that_a_detector_cannot_have(change, match, saved):
+    edit(saved, lambda tree: change(tree["$object"][1]) and None)
     refused(saved, match)
 
 
 @pytest.mark.parametrize(
-    "name",
-    ["../evil.npy", "/etc/passwd", "arrays/../../x.npy", "arrays/12345.npy", "C:\\x", "a"],
+    "name", [n for n in DETECTORS if issubclass(DETECTORS[n], TorchDetector)]
 )
-def test_members_of_other_names(name, saved):
-    before = sorted(saved.parent.parent.rglob("*"))
-    rewrite(saved, {name: b"x"})
-    refused(saved, "which a model has not")
-    assert sorted(saved.parent.parent.rglob("*")) == before
+def test_parameters_of_huge_networks_are_refused(name, fitted, file):
+    detector = fitted(name)
+    for parameter in (
+        "width",
+        "n_levels",
+        "n_blocks",
+        "n_networks",
+        "latent_dim",
+        "n_components",
+    ):
+        if parameter not in detector.get_params():
+            continue
+        skadm.save(detector, file, force=True)
+        huge = {parameter: 10**8}
+        edit(file, lambda tree, huge=huge: tree["$object"][1].update(huge))
+        refused(file, "larger networks than the weights|'n_levels' parameter|have shape")
 
 
-@pytest.mark.filterwarnings("ignore:Duplicate name")
-def test_members_of_the_same_name(saved):
-    with zipfile.ZipFile(saved, "a") as archive:
-        archive.writestr("card.json", b"{}")
-    refused(saved, "or twice")
+@pytest.mark.parametrize("name", DETECTORS)
+def test_arrays_that_do_not_fit_the_parameters_are_refused(name, fitted, file):
+    """As many bytes, another shape."""
+    skadm.save(fitted(name), file)
+    header, data = parts(file)
+    learned = [
+        n
+        for n in header
+        if n.startswith(f"{name}.weights_")
+        or n.endswith((".mean_", ".components_", ".means_", "cholesky_", "quantiles"))
+    ]
+    assert len(learned) > 1
+    for tensor in learned[:: len(learned) // 2 or 1]:
+        changed = {**header[tensor], "shape": [*header[tensor]["shape"], 1]}
+        file.write_bytes(join(header | {tensor: changed}, data))
+        refused(file, "shape")
+
+
+@pytest.mark.parametrize("name", DETECTORS)
+@pytest.mark.parametrize("value", [np.nan, -np.inf])
+def test_weights_that_are_no_numbers_are_refused(name, value, fitted, file):
+    skadm.save(fitted(name), file)
+    header, data = parts(file)
+    learned = ("weights_", "components_", "means_")
+    entries = [header[n] for n in header if any(word in n for word in learned)]
+    last = next(entry for entry in entries if entry["dtype"].startswith("F"))
+    end = last["data_offsets"][1]
+    number = np.full(1, value, {"F32": "<f4", "F64": "<f8"}[last["dtype"]]).tobytes()
+    file.write_bytes(join(header, data[: end - len(number)] + number + data[end:]))
+    refused(file, "holds NaN or infinity")
+
+
+@pytest.mark.parametrize(
+    ("name", "tensor"), [("EnsembleDetector", "scales_"), ("ConformalDetector", "_below")]
+)
+def test_arrays_that_do_not_fit_each_other_are_refused(name, tensor, stack, file):
+    model = wrap(name, PCADetector(max_samples=50)).fit(stack, stack.y)
+    if name == "EnsembleDetector":
+        model.scales_ = np.append(model.scales_, 1.0)
+    else:
+        model.calibration_._below = np.append(model.calibration_._below, 1.0)
+    skadm.save(model, file)
+    refused(file, f"{tensor} of a .* has shape .*; expected")
+
+
+def test_truth_that_is_neither_is_refused(file):
+    model = Pipeline([("detector", IntensityDetector())])
+    model.training_ = np.array([True])
+    skadm.save(model, file)
+    header, _ = parts(file)
+    file.write_bytes(join(header, b"\2"))
+    refused(file, "neither true nor false")
+
+
+def test_tensors_that_the_model_does_not_use_are_refused(saved):
+    header, data = parts(saved)
+    extra = entry(at=(len(data), len(data) + 8), name="hidden")
+    saved.write_bytes(join(header | extra, data + bytes(8)))
+    refused(saved, "'hidden', which is no part of its model")
+
+
+def test_cache_of_somebody_else_is_refused(file, tmp_path):
+    skadm.save(skadm.ADMDetector(), file)
+    edit(file, lambda tree: tree["$object"][1].update(memory=str(tmp_path)))
+    refused(file, "names memory")
+
+
+def test_box_outside_of_the_slices_is_refused(stack, file):
+    skadm.save(BrainCropper().fit(stack), file)
+    edit(file, lambda tree: tree["$object"][1]["box_"]["$object"][1].update(bottom=10**9))
+    refused(file, "is not within slices")
 
 
 def test_truncated_files(saved):
     content = saved.read_bytes()
-    for length in {0, 1, 4, 21, 22, 100, len(content) // 2, len(content) - 1}:
+    for length in {0, 1, 8, 9, 100, len(content) // 2, len(content) - 1}:
         saved.write_bytes(content[:length])
         refused(saved, "cannot be read as a model")
+        refused(saved, "cannot be read as a model", skadm.card)
 
 
-def test_damaged_bytes_are_found_or_harmless(saved):
+def test_damaged_headers_are_found_or_harmless(saved):
     """Whatever byte is changed: an error of one kind, or a model."""
     content, rng = saved.read_bytes(), np.random.default_rng(0)
-    n_refused = 0
-    for place in rng.integers(len(content), size=300):
+    messages = set()
+    n_header = len(content) - len(parts(saved)[1])
+    for place in rng.integers(n_header, size=200):
         changed = bytearray(content)
         changed[place] ^= rng.integers(1, 256)
         saved.write_bytes(changed)
-        try:
-            skadm.load(saved)
-        except ValueError:
-            n_refused += 1
-    assert n_refused > 250  # CRC-32 of each member
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of other versions
+            try:
+                skadm.load(saved)
+            except ValueError as error:
+                messages.add(str(error).split(":")[0])
+    assert messages == {f"{saved} cannot be read as a model"}
 
 
 def test_limit_of_the_file(saved):
@@ -643,8 +696,8 @@ def test_limit_of_the_file(saved):
 
 
 def test_memory_is_that_of_the_file(file):
-    model = IntensityDetector()
-    model.large_ = np.arange(2_000_000.0)
+    model = Pipeline([("detector", IntensityDetector())])
+    model.training_ = np.arange(2_000_000.0)
     skadm.save(model, file)
     del model
     tracemalloc.start()
@@ -654,56 +707,49 @@ def test_memory_is_that_of_the_file(file):
     assert file.stat().st_size <= peak < file.stat().st_size + 3e6
 
 
-def test_memory_of_the_structure_has_its_limit(saved, monkeypatch):
-    """0.5 GiB with all of MAX_JSON_BYTES, and a 32nd of it here."""
-    monkeypatch.setattr(_archive, "MAX_JSON_BYTES", 2**17)
-    nested = b"[" * 50 + b"]" * 50
-    many = b",".join([nested] * (_archive.MAX_JSON_BYTES // 101 - 1))
-    rewrite(saved, {"model.json": b"[" + many + b"]"})
-    tracemalloc.start()
-    with pytest.raises(ValueError, match="holds list; expected an estimator"):
-        skadm.load(saved)
-    peak = tracemalloc.get_traced_memory()[1]
-    tracemalloc.stop()
-    assert 2**20 < peak < 2**29 // 32
-
-
 def test_no_such_file(file):
     for read in (skadm.load, skadm.card):
-        with pytest.raises(FileNotFoundError, match="model.skadm"):
+        with pytest.raises(FileNotFoundError, match=file.name):
             read(file)
 
 
 # -- versions ----------------------------------------------------------------------------
 
 
-def test_newer_format_is_refused(saved):
-    edit(saved, lambda card: card | {"format": 2, "skadm": "9.0"}, "card.json")
+def edit_card(path, **changes):
+    header, data = parts(path)
+    content = json.loads(header["__metadata__"]["skadm"])
+    content["card"] |= changes
+    header["__metadata__"]["skadm"] = json.dumps(content)
+    path.write_bytes(join(header, data))
+
+
+@pytest.mark.parametrize(
+    ("number", "match"),
+    [
+        (99, r"format 99, written by skadm 9\.0; .* install a newer one"),
+        (1, r"format 1, .* fit the model again"),
+        *((value, "does not say which format") for value in ("2", True, 0, None)),
+    ],
+)
+def test_other_formats_are_refused(number, match, saved):
+    edit_card(saved, format=number, skadm="9.0")
     for read in (skadm.load, skadm.card):
-        refused(saved, r"format 2, written by skadm 9\.0; .* install a newer one", read)
-
-
-@pytest.mark.parametrize("card", [{}, {"format": "1"}, {"format": True}, {"format": 0}, []])
-def test_card_without_a_format(card, saved):
-    edit(saved, lambda _: card, "card.json")
-    refused(saved, "does not say which format")
+        refused(saved, match, read)
 
 
 def test_other_versions_are_told(saved):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         skadm.load(saved)
-    edit(saved, lambda card: card | {"skadm": "0.0.1"}, "card.json")
+    edit_card(saved, skadm="0.0.1")
     with pytest.warns(UserWarning, match="saved by skadm 0.0.1, and this is"):
         skadm.load(saved)
 
 
-def test_scikit_learn_tells_of_its_versions(detector, saved):
+def test_scikit_learn_tells_of_its_versions(saved):
     def change(tree):
-        pca = tree["$object"][1]["pca_"]["$object"][1]
-        assert pca["_sklearn_version"]
-        pca["_sklearn_version"] = "1.0"
-        return tree
+        tree["$object"][1]["pca_"]["$object"][1]["_sklearn_version"] = "1.0"
 
     edit(saved, change)
     with pytest.warns(InconsistentVersionWarning, match="PCA"):

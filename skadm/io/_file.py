@@ -262,7 +262,7 @@ def _read_header(path: Path, max_bytes: int) -> bytes:
         raise ValueError(f"it has {size} bytes; expected at most {max_bytes}.")
     with path.open("rb") as file:
         start = file.read(9)
-        if start.startswith(b"PK"):
+        if start.startswith(b"PK\x03\x04"):  # more than any header has
             raise ValueError(
                 "it was made by an older version of skadm, which wrote zip archives: fit "
                 "the model again, and save it with skadm.save or 'skadm fit'."

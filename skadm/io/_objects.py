@@ -73,7 +73,7 @@ class Encoder:
         self.tensors: dict[str, NDArray] = {}
         self._classes = classes
         # With the array itself, which keeps its id from being given to another.
-        self._references: dict[int, tuple[NDArray, dict[str, str]]] = {}
+        self._references: dict[int, tuple[Any, dict[str, str]]] = {}
 
     def knows(self, kind: type) -> bool:
         """Whether a class may occur; one of the same name from elsewhere may not."""
@@ -88,9 +88,7 @@ class Encoder:
             return value if math.isfinite(value) else {_FLOAT: repr(value)}
         if kind is np.str_:
             return str(value)
-        if isinstance(value, np.generic):
-            return {_SCALAR: self._keep(np.asarray(value), place)}
-        if kind in (np.ndarray, np.memmap):
+        if kind in (np.ndarray, np.memmap) or isinstance(value, np.generic):
             if id(value) not in self._references:
                 self._references[id(value)] = value, self._encode_array(value, place)
             return self._references[id(value)][1]
@@ -118,7 +116,9 @@ class Encoder:
             return dict(pairs)
         return {_DICT: [[self.encode(key, f"{place} (key)"), v] for key, v in pairs]}
 
-    def _encode_array(self, array: NDArray, place: str) -> dict[str, str]:
+    def _encode_array(self, array: NDArray | np.generic, place: str) -> dict[str, str]:
+        if isinstance(array, np.generic):
+            return {_SCALAR: self._keep(np.asarray(array), place)}
         if array.dtype.kind == "U":
             return {_TEXT: self._keep(_code_points(array), place)}
         _check_values(array, place)
