@@ -186,6 +186,16 @@ def test_fit_without_masks(tmp_path, capsys):
     assert "has no masks" in error_of(capsys)
 
 
+@pytest.mark.parametrize(("member", "code"), [("card.json", 0), ("word/a.xml", 1)])
+def test_fit_replaces_an_archive_if_it_was_a_model(member, code, scans, tmp_path):
+    out = tmp_path / "model.skadm"
+    with zipfile.ZipFile(out, "w") as archive:
+        archive.writestr(member, "{}")
+    arguments = ["fit", "--data", str(scans), "--size", "16", "--out", str(out)]
+    assert main([*arguments, "--detector", "IntensityDetector", "--force"]) == code
+    assert zipfile.is_zipfile(out) == bool(code)
+
+
 def test_fit_can_leave_masks_unread(scans, tmp_path, capsys):
     out = tmp_path / "model.skadm"
     arguments = ["fit", "--data", str(scans), "--out", str(out), "--size", "16"]
@@ -642,16 +652,6 @@ class TestRefusals:
         message = refused(["fit", "--data", scans, "--out", scan, "--force"], capsys)
         assert "is no model, and --force replaces only models" in message
         assert scan.read_bytes() == before
-
-    @pytest.mark.parametrize(("member", "code"), [("card.json", 0), ("word/a.xml", 1)])
-    def test_archive_is_replaced_if_it_was_a_model(self, member, code, scans, tmp_path):
-        out = tmp_path / "model.skadm"
-        with zipfile.ZipFile(out, "w") as archive:
-            archive.writestr(member, "{}")
-        arguments = ["fit", "--data", str(scans), "--size", "16", "--out", str(out)]
-        arguments += ["--detector", "IntensityDetector", "--force"]
-        assert main(arguments) == code
-        assert zipfile.is_zipfile(out) == bool(code)
 
     @pytest.mark.parametrize("command", ["demo", "fit", "score", "report"])
     def test_empty_out(self, command, model, scans, capsys):
