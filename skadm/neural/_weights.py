@@ -35,8 +35,8 @@ def check_weights(
 ) -> None:
     """Refuse weights of other networks than those that are built.
 
-    No network is built that has more weights than there are, however large the parameters
-    of a file say it is.
+    The networks take no memory, and no more layers of them are made than there are weights
+    for, however large the parameters of a file say they are.
 
     Raises
     ------
@@ -55,7 +55,7 @@ def check_weights(
 
     hook = register_module_parameter_registration_hook(count)
     try:
-        with torch.device("meta"):  # for what is not a parameter, such as zeros
+        with torch.device("meta"):
             networks = build()
     except (RuntimeError, TypeError, OverflowError) as error:
         raise ValueError(f"the parameters describe no network: {error}") from error
