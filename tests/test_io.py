@@ -454,7 +454,10 @@ HOSTILE = {
         b"PK\x03\x04 and more",
         "older version of skadm.*fit the model again",
     ),
-    "huge header": (struct.pack("<Q", 2**63) + b"{}", "9223372036854775808 bytes by its"),
+    "huge header": (
+        struct.pack("<Q", 2**63) + b"{}",
+        "claims to have 9223372036854775808 bytes",
+    ),
     "long header": (join(b"{" + b" " * 2**22), "expected at most 4194304"),
     "lying header": (struct.pack("<Q", 99) + b"{}", "no more than the 2 that follow"),
     "no JSON": (join(b"{nonsense"), "cannot be read"),

@@ -18,9 +18,9 @@ from nibabel.orientations import (
     io_orientation,
     ornt_transform,
 )
+from test_orientation import ORIENTATIONS
 
 from skadm.data import read_any
-from test_orientation import ORIENTATIONS
 
 SHAPE = (6, 5, 3)
 N_CASES = 500

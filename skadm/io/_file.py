@@ -262,7 +262,7 @@ def _read_header(path: Path, max_bytes: int) -> bytes:
         raise ValueError(f"it has {size} bytes; expected at most {max_bytes}.")
     with path.open("rb") as file:
         start = file.read(9)
-        if start.startswith(b"PK\x03\x04"):  # more than any header has
+        if start.startswith(b"PK\x03\x04"):  # longer than any header
             raise ValueError(
                 "it was made by an older version of skadm, which wrote zip archives: fit "
                 "the model again, and save it with skadm.save or 'skadm fit'."
@@ -276,7 +276,7 @@ def _read_header(path: Path, max_bytes: int) -> bytes:
         n_bytes = int.from_bytes(start[:8], "little")
         if n_bytes > min(size - 8, _MAX_HEADER_BYTES):
             raise ValueError(
-                f"its header has {n_bytes} bytes by its own account; expected at most "
+                f"its header claims to have {n_bytes} bytes; expected at most "
                 f"{_MAX_HEADER_BYTES}, and no more than the {size - 8} that follow."
             )
         return start[8:] + file.read(n_bytes - 1)
