@@ -9,9 +9,9 @@ change them, brighter or darker; those with something "learned" look at the abno
 of the training patients, without their masks; the others are told nothing. Then:
 differences with intervals by bootstrap over patients, and where the false positives are.
 
-    python benchmarks/beyond.py --data brats --out out/beyond
-    python benchmarks/beyond.py --data brats --test other.csv --out out/beyond_other
-    python benchmarks/beyond.py --quick
+    python -m benchmarks beyond --data brats
+    python -m benchmarks beyond --data brats --test other.csv --out out/beyond_other
+    python -m benchmarks beyond --quick
 
 With --parts also the eraser with its parts changed one by one, which trains many more.
 "3-D" methods are the same, with scores smoothed through the slices of a patient as well.
@@ -20,38 +20,24 @@ beyond_test.csv and beyond_validation.csv (a row for each method, seed and fold)
 pooled.csv, differences.csv, false_positives.csv, per_patient.csv, beyond.png and run.json.
 """
 
+from __future__ import annotations
+
 import argparse
-import sys
 import warnings
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from benchmarks.lib.cache import ResultCache
-from benchmarks.lib.options import experiment_parser, positive, read_options, say
-from benchmarks.lib.experiment import parameters
-from benchmarks.lib.folds import dealt, joined, pooled
-from benchmarks.lib.methods import SIGNED, own_parameters
-from benchmarks.lib.page import Page
-from benchmarks.lib.runs import Outcome, Run, carry_out, seeded
-from benchmarks.lib.split import Split, crop, load_slices
-from benchmarks.lib.summary import all_patient_rows, all_rows
-from matplotlib.figure import Figure
-from numpy.typing import NDArray
-from scipy.ndimage import distance_transform_edt
-from sklearn.base import clone
 
-from skadm import EnsembleDetector, FlipAveragedDetector, IntensityDetector
-from skadm.base import MapDetector
-from skadm.evaluation import bootstrap_patients, intensity_baselines
-from skadm.metrics import (
-    best_dice_score,
-    pixel_average_precision_score,
-    pixel_roc_auc_score,
-    pixel_scores_at_threshold,
-)
-from skadm.postprocessing import GaussianSmoother, PostprocessedDetector
-from skadm.presets import make_detector
+from benchmarks.lib.options import add_experiment_arguments, positive, read_options, say
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+    from numpy.typing import NDArray
+
+    from benchmarks.lib.data import Split
+    from benchmarks.lib.runs import Outcome
+    from skadm.base import MapDetector
 
 WINNER = "Eraser"
 # What is told of lesions. That T2 counts half was chosen on BraTS' validation slices.
@@ -66,14 +52,38 @@ ABLATIONS: dict[str, dict[str, Any]] = {
 }
 STABILITY = ("flips", "ensemble of 3")
 OF_DENSITY = ("one Gaussian",)  # at which no directed score looks
-QUICK = ("--size", "48", "--patients", "6", "--slices", "8", "--preset", "quick")
+QUICK = {"size": 48, "patients": 6, "slices": 8, "preset": "quick"}
 RIM = 4  # pixels from the border of the brain
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options."""
+    add_experiment_arguments(parser)
+    parser.add_argument("--folds", type=positive, default=3, help="of patients")
+    parser.add_argument("--test", help="as --data: other patients to test on")
+    parser.add_argument(
+        "--methods",
+        nargs="+",
+        metavar="NAME",
+        help="by default all but the eraser with parts changed",
+    )
+    parser.add_argument(
+        "--parts", action="store_true", help="also what each part of the eraser buys"
+    )
+    parser.add_argument(
+        "--sigma-through",
+        type=float,
+        default=5.0,
+        help="of 3-D methods: standard deviation of the Gaussian through slices, in slices",
+    )
 
 
 def methods(
     contrasts: Sequence[str], preset: str, sigma_through: float
 ) -> dict[str, MapDetector]:
     """All that is compared, by name, not fitted."""
+    from skadm.postprocessing import GaussianSmoother, PostprocessedDetector
+
     found = slice_methods(contrasts, preset)
     main = [name for name in found if "smoothed" in name]
     main += [WINNER, *(f"{WINNER}, {how}" for how in priors(contrasts))]
@@ -85,6 +95,13 @@ def methods(
 
 def slice_methods(contrasts: Sequence[str], preset: str) -> dict[str, MapDetector]:
     """Those that look at a slice at a time."""
+    from sklearn.base import clone
+
+    from benchmarks.lib.methods import SIGNED, parameters_beside_preset
+    from skadm import EnsembleDetector, FlipAveragedDetector, IntensityDetector
+    from skadm.evaluation import intensity_baselines
+    from skadm.presets import make_detector
+
     baselines, _ = intensity_baselines(contrasts)
     found: dict[str, MapDetector] = {
         name: each for name, each in baselines.items() if "smoothed" in name
@@ -95,7 +112,7 @@ def slice_methods(contrasts: Sequence[str], preset: str) -> dict[str, MapDetecto
     found["ADM"] = make_detector("ADMDetector", preset)
     found["DAE"] = make_detector("DAEDetector", preset)
     found[SIGNED] = make_detector(
-        "DAEDetector", preset, **own_parameters(SIGNED, contrasts)
+        "DAEDetector", preset, **parameters_beside_preset(SIGNED, contrasts)
     )
     for part, changed in {"": {}, **ABLATIONS}.items():
         name = f"{WINNER}, {part}" if part else WINNER
@@ -151,7 +168,7 @@ def told(method: str) -> str:
         return "slices"
     if "along" in method:
         return "contrasts"
-    bright = "directed" in method or "smoothed" in method or method == SIGNED
+    bright = "directed" in method or "smoothed" in method or "signed" in method
     return "direction" if bright else "nothing"
 
 
@@ -163,32 +180,51 @@ def shows_a_part(method: str) -> bool:
 def carry_out_folds(
     detectors: Mapping[str, MapDetector],
     splits: Sequence[Split],
-    cache: ResultCache,
-    n_seeds: int,
+    options: argparse.Namespace,
 ) -> dict[str, dict[int | None, list[Outcome]]]:
-    """Outcomes by method and seed, one for each fold.
+    """Outcomes by method and seed, one for each fold."""
+    from benchmarks.lib.runs import run_variants
 
-    Raises
-    ------
-    RuntimeError
-        If a run failed.
-    """
-    runs: list[Run] = []
-    for name, detector in detectors.items():
-        runs += seeded(name, detector, n_seeds)
-    found: dict[str, dict[int | None, list[Outcome]]] = {}
+    outcomes: dict[str, dict[int | None, list[Outcome]]] = {}
     for number, split in enumerate(splits, start=1):
         say(f"fold {number} of {len(splits)}")
-        for outcome in carry_out(runs, split, cache):
-            if outcome.error is not None:
-                raise RuntimeError(f"{outcome.run.title} failed") from outcome.error
-            seeds = found.setdefault(outcome.run.method, {})
+        for outcome in run_variants(detectors, split, options):
+            seeds = outcomes.setdefault(outcome.run.method, {})
             seeds.setdefault(outcome.run.seed, []).append(outcome)
-    return found
+    return outcomes
+
+
+def pool(outcomes: Iterable[Outcome], splits: Sequence[Split]) -> NDArray[np.float32]:
+    """Test maps of one method and seed, less the threshold of their fold.
+
+    Parameters
+    ----------
+    outcomes : iterable of Outcome
+        One for each split, in their order.
+    splits : sequence of Split
+        Of the same stack.
+
+    Returns
+    -------
+    maps : ndarray of shape (n_slices, H, W)
+        NaN where no fold tests. Below 0 is an anomaly.
+    """
+    maps = np.full(splits[0].labels.shape, np.nan, np.float32)
+    for outcome, split in zip(outcomes, splits, strict=True):
+        threshold = outcome.result.rows[-1]["threshold"]
+        maps[split.test] = outcome.load_maps().test - np.float32(threshold)
+    return maps
 
 
 def measure(labels: NDArray, maps: NDArray) -> dict[str, float]:
     """AUC, AP, F1 at the threshold 0 and best possible Dice."""
+    from skadm.metrics import (
+        best_dice_score,
+        pixel_average_precision_score,
+        pixel_roc_auc_score,
+        pixel_scores_at_threshold,
+    )
+
     return {
         "auc": pixel_roc_auc_score(labels, maps),
         "ap": pixel_average_precision_score(labels, maps),
@@ -207,14 +243,16 @@ def false_positives(
     enhanced (T1ce far above T1: vessels, choroid plexus), near a lesion (its edge, as
     drawn), or elsewhere.
     """
+    from scipy.ndimage import distance_transform_edt
+
     wrong = (labels == 0) & (maps < 0)
     lesion = labels == 1
     by_name = {name.upper(): images[:, k] for k, name in enumerate(contrasts)}
     distance = np.stack([distance_transform_edt(brain) for brain in labels >= 0])
     away = np.stack(
         [
-            distance_transform_edt(~own) if own.any() else np.full(own.shape, np.inf)
-            for own in lesion
+            distance_transform_edt(~mask) if mask.any() else np.full(mask.shape, np.inf)
+            for mask in lesion
         ]
     )
     kinds = {"rim": distance <= RIM}
@@ -225,9 +263,9 @@ def false_positives(
     kinds["lesion's edge"] = away <= RIM
     scale = 100 / max(1, np.count_nonzero(lesion))
     counts = {"all": np.count_nonzero(wrong) * scale}
-    for name, own in kinds.items():
-        counts[name] = np.count_nonzero(wrong & own) * scale
-        wrong = wrong & ~own
+    for name, place in kinds.items():
+        counts[name] = np.count_nonzero(wrong & place) * scale
+        wrong = wrong & ~place
     return counts | {"elsewhere": np.count_nonzero(wrong) * scale}
 
 
@@ -235,20 +273,21 @@ def differences(
     labels: NDArray, scores: Mapping[str, list[NDArray]], groups: NDArray
 ) -> list[dict[str, Any]]:
     """Differences of the eraser, whatever it is told, to its rivals."""
+    from skadm.evaluation import bootstrap_patients
+
     rivals = [name for name in scores if not name.startswith(WINNER)]
     whole = [name for name in scores if name not in rivals and not shows_a_part(name)]
     rows = []
     for method in whole:
         for rival in rivals:
+            pair = (rival, method)
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", UserWarning)  # few patients: told below
-                found = bootstrap_patients(
+                intervals = bootstrap_patients(
                     labels,
-                    {name: scores[name] for name in (rival, method)},
+                    {name: scores[name] for name in pair},
                     groups,
-                    thresholds={
-                        name: [0.0] * len(scores[name]) for name in (rival, method)
-                    },
+                    thresholds={name: [0.0] * len(scores[name]) for name in pair},
                     reference=rival,
                     metrics=("auc", "ap", "dice"),
                 )
@@ -261,138 +300,104 @@ def differences(
                     **{k: v for k, v in row.items() if k.startswith("difference")},
                     "n_patients": row["n_with_anomaly"],
                 }
-                for row in found
+                for row in intervals
                 if row["method"] == method
             ]
     return rows
 
 
-def figure_of(rows: Sequence[Mapping[str, Any]]) -> Figure:
+def draw(rows: Sequence[Mapping[str, Any]]) -> Figure:
     """Average precision of each method as bars, the best at the top."""
+    from matplotlib.figure import Figure
+
     ordered = sorted(rows, key=lambda row: row["ap"])
     figure = Figure(figsize=(7, 0.35 * len(ordered) + 1), layout="constrained")
     axes = figure.subplots()
     colours = {"nothing": "C0", "slices": "C4", "contrasts": "C2", "direction": "C1"}
-    for height, row in enumerate(ordered):
-        axes.barh(height, row["ap"], color=colours[row["told"]])
+    for prior, colour in colours.items():
+        bars = {i: row["ap"] for i, row in enumerate(ordered) if row["told"] == prior}
+        if bars:
+            axes.barh(list(bars), list(bars.values()), color=colour, label=prior)
     axes.set_yticks(range(len(ordered)), [row["method"] for row in ordered])
-    present = [each for each in colours if any(row["told"] == each for row in ordered)]
-    bars = [axes.barh(0, 0, color=colours[each]) for each in present]
-    figure.legend(
-        bars,
-        present,
-        title="told of lesions",
-        loc="outside lower center",
-        ncols=len(present),
-    )
+    figure.legend(title="told of lesions", loc="outside lower center", ncols=len(colours))
     axes.margins(y=0.01)
     axes.set_xlabel("average precision")
     axes.set_xlim(0, 1)
     return figure
 
 
+def load_splits(options: argparse.Namespace) -> list[Split]:
+    """The folds; with --test the one split, into patients of --data and of --test."""
+    from benchmarks.lib.data import Split, crop, deal, join, load_slices
+
+    first = load_slices(options.data, options)
+    if options.test is None:
+        return deal(options.data, crop(first), options.folds)
+    stack = crop(join(first, load_slices(options.test, options), first.contrasts))
+    test = ~np.isin(stack.groups, first.groups)
+    return [Split(options.test, stack, stack.y, ~test, test)]
+
+
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the experiment."""
-    argv = list(sys.argv[1:] if argv is None else argv)
-    if "--quick" in argv:
-        argv = [*QUICK, *argv]
-    arguments = experiment_parser(__doc__.splitlines()[0], "beyond")
-    arguments.add_argument("--folds", type=positive, default=3, help="of patients")
-    arguments.add_argument("--test", help="as --data: other patients to test on")
-    arguments.add_argument(
-        "--methods", nargs="+", help="default: all but the eraser with parts changed"
-    )
-    arguments.add_argument(
-        "--parts", action="store_true", help="also what each part of the eraser buys"
-    )
-    arguments.add_argument(
-        "--sigma-through",
-        type=float,
-        default=5.0,
-        help="of 3-D methods: standard deviation of the Gaussian through slices, in slices",
-    )
-    arguments.add_argument("--quick", action="store_true", help="tiny, to see that it runs")
-    options = read_options(arguments, argv)
+    options = read_options(__name__, argv)
+
+    import pandas as pd
+
+    from benchmarks.lib.methods import choose
+    from benchmarks.lib.page import Page
+    from benchmarks.lib.summary import all_patient_rows, all_rows, parameters
+
     splits = load_splits(options)
     stack, labels = splits[0].stack, splits[0].labels
     detectors = methods(stack.contrasts, options.preset, options.sigma_through)
-    if unknown := set(options.methods or ()) - set(detectors):
-        raise ValueError(f"no methods {sorted(unknown)}; there are {list(detectors)}")
-    default = [name for name in detectors if options.parts or not shows_a_part(name)]
-    chosen = {name: detectors[name] for name in options.methods or default}
-    cache = ResultCache(options.cache)
-    outcomes = carry_out_folds(chosen, splits, cache, options.seeds)
+    chosen = choose(options.methods, detectors)
+    if not (options.methods or options.parts):
+        chosen = [name for name in chosen if not shows_a_part(name)]
+    outcomes = carry_out_folds({name: detectors[name] for name in chosen}, splits, options)
 
     tested = np.any([split.test for split in splits], axis=0)
     scores = {
-        name: [pooled(own, splits, cache)[tested] for own in seeds.values()]
+        name: [pool(folds, splits)[tested] for folds in seeds.values()]
         for name, seeds in outcomes.items()
     }
     images, labels, groups = stack[tested].X, labels[tested], stack.groups[tested]
     page = Page(
-        options.out,
+        options,
         "Beyond the threshold",
         f"{options.test or options.data}: {len(np.unique(groups))} test patients in "
         f"{len(splits)} folds; F1 at the threshold of the validation slices, Dice at the "
         "best of the test.",
     )
-    flat = [each for seeds in outcomes.values() for own in seeds.values() for each in own]
-    rows = all_rows(flat)
+    flat = [o for seeds in outcomes.values() for folds in seeds.values() for o in folds]
     for side in ("test", "validation"):
-        page.rows(f"beyond_{side}", [row for row in rows if row["split"] == side])
+        page.rows(f"beyond_{side}", all_rows(flat, side))
     page.rows("per_patient", all_patient_rows(flat))
-    means = []
-    for name, maps in scores.items():
-        found = [measure(labels, each) for each in maps]
-        seconds = [o.result.seconds for own in outcomes[name].values() for o in own]
-        mean = {key: float(np.mean([each[key] for each in found])) for key in found[0]}
-        means.append(
-            {
-                "method": name,
-                "told": told(name),
-                **mean,
-                "seconds": float(np.mean(seconds)),
-            }
-        )
+    seconds = pd.DataFrame(all_rows(flat)).groupby("method")["seconds"].mean()
+    means = [
+        {
+            "method": name,
+            "told": told(name),
+            **pd.DataFrame([measure(labels, seed) for seed in maps]).mean(skipna=False),
+            "seconds": seconds[name],
+        }
+        for name, maps in scores.items()
+    ]
     page.table("pooled", means, "Test slices of all folds, mean over seeds")
-    validation = [row for row in rows if row["split"] == "validation"]
-    page.table("validation", mean_validation(validation), "Validation, mean over folds")
+    validation = pd.DataFrame(all_rows(flat, "validation")).groupby("method", sort=False)
+    page.table(
+        "validation",
+        validation[["auc", "ap", "f1"]].mean(skipna=False).reset_index().to_dict("records"),
+        "Validation, mean over folds",
+    )
     several = len(np.unique(groups[(labels == 1).any(axis=(1, 2))])) > 1
-    if several and (found := differences(labels, scores, groups)):
-        page.table("differences", found, "Differences, 95 % bootstrap over patients")
+    if several and (rows := differences(labels, scores, groups)):
+        page.table("differences", rows, "Differences, 95 % bootstrap over patients")
     counts = [
         {"method": name, **false_positives(images, labels, maps[0], stack.contrasts)}
         for name, maps in scores.items()
     ]
     caption = "False positives for each 100 lesion pixels, by where they are, first seed"
     page.table("false_positives", counts, caption)
-    page.figure("beyond", figure_of(means), "Average precision, pooled test slices")
-    page.close(splits[0].describe(), options, parameters=parameters(flat))
-
-
-def load_splits(options: argparse.Namespace) -> list[Split]:
-    """The folds; with --test the one split of own and other patients."""
-    own = load_slices(options.data, options)
-    if options.test is None:
-        return dealt(options.data, crop(own), options.folds)
-    stack = crop(joined(own, load_slices(options.test, options)))
-    test = ~np.isin(stack.groups, own.groups)
-    return [Split(options.test, stack, stack.y, ~test, test)]
-
-
-def mean_validation(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """A row for each method: what everything was chosen by."""
-    names = dict.fromkeys(row["method"] for row in rows)
-    keys = ("auc", "ap", "f1")
-    return [
-        {"method": name}
-        | {k: float(np.mean([r[k] for r in rows if r["method"] == name])) for k in keys}
-        for name in names
-    ]
-
-
-if __name__ == "__main__":
-    try:
-        main()
-    except (ValueError, OSError, RuntimeError) as error:
-        sys.exit(f"beyond.py: error: {error}")
+    page.figure("beyond", draw(means), "Average precision, pooled test slices")
+    page.close(splits[0].describe(), parameters=parameters(flat))

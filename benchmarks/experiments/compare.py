@@ -8,9 +8,9 @@ for the test over patients. Methods without anything random run once. Then: more
 the test, the difference of each method to ADM with a paired t-test over seeds and an
 interval by bootstrap over patients, and the published numbers beside ours.
 
-    python benchmarks/compare.py --data brats --out out/brats
-    python benchmarks/compare.py --budget
-    python benchmarks/compare.py --methods ADM DAE --seeds 1
+    python -m benchmarks compare --data brats --out out/brats
+    python -m benchmarks compare --budget
+    python -m benchmarks compare --methods ADM DAE --seeds 1
 
 Writes a CSV file for each table (compare.csv: a row for each method, seed and side),
 table.md, roc.png (mean over seeds), froc.png and montage.png (seed 0), and run.json. Every
@@ -19,48 +19,27 @@ where it stopped. A run is done again when its parameters, the data, the split, 
 or libraries behind it change.
 """
 
+from __future__ import annotations
+
 import argparse
-import sys
 import warnings
 from collections.abc import Iterable, Sequence
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from benchmarks.lib.cache import ResultCache
-from benchmarks.lib.options import experiment_parser, read_options, say
-from benchmarks.lib.methods import add_methods, plan
-from benchmarks.lib.page import Page, write_csv
-from benchmarks.lib.published import COMPARISON, beside_published
-from benchmarks.lib.runs import Outcome, carry_out
-from benchmarks.lib.split import Split, load_split
-from benchmarks.lib.summary import METRICS, all_patient_rows, all_rows, table, told, with_spread
+from benchmarks.lib.options import add_experiment_arguments, add_methods, read_options, say
 
-from skadm.evaluation import (
-    baseline_verdict,
-    bootstrap_patients,
-    format_markdown,
-    intensity_baselines,
-    paired_t_tests,
-    summarise_seeds,
-    verdict,
-)
-from skadm.metrics import (
-    dice_at_fpr_score,
-    lesion_froc_curve,
-    lesion_sensitivity_score,
-    pixel_aupro_score,
-    pixel_fpr_at_tpr_score,
-)
-from skadm.plotting import plot_froc, plot_montage, plot_roc, representative_slices
+if TYPE_CHECKING:
+    from benchmarks.lib.data import Split
+    from benchmarks.lib.page import Page
+    from benchmarks.lib.runs import Outcome
 
 REFERENCE = "ADM"
-COLUMNS = (
-    *("method", "split", "seed", *METRICS, "threshold", "n_patients", "n_slices"),
-    *("seconds", "error"),
-)
-PATIENT_COLUMNS = ("method", "split", "seed", "patient", *COLUMNS[3:-2])
-FPR = np.linspace(0, 1, 501) ** 2  # densest where curves are steepest
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options."""
+    add_experiment_arguments(parser)
+    add_methods(parser)
 
 
 def by_method(outcomes: Iterable[Outcome]) -> dict[str, list[Outcome]]:
@@ -72,78 +51,63 @@ def by_method(outcomes: Iterable[Outcome]) -> dict[str, list[Outcome]]:
     return methods
 
 
-def more_metrics(
-    methods: dict[str, list[Outcome]], split: Split, cache: ResultCache
-) -> list[dict[str, Any]]:
+def more_metrics(outcomes: Iterable[Outcome], split: Split) -> list[dict[str, Any]]:
     """A row for each method and seed, of the test slices."""
+    from skadm.metrics import (
+        dice_at_fpr_score,
+        lesion_sensitivity_score,
+        pixel_aupro_score,
+        pixel_fpr_at_tpr_score,
+    )
+
     labels, groups = split.labels[split.test], split.stack.groups[split.test]
     rows = []
-    for method, own in methods.items():
-        for outcome in own:
-            maps = cache.load_maps(outcome.key).test
-            rows.append(
-                {
-                    "method": method,
-                    "seed": outcome.run.seed,
-                    "AUPRO (FPR <= 0.3)": pixel_aupro_score(labels, maps),
-                    "FPR at 95 % TPR": pixel_fpr_at_tpr_score(labels, maps),
-                    "Dice at 5 % FPR": dice_at_fpr_score(labels, maps, fpr=0.05),
-                    "lesions found, 1 FP": lesion_sensitivity_score(
-                        labels, maps, groups, false_positives_per_volume=1
-                    ),
-                    "lesions found, 10 FP": lesion_sensitivity_score(
-                        labels, maps, groups, false_positives_per_volume=10
-                    ),
-                }
+    for outcome in outcomes:
+        if outcome.result is None:
+            continue
+        maps = outcome.load_maps().test
+        row = {
+            "method": outcome.run.method,
+            "seed": outcome.run.seed,
+            "AUPRO (FPR <= 0.3)": pixel_aupro_score(labels, maps),
+            "FPR at 95 % TPR": pixel_fpr_at_tpr_score(labels, maps),
+            "Dice at 5 % FPR": dice_at_fpr_score(labels, maps, fpr=0.05),
+        }
+        for n in (1, 10):
+            row[f"lesions found, {n} FP"] = lesion_sensitivity_score(
+                labels, maps, groups, false_positives_per_volume=n
             )
+        rows.append(row)
     return rows
 
 
-def mean_over_seeds(rows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
-    """For each method the mean and spread of each column but the seed, as text."""
-    methods: dict[str, list[dict[str, Any]]] = {}
-    for row in rows:
-        methods.setdefault(row["method"], []).append(row)
-    shown = []
-    for method, own in methods.items():
-        values = {key: np.array([row[key] for row in own]) for key in own[0]}
-        shown.append({"method": method})
-        for key in list(values)[2:]:
-            spread = values[key].std(ddof=1) if len(own) > 1 else np.nan
-            shown[-1][key] = with_spread(values[key].mean(), spread)
-    return shown
-
-
-def statistics(
-    page: Page, methods: dict[str, list[Outcome]], split: Split, cache: ResultCache
-) -> None:
+def show_statistics(page: Page, outcomes: Sequence[Outcome], split: Split) -> None:
     """Tables of the differences to ADM: over seeds, and over patients."""
+    from benchmarks.lib.summary import all_rows
+    from skadm.evaluation import bootstrap_patients, paired_t_tests
+
+    methods = by_method(outcomes)
     if REFERENCE not in methods:
         say(f"no differences: {REFERENCE} is not among the methods")
         return
-    rows = [row for own in methods.values() for row in all_rows(own)]
-    tests = paired_t_tests(
-        [row for row in rows if row["split"] == "test"], REFERENCE, ("auc", "ap", "f1")
-    )
+    tests = paired_t_tests(all_rows(outcomes, "test"), REFERENCE, ("auc", "ap", "f1"))
     page.table("t_tests", tests, f"Paired t-tests against {REFERENCE}, over seeds")
     if split.n_test_patients_with_anomaly < 2:
         say("no bootstrap: fewer than two test patients with an anomaly")
         return
-    scores = {
-        method: [cache.load_maps(outcome.key).test for outcome in own]
-        for method, own in methods.items()
-    }
-    thresholds = {
-        method: [outcome.result.rows[-1]["threshold"] for outcome in own]
-        for method, own in methods.items()
-    }
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # few patients: the caption tells
         rows = bootstrap_patients(
             split.labels[split.test],
-            scores,
+            {
+                name: [run.load_maps().test for run in runs]
+                for name, runs in methods.items()
+            },
             split.stack.groups[split.test],
-            thresholds=thresholds,
+            thresholds={
+                name: [run.result.rows[-1]["threshold"] for run in runs]
+                for name, runs in methods.items()
+            },
             reference=REFERENCE,
             metrics=("auc", "ap"),
         )
@@ -170,57 +134,38 @@ def statistics(
 
 def between(low: float, high: float) -> str:
     """An interval as text."""
-    return "-" if np.isnan(low) else f"{low:.3f} to {high:.3f}"
+    return f"{low:.3f} to {high:.3f}" if low == low else "-"  # NaN: there is none
 
 
-def write_figures(
-    page: Page, split: Split, outcomes: Iterable[Outcome], cache: ResultCache
-) -> None:
+def draw_figures(page: Page, split: Split, outcomes: Iterable[Outcome]) -> None:
     """Draw roc.png, froc.png and montage.png."""
+    import numpy as np
+
+    from benchmarks.lib.summary import draw_montage
+    from skadm.metrics import lesion_froc_curve
+    from skadm.plotting import plot_froc, plot_roc
+
+    fpr = np.linspace(0, 1, 501) ** 2  # densest where curves are steepest
     methods = by_method(outcomes)
-    if not methods:
-        return
     curves, areas = {}, {}
-    for method, own in methods.items():
-        rates = [np.interp(FPR, *outcome.result.roc) for outcome in own]
+    for method, runs in methods.items():
+        rates = [np.interp(fpr, *run.result.roc) for run in runs]
         # A curve begins at (0, 0) and may rise at once.
-        curves[method] = np.append(0, FPR), np.append(0, np.mean(rates, axis=0)), None
-        areas[method] = np.mean([outcome.result.rows[-1]["auc"] for outcome in own])
+        curves[method] = np.append(0, fpr), np.append(0, np.mean(rates, axis=0)), None
+        areas[method] = np.mean([run.result.rows[-1]["auc"] for run in runs])
     page.figure("roc", plot_roc(curves, areas), "ROC curves of the test, mean over seeds")
 
     labels, groups = split.labels[split.test], split.stack.groups[split.test]
-    first = {name: cache.load_maps(own[0].key).test for name, own in methods.items()}
-    found = {name: lesion_froc_curve(labels, maps, groups) for name, maps in first.items()}
+    first = {name: runs[0].load_maps().test for name, runs in methods.items()}
     page.figure(
         "froc",
-        plot_froc({name: curve[:2] for name, curve in found.items()}),
+        plot_froc(
+            {name: lesion_froc_curve(labels, m, groups)[:2] for name, m in first.items()}
+        ),
         "Lesions found against false positives for each volume, first seed",
     )
-
-    stack = split.stack[split.test]
-    shown = representative_slices(labels, stack.groups)
-    maps = {}
-    for method, own in first.items():
-        # Beside the scan "FLAIR", the method of that name needs another title.
-        title = f"{method} intensity" if method in stack.contrasts else method
-        maps[title] = own[shown]
-    figure = plot_montage(stack[shown], labels[shown], maps, slices=range(len(shown)))
-    page.figure("montage", figure, "Scans, lesion outlines and score maps, first seed")
-
-
-def write_tables(out: Path, outcomes: Sequence[Outcome]) -> None:
-    """Write compare.csv and per_patient.csv."""
-    failures = [
-        {
-            "method": outcome.run.method,
-            "seed": outcome.run.seed,
-            "error": told(outcome.error),
-        }
-        for outcome in outcomes
-        if outcome.error is not None
-    ]
-    write_csv(out / "compare.csv", COLUMNS, all_rows(outcomes) + failures)
-    write_csv(out / "per_patient.csv", PATIENT_COLUMNS, all_patient_rows(outcomes))
+    caption = "Scans, lesion outlines and score maps, first seed"
+    page.figure("montage", draw_montage(split, first), caption)
 
 
 def heading_of(options: argparse.Namespace, split: Split) -> list[str]:
@@ -237,64 +182,80 @@ def heading_of(options: argparse.Namespace, split: Split) -> list[str]:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the benchmark; 1 if a method failed, else 0."""
-    arguments = experiment_parser(__doc__.splitlines()[0], "compare")
-    add_methods(arguments)
-    options = read_options(arguments, argv)
+    options = read_options(__name__, argv)
+
+    from benchmarks.lib.data import load_split
+    from benchmarks.lib.methods import choose, method_names, plan
+    from benchmarks.lib.page import Page
+    from benchmarks.lib.published import COMPARISON, beside_published
+    from benchmarks.lib.runs import carry_out
+    from benchmarks.lib.summary import (
+        all_patient_rows,
+        all_rows,
+        in_a_line,
+        mean_over_seeds,
+        table,
+    )
+    from skadm.evaluation import (
+        baseline_verdict,
+        format_markdown,
+        intensity_baselines,
+        summarise_seeds,
+        verdict,
+    )
+
+    methods = choose(options.methods, method_names())
     split = load_split(options)
     contrasts = split.stack.contrasts
     baselines, left_out = intensity_baselines(contrasts)
-    runs = plan(dict.fromkeys(options.methods), baselines, contrasts, options)
-    cache = ResultCache(options.cache)
+    runs = plan(methods, baselines, contrasts, options)
     heading = heading_of(options, split)
-    page = Page(options.out, "Comparison (Tables 1 and 2)", "\n".join(heading))
+    page = Page(options, "Comparison (Tables 1 and 2)", "\n".join(heading))
     print("\n".join(heading), flush=True)
     try:
-        outcomes = list(carry_out(runs, split, cache))
+        outcomes = list(carry_out(runs, split, options.cache))
     except KeyboardInterrupt:
-        say(f"interrupted; what is done is in {cache.folder}: the same command goes on")
+        say(f"interrupted; what is done is in {options.cache}: the same command goes on")
         return 130
 
-    write_tables(options.out, outcomes)
+    failures = {o.run: in_a_line(o.error) for o in outcomes if o.error is not None}
+    rows = all_rows(outcomes)
+    errors = [
+        {"method": run.method, "seed": run.seed, "error": error}
+        for run, error in failures.items()
+    ]
+    page.rows("compare", rows + errors)
+    page.rows("per_patient", all_patient_rows(outcomes))
     tables = {side: table(side, outcomes, left_out) for side in ("test", "validation")}
-    for side, rows in tables.items():
-        page.table(side, rows, side.capitalize())
-    summary = summarise_seeds(all_rows(outcomes))
-    methods = by_method(outcomes)
-    if methods:
-        found = more_metrics(methods, split, cache)
-        page.table("more_metrics", found, "More metrics (test)", mean_over_seeds(found))
-        statistics(page, methods, split, cache)
+    for side, shown in tables.items():
+        page.table(side, shown, side.capitalize())
+    summary = summarise_seeds(rows)
+    if rows:
+        more = more_metrics(outcomes, split)
+        means = mean_over_seeds(more, ["method"], list(more[0])[2:])
+        page.table("more_metrics", more, "More metrics (test)", means)
+        show_statistics(page, outcomes, split)
         page.table(
             "published",
             beside_published(summary, COMPARISON),
             "Beside the published numbers, which are of other patients "
             "and of test sets enlarged by augmentation",
         )
-    write_figures(page, split, outcomes, cache)
+        draw_figures(page, split, outcomes)
     verdicts = [verdict(summary), baseline_verdict(summary, baselines)]
     print("\n" + "\n".join(verdicts))
     markdown = [
-        f"{side.capitalize()}:\n\n{format_markdown(rows)}" for side, rows in tables.items()
+        f"{side.capitalize()}:\n\n{format_markdown(shown)}"
+        for side, shown in tables.items()
     ]
     (options.out / "table.md").write_text(
         "\n\n".join([*heading, *markdown, *verdicts]) + "\n", encoding="utf-8"
     )
-    failures = [outcome for outcome in outcomes if outcome.error is not None]
     page.close(
         split.describe(),
-        options,
         parameters={
-            run.method: run.detector.get_params()
-            for run in runs
-            if not isinstance(run.detector, Exception)
+            run.method: run.detector.get_params() for run in runs if run not in failures
         },
-        failed={outcome.run.title: told(outcome.error) for outcome in failures},
+        failed={run.title: error for run, error in failures.items()},
     )
     return 1 if failures else 0
-
-
-if __name__ == "__main__":
-    try:
-        sys.exit(main())
-    except (ValueError, OSError) as error:
-        sys.exit(f"compare.py: error: {error}")

@@ -4,43 +4,45 @@ Every pixel's anomaly is parted into its features, which add up to it: errors of
 translation of each contrast, and latent features. The table shows their mean part on lesion
 pixels and on the normal pixels that are flagged with them.
 
-    python benchmarks/explanation.py --data brats --out out/explanation
+    python -m benchmarks explanation --data brats
 
-Trains ADM with seed 0 (in the memory of compare.py, if it is given its cache). Writes
+Trains ADM with seed 0 (in the memory of compare, if it is given its cache). Writes
 explanation.csv, explanation.png and run.json.
 """
 
-import sys
+import argparse
 from collections.abc import Sequence
 
-import numpy as np
-from benchmarks.lib.budget import with_fewer_epochs
-from benchmarks.lib.cache import code_fingerprint
-from benchmarks.lib.options import experiment_parser, read_options
-from benchmarks.lib.page import Page
-from benchmarks.lib.split import load_split
+from benchmarks.lib.options import add_experiment_arguments, read_options
 
-from skadm.model_selection import set_offset_by_f1
-from skadm.plotting import plot_explanation, representative_slices
-from skadm.presets import make_detector
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options."""
+    add_experiment_arguments(parser)
+    parser.set_defaults(seeds=1)
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the experiment."""
-    arguments = experiment_parser(__doc__.splitlines()[0], "explanation")
-    arguments.set_defaults(seeds=1)
-    options = read_options(arguments, argv)
+    options = read_options(__name__, argv)
+
+    import numpy as np
+
+    from benchmarks.lib.data import load_split
+    from benchmarks.lib.methods import make_seeded
+    from benchmarks.lib.page import Page
+    from benchmarks.lib.runs import stages_of
+    from skadm.model_selection import set_offset_by_f1
+    from skadm.plotting import plot_explanation, representative_slices
+
     split = load_split(options)
-    detector = make_detector("ADMDetector", options.preset, random_state=0)
-    if options.budget:
-        detector = with_fewer_epochs(detector)
-    code = code_fingerprint(type(detector))
-    detector.set_params(memory=str(options.cache / f"stages-{code}"))
+    detector = make_seeded("ADM", options)
+    detector.set_params(memory=stages_of(detector, options.cache))
     stack, labels = split.stack, split.labels
     detector.fit(stack[split.learning])
     set_offset_by_f1(detector, stack[split.validation], labels[split.validation])
     test, masks = stack[split.test], labels[split.test]
-    found = detector.explain(test)
+    parts = detector.explain(test)
     flagged = detector.predict(test) == -1
     pixels = {
         "lesion, found": flagged & (masks == 1),
@@ -52,27 +54,20 @@ def main(argv: Sequence[str] | None = None) -> None:
     for name, chosen in pixels.items():
         row = {"pixels": name, "number": int(chosen.sum())}
         if chosen.any():
-            row["anomaly"] = float(found.anomaly[chosen].mean())
-            row |= {part: float(found[part][chosen].mean()) for part in found.names}
-            row["baseline"] = float(found.baseline[chosen].mean())
-            counts = np.bincount(found.component[chosen], minlength=detector.n_components)
+            row["anomaly"] = float(parts.anomaly[chosen].mean())
+            row |= {part: float(parts[part][chosen].mean()) for part in parts.names}
+            row["baseline"] = float(parts.baseline[chosen].mean())
+            counts = np.bincount(parts.component[chosen], minlength=detector.n_components)
             row["most frequent component"] = int(counts.argmax())
         rows.append(row)
     page = Page(
-        options.out,
+        options,
         "What makes a pixel anomalous",
         "Mean part of each feature in the anomaly of test pixels, at the threshold with "
         "the best F1 on the validation slices; features and baseline add up to it.",
     )
     page.table("explanation", rows, "Parts of the anomaly")
     shown = representative_slices(masks, test.groups)
-    figure = plot_explanation(test, found, slices=shown)
+    figure = plot_explanation(test, parts, slices=shown)
     page.figure("explanation", figure, "Parts of the anomaly of test slices")
-    page.close(split.describe(), options, parameters=detector.get_params())
-
-
-if __name__ == "__main__":
-    try:
-        main()
-    except (ValueError, OSError) as error:
-        sys.exit(f"explanation.py: error: {error}")
+    page.close(split.describe(), parameters=detector.get_params())

@@ -1,49 +1,43 @@
 """How often scoring warns of intensities, on patients as they are and on spoilt ones.
 
-python benchmarks/intensity_shift.py --data ../shared/data/lgg
-
 One half of the patients is the training (normal slices, normalised), the other is checked,
 and the other way round; a row of the table is a way to spoil a patient, or not to.
+
+    python -m benchmarks intensity_shift --data ../shared/data/lgg
+
+Prints the table, and writes intensity_shift.csv and run.json.
 """
+
+from __future__ import annotations
 
 import argparse
 import warnings
+from collections.abc import Iterator, Sequence
 from itertools import combinations
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from skadm import IntensityShiftWarning
-from skadm.data import brain_mask, read_any
-from skadm.preprocessing import IntensityNormalizer
-from skadm.reference import TrainingReference
+from benchmarks.lib.options import positive, read_options
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from skadm.reference import TrainingReference
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--data", required=True, help="folder that `read_any` reads")
-    parser.add_argument("--step", type=int, default=3, help="every STEP-th slice is used")
-    args = parser.parse_args()
-    raw = read_any(args.data)
-    raw = raw[raw.z % args.step == 0].in_memory()
-    plain, y = IntensityNormalizer().fit_transform(raw).in_memory(), raw.y
-    normal = ~(y == 1).any(axis=(1, 2))
-    patients = np.array(sorted(set(raw.groups.tolist())))
-    counts: dict[str, list[bool]] = {}
-    for half in (0, 1):
-        training = np.isin(raw.groups, patients[half::2]) & normal
-        X = plain[training].X
-        reference = TrainingReference.of(X[brain_mask(X).any(axis=(1, 2))])
-        for patient in patients[1 - half :: 2]:
-            own = raw.groups == patient
-            for name, images in ways(plain[own].X, raw[own].X, normal[own], raw.contrasts):
-                counts.setdefault(name, []).append(warned(reference, images))
-    print(f"{len(patients)} patients of {args.data}, every {args.step}. slice")
-    for name, found in counts.items():
-        print(f"{name:32s} warned {sum(found):4d} of {len(found):4d}")
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options."""
+    parser.add_argument("--data", required=True, help="folder of scans")
+    parser.add_argument("--step", type=positive, default=3, help="use every STEP-th slice")
 
 
-def ways(plain, raw, normal, contrasts):
+def ways(
+    plain: NDArray, raw: NDArray, normal: NDArray, contrasts: Sequence[str]
+) -> Iterator[tuple[str, NDArray]]:
     """Names and slices of one patient."""
+    from skadm.data import brain_mask
+
     if normal.any():
         yield "normal slices", plain[normal]
     yield "all slices", plain
@@ -59,13 +53,51 @@ def ways(plain, raw, normal, contrasts):
         yield f"{contrasts[one]} and {contrasts[other]} exchanged", plain[:, order]
 
 
-def warned(reference, images):
+def warns(reference: TrainingReference, images: NDArray) -> bool:
     """Whether the check says anything."""
+    from skadm import IntensityShiftWarning
+
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", IntensityShiftWarning)
         reference.check(images)
     return bool(caught)
 
 
-if __name__ == "__main__":
-    main()
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run the benchmark."""
+    options = read_options(__name__, argv)
+
+    import pandas as pd
+
+    from benchmarks.lib.page import Page
+    from skadm.data import brain_mask, read_any
+    from skadm.preprocessing import IntensityNormalizer
+    from skadm.reference import TrainingReference
+
+    raw = read_any(options.data)
+    raw = raw[raw.z % options.step == 0].in_memory()
+    plain, y = IntensityNormalizer().fit_transform(raw).in_memory(), raw.y
+    normal = ~(y == 1).any(axis=(1, 2))
+    patients = np.array(sorted(set(raw.groups.tolist())))
+    rows = []
+    for half in (0, 1):
+        training = np.isin(raw.groups, patients[half::2]) & normal
+        X = plain[training].X
+        reference = TrainingReference.of(X[brain_mask(X).any(axis=(1, 2))])
+        for patient in patients[1 - half :: 2].tolist():
+            chosen = raw.groups == patient
+            images = plain[chosen].X, raw[chosen].X, normal[chosen], raw.contrasts
+            rows += [
+                {"slices": name, "patient": patient, "warned": warns(reference, spoilt)}
+                for name, spoilt in ways(*images)
+            ]
+    warned = pd.DataFrame(rows).groupby("slices", sort=False)["warned"]
+    page = Page(
+        options,
+        "Warnings of intensities",
+        f"{len(patients)} patients of {options.data}, every {options.step}. slice",
+    )
+    counts = warned.agg(["sum", "count"]).reset_index()
+    counts.columns = ["slices", "warned", "of"]
+    page.table("intensity_shift", rows, page.text, counts.to_dict("records"))
+    page.close()

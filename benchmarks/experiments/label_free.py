@@ -8,30 +8,32 @@ all training patients, too, and tested. Reported for each criterion: its rank co
 regret: test AUC of the candidate that labels would have chosen, less that of the candidate
 chosen without.
 
-    python benchmarks/label_free.py --data brats --out out/label_free
-    python benchmarks/label_free.py --methods PCA GaussianMixture --budget
+    python -m benchmarks label_free --data brats
+    python -m benchmarks label_free --methods PCA GaussianMixture --budget
 
 Writes label_free.csv (a row for each criterion), candidates.csv, a figure for each
 criterion, and run.json. Each candidate is in the cache as soon as it is done.
 """
 
-import sys
+from __future__ import annotations
+
+import argparse
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from benchmarks.lib.budget import with_fewer_epochs
-from benchmarks.lib.options import experiment_parser, positive, read_options, say
-from benchmarks.lib.page import Page
-from benchmarks.lib.search import search
-from benchmarks.lib.split import Split, load_split
-from matplotlib.figure import Figure
-from scipy.stats import spearmanr
-from sklearn.model_selection import GroupKFold, PredefinedSplit
+from benchmarks.lib.options import (
+    add_experiment_arguments,
+    add_methods,
+    positive,
+    read_options,
+    say,
+)
 
-from skadm.metrics import roc_auc_scorer
-from skadm.model_selection import HeldOutLikelihoodScorer, SyntheticLesionScorer
-from skadm.presets import make_detector
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+    from pandas import DataFrame
+
+    from benchmarks.lib.data import Split
 
 GRIDS: dict[str, dict[str, list[Any]]] = {
     "ADM": {
@@ -48,117 +50,119 @@ GRIDS: dict[str, dict[str, list[Any]]] = {
 CRITERIA = ("synthetic", "likelihood")
 
 
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options."""
+    add_experiment_arguments(parser)
+    add_methods(parser, list(GRIDS))
+    parser.add_argument("--folds", type=positive, default=2, help="of GroupKFold")
+    parser.set_defaults(seeds=1)
+
+
 def measure(
-    name: str, grid: Mapping[str, Sequence[Any]], split: Split, options: Any
+    name: str, grid: Mapping[str, Sequence[Any]], split: Split, options: argparse.Namespace
 ) -> list[dict[str, Any]]:
     """A row for each candidate: the three criteria, and the AUC of the test."""
-    detector = make_detector(f"{name}Detector", options.preset)
-    if "random_state" in detector.get_params():
-        detector.set_params(random_state=0)
-    if options.budget:
-        detector = with_fewer_epochs(detector)
+    import numpy as np
+    from sklearn.model_selection import PredefinedSplit
+
+    from benchmarks.lib.methods import make_seeded
+    from benchmarks.lib.search import by_patient, search
+    from skadm.metrics import roc_auc_scorer
+    from skadm.model_selection import HeldOutLikelihoodScorer, SyntheticLesionScorer
+
+    detector = make_seeded(name, options)
     training = np.flatnonzero(split.train)
-    n_patients = len(np.unique(split.stack.groups[training]))
     scorers = {
         "labelled": roc_auc_scorer,
         "synthetic": SyntheticLesionScorer(random_state=0),
         "likelihood": HeldOutLikelihoodScorer(),
     }
-    folds = GroupKFold(min(options.folds, n_patients))
+    folds = by_patient(split, training, options.folds)
     chosen = search(detector, grid, split, training, folds, scorers, options)
     everything = np.arange(len(split.stack))
     test = PredefinedSplit(np.where(split.test, 0, -1))
-    tested = search(
-        detector, grid, split, everything, test, {"auc": roc_auc_scorer}, options
-    )
-    return [{"method": name, **row, "test": own["auc"]} for row, own in zip(chosen, tested)]
+    scorers = {"auc": roc_auc_scorer}
+    tested = search(detector, grid, split, everything, test, scorers, options)
+    return [{"method": name, **a, "test": b["auc"]} for a, b in zip(chosen, tested)]
 
 
-def summarise(name: str, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+def summarise(name: str, candidates: DataFrame) -> list[dict[str, Any]]:
     """For each criterion without labels: rank correlations, and what it costs."""
-    values = {
-        key: np.array([row[key] for row in rows]) for key in ("labelled", "test", *CRITERIA)
-    }
-    with_labels = values["test"][values["labelled"].argmax()]
+    ranks = candidates[["labelled", "test", *CRITERIA]].corr("spearman")
+    tested = candidates["test"]
+    with_labels = tested[candidates["labelled"].idxmax()]
     summary = []
     for criterion in CRITERIA:
-        own = values[criterion]
-        chosen = own.argmax()
+        without = tested[candidates[criterion].idxmax()]
         summary.append(
             {
                 "method": name,
                 "criterion": criterion,
-                "candidates": len(rows),
-                "rank correlation, labelled": spearmanr(own, values["labelled"]).statistic,
-                "rank correlation, test": spearmanr(own, values["test"]).statistic,
-                "AUC, its choice": values["test"][chosen],
+                "candidates": len(candidates),
+                "rank correlation, labelled": ranks.loc[criterion, "labelled"],
+                "rank correlation, test": ranks.loc[criterion, "test"],
+                "AUC, its choice": without,
                 "AUC, labelled choice": with_labels,
-                "regret": with_labels - values["test"][chosen],
-                "AUC, best": values["test"].max(),
-                "AUC, worst": values["test"].min(),
+                "regret": with_labels - without,
+                "AUC, best": tested.max(),
+                "AUC, worst": tested.min(),
             }
         )
     return summary
 
 
-def draw(points: Mapping[str, Sequence[tuple[float, float]]], criterion: str) -> Figure:
+def draw(candidates: DataFrame, criterion: str) -> Figure:
     """AUC of the test against a criterion, a panel for each method."""
-    n_columns = min(3, len(points))
-    n_rows = -(-len(points) // n_columns)
+    from matplotlib.figure import Figure
+
+    methods = candidates.groupby("method", sort=False)
+    n_columns = min(3, len(methods))
+    n_rows = -(-len(methods) // n_columns)
     figure = Figure(figsize=(3.2 * n_columns, 2.7 * n_rows), layout="constrained")
     grid = figure.subplots(n_rows, n_columns, squeeze=False).ravel()
-    for axes, (name, own) in zip(grid, points.items()):
-        axes.plot(*zip(*own), "o", color="#0072B2")
+    for axes, (name, rows) in zip(grid, methods):
+        axes.plot(rows[criterion], rows["test"], "o", color="#0072B2")
         axes.set_title(name)
         axes.set_xlabel(f"{criterion}, held-out patients")
         axes.set_ylabel("AUC, test")
         axes.spines[["top", "right"]].set_visible(False)
-    for axes in grid[len(points) :]:
+    for axes in grid[len(methods) :]:
         axes.remove()
     return figure
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the experiment."""
-    arguments = experiment_parser(__doc__.splitlines()[0], "label_free")
-    arguments.add_argument("--folds", type=positive, default=2, help="of GroupKFold")
-    arguments.add_argument("--methods", nargs="+", choices=GRIDS, default=list(GRIDS))
-    arguments.set_defaults(seeds=1)
-    options = read_options(arguments, argv)
+    options = read_options(__name__, argv)
+
+    import pandas as pd
+
+    from benchmarks.lib.data import load_split
+    from benchmarks.lib.methods import choose
+    from benchmarks.lib.page import Page
+
+    methods = choose(options.methods, GRIDS)
     split = load_split(options)
     page = Page(
-        options.out,
+        options,
         "Hyperparameters chosen without labels",
         "For each criterion, its rank correlation with the AUC that lesion labels give on "
         "the same folds, and with the AUC of the test; and the regret: test AUC of the "
         "candidate chosen with labels, less that of the candidate chosen without.",
     )
-    candidates: list[dict[str, Any]] = []
+    rows: list[dict[str, Any]] = []
     summary: list[dict[str, Any]] = []
-    for name in options.methods:
+    for name in methods:
         say(f"{name}: {GRIDS[name]}")
-        rows = measure(name, GRIDS[name], split, options)
-        candidates += rows
-        summary += summarise(name, rows)
+        candidates = measure(name, GRIDS[name], split, options)
+        rows += candidates
+        summary += summarise(name, pd.DataFrame(candidates))
     page.table("label_free", summary, "Choice without labels")
-    page.rows("candidates", candidates)
+    page.rows("candidates", rows)
     for criterion in CRITERIA:
-        points = {
-            name: [
-                (row[criterion], row["test"]) for row in candidates if row["method"] == name
-            ]
-            for name in options.methods
-        }
         page.figure(
             criterion,
-            draw(points, criterion),
+            draw(pd.DataFrame(rows), criterion),
             f"AUC of the test against the criterion: {criterion}. A point is a candidate.",
         )
-    page.close(split.describe(), options, grids=GRIDS)
-
-
-if __name__ == "__main__":
-    try:
-        main()
-    except (ValueError, OSError) as error:
-        sys.exit(f"label_free.py: error: {error}")
+    page.close(split.describe(), grids=GRIDS)

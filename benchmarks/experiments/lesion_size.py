@@ -4,64 +4,61 @@ Eight bins of 200 pixels, from 0 to 1600, on the test slices with a lesion; pixe
 of the resized slices (--size). The AUC of a slice is over its own pixels: it tells how well
 the lesion stands out in its own slice, not whether one threshold would do for all slices.
 
-    python benchmarks/lesion_size.py --data brats --out out/lesion_size
+    python -m benchmarks lesion_size --data brats
 
-Uses the runs of compare.py if it is given their cache. Writes lesion_size.csv,
+Uses the runs of compare if it is given their cache. Writes lesion_size.csv,
 lesion_size.png and run.json.
 """
 
-import sys
+import argparse
 from collections.abc import Sequence
 
-import numpy as np
-from benchmarks.lib.cache import ResultCache
-from benchmarks.lib.options import experiment_parser, read_options
-from benchmarks.lib.experiment import parameters, run_variants
-from benchmarks.lib.methods import method_names, own_parameters
-from benchmarks.lib.page import Page
-from benchmarks.lib.split import load_split
-from benchmarks.lib.summary import with_spread
+from benchmarks.lib.options import add_experiment_arguments, add_methods, read_options
 
-from skadm.evaluation import intensity_baselines
-from skadm.metrics import roc_auc_by_lesion_size
-from skadm.plotting import plot_roc_auc_by_lesion_size
-from skadm.presets import make_detector
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options."""
+    add_experiment_arguments(parser)
+    add_methods(parser, ["ADM", "DAE"])
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the experiment."""
-    arguments = experiment_parser(__doc__.splitlines()[0], "lesion_size")
-    arguments.add_argument(
-        "--methods", nargs="+", choices=method_names(), default=["ADM", "DAE"]
-    )
-    options = read_options(arguments, argv)
+    options = read_options(__name__, argv)
+
+    import pandas as pd
+
+    from benchmarks.lib.data import load_split
+    from benchmarks.lib.methods import variants_of
+    from benchmarks.lib.page import Page
+    from benchmarks.lib.runs import run_variants
+    from benchmarks.lib.summary import parameters, with_spread
+    from skadm.evaluation import intensity_baselines
+    from skadm.metrics import roc_auc_by_lesion_size
+    from skadm.plotting import plot_roc_auc_by_lesion_size
+
     split = load_split(options)
-    contrasts = split.stack.contrasts
-    baselines, _ = intensity_baselines(contrasts)
-    variants = {
-        name: make_detector(
-            method_names()[name], options.preset, **own_parameters(name, contrasts)
-        )
-        for name in options.methods
-    }
+    variants = variants_of(options, split)
+    baselines, _ = intensity_baselines(split.stack.contrasts)
     # The last of the baselines is the strongest that there is: all contrasts, smoothed.
     strongest = list(baselines)[-1:]
     variants |= {name: baselines[name] for name in strongest}
     outcomes = run_variants(variants, split, options)
-    cache = ResultCache(options.cache)
     labels = split.labels[split.test]
-    rows = []
-    for outcome in outcomes:
-        maps = cache.load_maps(outcome.key).test
-        rows += [
-            {"method": outcome.run.method, "seed": outcome.run.seed, **row}
-            for row in roc_auc_by_lesion_size(labels, maps)
-        ]
-    means = {
-        name: over_seeds([r for r in rows if r["method"] == name]) for name in variants
+    rows = [
+        {"method": outcome.run.method, "seed": outcome.run.seed, **row}
+        for outcome in outcomes
+        for row in roc_auc_by_lesion_size(labels, outcome.load_maps().test)
+    ]
+    bins = ["method", "low", "high", "n_slices"]
+    means = pd.DataFrame(rows).groupby(bins, sort=False)[["mean", "std"]]
+    means = means.mean(skipna=False).reset_index()
+    by_method = {
+        name: means[means["method"] == name].drop(columns="method").to_dict("records")
+        for name in variants
     }
     page = Page(
-        options.out,
+        options,
         "AUC by lesion size (Fig. 7)",
         f"Test slices with a lesion, of {split.n_test_patients_with_anomaly} patients. "
         "Mean and standard deviation over the slices of a bin, averaged over seeds.",
@@ -72,37 +69,16 @@ def main(argv: Sequence[str] | None = None) -> None:
         "AUC of a slice by the size of its lesion",
         [
             {
-                "lesion, pixels": f"{bins[0]['low']:.0f} to {bins[0]['high']:.0f}",
-                "slices": bins[0]["n_slices"],
+                "lesion, pixels": f"{row[0]['low']:.0f} to {row[0]['high']:.0f}",
+                "slices": row[0]["n_slices"],
             }
-            | {name: with_spread(row["mean"], row["std"]) for name, row in zip(means, bins)}
-            for bins in zip(*means.values())
+            | {name: with_spread(b["mean"], b["std"]) for name, b in zip(by_method, row)}
+            for row in zip(*by_method.values())
         ],
     )
     page.figure(
         "lesion_size",
-        plot_roc_auc_by_lesion_size(means),
+        plot_roc_auc_by_lesion_size(by_method),
         "AUC of a slice by the size of its lesion, and the number of slices",
     )
-    page.close(split.describe(), options, parameters=parameters(outcomes))
-
-
-def over_seeds(rows: Sequence[dict]) -> list[dict]:
-    """Rows of the bins, with the means over seeds of mean and spread."""
-    bins: dict[float, list[dict]] = {}
-    for row in rows:
-        bins.setdefault(row["low"], []).append(row)
-    return [
-        {
-            **{key: own[0][key] for key in ("low", "high", "n_slices")},
-            **{key: float(np.mean([r[key] for r in own])) for key in ("mean", "std")},
-        }
-        for own in bins.values()
-    ]
-
-
-if __name__ == "__main__":
-    try:
-        main()
-    except (ValueError, OSError, RuntimeError) as error:
-        sys.exit(f"lesion_size.py: error: {error}")
+    page.close(split.describe(), parameters=parameters(outcomes))

@@ -6,21 +6,28 @@ the grey- and white-matter probability maps and the skull-stripped T1 template (
 nonlinear symmetric) which nilearn ships. nilearn is no dependency of skadm: ::
 
     pip install nilearn
-    python benchmarks/make_tissue_maps.py
+    python -m benchmarks make_tissue_maps
 
 The result is the same to the byte for the same template and the same versions of NumPy,
 SciPy and zlib.
 """
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from scipy import ndimage
+
+from benchmarks.lib.options import read_options
 
 SPACING = 1.5  # mm
 N_LEVELS = 24  # probabilities are rounded to steps of 1 / (N_LEVELS - 1)
-TARGET = Path(__file__).parents[1] / "skadm" / "data" / "tissue_maps"
+TARGET = Path(__file__).parents[2] / "skadm" / "data" / "tissue_maps"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options: there is but --out."""
+    parser.set_defaults(out=TARGET)
 
 
 def read_template():
@@ -30,6 +37,7 @@ def read_template():
         load_mni152_template,
         load_mni152_wm_template,
     )
+    from scipy import ndimage
 
     grey = load_mni152_gm_template(resolution=1)
     white = load_mni152_wm_template(resolution=1)
@@ -50,6 +58,8 @@ def _as_probability(image):
 
 def downsample(volume, affine, spacing):
     """Resample ``volume`` (1 mm) to ``spacing`` mm on a grid that holds the plane x = 0."""
+    from scipy import ndimage
+
     smoothed = ndimage.gaussian_filter(volume.astype(np.float32), 0.35 * spacing)
     lower = affine[:3, 3]
     upper = lower + np.array(volume.shape) - 1
@@ -61,8 +71,12 @@ def downsample(volume, affine, spacing):
     return resampled, first * spacing
 
 
-def main(target):
-    """Write the tissue maps into the folder ``target``."""
+def main(argv: Sequence[str] | None = None) -> None:
+    """Write the tissue maps into the folder --out."""
+    target = read_options(__name__, argv).out
+
+    from scipy import ndimage
+
     grey, white, brain, affine = read_template()
     grey, origin = downsample(grey, affine, SPACING)
     white, _ = downsample(white, affine, SPACING)
@@ -91,9 +105,3 @@ def main(target):
     print(
         f"{path}: {path.stat().st_size / 1e3:.0f} kB, shape {grey.shape}, origin {origin}"
     )
-
-
-if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--target", type=Path, default=TARGET, help="folder to write into")
-    main(parser.parse_args().target)

@@ -6,28 +6,38 @@ translation and its evidence left out of the density, or, for comparison, set to
 of a normalised volume) as if it had been measured. Last, the same for the first test
 patient only, with the scores of all test patients pooled.
 
-    python benchmarks/missing_contrasts.py --data path/to/brats
+    python -m benchmarks missing_contrasts --data path/to/brats
 
 Prints the table, and writes missing_contrasts.csv and run.json.
 """
 
-import csv
-import sys
+from __future__ import annotations
+
+import argparse
 import time
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from benchmarks.lib.options import load_stack, parser, positive, say, write_run
-from numpy.typing import NDArray
 
-from skadm.data import brain_mask
-from skadm.metrics import pixel_average_precision_score, pixel_roc_auc_score
-from skadm.presets import make_detector
+from benchmarks.lib.options import add_data_arguments, positive, read_options, say
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from skadm import ADMDetector
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options."""
+    add_data_arguments(parser)
+    parser.add_argument("--preset", default="cpu", help="parameters of ADM")
+    parser.add_argument("--test", type=positive, default=2, help="test patients")
+    parser.set_defaults(patients=6)
 
 
 def rows_of(
-    detector: Any,
+    detector: ADMDetector,
     X: NDArray[np.float32],
     y: NDArray[np.int8],
     first: NDArray[np.bool_],
@@ -46,6 +56,8 @@ def rows_of(
     contrasts : sequence of str
         Their names.
     """
+    from skadm.data import brain_mask
+
     whole = detector.score_samples(X)
     rows = [row("none", "", detector, y, whole)]
     for index, name in enumerate(contrasts):
@@ -60,34 +72,32 @@ def rows_of(
             labels = np.where(first[:, None, None], labels, y)
             scores = np.where(first[:, None, None], scores, whole)
             rows.append(row(name, f"{how}, the first", detector, labels, scores))
-            say(f"{name} {how}")
     return rows
 
 
 def row(
-    name: str, how: str, detector: Any, y: NDArray[np.int8], scores: NDArray
+    name: str, how: str, detector: ADMDetector, y: NDArray[np.int8], scores: NDArray
 ) -> dict[str, Any]:
     """A row of the table."""
-    flagged = float((scores[y == 0] < detector.offset_).mean())
+    from skadm.metrics import pixel_average_precision_score, pixel_roc_auc_score
+
     return {
         "missing": name,
         "in its place, in patients": how,
-        "AUC": round(pixel_roc_auc_score(y, scores), 4),
-        "AP": round(pixel_average_precision_score(y, scores), 4),
-        "normal pixels flagged": round(flagged, 4),
+        "AUC": pixel_roc_auc_score(y, scores),
+        "AP": pixel_average_precision_score(y, scores),
+        "normal pixels flagged": float((scores[y == 0] < detector.offset_).mean()),
     }
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the benchmark."""
-    arguments = parser(__doc__.splitlines()[0], "out/missing_contrasts")
-    arguments.add_argument("--preset", default="cpu", help="parameters of ADM")
-    arguments.add_argument("--test", type=positive, default=2, help="test patients")
-    arguments.add_argument("--patients", type=positive, default=6, help="of the phantom")
-    arguments.add_argument(
-        "--slices", type=positive, default=24, help="of a phantom patient"
-    )
-    options = arguments.parse_args(argv)
+    options = read_options(__name__, argv)
+
+    from benchmarks.lib.data import load_stack
+    from benchmarks.lib.page import Page
+    from skadm.presets import make_detector
+
     stack = load_stack(options.data, options.size, options.patients, options.slices)
     names = list(dict.fromkeys(stack.groups.tolist()))
     if options.test >= len(names):
@@ -103,19 +113,6 @@ def main(argv: Sequence[str] | None = None) -> None:
     X, y = stack[test].load()
     first = stack[test].groups == names[-options.test]
     rows = rows_of(detector, X, y, first, stack.contrasts)
-    options.out.mkdir(parents=True, exist_ok=True)
-    with (options.out / "missing_contrasts.csv").open("w", newline="") as file:
-        table = csv.DictWriter(file, rows[0])
-        table.writeheader()
-        table.writerows(rows)
-    write_run(options.out, vars(options), test=names[-options.test :])
-    print("| " + " | ".join(rows[0]) + " |\n" + "|---" * len(rows[0]) + "|")
-    for each in rows:
-        print("| " + " | ".join(str(value) for value in each.values()) + " |")
-
-
-if __name__ == "__main__":
-    try:
-        main()
-    except (ValueError, OSError) as error:
-        sys.exit(f"missing_contrasts.py: error: {error}")
+    page = Page(options, "Missing contrasts", f"Tested: {names[-options.test :]}")
+    page.table("missing_contrasts", rows, "Test patients, each contrast missing in turn")
+    page.close(test_patients=names[-options.test :])

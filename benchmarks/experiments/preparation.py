@@ -18,28 +18,28 @@ Two data sets, whichever the folder holds:
   the overlap shows what N4 and the new grid change, nothing about HD-BET. That of open_ms
   does.
 
-    python benchmarks/preparation.py --data ../shared/data --out out/preparation
+    python -m benchmarks preparation --data ../shared/data
 
 Prints a table of each, and the seconds that each step took. A second run prepares nothing
-again: the seconds are those of the first. Writes preparation.json.
+again: the seconds are those of the first. Writes a CSV file for each table, and run.json.
 """
 
+from __future__ import annotations
+
 import argparse
-import json
-import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import SimpleITK as sitk
-from benchmarks.lib.options import positive, say
-from numpy.typing import NDArray
 
-from skadm.data import Study, find_studies
-from skadm.evaluation import format_markdown
-from skadm.raw import HDBET, Preparation, prepare, register_rigidly
-from skadm.raw._itk import read_image
+from benchmarks.lib.options import positive, read_options, say
+
+if TYPE_CHECKING:
+    import SimpleITK as sitk
+    from numpy.typing import NDArray
+
+    from skadm.data import Study
 
 _EVERY = 101  # brain voxels between two target points
 _REFERENCE = "FLAIR"
@@ -47,8 +47,17 @@ _LOST = 16  # columns
 _DEGREES, _SHIFT = 6.0, (6.0, -6.0, 5.29)  # the shift is 10 mm long
 
 
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options."""
+    parser.add_argument("--data", type=Path, required=True, help="folder of both")
+    parser.add_argument("--jobs", type=positive, default=1, help="patients at a time")
+    parser.add_argument("--patients", type=positive, help="at most so many of each")
+
+
 def ms_studies(folder: Path) -> list[Study]:
     """Studies of open_ms/raw: <patient>/study<n>_<contrast>.nii.gz."""
+    from skadm.data import Study
+
     studies = []
     for flair in sorted(folder.glob("*/study*_FLAIR.nii.gz")):
         stem = flair.name.removesuffix("_FLAIR.nii.gz")
@@ -64,6 +73,8 @@ def ms_studies(folder: Path) -> list[Study]:
 
 def points_in(mask: sitk.Image) -> NDArray[np.float64]:
     """Points of a mask, in mm."""
+    import SimpleITK as sitk
+
     indices = np.argwhere(sitk.GetArrayViewFromImage(mask) > 0)[::_EVERY, ::-1]
     return np.array([mask.TransformIndexToPhysicalPoint(i) for i in indices.tolist()])
 
@@ -98,20 +109,27 @@ def dice(first: NDArray, second: NDArray) -> float:
 
 def on_grid(mask: sitk.Image, grid: sitk.Image, transform: Any = None) -> NDArray[np.bool_]:
     """Values of a mask on another grid."""
-    found = sitk.Resample(
-        mask, grid, transform or sitk.Transform(), sitk.sitkNearestNeighbor
-    )
-    return sitk.GetArrayFromImage(found) > 0
+    import SimpleITK as sitk
+
+    nearest = sitk.sitkNearestNeighbor
+    moved_mask = sitk.Resample(mask, grid, transform or sitk.Transform(), nearest)
+    return sitk.GetArrayFromImage(moved_mask) > 0
 
 
 def prepared(outcome: Any, ending: str) -> sitk.Image:
     """An image that was written."""
+    from skadm.raw._itk import read_image
+
     file = next(file for file in outcome.record["outputs"] if file.endswith(ending))
     return read_image(outcome.folder / file)
 
 
 def ms_rows(study: Study, outcome: Any) -> Iterator[dict[str, Any]]:
     """Compare a study of open_ms with what its authors give."""
+    import SimpleITK as sitk
+
+    from skadm.raw._itk import read_image
+
     flair = study.images[_REFERENCE]
     stem = flair.name.removesuffix("_FLAIR.nii.gz")
     brain = prepared(outcome, "desc-brain_mask.nii.gz")
@@ -143,6 +161,11 @@ def ms_rows(study: Study, outcome: Any) -> Iterator[dict[str, Any]]:
 
 def lgg_rows(study: Study, outcome: Any, stripped: Path) -> Iterator[dict[str, Any]]:
     """Compare a patient of lgg_raw with the skull-stripped scan, and with its own grid."""
+    import SimpleITK as sitk
+
+    from skadm.raw import register_rigidly
+    from skadm.raw._itk import read_image
+
     flair = read_image(study.images[_REFERENCE])
     given = read_image(stripped / study.name / study.images[_REFERENCE].name) != 0
     brain = prepared(outcome, "desc-brain_mask.nii.gz")
@@ -187,12 +210,12 @@ def displaced(image: sitk.Image, motion: sitk.Euler3DTransform) -> sitk.Image:
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Prepare, compare, print."""
-    arguments = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    arguments.add_argument("--data", type=Path, required=True, help="folder of both")
-    arguments.add_argument("--out", type=Path, default=Path("out/preparation"))
-    arguments.add_argument("--jobs", type=positive, default=1, help="patients at a time")
-    arguments.add_argument("--patients", type=positive, help="at most so many of each")
-    options = arguments.parse_args(argv)
+    options = read_options(__name__, argv)
+
+    from benchmarks.lib.page import Page
+    from skadm.data import find_studies
+    from skadm.raw import HDBET, Preparation, prepare
+
     data = options.data
     sets = {
         "open_ms": (ms_studies(data / "open_ms" / "raw"), ms_rows),
@@ -202,12 +225,12 @@ def main(argv: Sequence[str] | None = None) -> None:
         ),
     }
     preparation = Preparation(_REFERENCE, 1.0, HDBET())
-    results: dict[str, Any] = {}
-    for title, (found, compare) in sets.items():
-        studies = found[: options.patients]
+    page = Page(options, "Preparation of raw scans", "Errors in mm, overlaps as Dice.")
+    for title, (studies, compare) in sets.items():
         if not studies:
             say(f"{title}: no raw scans in {data}")
             continue
+        studies = studies[: options.patients]
         rows, seconds = [], []
         outcomes = prepare(studies, options.out / title, preparation, n_jobs=options.jobs)
         for study, outcome in zip(studies, outcomes):
@@ -215,16 +238,8 @@ def main(argv: Sequence[str] | None = None) -> None:
             if outcome.status != "failed":
                 rows += list(compare(study, outcome))
                 seconds.append({"study": study.name, **outcome.record["seconds"]})
-        results[title] = {"comparison": rows, "seconds": seconds}
-        print(f"\n{title}\n\n{format_markdown(rows)}\n\n{format_markdown(seconds)}")
-    if not results:
+        page.table(f"{title}_comparison", rows, f"{title}, comparison")
+        page.table(f"{title}_seconds", seconds, f"{title}, seconds of each step")
+    if not page.tables:
         raise ValueError(f"{data}: neither open_ms/raw nor lgg_raw is there")
-    text = json.dumps(results, indent=2) + "\n"
-    (options.out / "preparation.json").write_text(text, encoding="utf-8")
-
-
-if __name__ == "__main__":
-    try:
-        main()
-    except (ValueError, OSError, RuntimeError) as error:
-        sys.exit(f"preparation.py: error: {error}")
+    page.close()

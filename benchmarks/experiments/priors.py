@@ -4,65 +4,53 @@ The median of the contrast to be made tells the translation network how bright i
 (Eq. 3); without it, 0 stands there. Random scaling of intensities is a part of the
 augmentation.
 
-    python benchmarks/priors.py --data brats --out out/priors
+    python -m benchmarks priors --data brats
 
 Writes priors_*.csv, montage.png and run.json.
 """
 
-import sys
 from collections.abc import Sequence
 
-from benchmarks.lib.cache import ResultCache
-from benchmarks.lib.options import experiment_parser, read_options
-from benchmarks.lib.experiment import parameters, run_variants, show
-from benchmarks.lib.page import Page
-from benchmarks.lib.split import load_split
+from benchmarks.lib.options import add_experiment_arguments, read_options
 
-from skadm import Augmentation
-from skadm.plotting import plot_montage, representative_slices
-from skadm.presets import make_detector
-
-UNSCALED = Augmentation(intensity_scaling=0.0)
-VARIANTS = {
-    "both": {},
-    "no median prior": {"median_prior": False},
-    "no scaling": {"augmentation": UNSCALED},
-    "neither": {"median_prior": False, "augmentation": UNSCALED},
-}
+add_arguments = add_experiment_arguments
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the experiment."""
-    arguments = experiment_parser(__doc__.splitlines()[0], "priors")
-    options = read_options(arguments, argv)
+    options = read_options(__name__, argv)
+
+    from benchmarks.lib.data import load_split
+    from benchmarks.lib.page import Page
+    from benchmarks.lib.runs import run_variants
+    from benchmarks.lib.summary import draw_montage, parameters, show
+    from skadm import Augmentation
+    from skadm.presets import make_detector
+
     split = load_split(options)
+    no_prior = {"median_prior": False}
+    no_scaling = {"augmentation": Augmentation(intensity_scaling=0.0)}
     variants = {
-        name: make_detector("ADMDetector", options.preset, **own)
-        for name, own in VARIANTS.items()
+        name: make_detector("ADMDetector", options.preset, **changed)
+        for name, changed in {
+            "both": {},
+            "no median prior": no_prior,
+            "no scaling": no_scaling,
+            "neither": no_prior | no_scaling,
+        }.items()
     }
     outcomes = run_variants(variants, split, options)
     page = Page(
-        options.out,
+        options,
         "Median prior and intensity scaling (Fig. S3)",
         "ADM as it is; told 0 instead of the median of the contrast to be made; trained "
         "without random scaling of intensities; without both.",
     )
     show(page, "priors", outcomes)
-    cache = ResultCache(options.cache)
-    stack, labels = split.stack[split.test], split.labels[split.test]
-    shown = representative_slices(labels, stack.groups)
     maps = {
-        outcome.run.method: cache.load_maps(outcome.key).test[shown]
+        outcome.run.method: outcome.load_maps().test
         for outcome in outcomes
         if outcome.run.seed == 0
     }
-    figure = plot_montage(stack[shown], labels[shown], maps, slices=range(len(shown)))
-    page.figure("montage", figure, "Score maps of the first seed")
-    page.close(split.describe(), options, parameters=parameters(outcomes))
-
-
-if __name__ == "__main__":
-    try:
-        main()
-    except (ValueError, OSError, RuntimeError) as error:
-        sys.exit(f"priors.py: error: {error}")
+    page.figure("montage", draw_montage(split, maps), "Score maps of the first seed")
+    page.close(split.describe(), parameters=parameters(outcomes))

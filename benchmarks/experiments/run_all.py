@@ -5,17 +5,20 @@ need are done once. One that fails does not stop the others. The same command af
 interruption goes on where it stopped. The page shows what the folder holds: experiments
 that ran before, with other options or by themselves, stay on it, each with its command.
 
-    python benchmarks/run_all.py --data brats --add lgg --out out/brats
-    python benchmarks/run_all.py --data phantom --budget --seeds 1
-    python benchmarks/run_all.py --data brats --only compare montages
+    python -m benchmarks run_all --data brats --add lgg --out out/brats
+    python -m benchmarks run_all --data phantom --budget --seeds 1
+    python -m benchmarks run_all --data brats --only compare montages
 
 Writes a folder for each experiment, and index.html: a single file, tables and figures
 included.
 """
 
+from __future__ import annotations
+
 import argparse
 import base64
 import json
+import shlex
 import subprocess
 import sys
 import time
@@ -23,10 +26,8 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.lib.options import experiment_parser, read_options, say
-from jinja2 import Environment, FileSystemLoader
+from benchmarks.lib.options import add_experiment_arguments, read_options, say
 
-HERE = Path(__file__).parent
 # In the order of the page; the first trains what the next ones look at.
 EXPERIMENTS = (
     *("compare", "montages", "lesion_size", "loss_curves", "ablation", "priors"),
@@ -38,9 +39,20 @@ OWN_SIZE = ("singularity", "conformal")
 ONE_SEED = ("grid", "label_free", "montages", "explanation")
 
 
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options."""
+    add_experiment_arguments(parser)
+    parser.add_argument(
+        "--add", help="data whose normal slices are added; without, that is left out"
+    )
+    parser.add_argument(
+        "--only", nargs="+", choices=EXPERIMENTS, default=EXPERIMENTS, metavar="NAME"
+    )
+
+
 def command(name: str, options: argparse.Namespace) -> list[str]:
-    """The command line of an experiment."""
-    parts = [sys.executable, str(HERE / f"{name}.py"), "--data", options.data]
+    """The command line of an experiment, after "python"."""
+    parts = ["-m", "benchmarks", name, "--data", options.data]
     parts += ["--out", str(options.out / name), "--cache", str(options.cache)]
     if name not in OWN_SIZE:
         parts += ["--size", str(options.size), "--preset", options.preset]
@@ -58,8 +70,7 @@ def command(name: str, options: argparse.Namespace) -> list[str]:
 def run(name: str, options: argparse.Namespace) -> bool:
     """Run an experiment, and tell whether it failed."""
     parts = command(name, options)
-    script = Path(parts[1])
-    say(" ".join(["python", f"{script.parent.name}/{script.name}", *parts[2:]]))
+    say(shlex.join(["python", *parts]))
     folder = options.out / name
     folder.mkdir(parents=True, exist_ok=True)
     record = folder / "run.json"
@@ -67,7 +78,7 @@ def run(name: str, options: argparse.Namespace) -> bool:
     started = time.perf_counter()
     with (folder / "log.txt").open("w", encoding="utf-8") as log:
         code = subprocess.run(
-            parts, stdout=log, stderr=subprocess.STDOUT, check=False
+            [sys.executable, *parts], stdout=log, stderr=subprocess.STDOUT, check=False
         ).returncode
     # A comparison some of whose methods failed has results all the same.
     failed = not record.exists()
@@ -105,8 +116,12 @@ def cell(value: Any) -> str:
 
 def write_page(out: Path, failed: Collection[str], data: str) -> Path:
     """Render index.html from what the folders of the experiments hold."""
+    from jinja2 import Environment, FileSystemLoader
+
     sections = [section(name, out / name, name in failed) for name in EXPERIMENTS]
-    environment = Environment(loader=FileSystemLoader(HERE), autoescape=True)
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parents[1] / "lib"), autoescape=True
+    )
     environment.filters["cell"] = cell
     template = environment.get_template("page.html")
     path = out / "index.html"
@@ -119,14 +134,8 @@ def write_page(out: Path, failed: Collection[str], data: str) -> Path:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the experiments; 1 if one failed, else 0."""
-    arguments = experiment_parser(__doc__.splitlines()[0], "all")
-    arguments.add_argument(
-        "--add", help="data whose normal slices are added; without, that is left out"
-    )
-    arguments.add_argument(
-        "--only", nargs="+", choices=EXPERIMENTS, default=EXPERIMENTS, metavar="NAME"
-    )
-    options = read_options(arguments, argv)
+    options = read_options(__name__, argv)
+
     failed = set()
     for name in EXPERIMENTS:
         if name in options.only and (options.add or name != "added_normals"):
@@ -136,10 +145,3 @@ def main(argv: Sequence[str] | None = None) -> int:
             page = write_page(options.out, failed, options.data)
             say(f"   {page}")
     return 1 if failed else 0
-
-
-if __name__ == "__main__":
-    try:
-        sys.exit(main())
-    except (ValueError, OSError) as error:
-        sys.exit(f"run_all.py: error: {error}")

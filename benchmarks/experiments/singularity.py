@@ -5,29 +5,30 @@ above the intrinsic dimension, so that they collapse onto a plane: without the e
 floor the training stops there. λ is higher than for detection (0.01): with less, collapse
 takes more epochs; with more, all features collapse to a point at once.
 
-    python benchmarks/singularity.py --seeds 10
-    python benchmarks/singularity.py --data brats --seeds 3
+    python -m benchmarks singularity --seeds 10
+    python -m benchmarks singularity --data brats --seeds 3
 
 Writes singularity.csv (a row for each run), curves.csv (a row for each epoch), figures of
 the feature space just before the collapse, of the losses and of the eigenvalues, and
 run.json.
 """
 
-import sys
+from __future__ import annotations
+
+import argparse
 import warnings
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from benchmarks.lib.options import experiment_parser, positive, read_options, say
-from benchmarks.lib.page import Page
-from benchmarks.lib.split import load_split
-from matplotlib.figure import Figure
-from numpy.typing import NDArray
-from sklearn.exceptions import ConvergenceWarning
 
-from skadm import ADMDetector
-from skadm.plotting import plot_features_3d
+from benchmarks.lib.options import add_experiment_arguments, positive, read_options, say
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+    from numpy.typing import NDArray
+
+    from skadm import ADMDetector
 
 VARIANTS = {
     "none": ("no constraint", "#0072B2"),
@@ -45,8 +46,22 @@ SETTINGS = {
 }
 
 
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options."""
+    add_experiment_arguments(parser)
+    parser.add_argument("--epochs", type=positive, default=100, help="of each run")
+    parser.add_argument(
+        "--train-slices", type=positive, default=60, help="normal slices to train on"
+    )
+    parser.set_defaults(size=64, patients=4, slices=20, seeds=10)
+
+
 def train(X: NDArray, constraint: str, seed: int, max_epochs: int) -> ADMDetector:
     """A fitted detector, whose history tells where it had to stop."""
+    from sklearn.exceptions import ConvergenceWarning
+
+    from skadm import ADMDetector
+
     detector = ADMDetector(
         constraint=constraint, random_state=seed, max_epochs=max_epochs, **SETTINGS
     )
@@ -82,6 +97,8 @@ def draw(
     histories: Mapping[str, Sequence[list[dict]]], key: str, label: str, log: bool
 ) -> Figure:
     """A number of each epoch, a line for each run; a cross where one had to stop."""
+    from matplotlib.figure import Figure
+
     figure = Figure(figsize=(9, 3.4), layout="constrained")
     panels = figure.subplots(1, len(histories), sharey=True)
     for axes, (constraint, runs) in zip(panels, histories.items()):
@@ -107,17 +124,14 @@ def draw(
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the experiment."""
-    arguments = experiment_parser(__doc__.splitlines()[0], "singularity")
-    arguments.add_argument("--epochs", type=positive, default=100, help="of each run")
-    arguments.add_argument(
-        "--train-slices", type=positive, default=60, help="normal slices to train on"
-    )
-    arguments.set_defaults(size=64, patients=4, slices=20, seeds=10)
-    options = read_options(arguments, argv)
+    options = read_options(__name__, argv)
+
+    from benchmarks.lib.data import load_split, spread
+    from benchmarks.lib.page import Page
+    from skadm.plotting import plot_features_3d
+
     split = load_split(options)
-    normal = np.flatnonzero(split.learning)
-    spread = np.linspace(0, len(normal) - 1, min(options.train_slices, len(normal)))
-    X = split.stack[normal[spread.astype(int)]].X
+    X = split.stack[spread(np.flatnonzero(split.learning), options.train_slices)].X
     rows: list[dict[str, Any]] = []
     points: list[dict[str, Any]] = []
     histories: dict[str, list[list[dict]]] = {constraint: [] for constraint in VARIANTS}
@@ -139,7 +153,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             if collapsed is None and "singular" in history[-1] and len(history) > 1:
                 collapsed = (seed, constraint, latent_features(detector, X))
     page = Page(
-        options.out,
+        options,
         "Singular covariances (Fig. 8)",
         f"Three latent features alone (ADM_dr), λ = {SETTINGS['energy_weight']}, "
         f"{len(X)} normal slices of {options.size} pixels.",
@@ -163,11 +177,4 @@ def main(argv: Sequence[str] | None = None) -> None:
         draw(histories, "least_eigenvalue", "least eigenvalue, before the floor", True),
         "Least eigenvalue of a covariance, mean over an epoch",
     )
-    page.close(split.describe(), options, parameters=SETTINGS)
-
-
-if __name__ == "__main__":
-    try:
-        main()
-    except (ValueError, OSError, RuntimeError) as error:
-        sys.exit(f"singularity.py: error: {error}")
+    page.close(split.describe(), parameters=SETTINGS)

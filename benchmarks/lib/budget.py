@@ -1,9 +1,14 @@
 """What --budget means: so much less work, whatever the machine."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 import numpy as np
 
-from skadm.base import BaseDetector
-from skadm.data import SliceStack
+if TYPE_CHECKING:
+    from skadm.base import BaseDetector
+    from skadm.data import SliceStack
 
 BUDGET_EPOCHS = 1 / 2  # of the preset's epochs, in every stage
 BUDGET_SLICES = 1000  # of all patients together
@@ -25,8 +30,8 @@ def with_fewer_slices(stack: SliceStack) -> SliceStack:
     groups = stack.groups
     chosen = []
     for patient in dict.fromkeys(groups.tolist()):
-        own = np.flatnonzero(groups == patient)
-        n_kept = max(1, round(share * len(own)))
-        places = (np.arange(n_kept) + 0.5) * len(own) / n_kept
-        chosen.append(own[places.astype(int)])
+        slices = np.flatnonzero(groups == patient)
+        n_kept = max(1, round(share * len(slices)))
+        places = (np.arange(n_kept) + 0.5) * len(slices) / n_kept
+        chosen.append(slices[places.astype(int)])
     return stack[np.concatenate(chosen)]

@@ -7,19 +7,20 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from benchmarks.lib.cache import code_fingerprint, data_fingerprint
-from benchmarks.lib.options import say
-from benchmarks.lib.split import Split
-from joblib import Memory
 from numpy.typing import NDArray
 from sklearn.base import clone
 from sklearn.model_selection import (
     BaseCrossValidator,
     GridSearchCV,
+    GroupKFold,
     ParameterGrid,
     PredefinedSplit,
 )
 
+from benchmarks.lib.data import Split
+from benchmarks.lib.fingerprints import code_fingerprint, data_fingerprint
+from benchmarks.lib.options import say
+from benchmarks.lib.runs import open_cache, stages_of
 from skadm.base import BaseDetector
 
 Scorer = Callable[[Any, Any, Any], float]
@@ -58,10 +59,9 @@ def search(
         the standard deviation over folds, and the values of the folds, as auc_folds.
     """
     code = code_fingerprint(type(detector), *(type(scorer) for scorer in scorers.values()))
-    memory = Memory(options.cache / f"search-{code}", verbose=0)
+    memory = open_cache(options.cache / f"search-{code}")
     if "memory" in detector.get_params():
-        stages = options.cache / f"stages-{code_fingerprint(type(detector))}"
-        detector = clone(detector).set_params(memory=str(stages))
+        detector = clone(detector).set_params(memory=stages_of(detector, options.cache))
     stack, labels = split.stack[slices], split.labels[slices]
     fit = memory.cache(_scores, ignore=["detector", "stack", "labels", "folds", "scorers"])
     rows = []
@@ -81,12 +81,17 @@ def search(
             },
             default=repr,
         )
-        found = fit(key, changed, stack, labels, folds, dict(scorers))
-        rows.append(candidate | found)
-        told = ", ".join(f"{name} {found[name]:.3f}" for name in scorers)
+        scores = fit(key, changed, stack, labels, folds, dict(scorers))
+        rows.append(candidate | scores)
+        text = ", ".join(f"{name} {scores[name]:.3f}" for name in scorers)
         seconds = time.perf_counter() - started
-        say(f"[{number}/{len(candidates)}] {candidate}: {told} ({seconds:.0f} s)")
+        say(f"[{number}/{len(candidates)}] {candidate}: {text} ({seconds:.0f} s)")
     return rows
+
+
+def by_patient(split: Split, slices: NDArray[np.intp], n_folds: int) -> GroupKFold:
+    """So many folds of the patients of these slices, if there are as many patients."""
+    return GroupKFold(min(n_folds, len(np.unique(split.stack.groups[slices]))))
 
 
 def _scores(
@@ -100,14 +105,14 @@ def _scores(
     """Scores of one candidate, which `key` tells apart from all others."""
     # Folds that are given beforehand warn of groups, which they do not need.
     groups = None if isinstance(folds, PredefinedSplit) else stack.groups
-    found = GridSearchCV(
+    fitted = GridSearchCV(
         detector, {}, scoring=scorers, cv=folds, refit=False, error_score="raise"
     ).fit(stack, labels, groups=groups)
-    results = found.cv_results_
+    results = fitted.cv_results_
     row: dict[str, Any] = {}
     for name in scorers:
         values = [
-            float(results[f"split{i}_test_{name}"][0]) for i in range(found.n_splits_)
+            float(results[f"split{i}_test_{name}"][0]) for i in range(fitted.n_splits_)
         ]
         row[name] = float(np.mean(values))
         row[f"{name}_std"] = float(np.std(values))

@@ -3,44 +3,48 @@
 Every epoch of a stage takes the same time, so the whole training of a preset is told from
 short ones. A training on two tiny slices counts the epochs of each stage, and warms up.
 Short trainings, several times, give the time of an epoch and of what is done once, such as
-a last pass over all slices. Prints a table in Markdown, and writes cost.json and
+a last pass over all slices. Prints a table in Markdown, and writes cost.csv, run.json and
 detectors.md: the same beside what the catalogue says, the table of the documentation.
 
-    python benchmarks/cost.py --size 128 --preset cpu
+    python -m benchmarks cost --size 128 --preset cpu
 """
 
+from __future__ import annotations
+
 import argparse
-import json
-import os
-import platform
-import sys
 import time
 import traceback
 import warnings
 from collections import Counter
 from collections.abc import Sequence
-from importlib.metadata import version
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
-from benchmarks.lib.options import load_stack, say
-from numpy.typing import NDArray
-from sklearn.base import clone
 
-from skadm.base import BaseDetector
-from skadm.catalogue import METHODS
-from skadm.data import SliceStack
-from skadm.detectors import all_detectors
-from skadm.evaluation import format_markdown
-from skadm.presets import PRESETS, make_detector
+from benchmarks.lib.options import add_methods, positive, read_options, say
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from skadm.base import BaseDetector
 
 CONTRASTS = ("T1", "T1ce", "T2", "FLAIR")
 # Epochs of a short training. The first of each stage is not measured; the others are so
 # many that they hold their share of steps that are not taken for every batch.
 SHORT = 6
 TINY = 16  # pixels of a tiny slice's side
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options."""
+    parser.add_argument("--size", type=positive, default=128, help="pixels of a side")
+    parser.add_argument("--preset", default="cpu", help="parameters of the detectors")
+    parser.add_argument(
+        "--contrasts", type=int, default=4, choices=range(1, 5), help="number of them"
+    )
+    parser.add_argument("--slices", type=positive, default=32, help="to measure on")
+    parser.add_argument("--repeats", type=positive, default=3, help="of each measurement")
+    add_methods(parser)
 
 
 def epoch_parameters(detector: BaseDetector) -> dict[str, int]:
@@ -51,6 +55,8 @@ def epoch_parameters(detector: BaseDetector) -> dict[str, int]:
 
 def count_epochs(detector: BaseDetector, images: NDArray) -> Counter[str]:
     """Epochs of each stage of the whole training; none where there are no stages."""
+    from sklearn.base import clone
+
     middle = images.shape[-1] // 2
     tiny = slice(middle - TINY // 2, middle + TINY // 2)
     trained = clone(detector).fit(images[:2, :, tiny, tiny])
@@ -66,6 +72,8 @@ def measure(detector: BaseDetector, images: NDArray, repeats: int) -> dict[str, 
         weights (number of), epochs (of all stages), epoch_ms (mean over the epochs of the
         training; None without epochs), training_s, scoring_ms.
     """
+    from sklearn.base import clone
+
     n_epochs = count_epochs(detector, images)
     short = {name: min(SHORT, n) for name, n in epoch_parameters(detector).items()}
     epochs: dict[str, list[float]] = {stage: [] for stage in n_epochs}
@@ -78,8 +86,8 @@ def measure(detector: BaseDetector, images: NDArray, repeats: int) -> dict[str, 
         history = getattr(trained, "history_", [])
         once.append(seconds - sum(record["seconds"] for record in history))
         for stage, means in epochs.items():
-            own = [record["seconds"] for record in history if record["stage"] == stage]
-            means.append(float(np.mean(own[1:] or own)))
+            times = [record["seconds"] for record in history if record["stage"] == stage]
+            means.append(float(np.mean(times[1:] or times)))
     of_epochs = sum(n * float(np.median(epochs[stage])) for stage, n in n_epochs.items())
     trained.score_samples(images)
     scoring = []
@@ -98,31 +106,21 @@ def measure(detector: BaseDetector, images: NDArray, repeats: int) -> dict[str, 
     }
 
 
-def normal_slices(stack: SliceStack, n_slices: int) -> NDArray:
-    """So many slices without lesion, evenly spread."""
-    X, y = stack.load()
-    normal = np.flatnonzero((y != 1).all(axis=(1, 2)))
-    places = np.linspace(0, len(normal) - 1, min(n_slices, len(normal)))
-    return X[normal[places.astype(int)]]
-
-
-def table(rows: Sequence[dict[str, Any]]) -> str:
-    """Markdown, with units."""
+def show(row: dict[str, Any]) -> dict[str, Any]:
+    """A row with units."""
     titles = {
-        "method": "method",
-        "weights": "weights",
-        "epochs": "epochs",
-        "epoch_ms": "training, ms per slice and epoch",
+        "epoch_ms": "epoch, ms per slice",
         "training_s": "whole training, s per slice",
         "scoring_ms": "scoring, ms per slice",
     }
-    return format_markdown(
-        {titles.get(key, key): _short(value) for key, value in row.items()} for row in rows
-    )
+    return {titles.get(key, key): _short(value) for key, value in row.items()}
 
 
-def page(rows: Sequence[dict[str, Any]]) -> str:
+def catalogue_of(rows: Sequence[dict[str, Any]]) -> str:
     """Markdown of the catalogue with the costs."""
+    from skadm.catalogue import METHODS
+    from skadm.evaluation import format_markdown
+
     entries = []
     for row in rows:
         name = f"{row['method']}Detector"
@@ -153,36 +151,28 @@ def _short(value: Any) -> Any:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the benchmark; 1 if a detector failed, else 0."""
-    arguments = argparse.ArgumentParser(
-        description=__doc__.splitlines()[0],
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
-    )
+    options = read_options(__name__, argv)
+
+    from benchmarks.lib.data import load_stack, normal_slices
+    from benchmarks.lib.methods import choose
+    from benchmarks.lib.page import Page
+    from benchmarks.lib.speed.machine import describe
+    from skadm.detectors import all_detectors
+    from skadm.presets import PRESETS, make_detector
+
     names = [name.removesuffix("Detector") for name, _ in all_detectors()]
-    arguments.add_argument("--size", type=int, default=128, help="pixels of a slice's side")
-    arguments.add_argument("--preset", default="cpu", help="parameters of the detectors")
-    arguments.add_argument(
-        "--contrasts", type=int, default=4, choices=range(1, 5), help="number of them"
-    )
-    arguments.add_argument("--slices", type=int, default=32, help="to measure on")
-    arguments.add_argument("--repeats", type=int, default=3, help="of each measurement")
-    arguments.add_argument(
-        "--methods", nargs="+", metavar="NAME", choices=names, default=names,
-        help="class names without 'Detector'",
-    )  # fmt: skip
-    arguments.add_argument("--out", type=Path, default=Path("out/cost"), help="folder")
-    options = arguments.parse_args(argv)
-    stack = load_stack(
-        "phantom", options.size, 4, 24, contrasts=CONTRASTS[: options.contrasts]
-    )
-    images = normal_slices(stack, options.slices)
+    methods = choose(options.methods, names)
+    contrasts = CONTRASTS[: options.contrasts]
+    stack = load_stack("phantom", options.size, 4, 24, contrasts=contrasts)
+    images = stack[normal_slices(stack, options.slices)].X
     rows: list[dict[str, Any]] = []
     failed: list[dict[str, Any]] = []
-    for name in options.methods:
+    for name in methods:
         say(f"{name}: measuring")
-        own = f"{name}Detector"
+        cls = f"{name}Detector"
         try:
             # Without any presets, as those that train nothing: the defaults.
-            detector = make_detector(own, options.preset if own in PRESETS else None)
+            detector = make_detector(cls, options.preset if cls in PRESETS else None)
             if "random_state" in detector.get_params():
                 detector.set_params(random_state=0)
             with warnings.catch_warnings():
@@ -191,27 +181,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         except Exception as error:  # one broken detector must not cost the others
             traceback.print_exc()
             failed.append({"method": name, "note": f"{type(error).__name__}: {error}"})
-    machine = {
-        "processor": platform.processor() or platform.machine(),
-        "cores": os.cpu_count(),
-        "torch_threads": torch.get_num_threads(),
-        "versions": {name: version(name) for name in ("skadm", "torch", "scikit-learn")},
-    }
-    print(
+    machine = describe()
+    page = Page(
+        options,
+        "Cost of each detector",
         f"{len(images)} slices of {options.size} x {options.size} pixels, "
         f"{options.contrasts} contrasts, preset {options.preset}; medians of "
-        f"{options.repeats}; {machine['cores']} cores, {machine['torch_threads']} of them "
-        "used by torch.\n"
+        f"{options.repeats}; {machine['torch_threads']} threads of torch.",
     )
-    print(table(rows + failed))
-    options.out.mkdir(parents=True, exist_ok=True)
-    record = {"configuration": vars(options), "machine": machine, "rows": rows + failed}
-    path = options.out / "cost.json"
-    path.write_text(json.dumps(record, indent=2, default=str) + "\n", encoding="utf-8")
-    (options.out / "detectors.md").write_text(page(rows) + "\n", encoding="utf-8")
-    say(f"written to {path}")
+    page.table("cost", rows + failed, page.text, map(show, rows + failed))
+    catalogue = catalogue_of(rows) + "\n"
+    (options.out / "detectors.md").write_text(catalogue, encoding="utf-8")
+    page.close(machine=machine)
     return 1 if failed else 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -6,25 +6,37 @@ one thread, medians, without and with steps. Cache: builds caches of more and mo
 volumes, and prints what it costs to open one, to read random slices, to go through it, and
 the highest memory that each of these processes took (on Linux).
 
-    OMP_NUM_THREADS=1 python benchmarks/stack_io.py --data path/to/brats --volumes 100 2000
+    OMP_NUM_THREADS=1 python -m benchmarks stack_io --data path/to/brats --volumes 100 2000
 """
+
+from __future__ import annotations
 
 import argparse
 import multiprocessing
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import nibabel as nib
 import numpy as np
 
-from skadm.data import Grid, SliceStack, read_brats, write_maps
-from skadm.preprocessing import IntensityNormalizer, SliceResizer
+from benchmarks.lib.options import positive, read_options
+
+if TYPE_CHECKING:
+    from skadm.data import Grid
 
 N_SLICES, N_CONTRASTS = 25, 4
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options."""
+    parser.add_argument("--data", help="patients in the layout of BraTS; without, no files")
+    parser.add_argument("--patients", type=positive, default=2)
+    parser.add_argument("--repeats", type=positive, default=5)
+    parser.add_argument("--volumes", type=positive, nargs="*", default=[100, 2000])
+    parser.add_argument("--size", type=positive, default=32, help="of the synthetic slices")
 
 
 def cpu_seconds(function: Callable[[], Any], repeats: int) -> float:
@@ -37,16 +49,20 @@ def cpu_seconds(function: Callable[[], Any], repeats: int) -> float:
     return float(np.median(seconds))
 
 
-def compare_files(data: str, n_patients: int, repeats: int) -> None:
-    """Print CPU seconds of nibabel and of a stack, and their ratio."""
+def compare_files(data: str, n_patients: int, repeats: int) -> list[dict[str, Any]]:
+    """CPU seconds of nibabel and of a stack, and their ratio."""
+    import nibabel as nib
+
+    from skadm.data import SliceStack, read_brats, write_maps
+    from skadm.preprocessing import IntensityNormalizer, SliceResizer
+
     files = read_brats(data, labels=False).volumes[:n_patients]
     chains = {
         "as they are": [],
         "normalised": [IntensityNormalizer()],
         "normalised, 128 x 128": [IntensityNormalizer(), SliceResizer(128)],
     }
-    print("| slices | nibabel (s) | in memory (s) | ratio | lazy (s) | ratio |")
-    print("|---|---|---|---|---|---|")
+    rows = []
     for name, steps in chains.items():
         with tempfile.TemporaryDirectory() as out:
 
@@ -77,10 +93,10 @@ def compare_files(data: str, n_patients: int, repeats: int) -> None:
                 cpu_seconds(lambda mode=mode: skadm(mode), repeats)
                 for mode in (True, False)
             )
-            print(
-                f"| {name} | {raw:.2f} | {memory:.2f} | {memory / raw:.2f} | {lazy:.2f} | "
-                f"{lazy / raw:.2f} |"
-            )
+            row = {"slices": name, "nibabel, s": raw, "in memory, s": memory}
+            row |= {"ratio": memory / raw, "lazy, s": lazy, "ratio, lazy": lazy / raw}
+            rows.append(row)
+    return rows
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,10 +117,12 @@ class Noise:
 
     @property
     def grid(self) -> Grid:
+        from skadm.data import Grid
+
         return Grid((self.size, self.size), np.eye(4))
 
     @property
-    def origin(self) -> "Noise":
+    def origin(self) -> Noise:
         return self
 
     def read(self):
@@ -121,58 +139,56 @@ class Noise:
         return maps
 
 
-def use_cache(n_volumes: int, size: int) -> None:
-    """Build a cache, use it, and print a row."""
-    row: list[float] = []
+def use_cache(n_volumes: int, size: int, results: multiprocessing.SimpleQueue) -> None:
+    """Build a cache, use it, and put a row into the queue."""
+    from skadm.data import SliceStack
+
+    row: dict[str, float] = {"volumes": n_volumes}
     with tempfile.TemporaryDirectory() as folder:
         stack = SliceStack.from_volumes([Noise(i, size) for i in range(n_volumes)])
         stack.cache(folder)
         on_disk = sum(path.stat().st_size for path in Path(folder).iterdir())
+        row |= {"slices": len(stack), "disk, MiB": on_disk / 2**20}
         start = time.perf_counter()
         cached = stack.cache(folder)
-        row.append((time.perf_counter() - start) * 1e3)
+        row["open, ms"] = (time.perf_counter() - start) * 1e3
         rng, batches = np.random.default_rng(0), []
         for _ in range(200):
             start = time.perf_counter()
             cached[rng.integers(len(cached), size=16)].load()
             batches.append(time.perf_counter() - start)
-        row.append(float(np.median(batches)) * 1e3)
-        for work in (cached.normal, lambda: [len(places) for places, _ in cached.chunks()]):
+        row["16 random slices, ms"] = float(np.median(batches)) * 1e3
+        for name, work in (
+            ("normal slices, s", cached.normal),
+            ("all chunks, s", lambda: [len(places) for places, _ in cached.chunks()]),
+        ):
             start = time.perf_counter()
             work()
-            row.append(time.perf_counter() - start)
+            row[name] = time.perf_counter() - start
     # Not that of getrusage, which a new process takes over from its parent.
     status = Path("/proc/self/status").read_text()
-    peak = int(status.split("VmHWM:")[1].split()[0]) / 1024
-    print(
-        f"| {n_volumes} | {len(stack)} | {on_disk / 2**20:.0f} | "
-        f"{row[0]:.0f} | {row[1]:.2f} | {row[2]:.2f} | {row[3]:.2f} | {peak:.0f} |",
-        flush=True,
-    )
+    row["peak memory, MiB"] = int(status.split("VmHWM:")[1].split()[0]) / 1024
+    results.put(row)
 
 
-def main() -> None:
+def main(argv: Sequence[str] | None = None) -> None:
     """Run both."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--data", help="patients in the layout of BraTS; else no files")
-    parser.add_argument("--patients", type=int, default=2)
-    parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--volumes", type=int, nargs="*", default=[100, 2000])
-    parser.add_argument("--size", type=int, default=32, help="of the synthetic slices")
-    args = parser.parse_args()
-    if args.data:
-        compare_files(args.data, args.patients, args.repeats)
-        print()
-    print("| volumes | slices | disk (MiB) | open (ms) | 16 random slices (ms) ", end="")
-    print("| normal slices (s) | all chunks (s) | peak memory (MiB) |")
-    print("|---|---|---|---|---|---|---|---|", flush=True)
-    for n_volumes in args.volumes:
-        # A process for each: the highest memory is that of this size alone.
-        context = multiprocessing.get_context("spawn")
-        process = context.Process(target=use_cache, args=(n_volumes, args.size))
+    options = read_options(__name__, argv)
+
+    from benchmarks.lib.page import Page
+
+    page = Page(options, "Reading and writing", "Files, and caches that grow.")
+    if options.data:
+        rows = compare_files(options.data, options.patients, options.repeats)
+        page.table("files", rows, "CPU seconds of one thread")
+    rows = []
+    # A process for each: the highest memory is that of this size alone.
+    context = multiprocessing.get_context("spawn")
+    for n_volumes in options.volumes:
+        results = context.SimpleQueue()
+        process = context.Process(target=use_cache, args=(n_volumes, options.size, results))
         process.start()
+        rows.append(results.get())
         process.join()
-
-
-if __name__ == "__main__":
-    main()
+    page.table("cache", rows, "Caches of synthetic volumes")
+    page.close()

@@ -6,37 +6,51 @@ in a process of its own. Beside it the size of the slices, which a program that 
 all would take. Peak memory is the kernel's (VmHWM), so on Linux only, less that of a
 process that has only imported the package and mapped the file.
 
-    OMP_NUM_THREADS=1 python benchmarks/streaming.py
+    OMP_NUM_THREADS=1 python -m benchmarks streaming
 
 Prints a table, and writes streaming.csv, streaming.png and run.json.
 """
 
+from __future__ import annotations
+
 import argparse
-import csv
 import multiprocessing
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import sklearn
-from benchmarks.lib.options import positive, say, write_run
-from benchmarks.lib.speed.memory import peak_mib
-from matplotlib.figure import Figure
-from numpy.typing import NDArray
 
-from skadm import ADMDetector, PCADetector
-from skadm.base import BaseDetector
+from benchmarks.lib.options import positive, read_options, say
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+    from numpy.typing import NDArray
+
+    from skadm.base import BaseDetector
 
 N_CONTRASTS, CHUNK = 4, 500
 _TICKS = (50, 100, 200, 500, 1000)  # MiB
-FIELDS = ("detector", "slices", "on_disk_mib", "step", "seconds", "peak_mib")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options."""
+    parser.add_argument("--slices", type=positive, nargs="+", default=[2000, 10000, 50000])
+    parser.add_argument("--size", type=positive, default=32, help="of a slice's side")
+    parser.add_argument(
+        "--working-memory",
+        type=positive,
+        default=64,
+        help="MiB: scikit-learn's setting, above which arrays go to disk",
+    )
 
 
 def detectors() -> dict[str, BaseDetector]:
     """Small ones: what memory they take of themselves does not depend on the slices."""
+    from skadm import ADMDetector, PCADetector
+
     return {
         "PCA": PCADetector(random_state=0),
         "ADM": ADMDetector(
@@ -60,8 +74,8 @@ def write_slices(path: Path, n_slices: int, size: int) -> None:
     for first in range(0, n_slices, CHUNK):
         chunk = out[first : first + CHUNK]
         common = rng.standard_normal((len(chunk), 1, size, size), dtype=np.float32)
-        own = rng.standard_normal(chunk.shape, dtype=np.float32)
-        chunk[:] = np.where(brain, common + 0.3 * own, 0)
+        noise = rng.standard_normal(chunk.shape, dtype=np.float32)
+        chunk[:] = np.where(brain, common + 0.3 * noise, 0)
     out.flush()
 
 
@@ -85,9 +99,13 @@ def measure(
     detector: BaseDetector,
     path: Path,
     working_memory: int,
-    results: "multiprocessing.SimpleQueue",
+    results: multiprocessing.SimpleQueue,
 ) -> None:
     """Put seconds, peak memory and the detector into the queue."""
+    import sklearn
+
+    from benchmarks.lib.speed.memory import peak_mib
+
     sklearn.set_config(working_memory=working_memory)
     images = np.load(path, mmap_mode="r")
     start = time.perf_counter()
@@ -108,25 +126,24 @@ def in_a_process(
         target=measure, args=(work, detector, path, working_memory, results)
     )
     process.start()
-    found = results.get()
+    measured = results.get()
     process.join()
-    return found
+    return measured
 
 
-def draw(rows: Sequence[dict], path: Path) -> None:
+def draw(rows: Sequence[dict]) -> Figure:
     """Peak memory over the number of slices."""
+    import pandas as pd
+    from matplotlib.figure import Figure
+
+    table = pd.DataFrame(rows)
     figure = Figure(figsize=(6.0, 3.8), layout="constrained")
     axes = figure.subplots()
-    for name in dict.fromkeys(row["detector"] for row in rows):
-        for step, style in (("fit", "-o"), ("score", "--s")):
-            own = [r for r in rows if r["detector"] == name and r["step"] == step]
-            axes.plot(
-                [row["slices"] for row in own],
-                [row["peak_mib"] for row in own],
-                style,
-                label=f"{name}, {step}",
-            )
-    sizes = {row["slices"]: row["on_disk_mib"] for row in rows}
+    styles = {"fit": "-o", "score": "--s"}
+    for (name, step), own in table.groupby(["detector", "step"], sort=False):
+        line = own["slices"], own["peak_mib"], styles[step]
+        axes.plot(*line, label=f"{name}, {step}")
+    sizes = dict(zip(table["slices"], table["on_disk_mib"]))
     axes.plot(list(sizes), list(sizes.values()), ":", color="gray", label="the slices")
     axes.set(xlabel="slices on disk", ylabel="MiB", xscale="log", yscale="log")
     axes.set_xticks(list(sizes), [f"{size:,}" for size in sizes])
@@ -134,31 +151,19 @@ def draw(rows: Sequence[dict], path: Path) -> None:
     axes.minorticks_off()
     axes.legend(frameon=False, ncols=2)
     axes.spines[["top", "right"]].set_visible(False)
-    figure.savefig(path, dpi=130)
+    return figure
 
 
-def main(argv: Sequence[str] | None = None) -> int:
+def main(argv: Sequence[str] | None = None) -> None:
     """Measure, print and write."""
-    arguments = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    arguments.add_argument(
-        "--slices", type=positive, nargs="+", default=[2000, 10000, 50000]
-    )
-    arguments.add_argument("--size", type=positive, default=32, help="of a slice's side")
-    arguments.add_argument(
-        "--working-memory",
-        type=positive,
-        default=64,
-        help="MiB: scikit-learn's setting, above which arrays go to disk",
-    )
-    arguments.add_argument("--out", type=Path, default=Path("out/streaming"))
-    options = arguments.parse_args(argv)
-    out = options.out
-    out.mkdir(parents=True, exist_ok=True)
+    options = read_options(__name__, argv)
+
+    from benchmarks.lib.page import Page
+
+    page = Page(options, "Memory as the slices grow", "MiB; a process for each step.")
     rows = []
-    print("| detector | slices | on disk (MiB) | step | seconds | peak memory (MiB) |")
-    print("|---|---|---|---|---|---|", flush=True)
     for n_slices in options.slices:
-        with tempfile.TemporaryDirectory(dir=out) as folder:
+        with tempfile.TemporaryDirectory(dir=options.out) as folder:
             path = Path(folder) / "slices.npy"
             say(f"{n_slices} slices: writing")
             write_slices(path, n_slices, options.size)
@@ -168,21 +173,10 @@ def main(argv: Sequence[str] | None = None) -> int:
                     seconds, peak, detector = in_a_process(
                         work, detector, path, options.working_memory
                     )
-                    values = (name, n_slices, on_disk, work.__name__, seconds, peak)
-                    rows.append(dict(zip(FIELDS, values)))
-                    print(
-                        f"| {name} | {n_slices} | {on_disk:.0f} | {work.__name__} | "
-                        f"{seconds:.1f} | {peak:.0f} |",
-                        flush=True,
-                    )
-    with open(out / "streaming.csv", "w", newline="") as file:
-        writer = csv.DictWriter(file, FIELDS)
-        writer.writeheader()
-        writer.writerows(rows)
-    draw(rows, out / "streaming.png")
-    write_run(out, options)
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+                    row = {"detector": name, "slices": n_slices, "on_disk_mib": on_disk}
+                    row |= {"step": work.__name__, "seconds": seconds, "peak_mib": peak}
+                    rows.append(row)
+                    say(", ".join(f"{key} {value}" for key, value in row.items()))
+    page.table("streaming", rows, "Peak memory")
+    page.figure("streaming", draw(rows), "Peak memory over the number of slices")
+    page.close()

@@ -4,15 +4,15 @@ import warnings
 from collections.abc import Callable
 
 import torch
-from benchmarks.lib.speed.plain_adm import energy, moments
-from benchmarks.lib.speed.memory import peak_mib
-from benchmarks.lib.speed.rows import Row
-from benchmarks.lib.speed.setting import BATCH, Setting
-from benchmarks.lib.speed.timing import interleave, timed
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.mixture import GaussianMixture
 from torch.distributions import Categorical, MixtureSameFamily, MultivariateNormal
 
+from benchmarks.lib.speed.memory import peak_mib
+from benchmarks.lib.speed.plain_adm import energy, moments
+from benchmarks.lib.speed.rows import Row
+from benchmarks.lib.speed.setting import BATCH, Setting
+from benchmarks.lib.speed.timing import interleave, timed
 from skadm.nn.density import EstimationNet, estimate_mixture, fit_mixture, mixture_energy
 
 N_COMPONENTS, N_LATENT, FLOOR = 6, 3, 1e-6

@@ -17,13 +17,13 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+
 from benchmarks.lib.options import say
 from benchmarks.lib.speed.plain_adm import PlainADM, brain_of, plain_of
 from benchmarks.lib.speed.plain_training import train
 from benchmarks.lib.speed.rows import Row
 from benchmarks.lib.speed.setting import BATCH, Setting
 from benchmarks.lib.speed.training import ENERGY_WEIGHT
-
 from skadm import ADMDetector
 from skadm.nn.density import fit_mixture, mixture_energy
 

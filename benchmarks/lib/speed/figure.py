@@ -2,10 +2,10 @@
 
 from collections.abc import Mapping, Sequence
 
-from benchmarks.lib.speed.rows import Row, short
 from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 
+from benchmarks.lib.speed.rows import Row, short
 from skadm.plotting._style import FONT_SIZE, GREY, SMALL_FONT_SIZE, line_looks, tidy
 
 REACHED, MISSED, NO_GOAL = "#009E73", "#D55E00", "0.7"

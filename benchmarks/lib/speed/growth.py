@@ -4,12 +4,13 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
 from benchmarks.lib.speed.rows import Row, seconds
 from benchmarks.lib.speed.setting import Setting
 from benchmarks.lib.speed.timing import exponent, interleave, timed
 from benchmarks.lib.speed.training import EPOCHS, epoch_seconds
-from numpy.typing import NDArray
-from scipy import ndimage
 
 SIZES = {
     "slices": (4, 8, 16, 32),

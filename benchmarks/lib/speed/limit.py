@@ -7,13 +7,19 @@ the ratio is the fraction of the limit that is reached.
 
 import numpy as np
 import torch
-from benchmarks.lib.speed.machine import computes_bfloat16, matrix_rate, needed_pixels, translation_flops
+from torch.profiler import ProfilerActivity, profile
+
+from benchmarks.lib.speed.machine import (
+    computes_bfloat16,
+    matrix_rate,
+    needed_pixels,
+    translation_flops,
+)
 from benchmarks.lib.speed.profile import convolution_seconds, profile_stage
 from benchmarks.lib.speed.rows import Row
 from benchmarks.lib.speed.setting import Setting
 from benchmarks.lib.speed.timing import interleave, timed
 from benchmarks.lib.speed.training import EPOCHS, epoch_seconds
-from torch.profiler import ProfilerActivity, profile
 
 GOAL = 0.5
 

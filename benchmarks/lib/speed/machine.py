@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from benchmarks.lib.speed.plain_adm import Translation, medians
 from numpy.typing import NDArray
 from torch.utils.flop_counter import FlopCounterMode
+
+from benchmarks.lib.speed.plain_adm import Translation, medians
 
 _SIDE = 64  # pixels of the slice on which operations are counted
 

@@ -1,13 +1,13 @@
 """Exact AUC and average precision of pixels against scikit-learn."""
 
 import numpy as np
+from numpy.typing import NDArray
+from sklearn.metrics import average_precision_score, roc_auc_score
+
 from benchmarks.lib.speed.memory import peak_mib
 from benchmarks.lib.speed.rows import Row
 from benchmarks.lib.speed.setting import Setting
 from benchmarks.lib.speed.timing import interleave, timed
-from numpy.typing import NDArray
-from sklearn.metrics import average_precision_score, roc_auc_score
-
 from skadm.metrics import pixel_average_precision_score, pixel_roc_auc_score
 
 GOAL = 8

@@ -7,13 +7,13 @@ from unittest import mock
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
+from torch import nn
+
 from benchmarks.lib.speed.rows import Row
 from benchmarks.lib.speed.setting import Setting
 from benchmarks.lib.speed.timing import interleave, timed
 from benchmarks.lib.speed.training import epoch_seconds
-from numpy.typing import NDArray
-from torch import nn
-
 from skadm import ADMDetector
 from skadm.nn import blocks
 from skadm.training import Engine, _windows

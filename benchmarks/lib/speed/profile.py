@@ -8,9 +8,10 @@ import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 
-from benchmarks.lib.speed.files import read_map_write, studies
-from benchmarks.lib.speed.setting import Setting
 from torch.profiler import ProfilerActivity, profile
+
+from benchmarks.lib.speed.io import read_map_write, studies
+from benchmarks.lib.speed.setting import Setting
 
 # Without, the profiler writes to stderr whenever it starts and stops.
 os.environ.setdefault("KINETO_LOG_LEVEL", "99")

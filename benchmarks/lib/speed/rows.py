@@ -1,10 +1,7 @@
 """What was measured: rows, each a time of ours beside that of a reference."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
-
-from skadm.evaluation import format_table
 
 
 @dataclass(frozen=True)
@@ -55,24 +52,18 @@ class Row:
             **self.more,
         }
 
-
-def table(rows: Sequence[Row]) -> str:
-    """For the terminal."""
-    return format_table(
-        [
-            {
-                "measurement": row.name,
-                "ours": seconds(row.ours_s),
-                "reference": seconds(row.reference_s),
-                "ratio": short(row.ratio),
-                "goal": short(row.goal),
-                "ours, MiB": short(row.ours_mib),
-                "reference, MiB": short(row.reference_mib),
-                "remark": row.note,
-            }
-            for row in rows
-        ]
-    )
+    def shown(self) -> dict[str, str]:
+        """For people to read."""
+        return {
+            "measurement": self.name,
+            "ours": seconds(self.ours_s),
+            "reference": seconds(self.reference_s),
+            "ratio": short(self.ratio),
+            "goal": short(self.goal),
+            "ours, MiB": short(self.ours_mib),
+            "reference, MiB": short(self.reference_mib),
+            "remark": self.note,
+        }
 
 
 def seconds(value: float | None) -> str:

@@ -1,8 +1,9 @@
 """Scoring: slices per second against the plain version with the same weights."""
 
 import torch
-from benchmarks.lib.speed.plain_adm import plain_of
+
 from benchmarks.lib.speed.memory import peak_mib
+from benchmarks.lib.speed.plain_adm import plain_of
 from benchmarks.lib.speed.rows import Row
 from benchmarks.lib.speed.setting import BATCH, Setting
 from benchmarks.lib.speed.timing import interleave, timed

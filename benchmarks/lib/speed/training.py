@@ -5,13 +5,13 @@ import time
 
 import numpy as np
 import torch
+
+from benchmarks.lib.speed.memory import peak_mib
 from benchmarks.lib.speed.plain_adm import PlainADM
 from benchmarks.lib.speed.plain_training import train
-from benchmarks.lib.speed.memory import peak_mib
 from benchmarks.lib.speed.rows import Row
 from benchmarks.lib.speed.setting import BATCH, Setting
 from benchmarks.lib.speed.timing import interleave
-
 from skadm import ADMDetector
 
 EPOCHS = 3  # of a measurement; the first warms up

@@ -1,19 +1,21 @@
-"""The slices of an experiment: one split by patient, the same for every script."""
+"""The slices of a benchmark, and who is trained and tested on."""
 
 import argparse
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
-from benchmarks.lib.budget import with_fewer_slices
-from benchmarks.lib.cache import data_fingerprint
-from benchmarks.lib.options import load_stack
 from numpy.typing import NDArray
+from sklearn.utils import check_random_state
 
+from benchmarks.lib.budget import with_fewer_slices
+from benchmarks.lib.fingerprints import data_fingerprint
 from skadm.augmentation import Augmentation
-from skadm.data import ArrayVolume, SliceStack
+from skadm.data import ArrayVolume, SliceStack, make_phantom, read_any
 from skadm.evaluation import patient_split
-from skadm.preprocessing import BrainCropper
+from skadm.preprocessing import BrainCropper, IntensityNormalizer, SliceResizer
 
 AUGMENTED_TEST = 3  # as many test slices as there are; 2100 became 6300 in the paper
 
@@ -80,13 +82,63 @@ class Split:
         }
 
 
+def load_stack(
+    data: str, size: int, n_patients: int = 12, n_slices: int = 24, **phantom: Any
+) -> SliceStack:
+    """Normalised slices with brain and masks, in memory.
+
+    Parameters
+    ----------
+    data : str
+        "phantom" or a folder of scans.
+    size : int
+        Pixels of a slice's side.
+    n_patients, n_slices : int
+        Of the phantom.
+    **phantom
+        More parameters of `make_phantom`.
+
+    Raises
+    ------
+    ValueError
+        If there are no masks.
+    """
+    if data == "phantom":
+        stack = make_phantom(n_patients, n_slices, size, random_state=0, **phantom)
+    else:
+        stack = SliceResizer(size).fit_transform(read_any(data))
+    if not stack.volumes[0].has_labels:
+        raise ValueError(f"{data} has no masks: a benchmark needs them")
+    stack = IntensityNormalizer().fit_transform(stack).in_memory()
+    return stack[np.array([image.any() for image in stack])]
+
+
+def normal_slices(stack: SliceStack, n_slices: int | None = None) -> NDArray[np.intp]:
+    """Slices without lesion; so many of them at most, evenly spread.
+
+    Raises
+    ------
+    ValueError
+        If there is none.
+    """
+    normal = np.flatnonzero((stack.y != 1).all(axis=(1, 2)))
+    if not len(normal):
+        raise ValueError("no slice is without lesion: there is nothing to train on")
+    return spread(normal, n_slices or len(normal))
+
+
+def spread(values: NDArray, n: int) -> NDArray:
+    """So many of the values at most, evenly spread."""
+    return values[np.linspace(0, len(values) - 1, min(n, len(values))).astype(int)]
+
+
 def load_split(options: argparse.Namespace) -> Split:
     """Slices of `options`, cropped to the brain and split by patient with seed 0.
 
     Parameters
     ----------
     options : Namespace
-        As `_common.experiment_parser` reads it.
+        As `options.read_options` returns them.
     """
     split = split_of(options.data, crop(load_slices(options.data, options)))
     return with_augmented_test(split) if options.augment_test else split
@@ -135,11 +187,11 @@ def with_augmented_test(split: Split) -> Split:
             for part in (changed, moved[:, -1])
         )
         for patient in dict.fromkeys(chosen.groups.tolist()):
-            own = chosen.groups == patient
+            slices = chosen.groups == patient
             volumes.append(
                 ArrayVolume(
-                    changed[own],
-                    (moved[own] > 0).astype(np.int8),
+                    changed[slices],
+                    (moved[slices] > 0).astype(np.int8),
                     patient=patient,
                     name=f"{patient}, changed {number}",
                     contrasts=split.stack.contrasts,
@@ -149,3 +201,57 @@ def with_augmented_test(split: Split) -> Split:
     stack = stack[np.array([image.any() for image in stack])]
     test = np.isin(stack.groups, split.patients["test"])
     return Split(split.name, stack, stack.y, ~test, test)
+
+
+def of_contrasts(stack: SliceStack, contrasts: Sequence[str]) -> list[ArrayVolume]:
+    """Volumes with these contrasts alone, in this order."""
+    places = [stack.contrasts.index(name) for name in contrasts]
+    X, y = stack.load()
+    return [
+        ArrayVolume(
+            X[stack.groups == patient][:, places],
+            y[stack.groups == patient],
+            patient=patient,
+            contrasts=contrasts,
+        )
+        for patient in dict.fromkeys(stack.groups.tolist())
+    ]
+
+
+def deal(name: str, stack: SliceStack, n_folds: int) -> list[Split]:
+    """Splits in which each patient is tested once, dealt at random with seed 0.
+
+    Raises
+    ------
+    ValueError
+        If there are fewer patients than folds, or fewer than two folds.
+    """
+    patients = check_random_state(0).permutation(np.unique(stack.groups))
+    if not 2 <= n_folds <= len(patients):
+        raise ValueError(
+            f"--folds {n_folds}: expected from 2 to {len(patients)}, the patients"
+        )
+    tests = [np.isin(stack.groups, patients[fold::n_folds]) for fold in range(n_folds)]
+    labels = stack.y
+    return [Split(name, stack, labels, ~test, test) for test in tests]
+
+
+def join(first: SliceStack, second: SliceStack, contrasts: Sequence[str]) -> SliceStack:
+    """Both data sets, with these contrasts.
+
+    Raises
+    ------
+    ValueError
+        If one of them lacks a contrast, or they share a patient.
+    """
+    for stack in (first, second):
+        if missing := set(contrasts) - set(stack.contrasts):
+            raise ValueError(
+                f"no contrasts {sorted(missing)} among {stack.contrasts}: both data sets "
+                "need them"
+            )
+    if shared := set(first.groups.tolist()) & set(second.groups.tolist()):
+        raise ValueError(f"patients of both data sets: {sorted(shared)[:5]}")
+    return SliceStack.from_volumes(
+        [*of_contrasts(first, contrasts), *of_contrasts(second, contrasts)]
+    )

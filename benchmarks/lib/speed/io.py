@@ -5,12 +5,12 @@ from pathlib import Path
 
 import nibabel as nib
 import numpy as np
+from numpy.typing import NDArray
+
 from benchmarks.lib.speed.memory import peak_mib
 from benchmarks.lib.speed.rows import Row
 from benchmarks.lib.speed.setting import Setting
 from benchmarks.lib.speed.timing import interleave, timed
-from numpy.typing import NDArray
-
 from skadm.data import NiftiVolume, SliceStack, make_phantom, read_any, write_maps
 
 GOAL = 1 / 1.3
