@@ -3,15 +3,17 @@
 import csv
 import importlib
 import json
-from pathlib import Path
 
 import numpy as np
 import pytest
 from scipy.stats import spearmanr
 
-from skadm.data import make_phantom
+from benchmarks.lib import data, published
+from benchmarks.lib.data import load_split
+from benchmarks.lib.options import read_options
+from skadm.data import ArrayVolume, SliceStack, make_phantom
 from skadm.metrics import roc_auc_scorer
-from skadm.presets import PRESETS
+from skadm.presets import PRESETS, make_detector
 
 pytest.importorskip("matplotlib")
 
@@ -20,15 +22,14 @@ TINY = ("--size", "32", "--patients", "6", "--slices", "8", "--preset", "quick")
 
 @pytest.fixture
 def load(monkeypatch):
-    """A module of the benchmarks, by name; ADM and the DAE are made tiny."""
-    monkeypatch.syspath_prepend(Path(__file__).parents[1] / "benchmarks")
+    """An experiment, by name; ADM and the DAE are made tiny."""
     monkeypatch.setitem(
         PRESETS["ADMDetector"], "quick", {"width": 4, "n_blocks": 1, "max_epochs": 2}
     )
     monkeypatch.setitem(
         PRESETS["DAEDetector"], "quick", {"width": 4, "n_levels": 2, "max_epochs": 1}
     )
-    return importlib.import_module
+    return lambda name: importlib.import_module(f"benchmarks.experiments.{name}")
 
 
 @pytest.fixture(scope="module")
@@ -147,10 +148,8 @@ def test_grid_is_that_of_grid_search(load, tmp_path, cache):
     ]
     assert len(record["figures"]) == 2
     # The hold-out by hand.
-    grid, split_module, options_of = load("grid"), load("_split"), load("_common")
-    parser = options_of.experiment_parser("", "grid")
-    split = split_module.load_split(parser.parse_args(TINY))
-    detector = grid.make_detector(
+    split = load_split(read_options("benchmarks.experiments.grid", TINY))
+    detector = make_detector(
         "ADMDetector", "quick", random_state=0, energy_weight=1e-3, n_components=2
     ).fit(split.stack[split.learning])
     chosen = split.validation
@@ -214,7 +213,6 @@ def test_conformal(load, tmp_path):
 
 
 def test_added_normals(load, tmp_path, cache, monkeypatch):
-    module = load("added_normals")
     with pytest.raises(ValueError, match="patients of both data sets"):
         run(load, "added_normals", tmp_path, cache, "--add", "phantom", "--seeds", "1")
 
@@ -222,17 +220,15 @@ def test_added_normals(load, tmp_path, cache, monkeypatch):
         if name == "phantom":
             return real_load_slices(name, options)
         made = make_phantom(3, 8, 32, contrasts=("FLAIR", "T1"), random_state=9).in_memory()
-        return module.SliceStack.from_volumes(
+        return SliceStack.from_volumes(
             [
-                module.ArrayVolume(
-                    *volume.read(), patient=f"other {i}", contrasts=("FLAIR", "T1")
-                )
+                ArrayVolume(*volume.read(), patient=f"other {i}", contrasts=("FLAIR", "T1"))
                 for i, volume in enumerate(made.volumes)
             ]
         )
 
-    real_load_slices = module.load_slices
-    monkeypatch.setattr(module, "load_slices", load_slices)
+    real_load_slices = data.load_slices
+    monkeypatch.setattr(data, "load_slices", load_slices)
     record = run(load, "added_normals", tmp_path, cache, "--add", "other", "--seeds", "1")
     assert record["data"]["contrasts"] == ["T1", "FLAIR"]
     rows = read(tmp_path / "added_normals_test.csv")
@@ -242,9 +238,9 @@ def test_added_normals(load, tmp_path, cache, monkeypatch):
 
 
 def test_augmented_test_sets(load):
-    parser, split_module = load("_common").experiment_parser("", "x"), load("_split")
-    plain = split_module.load_split(parser.parse_args(TINY))
-    more = split_module.load_split(parser.parse_args([*TINY, "--augment-test"]))
+    name = load("compare").__name__
+    plain = load_split(read_options(name, TINY))
+    more = load_split(read_options(name, [*TINY, "--augment-test"]))
     assert more.patients == plain.patients
     np.testing.assert_array_equal(more.stack[more.train].X, plain.stack[plain.train].X)
     assert 2.5 * plain.test.sum() < more.test.sum() <= 3 * plain.test.sum()
@@ -262,9 +258,8 @@ def test_augmented_test_sets(load):
     assert contrast[1] == pytest.approx(contrast[0], rel=0.2)
 
 
-def test_published_numbers_fit_each_other(load):
+def test_published_numbers_fit_each_other():
     """F1 is about that of the mean precision and recall: a slip of a digit would show."""
-    published = load("_published")
     for tables in (published.COMPARISON, published.ABLATION):
         for methods in tables.values():
             for name, row in methods.items():
@@ -291,13 +286,8 @@ def test_page(load, tmp_path, cache, monkeypatch):
     assert page.count("data:image/png;base64") == 1
     assert "added_normals" not in page  # without a second data set
     commands = [
-        run_all.command(name, parse(run_all, options)) for name in ("grid", "conformal")
+        run_all.command(name, read_options(run_all.__name__, options))
+        for name in ("grid", "conformal")
     ]
     assert "--seeds" not in commands[0]
     assert "--size" not in commands[1]
-
-
-def parse(run_all, options):
-    arguments = run_all.experiment_parser("", "all")
-    arguments.add_argument("--add")
-    return run_all.read_options(arguments, options)

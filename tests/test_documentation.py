@@ -13,6 +13,7 @@ from sklearn.base import clone
 from sklearn.metrics import roc_auc_score
 
 import skadm
+from benchmarks.lib import published
 from skadm.data import make_phantom
 from skadm.preprocessing import IntensityNormalizer
 
@@ -73,17 +74,11 @@ def tables_of(text):
         yield [dict(zip(lines[0], cells)) for cells in lines[2:]]
 
 
-@pytest.fixture
-def published(monkeypatch):
-    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
-    return importlib.import_module("_published")
-
-
 COLUMNS = {"auc": "AUC", "precision": "precision", "recall": "recall", "f1": "F1"}
 SPLITS = ("validation", "test")
 
 
-def test_published_numbers(published):
+def test_published_numbers():
     tables = list(tables_of((DOCS / "paper.md").read_text(encoding="utf-8")))
 
     def cells(table):
@@ -120,7 +115,7 @@ def test_published_numbers(published):
 
 def test_numbers_beside_them_are_those_of_the_results():
     results = (DOCS / "results.md").read_text(encoding="utf-8")
-    start = results.index("`python benchmarks/compare.py --data ../shared/data/brats`")
+    start = results.index("`python -m benchmarks compare --data ../shared/data/brats`")
     test, validation = list(tables_of(results[start:]))[:2]
     beside = list(tables_of((DOCS / "paper.md").read_text(encoding="utf-8")))[:4]
     for rows, ours in zip(beside, (validation, validation, test, test)):

@@ -57,7 +57,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         f"each part of the package buys, and {EQUAL_LOSS}",
     )
     parser.add_argument("--repeats", type=positive, default=5, help="of each measurement")
-    parser.add_argument("--threads", type=positive, help="by default as many as torch takes")
+    parser.add_argument(
+        "--threads", type=positive, help="by default as many as torch takes"
+    )
     parser.add_argument("--width", type=positive, default=32, help="as ADMDetector's")
     parser.add_argument("--large", action="store_true", help="metrics of 1e8 pixels too")
     parser.add_argument(
