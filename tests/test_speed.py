@@ -188,7 +188,7 @@ def run(out, *options):
 def test_quick_run(tmp_path, capsys):
     sections = ("training", "scoring", "density", "metrics", "io")
     rows = run(tmp_path, "--only", *sections, "--slices", "4")
-    assert len({row["name"] for row in rows}) == len(rows) == 14
+    assert len({row["name"] for row in rows}) == len(rows) == 18
     for row in rows:
         assert row["ratio"] == pytest.approx(row["reference_s"] / row["ours_s"])
         assert row["goal"] is None or row["goal"] > 0

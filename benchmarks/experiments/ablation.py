@@ -29,7 +29,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     from benchmarks.lib.data import load_split
     from benchmarks.lib.page import Page
-    from benchmarks.lib.published import ABLATION, beside_published
+    from benchmarks.lib.published import beside_published
     from benchmarks.lib.runs import run_variants
     from benchmarks.lib.summary import all_rows, parameters, show
     from skadm.evaluation import paired_t_tests, summarise_seeds
@@ -52,7 +52,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     page.table("t_tests", tests, "Paired t-tests against ADM, over seeds")
     page.table(
         "published",
-        beside_published(summarise_seeds(all_rows(outcomes)), ABLATION),
+        beside_published(summarise_seeds(all_rows(outcomes)), "ablation"),
         "Beside the published numbers, which are of other patients "
         "and of test sets enlarged by augmentation",
     )

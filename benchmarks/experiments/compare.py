@@ -187,7 +187,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     from benchmarks.lib.data import load_split
     from benchmarks.lib.methods import choose, method_names, plan
     from benchmarks.lib.page import Page
-    from benchmarks.lib.published import COMPARISON, beside_published
+    from benchmarks.lib.published import beside_published
     from benchmarks.lib.runs import carry_out
     from benchmarks.lib.summary import (
         all_patient_rows,
@@ -237,7 +237,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         show_statistics(page, outcomes, split)
         page.table(
             "published",
-            beside_published(summary, COMPARISON),
+            beside_published(summary, "comparison"),
             "Beside the published numbers, which are of other patients "
             "and of test sets enlarged by augmentation",
         )

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from benchmarks.lib.data import Split
 
-KEYS = ["level", "units", "alpha", "K"]
+KEYS = ["level", "units", "alpha"]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -95,10 +95,10 @@ def summarise(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """Mean rate over the splits, its standard error, and whether it is within theory."""
     import pandas as pd
 
-    table = pd.DataFrame(rows, columns=[*KEYS, "rate", "note"])
+    table = pd.DataFrame(rows, columns=[*KEYS, "K", "rate", "note"])
     summary = []
     for values, splits in table.groupby(KEYS, sort=False):
-        row = dict(zip(KEYS, values))
+        row = dict(zip(KEYS, values)) | {"K": int(splits["K"].iloc[0])}
         rates = splits["rate"].dropna()
         if rates.empty:
             summary.append(row | {"note": splits["note"].iloc[0]})

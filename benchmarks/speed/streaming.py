@@ -14,7 +14,6 @@ Prints a table, and writes streaming.csv, streaming.png and run.json.
 from __future__ import annotations
 
 import argparse
-import multiprocessing
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -24,6 +23,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from benchmarks.lib.options import positive, read_options, say
+from benchmarks.lib.speed.memory import peak_mib, run_alone
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -99,36 +99,15 @@ def measure(
     detector: BaseDetector,
     path: Path,
     working_memory: int,
-    results: multiprocessing.SimpleQueue,
-) -> None:
-    """Put seconds, peak memory and the detector into the queue."""
+) -> tuple[float, float | None, BaseDetector]:
+    """Seconds, peak memory and the detector after the work."""
     import sklearn
-
-    from benchmarks.lib.speed.memory import peak_mib
 
     sklearn.set_config(working_memory=working_memory)
     images = np.load(path, mmap_mode="r")
     start = time.perf_counter()
     peak = peak_mib(lambda: work(detector, images))
-    results.put((time.perf_counter() - start, peak, detector))
-
-
-def in_a_process(
-    work: Callable[[BaseDetector, NDArray], None],
-    detector: BaseDetector,
-    path: Path,
-    working_memory: int,
-) -> tuple[float, float, BaseDetector]:
-    """Measure where nothing else has taken memory."""
-    context = multiprocessing.get_context("spawn")
-    results = context.SimpleQueue()
-    process = context.Process(
-        target=measure, args=(work, detector, path, working_memory, results)
-    )
-    process.start()
-    measured = results.get()
-    process.join()
-    return measured
+    return time.perf_counter() - start, peak, detector
 
 
 def draw(rows: Sequence[dict]) -> Figure:
@@ -170,8 +149,8 @@ def main(argv: Sequence[str] | None = None) -> None:
             on_disk = path.stat().st_size / 2**20
             for name, detector in detectors().items():
                 for work in (fit, score):
-                    seconds, peak, detector = in_a_process(
-                        work, detector, path, options.working_memory
+                    seconds, peak, detector = run_alone(
+                        measure, work, detector, path, options.working_memory
                     )
                     row = {"detector": name, "slices": n_slices, "on_disk_mib": on_disk}
                     row |= {"step": work.__name__, "seconds": seconds, "peak_mib": peak}

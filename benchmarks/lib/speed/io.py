@@ -1,7 +1,10 @@
 """Files: NIfTI to stack to maps to NIfTI, against merely reading and writing the same."""
 
 import tempfile
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import nibabel as nib
 import numpy as np
@@ -12,6 +15,7 @@ from benchmarks.lib.speed.rows import Row
 from benchmarks.lib.speed.setting import Setting
 from benchmarks.lib.speed.timing import interleave, timed
 from skadm.data import NiftiVolume, SliceStack, make_phantom, read_any, write_maps
+from skadm.preprocessing import IntensityNormalizer, SliceResizer
 
 GOAL = 1 / 1.3
 N_PATIENTS = 2
@@ -25,14 +29,14 @@ def studies(setting: Setting, folder: Path) -> Path:
     size, n_slices = setting.volume_shape
     phantom = make_phantom(N_PATIENTS, n_slices, size, random_state=0)
     for volume in phantom.volumes:
-        own = source / volume.name
-        own.mkdir(parents=True)
+        study = source / volume.name
+        study.mkdir(parents=True)
         images, _ = volume.read()
         # Whole numbers, as scanners and public data sets have them; brain stays above 0.
         voxels = np.where(images != 0, np.maximum(1, np.rint(400 * images)), 0)
         for name, contrast in zip(volume.contrasts, voxels.swapaxes(0, 1)):
             image = nib.Nifti1Image(contrast.T.astype(np.int16), volume.grid.affine)
-            nib.save(image, own / f"{volume.name}_{name.lower()}.nii.gz")
+            nib.save(image, study / f"{volume.name}_{name.lower()}.nii.gz")
     return source
 
 
@@ -43,18 +47,25 @@ def read(source: Path) -> SliceStack:
     return stack[np.isin(stack.groups, first)]
 
 
-def read_map_write(source: Path, out: Path) -> None:
+def read_map_write(source: Path, out: Path, steps: Sequence[Any] = ()) -> None:
     """A volume after the other, as `score_cohort` does; the map is the last contrast."""
-    stack = read(source)
+    stack = _prepared(source, steps)
     for _, places in stack.volume_places():
         volume = stack[places].in_memory()
         write_maps(volume.X[:, -1], volume, out, force=True)
 
 
-def read_map_write_lazily(source: Path, out: Path) -> None:
+def read_map_write_lazily(source: Path, out: Path, steps: Sequence[Any] = ()) -> None:
     """All volumes at once; each is read again when its map is written."""
-    stack = read(source)
+    stack = _prepared(source, steps)
     write_maps(stack.X[:, -1], stack, out, force=True)
+
+
+def _prepared(source: Path, steps: Sequence[Any]) -> SliceStack:
+    stack = read(source)
+    for step in steps:
+        stack = step.fit_transform(stack)
+    return stack
 
 
 def plain_read(volumes: list[NiftiVolume]) -> list[NDArray[np.float32]]:
@@ -76,7 +87,13 @@ def plain_write(
 
 
 def measure(setting: Setting) -> list[Row]:
-    """All of it, and its parts."""
+    """All of it, without and with steps of preparation, and its parts."""
+    normalizer, resizer = IntensityNormalizer(), SliceResizer(setting.images.shape[-1])
+    chains = {
+        "": [],
+        ", normalised": [normalizer],
+        ", normalised and resized": [normalizer, resizer],
+    }
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         source = studies(setting, folder)
@@ -85,46 +102,42 @@ def measure(setting: Setting) -> list[Row]:
         loaded = stack.in_memory()
         maps, images = loaded.X[:, -1], plain_read(volumes)
         mine, theirs = folder / "ours", folder / "plain"
-
-        def ours() -> None:
-            read_map_write(source, mine)
-
-        def reference() -> None:
-            plain_write(plain_read(volumes), volumes, theirs)
-
-        def lazy() -> None:
-            read_map_write_lazily(source, mine)
-
-        tasks = [
-            timed("ours", ours),
-            timed("lazy", lazy),
-            timed("plain", reference),
-            timed("read", lambda: read(source).X),
-            timed("plain read", lambda: plain_read(volumes)),
-            timed("write", lambda: write_maps(maps, loaded, mine, force=True)),
-            timed("plain write", lambda: plain_write(images, volumes, theirs)),
-        ]
+        whole: dict[str, Callable[[], None]] = {
+            "plain": lambda: plain_write(plain_read(volumes), volumes, theirs)
+        }
+        for name, steps in chains.items():
+            whole[f"ours{name}"] = partial(read_map_write, source, mine, steps)
+            whole[f"lazy{name}"] = partial(read_map_write_lazily, source, mine, steps)
+        parts = {
+            "read": lambda: read(source).X,
+            "plain read": lambda: plain_read(volumes),
+            "write": lambda: write_maps(maps, loaded, mine, force=True),
+            "plain write": lambda: plain_write(images, volumes, theirs),
+        }
+        tasks = [timed(*task) for task in (whole | parts).items()]
         medians = interleave(tasks, setting.repeats)
-        mib = peak_mib(ours), peak_mib(reference)
-        lazy_mib = peak_mib(lazy)
+        mib = {name: peak_mib(function) for name, function in whole.items()}
     shape = f"{len(volumes)} volumes, {len(stack)} slices of {stack.shape[1:]}"
+    twice = "files are decoded twice: for slices, and for what is brain"
+    rows = []
+    for name in chains:
+        for kind, way, goal, note in (
+            ("ours", "", None if name else GOAL, shape),
+            ("lazy", ", without in_memory()", None, twice),
+        ):
+            rows.append(
+                Row(
+                    f"NIfTI to stack to maps to NIfTI{name}{way}, against nibabel",
+                    medians[f"{kind}{name}"],
+                    medians["plain"],
+                    goal,
+                    note,
+                    mib[f"{kind}{name}"],
+                    mib["plain"],
+                )
+            )
     return [
-        Row(
-            "NIfTI to stack to maps to NIfTI, against nibabel",
-            medians["ours"],
-            medians["plain"],
-            GOAL,
-            shape,
-            *mib,
-        ),
-        Row(
-            "the same, without in_memory(), against nibabel",
-            medians["lazy"],
-            medians["plain"],
-            note="files are decoded twice: for slices, and for what is brain",
-            ours_mib=lazy_mib,
-            reference_mib=mib[1],
-        ),
+        *rows,
         Row("reading NIfTI, against nibabel", medians["read"], medians["plain read"]),
         Row("writing maps, against nibabel", medians["write"], medians["plain write"]),
     ]
