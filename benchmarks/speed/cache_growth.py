@@ -42,6 +42,7 @@ class Noise:
 
     number: int
     size: int
+    session = ""
     contrasts = ("T1", "T1ce", "T2", "FLAIR")
     n_slices = N_SLICES
     has_labels = True
