@@ -16,13 +16,13 @@ from sklearn.utils.validation import check_is_fitted
 
 from skadm._brain import brain_mask
 from skadm._disk import release, row_chunks
+from skadm._unchanged import unchanged_on_failure
 from skadm._validation import check_labels, check_shape, normal_slices
 from skadm.base import (
     Chunk,
     MapDetector,
     looks_at_abnormal,
     looks_through_slices,
-    unchanged_on_failure,
 )
 from skadm.data import SliceStack, as_slices
 from skadm.data._slices import training_slices

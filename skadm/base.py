@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
-from functools import partial, wraps
+from functools import partial
 from numbers import Real
 from typing import Any, NamedTuple
 
@@ -18,39 +18,13 @@ from skadm._brain import brain_mask, brain_sizes, brain_values, ignore_backgroun
 from skadm._disk import release, scratch_array, working_memory
 from skadm._missing import check_missing, describe_missing
 from skadm._quantile import quantile
+from skadm._unchanged import unchanged_on_failure
 from skadm._validation import check_labels, check_shape, normal_slices
 from skadm._version import __version__
 from skadm.data import as_slices
 from skadm.data._slices import in_chunks, is_lazy, training_slices
 from skadm.metrics import pixel_roc_auc_score
 from skadm.reference import ScoreReference, TrainingReference
-
-
-def unchanged_on_failure(fit: Callable) -> Callable:
-    """Give the estimator back what it was before a fit that raises.
-
-    Parameters
-    ----------
-    fit : callable
-        The method.
-
-    Returns
-    -------
-    fit : callable
-        The same, but for that.
-    """
-
-    @wraps(fit)
-    def wrapper(self, *arguments, **keywords):
-        before = dict(self.__dict__)
-        try:
-            return fit(self, *arguments, **keywords)
-        except BaseException:
-            self.__dict__.clear()
-            self.__dict__.update(before)
-            raise
-
-    return wrapper
 
 
 class Chunk(NamedTuple):
@@ -256,6 +230,26 @@ class BaseDetector(CallbackSupportMixin, MapDetector):
     @abstractmethod
     def _score(self, X: np.ndarray) -> np.ndarray:
         """Normality maps (n, H, W); what stands in the background does not matter."""
+
+    def _check_learned(self) -> None:
+        """Refuse arrays, read from a file, that do not fit the parameters."""
+
+    def _check_loaded(self) -> None:
+        """Refuse attributes, read from a file, that do not fit each other."""
+        if not any(name.endswith("_") for name in vars(self)):
+            return  # not fitted
+        n_contrasts, names = self.n_features_in_, self.contrasts_
+        n_described = len(self.training_reference_.quantiles)
+        n_names = n_contrasts if names is None else len(names)
+        if not isinstance(n_contrasts, int) or {n_described, n_names} != {n_contrasts}:
+            raise ValueError(
+                f"a {type(self).__name__} for {n_contrasts} contrasts has names of "
+                f"{n_names} and intensities of {n_described}."
+            )
+        for name in ("offset_", "background_score_"):
+            if not isinstance(getattr(self, name), Real):
+                raise ValueError(f"{name} of a {type(self).__name__} is no number.")
+        self._check_learned()
 
     @property
     def _looks_at_abnormal(self) -> bool:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from skadm._brain import brain_mask
 from skadm._disk import release, row_chunks
+from skadm._validation import check_arrays
 
 __all__ = [
     "FlaggedShareWarning",
@@ -85,6 +86,10 @@ class ScoreReference:
 
     thresholds: NDArray[np.float64]
     shares: NDArray[np.float64]
+
+    def __post_init__(self) -> None:
+        n_thresholds = len(self.thresholds)
+        check_arrays(self, {"thresholds": (n_thresholds,), "shares": (n_thresholds,)})
 
     @classmethod
     def of(
@@ -209,6 +214,14 @@ class TrainingReference:
     n_patients: int | None
     n_brain_pixels: int
     sha256: str
+
+    def __post_init__(self) -> None:
+        n_contrasts = len(self.quantiles)
+        shapes = {
+            "quantiles": (n_contrasts, len(LEVELS)),
+            "correlations": (n_contrasts, n_contrasts),
+        }
+        check_arrays(self, shapes)
 
     @classmethod
     def of(

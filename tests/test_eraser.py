@@ -1,17 +1,17 @@
 """Eraser: its blobs, its mirror, its density, its direction; and its benchmark."""
 
 import csv
-import importlib
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from scipy.special import logsumexp
-from scipy.stats import multivariate_normal, norm
+from scipy.stats import multivariate_normal, norm, ttest_1samp
 from test_contract import make_slices, make_stack
 
 import skadm
+from benchmarks.experiments import beyond
+from benchmarks.lib.data import deal
 from skadm import EraserDetector
 from skadm import _filters as numpy_filters
 from skadm._brain import brain_mask
@@ -332,15 +332,7 @@ def test_eraser_takes_blobs_away():
 # -- benchmark ----------------------------------------------------------------------------
 
 
-@pytest.fixture
-def load(monkeypatch):
-    pytest.importorskip("matplotlib")
-    monkeypatch.syspath_prepend(Path(__file__).parents[1] / "benchmarks")
-    return importlib.import_module
-
-
-def test_false_positives_by_place(load):
-    beyond = load("beyond")
+def test_false_positives_by_place():
     labels = np.zeros((1, 30, 30), np.int8)
     labels[0, 14:16, 14:18] = 1  # 8 pixels
     images = np.zeros((1, 3, 30, 30), np.float32)
@@ -365,18 +357,17 @@ def test_false_positives_by_place(load):
     }
 
 
-def test_every_patient_is_tested_once(load):
+def test_every_patient_is_tested_once():
     stack = make_stack(5)
-    splits = load("_folds").dealt("x", stack, 3)
+    splits = deal("x", stack, 3)
     assert (np.sum([split.test for split in splits], axis=0) == 1).all()
     for split in splits:
         assert not set(stack.groups[split.train]) & set(stack.groups[split.test])
     with pytest.raises(ValueError, match="--folds 6: expected from 2 to 5"):
-        load("_folds").dealt("x", stack, 6)
+        deal("x", stack, 6)
 
 
-def test_what_the_benchmark_tells(load):
-    beyond = load("beyond")
+def test_what_the_benchmark_tells():
     both, flair = {"FLAIR": 1.0, "T2": 0.5}, {"FLAIR": 1.0}
     learned = {
         "learned axis": {"along": "learned"},
@@ -403,17 +394,27 @@ def test_what_the_benchmark_tells(load):
     assert [beyond.told(name) for name in names] == expected
 
 
-def test_benchmark(load, tmp_path):
+def test_benchmark(tmp_path):
+    pytest.importorskip("matplotlib")
     names = ("FLAIR + T2, smoothed", "Eraser", "Eraser, directed", "Eraser, learned axis")
     options = ("--quick", "--seeds", "1", "--size", "32", "--methods", *names)
-    load("beyond").main([*options, "--out", str(tmp_path)])
+    beyond.main([*options, "--out", str(tmp_path)])
     with (tmp_path / "pooled.csv").open(newline="", encoding="utf-8") as file:
         rows = {row["method"]: row for row in csv.DictReader(file)}
     assert tuple(rows) == names
+    with (tmp_path / "per_patient.csv").open(newline="", encoding="utf-8") as file:
+        patients = [row for row in csv.DictReader(file) if row["auc"] != "nan"]
     with (tmp_path / "differences.csv").open(newline="", encoding="utf-8") as file:
         found = {(r["method"], r["metric"]): r for r in csv.DictReader(file)}
     for name in names[1:]:
         for metric in ("auc", "ap", "f1"):
-            difference = float(rows[name][metric]) - float(rows[names[0]][metric])
-            shown = float(found[name, metric]["difference"])
-            assert shown == pytest.approx(difference, abs=2e-3)
+            ours, theirs = (
+                {r["patient"]: float(r[metric]) for r in patients if r["method"] == each}
+                for each in (name, names[0])
+            )
+            assert len(ours) > 1
+            differences = [ours[patient] - theirs[patient] for patient in theirs]
+            low, high = ttest_1samp(differences, 0).confidence_interval(0.95)
+            row = found[name, metric]
+            assert float(row["difference"]) == pytest.approx(np.mean(differences))
+            assert (float(row["low"]), float(row["high"])) == pytest.approx((low, high))
