@@ -28,7 +28,7 @@ def own_parameters(method: str, contrasts: Sequence[str]) -> dict[str, Any]:
     bright = [name for name in contrasts if name.upper() in ("FLAIR", "T2")]
     if not bright:
         raise ValueError(f"{SIGNED} needs FLAIR or T2; the contrasts are {contrasts}")
-    return {"weights": dict.fromkeys(bright, 1.0)}
+    return {"prior": dict.fromkeys(bright, 1.0)}
 
 
 def plan(

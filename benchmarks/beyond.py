@@ -42,7 +42,9 @@ from scipy.ndimage import distance_transform_edt
 from sklearn.base import clone
 
 from skadm import EnsembleDetector, FlipAveragedDetector, IntensityDetector
+from skadm._supervision import TIERS
 from skadm.base import MapDetector
+from skadm.detectors import supervision
 from skadm.evaluation import bootstrap_patients, intensity_baselines
 from skadm.metrics import (
     best_dice_score,
@@ -91,7 +93,7 @@ def slice_methods(contrasts: Sequence[str], preset: str) -> dict[str, MapDetecto
     }
     weights = stated(contrasts)
     if len(weights) > 1:  # as the eraser is told
-        found[LIKE_ERASER] = IntensityDetector(weights=weights, sigma=2.0)
+        found[LIKE_ERASER] = IntensityDetector(prior=weights, sigma=2.0)
     found["ADM"] = make_detector("ADMDetector", preset)
     found["DAE"] = make_detector("DAEDetector", preset)
     found[SIGNED] = make_detector(
@@ -101,11 +103,11 @@ def slice_methods(contrasts: Sequence[str], preset: str) -> dict[str, MapDetecto
         name = f"{WINNER}, {part}" if part else WINNER
         found[name] = make_detector("EraserDetector", preset, **changed)
         for how, prior in priors(contrasts).items():
-            if part not in OF_DENSITY or "along" in prior:
+            if part not in OF_DENSITY or prior.get("prior_sign") == "unknown":
                 found[f"{name}, {how}"] = make_detector(
                     "EraserDetector", preset, **prior, **changed
                 )
-    learned = make_detector("EraserDetector", preset, along="learned")
+    learned = make_detector("EraserDetector", preset, prior="learned", prior_sign="unknown")
     flips, ensemble = (f"{WINNER}, learned axis, {how}" for how in STABILITY)
     found[flips] = FlipAveragedDetector(learned)
     one = clone(learned).set_params(n_networks=1)
@@ -118,19 +120,19 @@ def priors(contrasts: Sequence[str]) -> dict[str, dict[str, Any]]:
     weights = stated(contrasts)
     flair = {name: weight for name, weight in weights.items() if name.upper() == "FLAIR"}
     found: dict[str, dict[str, Any]] = {
-        "learned axis": {"along": "learned"},
-        "learned direction": {"direction": "learned"},
+        "learned axis": {"prior": "learned", "prior_sign": "unknown"},
+        "learned direction": {"prior": "learned"},
     }
     if not weights:
         return found
     found |= {
-        f"along {' + '.join(weights)}": {"along": weights},
-        "directed": {"direction": weights},
+        f"along {' + '.join(weights)}": {"prior": weights, "prior_sign": "unknown"},
+        "directed": {"prior": weights},
     }
     if 0 < len(flair) < len(weights):
         found |= {
-            "along FLAIR": {"along": flair},
-            "directed by FLAIR": {"direction": flair},
+            "along FLAIR": {"prior": flair, "prior_sign": "unknown"},
+            "directed by FLAIR": {"prior": flair},
         }
     return found
 
@@ -139,20 +141,6 @@ def stated(contrasts: Sequence[str]) -> dict[str, float]:
     """Weights of FLAIR and T2, as far as there are these contrasts."""
     names = {name.upper(): name for name in contrasts}
     return {names[each]: weight for each, weight in WEIGHTS.items() if each in names}
-
-
-def told(method: str) -> str:
-    """What a method is told of lesions.
-
-    Nothing; which slices hold one (it looks at them, without masks); which contrasts they
-    change; or which way as well.
-    """
-    if "learned" in method:
-        return "slices"
-    if "along" in method:
-        return "contrasts"
-    bright = "directed" in method or "smoothed" in method or method == SIGNED
-    return "direction" if bright else "nothing"
 
 
 def shows_a_part(method: str) -> bool:
@@ -272,16 +260,18 @@ def figure_of(rows: Sequence[Mapping[str, Any]]) -> Figure:
     ordered = sorted(rows, key=lambda row: row["ap"])
     figure = Figure(figsize=(7, 0.35 * len(ordered) + 1), layout="constrained")
     axes = figure.subplots()
-    colours = {"nothing": "C0", "slices": "C4", "contrasts": "C2", "direction": "C1"}
+    colours = dict(zip(TIERS, ("C0", "C4", "C2", "C1")))
     for height, row in enumerate(ordered):
-        axes.barh(height, row["ap"], color=colours[row["told"]])
+        axes.barh(height, row["ap"], color=colours[row["supervision"]])
     axes.set_yticks(range(len(ordered)), [row["method"] for row in ordered])
-    present = [each for each in colours if any(row["told"] == each for row in ordered)]
+    present = [
+        each for each in colours if any(row["supervision"] == each for row in ordered)
+    ]
     bars = [axes.barh(0, 0, color=colours[each]) for each in present]
     figure.legend(
         bars,
         present,
-        title="told of lesions",
+        title="supervision",
         loc="outside lower center",
         ncols=len(present),
     )
@@ -349,7 +339,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         means.append(
             {
                 "method": name,
-                "told": told(name),
+                "supervision": supervision(chosen[name]),
                 **mean,
                 "seconds": float(np.mean(seconds)),
             }

@@ -85,7 +85,7 @@ train, test = patient_split(stack.groups, random_state=0)
 detector = ConditionalDetector(max_epochs=20, learning_rate=5e-3, random_state=0)
 methods = {
     "conditional": detector,
-    "FLAIR + T2, smoothed": IntensityDetector(weights={"FLAIR": 1, "T2": 1}, sigma=2),
+    "FLAIR + T2, smoothed": IntensityDetector(prior={"FLAIR": 1, "T2": 1}, sigma=2),
 }
 found = evaluate_split(methods, stack, stack.y, train=train, test=test, seed=0)
 print(format_table(found.rows))

@@ -243,6 +243,11 @@ class BaseDetector(CallbackSupportMixin, MapDetector):
         """Whether `fit` wants slices with an anomaly as well, to look at."""
         return False
 
+    @property
+    def _supervision(self) -> str:
+        """The tier that `skadm.detectors.supervision` names."""
+        return "slice labels" if self._looks_at_abnormal else "none"
+
     def _fit_beside(self, X: np.ndarray, abnormal: Callable[[], np.ndarray] | None) -> None:
         """As `_fit`, for detectors that look at slices with an anomaly as well.
 

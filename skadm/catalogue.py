@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from skadm._supervision import TIERS, supervision
 from skadm.detectors import all_detectors
 
 __all__ = ["METHODS", "Method"]
@@ -21,12 +22,16 @@ class Method:
         The parameters that matter most.
     good_at : str
         When to take it, and when not.
+    supervision : tuple of str
+        The tiers of knowledge of lesions with which it can be fitted, as
+        `skadm.detectors.supervision` names them.
     """
 
     idea: str
     paper: str
     tune: tuple[str, ...]
     good_at: str
+    supervision: tuple[str, ...]
 
 
 _FACTS: dict[str, tuple[str, tuple[str, ...], str]] = {
@@ -37,8 +42,8 @@ _FACTS: dict[str, tuple[str, tuple[str, ...], str]] = {
     ),
     "DAEDetector": (
         "Kascenas et al. 2022",
-        ("noise_std", "noise_scale", "weights", "median_size"),
-        "The strongest of the cheap networks; with weights, lesions that are too bright.",
+        ("noise_std", "noise_scale", "prior", "median_size"),
+        "The strongest of the cheap networks; with a prior, lesions that are too bright.",
     ),
     "DAGDetector": (
         "Zong et al. 2018",
@@ -57,7 +62,7 @@ _FACTS: dict[str, tuple[str, tuple[str, ...], str]] = {
     ),
     "EraserDetector": (
         "Kascenas et al. 2022, changed",
-        ("along", "direction", "sigma", "lesion_scales", "max_epochs"),
+        ("prior", "prior_sign", "sigma", "lesion_scales", "max_epochs"),
         "Lesions in nearly symmetric organs; best where it may look at abnormal slices.",
     ),
     "FAnoGANDetector": (
@@ -77,7 +82,7 @@ _FACTS: dict[str, tuple[str, tuple[str, ...], str]] = {
     ),
     "IntensityDetector": (
         "none",
-        ("weights", "sigma"),
+        ("prior", "sigma"),
         "Lesions that are bright (or dark) on known contrasts. Nothing to train.",
     ),
     "PCADetector": (
@@ -94,7 +99,21 @@ def _idea(detector: type) -> str:
     return " ".join(summary.split())
 
 
+def _tiers(detector: type) -> tuple[str, ...]:
+    """The tiers of all priors that a detector takes, from nothing to most."""
+    made = [detector()]
+    if "prior" in made[0].get_params():
+        made += [
+            detector(prior=prior, prior_sign=sign)
+            for prior in (None, "learned", [0])
+            for sign in ("known", "unknown")
+        ]
+    found = {supervision(each) for each in made}
+    return tuple(tier for tier in TIERS if tier in found)
+
+
 METHODS: dict[str, Method] = {
-    name: Method(_idea(detector), *_FACTS[name]) for name, detector in all_detectors()
+    name: Method(_idea(detector), *_FACTS[name], _tiers(detector))
+    for name, detector in all_detectors()
 }
 """All detectors by class name."""

@@ -181,7 +181,7 @@ def test_the_map_of_a_mirrored_slice_is_the_mirrored_map():
 
 def eraser():
     """A detector that looks at abnormal slices."""
-    return EraserDetector(along="learned", width=4, max_epochs=1, random_state=0)
+    return EraserDetector(prior="learned", width=4, max_epochs=1, random_state=0)
 
 
 def axis_of(detector):

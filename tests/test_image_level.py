@@ -173,7 +173,7 @@ def test_stack_with_patients_kept_together():
         [make_volume(i, n_slices=8, ill=i % 2 == 0) for i in range(6)]
     )
     labels = slice_labels(stack.y)
-    detector = SliceDetector(IntensityDetector(weights={"FLAIR": 1}))
+    detector = SliceDetector(IntensityDetector(prior={"FLAIR": 1}))
     scores = cross_val_score(
         detector,
         stack,
@@ -183,7 +183,7 @@ def test_stack_with_patients_kept_together():
         cv=StratifiedGroupKFold(3),
     )
     assert (scores > 0.8).all()
-    from_arrays = SliceDetector(IntensityDetector(weights={2: 1})).fit(stack.X, labels)
+    from_arrays = SliceDetector(IntensityDetector(prior={2: 1})).fit(stack.X, labels)
     np.testing.assert_array_equal(
         detector.fit(stack, labels).score_samples(stack), from_arrays.score_samples(stack.X)
     )

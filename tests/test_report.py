@@ -51,7 +51,7 @@ def fitted(stack, size, detector):
 @pytest.fixture(scope="module")
 def model(stack):
     """Intensity, which finds something whatever the training."""
-    detector = IntensityDetector(weights={"FLAIR": 1, "T2": 1}, contamination=0.02)
+    detector = IntensityDetector(prior={"FLAIR": 1, "T2": 1}, contamination=0.02)
     return fitted(stack, 24, detector)
 
 
@@ -381,7 +381,7 @@ def test_contrast_that_is_missing(stack, adm):
 
 def test_a_calibrated_detector_gives_p_values(stack):
     detector = ConformalDetector(
-        IntensityDetector(weights={"FLAIR": 1}), contamination=0.5, random_state=0
+        IntensityDetector(prior={"FLAIR": 1}), contamination=0.5, random_state=0
     )
     model = fitted(stack, 24, detector)
     normal = model[:-1].transform(stack[~(stack.y == 1).any(axis=(1, 2))])

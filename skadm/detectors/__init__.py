@@ -1,5 +1,6 @@
 """The detectors, and a list of them all."""
 
+from skadm._supervision import supervision
 from skadm.base import BaseDetector
 from skadm.detectors._adm import ADMDetector
 from skadm.detectors._dae import DAEDetector
@@ -27,6 +28,7 @@ __all__ = [
     "IntensityDetector",
     "PCADetector",
     "all_detectors",
+    "supervision",
 ]
 
 

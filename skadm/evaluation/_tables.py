@@ -58,12 +58,12 @@ def summarise_seeds(rows: Iterable[Row]) -> list[Row]:
     Returns
     -------
     list of dict
-        For each method and split (and patient, if the rows have one): these, n_patients,
-        n_slices, n_seeds, for each metric its mean under its own name, and its standard
-        deviation as, for instance, auc_std, with n - 1 in the denominator; NaN for one run.
-        So the result can be given to `verdict` or `summarise_patients`.
+        For each method and split (and patient, if the rows have one): these, supervision,
+        n_patients, n_slices, n_seeds, for each metric its mean under its own name, and its
+        standard deviation as, for instance, auc_std, with n - 1 in the denominator; NaN for
+        one run. So the result can be given to `verdict` or `summarise_patients`.
     """
-    kept = ("method", "split", "patient", "n_patients", "n_slices")
+    kept = ("method", "split", "patient", "supervision", "n_patients", "n_slices")
     alike: dict[tuple, list[Row]] = {}
     for row in rows:
         alike.setdefault(tuple(row.get(key) for key in kept[:3]), []).append(row)

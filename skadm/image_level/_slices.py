@@ -65,7 +65,7 @@ class SliceDetector(ImageLevelDetector):
     >>> from skadm.data import make_phantom
     >>> from skadm.image_level import slice_labels
     >>> stack = make_phantom(n_patients=4, n_slices=12, size=32, random_state=0)
-    >>> detector = SliceDetector(IntensityDetector(weights={"FLAIR": 1}, sigma=1))
+    >>> detector = SliceDetector(IntensityDetector(prior={"FLAIR": 1}, sigma=1))
     >>> labels = slice_labels(stack.y)
     >>> folds = StratifiedGroupKFold(2)
     >>> cross_val_score(

@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from typing import Any
 
+from skadm._supervision import supervision
 from skadm._version import __version__
 from skadm.persistence._parts import COMPOSING, parts_of
 from skadm.reference import LEVELS
@@ -39,6 +40,7 @@ def make_card(model: Any, metrics: Any = None) -> dict[str, Any]:
         "format": FORMAT,
         "model": " > ".join(type(part).__name__ for part in parts),
         "intended_use": _INTENDED_USE,
+        "supervision": supervision(model),
         "saved": datetime.now(UTC).isoformat(timespec="seconds"),
         "skadm": __version__,
         "versions": {
