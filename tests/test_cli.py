@@ -24,7 +24,8 @@ from skadm.data import make_phantom, read_brats
 from skadm.preprocessing import IntensityNormalizer
 
 ROW_KEYS = [
-    *("method", "split", "seed", "auc", "ap", "precision", "recall", "f1", "dice"),
+    *("method", "supervision", "split", "seed", "auc", "ap"),
+    *("precision", "recall", "f1", "dice"),
     *("threshold", "n_patients", "n_slices"),
 ]
 QUICK = ["--preset", "quick", "--epochs", "1", "--size", "16", "--device", "cpu"]

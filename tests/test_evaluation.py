@@ -32,7 +32,8 @@ from skadm.model_selection import set_offset_by_f1
 from skadm.preprocessing import SliceResizer
 
 ROW_KEYS = [
-    *("method", "split", "seed", "auc", "ap", "precision", "recall", "f1", "dice"),
+    *("method", "supervision", "split", "seed", "auc", "ap"),
+    *("precision", "recall", "f1", "dice"),
     *("threshold", "n_patients", "n_slices"),
 ]
 
@@ -298,7 +299,7 @@ def test_baselines_say_what_is_missing():
     assert list(detectors) == [
         "FLAIR", "FLAIR, smoothed", "FLAIR + T2", "FLAIR + T2, smoothed"
     ]  # fmt: skip
-    assert detectors["FLAIR + T2, smoothed"].weights == {"flair": 1.0, "T2": 1.0}
+    assert detectors["FLAIR + T2, smoothed"].prior == ["flair", "T2"]
     assert [d.sigma for d in detectors.values()] == [0, 2, 0, 2]
     assert not left_out
     detectors, left_out = intensity_baselines(["FLAIR", "T1"])
