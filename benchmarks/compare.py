@@ -56,10 +56,10 @@ from skadm.plotting import plot_froc, plot_montage, plot_roc, representative_sli
 
 REFERENCE = "ADM"
 COLUMNS = (
-    *("method", "split", "seed", *METRICS, "threshold", "n_patients", "n_slices"),
-    *("seconds", "error"),
+    *("method", "supervision", "split", "seed", *METRICS, "threshold"),
+    *("n_patients", "n_slices", "seconds", "error"),
 )
-PATIENT_COLUMNS = ("method", "split", "seed", "patient", *COLUMNS[3:-2])
+PATIENT_COLUMNS = (*COLUMNS[:4], "patient", *COLUMNS[4:-2])
 FPR = np.linspace(0, 1, 501) ** 2  # densest where curves are steepest
 
 
