@@ -12,7 +12,7 @@ from nibabel.processing import resample_from_to
 from scipy import ndimage
 
 from skadm.cli import main
-from skadm.data import Study, find_studies, read_any, read_bids
+from skadm.data import Study, find_studies, read_any
 
 sitk = pytest.importorskip("SimpleITK")
 pytest.importorskip("matplotlib")
@@ -263,7 +263,7 @@ def test_the_readers_take_the_result(prepared):
 
 def test_contrasts_lie_on_each_other(prepared):
     """The folds, which are dark on both contrasts, are in one place."""
-    images, _ = read_bids(prepared, patients=["sub-01"]).volumes[0].read()
+    images, _ = read_any(prepared, patients=["sub-01"]).volumes[0].read()
     t1, flair = images[:, 0], images[:, 1]
     inside = ndimage.binary_erosion(flair > 0, iterations=2)  # its rim is blurred
     bright = np.percentile(flair[inside], 90)
@@ -326,7 +326,7 @@ def test_again_keeps_and_force_replaces(raw, preparation, prepared, tmp_path):
         prepare(studies, out, other)
     assert contents(out / "sub-01") == before
     assert states(prepare(studies[:1], out, other, force=True)) == ["done"]
-    assert read_bids(out, patients=["sub-01"]).volumes[0].voxel_size[0] == pytest.approx(4)
+    assert read_any(out, patients=["sub-01"]).volumes[0].voxel_size[0] == pytest.approx(4)
 
 
 def test_nothing_of_others_is_replaced(raw, preparation):
