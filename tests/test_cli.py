@@ -539,7 +539,7 @@ def test_smoothing_through_slices_and_ensembles(scans, tmp_path, capsys):
         (["--smooth-through", "1e7"], "up to 100"),
         (["--detector", "EraserDetector", "--prior", "learned", "T2"], "stands alone"),
         (["--detector", "PCADetector", "--prior", "T2", "T2=2"], "T2 is named twice"),
-        (["--detector", "PCADetector", "--prior-sign", "unknown"], "which are missing"),
+        (["--detector", "PCADetector", "--prior-sign", "unknown"], "unknown needs --prior"),
     ],
 )
 def test_wrappers_that_cannot_be_are_refused(options, told, scans, tmp_path, capsys):

@@ -81,8 +81,8 @@ def _prior(
     if args.prior is None:
         if args.prior_sign is not None:
             raise ValueError(
-                f"--prior-sign {args.prior_sign} is of the contrasts of --prior, which are "
-                "missing"
+                f"--prior-sign {args.prior_sign} needs --prior: name the contrasts, as in "
+                "--prior FLAIR T2"
             )
         return {}
     if "prior" not in accepted:

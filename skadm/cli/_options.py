@@ -166,7 +166,7 @@ def add_training(parser: Any) -> None:
         metavar="NAME[=WEIGHT]",
         help="contrasts that lesions are known to change, e.g. FLAIR T2=0.5, on which they "
         "are bright (with a negative weight: dark); or 'learned': from the slices with a "
-        "lesion, wherever in them it is. For the detectors of which 'skadm list' says so "
+        "lesion, wherever in them it is. 'skadm list' shows which detectors take a prior "
         "(default: nothing is known)",
     )
     parser.add_argument(

@@ -43,8 +43,8 @@ class IntensityDetector(PriorDetector):
     Notes
     -----
     Intensities say nothing of lesions by themselves. Without a `prior` this detector
-    therefore assumes one, that lesions change all contrasts in the same direction, with
-    weight 1 each, and is never without supervision.
+    therefore assumes one: that lesions change all contrasts in the same direction, with
+    weight 1 each (`axis_`). So it is never without supervision.
 
     The score is minus the weighted sum; if the sign is not known, minus the distance of the
     sum from its mean in normal slices. An axis is learned from how far intensities are from
