@@ -172,7 +172,7 @@ def run(args: argparse.Namespace) -> None:
     _results.print_tables(found, left_out)
     if args.preset == "quick":
         print("\nThe preset 'quick' shows that all runs; its scores are not worth reading.")
-    print(f"\n{verdict(found.rows)}\n")
+    print(f"\n{verdict(found.rows, found.patient_rows)}\n")
     print_files(out, files)
 
 

@@ -21,8 +21,6 @@ _NAME = re.compile(
 # Masks by the suffix alone; a bare "mask" or "dseg" can be of anything.
 _LESION_SUFFIXES = {"msk", "lesion", "lesions", "seg"}
 _MASK_SUFFIXES = {"mask", "roi", "dseg", *_LESION_SUFFIXES}
-# Entities that tell images of one contrast apart, each with the option that chooses.
-_CHOICES = {"space": "--space", "run": "--run"}
 
 
 @dataclass(frozen=True)
@@ -194,18 +192,12 @@ def _study(
     # What was made ready for use, where there is any.
     if prepared := [file for file in images if file.entities.get("desc") == "preproc"]:
         images = prepared
-    wanted = {"space": space, "run": run}
     problems: list[str] = []
-    for entity, value in wanted.items():
-        images = _chosen(images, entity, value, name, problems)
+    images = _in_space(images, space, name, problems)
     by_contrast: dict[str, Path] = {}
-    for file in images:
-        other = by_contrast.setdefault(file.contrast, file.path)
-        if other is not file.path and not problems:
-            problems.append(
-                f"{name}: two files of {file.contrast}, {other.name} and {file.path.name}; "
-                "keep one, or name the ones to read in a table"
-            )
+    for contrast in dict.fromkeys(file.contrast for file in images):
+        files = [file for file in images if file.contrast == contrast]
+        by_contrast[contrast] = _of_run(files, run, name, problems).path
     spaces = {file.entities.get("space", "") for file in images}
     masks = [
         _mask(files, spaces, what, name, problems)
@@ -231,41 +223,38 @@ def _study(
     )
 
 
-def _chosen(
-    files: list[_File], entity: str, value: str | None, name: str, problems: list[str]
+def _in_space(
+    files: list[_File], space: str | None, name: str, problems: list[str]
 ) -> list[_File]:
-    """The files of one space or run."""
-    labels = sorted({file.entities.get(entity, "") for file in files})
-    if value is not None:
-        label = "" if value == "native" else value
-        if label in labels:
-            return [file for file in files if file.entities.get(entity, "") == label]
-        if labels != [""]:
+    """The files of one space."""
+    labels = sorted({file.entities.get("space", "") for file in files})
+    wanted = "" if space == "native" else space
+    if wanted is None:
+        if len(labels) > 1 and "" not in labels:
             problems.append(
-                f"{name}: no image of {entity} {value!r}; there are {_listed(labels)}"
+                f"{name}: images in several spaces, {', '.join(labels)}; choose one by "
+                "space= (--space)"
             )
-        return files
-    if len(labels) < 2:
-        return files
-    if entity == "space" and "" in labels:
-        return [file for file in files if entity not in file.entities]
-    by_label = {
-        label: {file.contrast for file in files if file.entities.get(entity, "") == label}
-        for label in labels
-    }
-    if entity == "run" and sum(map(len, by_label.values())) == len(
-        set().union(*by_label.values())
-    ):
-        return files  # each contrast has but one
-    names = [
-        file.path.name for file in files if file.entities.get(entity, "") in labels[:2]
-    ]
-    problems.append(
-        f"{name}: images of several {entity}s, {_listed(labels)} (two files of one "
-        f"contrast, such as {' and '.join(names[:2])}); choose one by {entity}= "
-        f"({_CHOICES[entity]})"
-    )
-    return [file for file in files if file.entities.get(entity, "") == labels[0]]
+        wanted = labels[0]
+    elif wanted not in labels:
+        there = ", ".join(label or "native" for label in labels)
+        problems.append(f"{name}: no image in space {space!r}; there are {there}")
+    return [file for file in files if file.entities.get("space", "") == wanted] or files
+
+
+def _of_run(files: list[_File], run: str | None, name: str, problems: list[str]) -> _File:
+    """The file of a contrast, of those of several runs that of one."""
+    if len(files) > 1 and run is not None:
+        files = [file for file in files if file.entities.get("run") == run] or files
+    if len(files) > 1:
+        runs = {file.entities.get("run") for file in files}
+        problems.append(
+            f"{name}: two files of {files[0].contrast}, {files[0].path.name} and "
+            f"{files[1].path.name}; "
+            + ("choose one by run= (--run), or " if len(runs) > 1 else "")
+            + "list the ones to read in a table"
+        )
+    return files[0]
 
 
 def _mask(
@@ -283,7 +272,3 @@ def _mask(
             f"{fitting[1].path.name}; keep one, or name the ones to read in a table"
         )
     return fitting[0].path if fitting else None
-
-
-def _listed(labels: list[str]) -> str:
-    return ", ".join(label or "native" for label in labels)

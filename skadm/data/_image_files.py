@@ -148,9 +148,9 @@ def _read_nifti_header(path: Path) -> tuple[Any, Any]:
     beginning = stream.read(2048)
     stream.seek(0)
     for kind in _NIFTI:
-        if kind.header_class.may_contain_header(beginning) and not kind.is_pair:
+        if kind.header_class.may_contain_header(beginning) and len(kind.files_types) == 1:
             holder = nib.fileholders.FileHolder(fileobj=stream)
-            return kind, kind.from_file_map({"image": holder, "header": holder})
+            return kind, kind.from_file_map({"image": holder})
     raise nib.filebasedimages.ImageFileError(
         "it is gzip, but does not hold NIfTI" if compressed else "it is not gzip"
     )
