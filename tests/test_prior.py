@@ -271,6 +271,23 @@ def test_learned_axis_of_each_detector(detector, tmp_path):
     np.testing.assert_array_equal(loaded.score_samples(X), scores)
 
 
+@pytest.mark.parametrize("name", TAKERS)
+def test_axis_that_does_not_fit_the_prior_is_not_loaded(name):
+    """As of a file that somebody has changed."""
+    stack = make_stack()
+    detector = taker(name, prior=["FLAIR"]).fit(stack, stack.y)
+    detector._check_loaded()
+    for axis in (None, np.ones(4), 1.0):
+        detector.axis_ = axis
+        with pytest.raises(ValueError, match="axis_ of a"):
+            detector._check_loaded()
+    if name != "IntensityDetector":
+        detector = taker(name).fit(stack, stack.y)
+        detector.axis_ = np.ones(3)
+        with pytest.raises(ValueError, match="without prior"):
+            detector._check_loaded()
+
+
 # -- scores -------------------------------------------------------------------------------
 
 

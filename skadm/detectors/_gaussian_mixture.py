@@ -10,6 +10,7 @@ from sklearn.mixture import GaussianMixture
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
 
+from skadm._validation import check_arrays
 from skadm.detectors._patches import (
     draw_patches,
     iterate_patches,
@@ -159,6 +160,24 @@ class GaussianMixtureDetector(PriorDetector):
         ).fit(patches)
         self.n_iter_ = self.mixture_.n_iter_
 
+    def _check_learned(self) -> None:
+        super()._check_learned()
+        k, n_values = self.n_components, self.n_features_in_ * self.neighbourhood**2
+        precisions: dict[str, tuple[int, ...]] = {
+            "full": (k, n_values, n_values),
+            "tied": (n_values, n_values),
+            "diag": (k, n_values),
+            "spherical": (k,),
+        }
+        check_arrays(
+            self.mixture_,
+            {
+                "weights_": (k,),
+                "means_": (k, n_values),
+                "precisions_cholesky_": precisions[self.covariance_type],
+            },
+        )
+
     def _score(self, X: np.ndarray) -> np.ndarray:
         return score_patches(X, self.neighbourhood, self._normality_of_patches)
 
@@ -210,22 +229,24 @@ def _conditionals(
     rest, distances = np.empty((2, len(samples), mixture.n_components))
     widths = np.empty(mixture.n_components)
     for c in range(mixture.n_components):
-        precision = _precision(mixture, c, n_features)
-        along = precision @ axis
+        root = _root_of_precision(mixture, c, n_features)
+        along = root @ (root.T @ axis)
         # By the Schur complement, what is conditional on the rest has this precision.
         widths[c] = (axis @ along) ** -0.5
         centred = samples - mixture.means_[c]
         distances[:, c] = centred @ along * widths[c]
-        squares = ((centred @ precision) * centred).sum(axis=1)
-        log_volume = np.linalg.slogdet(precision)[1] / 2 + np.log(widths[c])
+        squares = ((centred @ root) ** 2).sum(axis=1)
+        log_volume = np.log(np.diag(root)).sum() + np.log(widths[c])
         # The density of all, without the factor that is the conditional one.
         rest[:, c] = (distances[:, c] ** 2 - squares) / 2 + log_volume
     with np.errstate(divide="ignore"):  # a Gaussian of weight 0
         return rest + np.log(mixture.weights_), distances, widths
 
 
-def _precision(mixture: GaussianMixture, component: int, n_features: int) -> NDArray:
-    """Inverse of the covariance of a component, (d, d), whatever is shared or left out."""
-    of_all = mixture.precisions_
-    own = of_all if mixture.covariance_type == "tied" else of_all[component]
-    return own if np.ndim(own) == 2 else np.eye(n_features) * own
+def _root_of_precision(
+    mixture: GaussianMixture, component: int, n_features: int
+) -> NDArray[np.float64]:
+    """Triangular L, (d, d), of which L @ L.T is the inverse of a covariance."""
+    roots = mixture.precisions_cholesky_
+    root = roots if mixture.covariance_type == "tied" else roots[component]
+    return root if np.ndim(root) == 2 else np.eye(n_features) * root

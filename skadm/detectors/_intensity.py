@@ -10,6 +10,7 @@ from sklearn.utils._param_validation import Interval
 from skadm._brain import brain_mask
 from skadm._disk import release, row_chunks
 from skadm._filters import smooth_in_brain
+from skadm._validation import check_arrays
 from skadm.detectors._prior import Prior, PriorDetector, document_prior
 
 # Scores end here: the sum of a few of them, as a filter takes it, is still a float32.
@@ -100,6 +101,10 @@ class IntensityDetector(PriorDetector):
 
     def _deviations(self, X: np.ndarray) -> np.ndarray:
         return _brain_pixels(X) - self.mean_
+
+    def _check_learned(self) -> None:
+        super()._check_learned()
+        check_arrays(self, {"mean_": (self.n_features_in_,)})
 
     def _score(self, X: np.ndarray) -> np.ndarray:
         # Contrast by contrast: a matrix product would round by the number of slices.

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from sklearn.utils._param_validation import StrOptions
 
 from skadm._disk import release, row_chunks
+from skadm._validation import check_arrays
 from skadm.base import BaseDetector
 
 Prior = Mapping[str | int, float] | Sequence[str | int] | str | None
@@ -101,6 +102,15 @@ class PriorDetector(BaseDetector):
         self._fit(X)
         if slices is not None:
             self.axis_ = learned_axis(*map(self._all_deviations, (slices, X)))
+
+    def _check_learned(self) -> None:
+        super()._check_learned()
+        n_contrasts = self.n_features_in_
+        stated = self._stated_axis(n_contrasts) is not None
+        if stated or self._looks_at_abnormal:
+            check_arrays(self, {"axis_": (n_contrasts,)})
+        elif self.axis_ is not None:
+            raise ValueError(f"a {type(self).__name__} without prior has an axis_.")
 
     def _all_deviations(self, X: NDArray) -> Iterator[NDArray]:
         for rows in row_chunks(len(X), X[:1].nbytes):
