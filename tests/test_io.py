@@ -595,7 +595,7 @@ def test_arrays_that_do_not_fit_the_parameters_are_refused(name, fitted, file):
 def test_weights_that_are_no_numbers_are_refused(name, value, fitted, file):
     skadm.save(fitted(name), file)
     header, data = parts(file)
-    learned = ("weights_", "components_", "means_")
+    learned = ("weights_", "components_", "means_", "axis_")
     entries = [header[n] for n in header if any(word in n for word in learned)]
     last = next(entry for entry in entries if entry["dtype"].startswith("F"))
     end = last["data_offsets"][1]
