@@ -348,7 +348,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     means = [
         {
             "method": name,
-            "supervision": supervision(chosen[name]),
+            "supervision": supervision(detectors[name]),
             **pd.DataFrame([measure(labels, seed) for seed in maps]).mean(skipna=False),
             "seconds": seconds[name],
         }
