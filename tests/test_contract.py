@@ -436,9 +436,9 @@ def test_folds_train_on_normal_slices_only(monkeypatch):
     seen = []
     original = ADMDetector._train
 
-    def spy(self, networks, images, run):
+    def spy(self, networks, images, trainer):
         seen.append(set(images[:, 0, 0, 0].astype(int).tolist()))
-        return original(self, networks, images, run)
+        return original(self, networks, images, trainer)
 
     monkeypatch.setattr(ADMDetector, "_train", spy)
     groups = np.arange(18) % 3

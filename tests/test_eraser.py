@@ -187,13 +187,13 @@ def test_along_has_no_direction():
 @pytest.mark.parametrize("prior", ["along", "direction"])
 def test_wrong_prior_is_told_before_the_training(monkeypatch, prior):
     stack = make_stack()
-    monkeypatch.setattr("skadm.neural.TorchDetector._fit_networks", None)
+    monkeypatch.setattr("skadm.neural.TorchDetector._fit", None)
     with pytest.raises(ValueError, match="'T9'; X has"):
         tiny(**{prior: {"T9": 1}}).fit(stack, stack.y)
 
 
 def test_one_prior_at_a_time(monkeypatch):
-    monkeypatch.setattr("skadm.neural.TorchDetector._fit_networks", None)
+    monkeypatch.setattr("skadm.neural.TorchDetector._fit", None)
     with pytest.raises(
         ValueError, match="one of them: either lesions may differ both ways"
     ):
@@ -304,7 +304,7 @@ def test_failure_below_the_axis_leaves_inference_mode(monkeypatch):
 def test_memory_trains_once(tmp_path, monkeypatch):
     X, y = make_slices()
     first = tiny(memory=str(tmp_path)).fit(X, y)
-    monkeypatch.setattr("skadm.neural._run.Run.stage", None)
+    monkeypatch.setattr("skadm.training.Trainer._train_stage", None)
     other = tiny(memory=str(tmp_path), sigma=1.0, along={0: 1}).fit(X, y)
     for name in (name for name in first.weights_ if name.startswith("nets")):
         np.testing.assert_array_equal(first.weights_[name], other.weights_[name])

@@ -12,7 +12,6 @@ from skadm.augmentation import Augmentation
 from skadm.detectors._adm_networks import ADMNetworks
 from skadm.detectors._adm_scoring import ADMScoring
 from skadm.neural import TorchDetector
-from skadm.neural._run import Run
 from skadm.nn.blocks import NORMS, build
 from skadm.nn.density import (
     EstimationNet,
@@ -28,7 +27,7 @@ from skadm.nn.missing import Substitution
 from skadm.nn.pixels import brain_mean, brain_of, pixels_of
 from skadm.nn.reduction import ReductionNet
 from skadm.nn.translation import TranslationNet
-from skadm.training import Checkpoints, Objective, SingularCovarianceError, Stage
+from skadm.training import Checkpoints, Objective, SingularCovarianceError, Stage, Trainer
 
 
 class ADMDetector(ADMScoring):
@@ -275,19 +274,19 @@ class ADMDetector(ADMScoring):
         mixture = FittedMixture(self.n_components, n_features)
         return ADMNetworks(translation, reduction, estimation, mixture, substitution)
 
-    def _train(self, networks: ADMNetworks, images: NDArray, run: Run) -> None:
+    def _train(self, networks: ADMNetworks, images: NDArray, trainer: Trainer) -> None:
         n_contrasts = images.shape[1]
         parts: tuple[NDArray, ...] = (images,)
-        generator, augmentation = run.engine.generator, run.augmentation
+        generator, augmentation = trainer.generator, trainer.augmentation
         translation = networks.translation
         if translation is not None:
             objective = Objective(
                 translation,
                 lambda batch: self._translation_loss(translation, batch, generator),
             )
-            run.remembered_stage(
+            trainer.fit_stage(
                 Stage("translation", images, [objective], augmentation),
-                self.memory,
+                memory=self.memory,
                 # What the weights do not tell.
                 norm=self.norm,
                 median_prior=self.median_prior,
@@ -295,13 +294,13 @@ class ADMDetector(ADMScoring):
             )
             # Only G_ct makes them, and it is finished: one pass serves all epochs. They
             # come out of half precision, and need no more to be kept.
-            errors = run.engine.apply(
+            errors = trainer.engine.apply(
                 lambda batch: self._translation_errors(translation, batch),
                 images,
-                np.float32 if run.engine.half is None else np.float16,
+                np.float32 if trainer.engine.half is None else np.float16,
             )
             parts = (images, errors)
-        run.stage(
+        trainer.fit_stage(
             Stage(
                 "density",
                 parts,
@@ -318,13 +317,15 @@ class ADMDetector(ADMScoring):
             fit_mixture(
                 (
                     self._pixels(networks, batch[:, :n_contrasts], batch[:, n_contrasts:])
-                    for batch in run.engine.batches(*parts)
+                    for batch in trainer.engine.batches(*parts)
                 ),
                 networks.estimation,
             )
         )
         if networks.substitution is not None:
-            self._learn_substitution(networks, networks.substitution, images, run.engine)
+            self._learn_substitution(
+                networks, networks.substitution, images, trainer.engine
+            )
 
     def _pixels(
         self, networks: ADMNetworks, images: torch.Tensor, errors: torch.Tensor

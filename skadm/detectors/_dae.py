@@ -14,12 +14,11 @@ from skadm._filters import median_in_brain
 from skadm.augmentation import Augmentation
 from skadm.detectors._contrasts import contrast_weights
 from skadm.neural import TorchDetector
-from skadm.neural._run import Run
 from skadm.nn.blocks import NORMS, build
 from skadm.nn.noise import coarse_noise
 from skadm.nn.pixels import brain_mean, brain_of
 from skadm.nn.unet import UNet
-from skadm.training import Checkpoints, Objective, Stage
+from skadm.training import Checkpoints, Objective, Stage, Trainer
 
 
 class DAEDetector(TorchDetector):
@@ -182,14 +181,13 @@ class DAEDetector(TorchDetector):
         self.norm = norm
         self.memory = memory
 
-    def _fit(self, X: np.ndarray) -> None:
+    def _check_parameters(self, n_contrasts: int) -> None:
         if self.median_size % 2 == 0:
             raise ValueError(
                 f"median_size={self.median_size} has no pixel in its middle; expected an "
                 "odd number."
             )
-        self._contrast_weights(X.shape[1])  # a wrong name is told before the training
-        super()._fit(X)
+        self._contrast_weights(n_contrasts)  # a wrong name is told before the training
 
     def _contrast_weights(self, n_contrasts: int) -> np.ndarray | None:
         if self.weights is None:
@@ -202,8 +200,8 @@ class DAEDetector(TorchDetector):
             generator,
         )
 
-    def _train(self, networks: UNet, images: NDArray, run: Run) -> None:
-        generator = run.engine.generator
+    def _train(self, networks: UNet, images: NDArray, trainer: Trainer) -> None:
+        generator = trainer.generator
 
         def loss(batch: torch.Tensor) -> dict[str, torch.Tensor]:
             brain = brain_of(batch).unsqueeze(1)
@@ -212,9 +210,9 @@ class DAEDetector(TorchDetector):
             errors = (networks(noisy) - batch).square().sum(dim=1)
             return {"loss": brain_mean(errors, brain.squeeze(1))}
 
-        run.remembered_stage(
-            Stage("denoising", images, [Objective(networks, loss)], run.augmentation),
-            self.memory,
+        trainer.fit_stage(
+            Stage("denoising", images, [Objective(networks, loss)], trainer.augmentation),
+            memory=self.memory,
             # What the weights do not tell.
             norm=self.norm,
             noise_std=self.noise_std,

@@ -13,7 +13,6 @@ from skadm._brain import brain_values
 from skadm._quantile import value_of_rank
 from skadm.augmentation import Augmentation
 from skadm.neural import TorchDetector
-from skadm.neural._run import Run
 from skadm.nn.blocks import build
 from skadm.nn.density import (
     EstimationNet,
@@ -25,7 +24,7 @@ from skadm.nn.density import (
 )
 from skadm.nn.pixels import brain_of, map_of, pixels_of
 from skadm.nn.reduction import ReductionNet
-from skadm.training import Checkpoints, Objective, Stage
+from skadm.training import Checkpoints, Objective, Stage, Trainer
 
 # Share of the brain pixels that may be darker than what counts as intensity 0.
 _DARKEST = 0.001
@@ -217,25 +216,25 @@ class DAGDetector(TorchDetector):
             n_contrasts,
         )
 
-    def _train(self, networks: "_Networks", images: NDArray, run: Run) -> None:
+    def _train(self, networks: "_Networks", images: NDArray, trainer: Trainer) -> None:
         networks.darkest.copy_(darkest(images))
         trained = torch.nn.ModuleList([networks.autoencoder, networks.estimation])
-        run.stage(
+        trainer.fit_stage(
             Stage(
                 "density",
                 images,
                 [
                     Objective(
                         trained,
-                        lambda batch: self._loss(networks, batch, run.engine.generator),
+                        lambda batch: self._loss(networks, batch, trainer.generator),
                     )
                 ],
-                run.augmentation,
+                trainer.augmentation,
             )
         )
         networks.mixture.set(
             fit_mixture(
-                (networks.features(batch)[0] for batch in run.engine.batches(images)),
+                (networks.features(batch)[0] for batch in trainer.engine.batches(images)),
                 networks.estimation,
             )
         )

@@ -12,11 +12,10 @@ from skadm._brain import brain_values
 from skadm._quantile import value_of_rank
 from skadm.augmentation import Augmentation
 from skadm.neural import TorchDetector
-from skadm.neural._run import Run
 from skadm.nn.autoencoder import Decoder, pad_for_levels
 from skadm.nn.blocks import build
 from skadm.nn.pixels import brain_mean, brain_of, pixels_of
-from skadm.training import Checkpoints, Engine, Objective, Stage
+from skadm.training import Checkpoints, Engine, Objective, Stage, Trainer
 
 # Coordinates of the centre nearer to 0 than this are pushed away from it: weights of 0
 # would reach them.
@@ -194,41 +193,28 @@ class DSVDDDetector(TorchDetector):
         )
         return _Networks(encoder, decoder, self.latent_dim)
 
-    def _train(self, networks: "_Networks", images: NDArray, run: Run) -> None:
+    def _train(self, networks: "_Networks", images: NDArray, trainer: Trainer) -> None:
+        augmentation = trainer.augmentation
         if not networks.centre.any():  # a warm start has one, and keeps it
-            self._pretrain(networks, images, run)
-            networks.centre.copy_(_centre(networks.encoder, images, run.engine))
+            if self.pretraining_epochs != 0:
+                autoencoder = nn.ModuleList([networks.encoder, networks.decoder])
+                errors = [Objective(autoencoder, lambda x: _restoration(networks, x))]
+                epochs = self.pretraining_epochs
+                trainer.fit_stage(
+                    Stage("pretraining", images, errors, augmentation, epochs)
+                )
+            networks.centre.copy_(_centre(networks.encoder, images, trainer.engine))
         one_class = [Objective(networks.encoder, lambda x: self._one_class(networks, x))]
         if self.objective == "one-class":
             networks.radius.zero_()
-            run.stage(Stage("one-class", images, one_class, run.augmentation))
+            trainer.fit_stage(Stage("one-class", images, one_class, augmentation))
             return
         if not networks.radius:
-            run.stage(
-                Stage("one-class", images, one_class, run.augmentation, self.warm_up_epochs)
-            )
+            epochs = self.warm_up_epochs
+            trainer.fit_stage(Stage("one-class", images, one_class, augmentation, epochs))
         soft = [Objective(networks.encoder, lambda x: self._soft_boundary(networks, x))]
-        run.stage(Stage("soft-boundary", images, soft, run.augmentation))
-        networks.radius.fill_(self._radius(networks, images, run.engine))
-
-    def _pretrain(self, networks: "_Networks", images: NDArray, run: Run) -> None:
-        if self.pretraining_epochs == 0:
-            return
-
-        def loss(batch: torch.Tensor) -> dict[str, torch.Tensor]:
-            errors = (networks.restore(batch) - batch).square().sum(dim=1)
-            return {"loss": brain_mean(errors, brain_of(batch))}
-
-        autoencoder = nn.ModuleList([networks.encoder, networks.decoder])
-        run.stage(
-            Stage(
-                "pretraining",
-                images,
-                [Objective(autoencoder, loss)],
-                run.augmentation,
-                self.pretraining_epochs,
-            )
-        )
+        trainer.fit_stage(Stage("soft-boundary", images, soft, augmentation))
+        networks.radius.fill_(self._radius(networks, images, trainer.engine))
 
     def _one_class(
         self, networks: "_Networks", images: torch.Tensor
@@ -330,6 +316,12 @@ class _Networks(nn.Module):
         # average, and a distance would be the smaller the farther from a point.
         squared = differences.square().sum(dim=1, keepdim=True)
         return self.encoder.to_pixels(squared, images)[:, 0]
+
+
+def _restoration(networks: _Networks, images: torch.Tensor) -> dict[str, torch.Tensor]:
+    """Squared error of the autoencoder, mean over brain pixels."""
+    errors = (networks.restore(images) - images).square().sum(dim=1)
+    return {"loss": brain_mean(errors, brain_of(images))}
 
 
 def _centre(encoder: _Encoder, images: NDArray, engine: Engine) -> torch.Tensor:

@@ -16,8 +16,6 @@ from skadm.augmentation import Augmentation
 from skadm.detectors._contrasts import contrast_weights
 from skadm.detectors._lesion_axis import ResidualMoments, lesion_axis
 from skadm.neural import TorchDetector
-from skadm.neural._run import Run
-from skadm.neural._weights import load_weights
 from skadm.nn.blocks import NORMS, build
 from skadm.nn.density import FittedMixture, Mixture, mixture_energy
 from skadm.nn.mirror import mirrored
@@ -25,7 +23,7 @@ from skadm.nn.noise import blob_noise
 from skadm.nn.pixels import brain_mean, brain_of, map_of, pixels_of
 from skadm.nn.smoothing import smooth_in_brain
 from skadm.nn.unet import UNet
-from skadm.training import Checkpoints, Objective, Stage
+from skadm.training import Checkpoints, Objective, Stage, Trainer, load_weights
 
 # A pixel belongs to a blob if any contrast is changed by so much of `lesion_std`.
 _PRESENT = 1 / 3
@@ -262,14 +260,14 @@ class EraserDetector(TorchDetector):
             )
         self._stated_axis(X.shape[1])  # a wrong name is told before the training
         if not self._looks_at_abnormal:
-            self._fit_networks(X)
+            self._fit(X)
         elif abnormal is None:
             raise ValueError(
                 f"along={self.along!r}, direction={self.direction!r}; to learn it, fit "
                 "needs slices with an anomaly, and y to tell which slices these are."
             )
         else:
-            self._fit_networks(X, abnormal())
+            self._fit(X, abnormal())
 
     @property
     def axis_(self) -> np.ndarray | None:
@@ -314,15 +312,15 @@ class EraserDetector(TorchDetector):
         mixture = FittedMixture(self.n_components, n_features)
         return _Networks(nets, mixture, self._stated_axis(n_contrasts))
 
-    def _train(self, networks: "_Networks", images: NDArray, run: Run) -> None:
-        augmentation = run.augmentation
+    def _train(self, networks: "_Networks", images: NDArray, trainer: Trainer) -> None:
+        augmentation = trainer.augmentation
         if self.augmentation == "default":
             augmentation = Augmentation(crop=1)
         for number, net in enumerate(networks.nets, start=1):
-            objective = Objective(net, partial(self._loss, net, run.engine.generator))
-            run.remembered_stage(
+            objective = Objective(net, partial(self._loss, net, trainer.generator))
+            trainer.fit_stage(
                 Stage(f"erasing {number}", images, [objective], augmentation),
-                self.memory,
+                memory=self.memory,
                 # What the weights do not tell.
                 norm=self.norm,
                 mirror=self.mirror,
@@ -330,14 +328,14 @@ class EraserDetector(TorchDetector):
                 lesion_scales=tuple(self.lesion_scales),
                 presence_weight=self.presence_weight,
             )
-        if networks.axis is not None and run.abnormal is not None:
+        if networks.axis is not None and trainer.abnormal is not None:
             moments = [
-                ResidualMoments(self._pixels(self._residuals, networks, slices, run))
-                for slices in (run.abnormal, images)
+                ResidualMoments(self._pixels(self._residuals, networks, slices, trainer))
+                for slices in (trainer.abnormal, images)
             ]
             networks.axis.copy_(torch.from_numpy(lesion_axis(*moments)))
         if self.direction is None:
-            networks.mixture.set(self._mixture(networks, images, run))
+            networks.mixture.set(self._mixture(networks, images, trainer))
 
     def _loss(
         self, net: torch.nn.Module, generator: torch.Generator, batch: torch.Tensor
@@ -355,26 +353,26 @@ class EraserDetector(TorchDetector):
         return {"loss": loss, "error": error, "presence": presence}
 
     def _pixels(
-        self, function: Callable, networks: "_Networks", images: NDArray, run: Run
+        self, function: Callable, networks: "_Networks", images: NDArray, trainer: Trainer
     ) -> Iterator[torch.Tensor]:
         """Yield a function of networks and slices in the brain pixels, (n_pixels, d)."""
-        for batch in run.engine.batches(images):
+        for batch in trainer.engine.batches(images):
             with torch.inference_mode():
-                with run.engine.autocast():
+                with trainer.engine.autocast():
                     maps = function(networks, batch)
                 pixels = pixels_of(maps, brain_of(batch))
             yield pixels  # out of inference mode, which is not for whoever asks
 
-    def _mixture(self, networks: "_Networks", images: NDArray, run: Run) -> Mixture:
+    def _mixture(self, networks: "_Networks", images: NDArray, trainer: Trainer) -> Mixture:
         """Of the features of some brain pixels of the normal slices, drawn at random."""
         # That of the order of slices: the same in all processes that train together.
-        generator = run.engine.order
+        generator = trainer.order
         brain_pixels = sum(
-            int(brain_of(batch).sum()) for batch in run.engine.batches(images)
+            int(brain_of(batch).sum()) for batch in trainer.engine.batches(images)
         )
         share = min(1.0, self.max_samples / brain_pixels)
         drawn = []
-        for features in self._pixels(self._features, networks, images, run):
+        for features in self._pixels(self._features, networks, images, trainer):
             pixels = features.cpu()
             chosen = torch.rand(len(pixels), generator=generator) < share
             drawn.append(pixels[chosen])

@@ -11,12 +11,11 @@ from torch import nn
 
 from skadm.augmentation import Augmentation
 from skadm.neural import TorchDetector
-from skadm.neural._run import Run
 from skadm.nn.adversarial import Critic, build_critic, gradient_penalty
 from skadm.nn.autoencoder import Decoder, Encoder, pad_for_levels
 from skadm.nn.blocks import build, leaky_relu
 from skadm.nn.pixels import brain_mean, brain_of
-from skadm.training import Checkpoints, Objective, Stage
+from skadm.training import Checkpoints, Objective, Stage, Trainer
 
 
 class FAnoGANDetector(TorchDetector):
@@ -228,9 +227,9 @@ class FAnoGANDetector(TorchDetector):
             ),
         )
 
-    def _train(self, networks: "_Networks", images: NDArray, run: Run) -> None:
-        generator, augment = run.engine.generator, _uncropped(run.augmentation)
-        run.stage(
+    def _train(self, networks: "_Networks", images: NDArray, trainer: Trainer) -> None:
+        generator, augment = trainer.generator, _uncropped(trainer.augmentation)
+        trainer.fit_stage(
             Stage(
                 "adversarial",
                 images,
@@ -253,7 +252,7 @@ class FAnoGANDetector(TorchDetector):
         )
         for frozen in (networks.generator, networks.critic):
             frozen.eval().requires_grad_(False)
-        run.stage(
+        trainer.fit_stage(
             Stage(
                 "encoder",
                 images,

@@ -9,12 +9,11 @@ from sklearn.utils._param_validation import Interval
 
 from skadm.augmentation import Augmentation
 from skadm.neural import TorchDetector
-from skadm.neural._run import Run
 from skadm.nn.blocks import build
 from skadm.nn.gmvae import GMVAE
 from skadm.nn.pixels import brain_of
 from skadm.nn.restoration import restore
-from skadm.training import Checkpoints, Objective, Stage
+from skadm.training import Checkpoints, Objective, Stage, Trainer
 
 
 class GMVAEDetector(TorchDetector):
@@ -228,8 +227,8 @@ class GMVAEDetector(TorchDetector):
             generator,
         )
 
-    def _train(self, networks: GMVAE, images: NDArray, run: Run) -> None:
-        generator = run.engine.generator
+    def _train(self, networks: GMVAE, images: NDArray, trainer: Trainer) -> None:
+        generator = trainer.generator
 
         def loss(batch: torch.Tensor) -> dict[str, torch.Tensor]:
             brain = brain_of(batch)
@@ -238,8 +237,8 @@ class GMVAEDetector(TorchDetector):
             means = {name: term.sum() / n_pixels for name, term in terms._asdict().items()}
             return {"loss": terms.negative_elbo.sum() / n_pixels, **means}
 
-        run.stage(
-            Stage("autoencoder", images, [Objective(networks, loss)], run.augmentation)
+        trainer.fit_stage(
+            Stage("autoencoder", images, [Objective(networks, loss)], trainer.augmentation)
         )
 
     def _anomaly(self, networks: GMVAE, images: torch.Tensor) -> torch.Tensor:
