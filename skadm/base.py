@@ -16,6 +16,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from skadm._brain import brain_mask, brain_values
 from skadm._disk import is_on_disk, release, row_chunks, scratch_array, working_memory
+from skadm._docstrings import filled
 from skadm._missing import check_missing, describe_missing
 from skadm._quantile import quantile
 from skadm._validation import check_labels, check_shape, normal_slices
@@ -215,12 +216,18 @@ class BaseDetector(CallbackSupportMixin, MapDetector):
     A detector implements `_fit(X)` and `_score(X)`. All that users see, and all that
     detectors have in common, is here.
 
+    Docstrings of subclasses may name the texts of `skadm._docstrings`.
+
     Parameters
     ----------
     contamination : float, default=0.01
         Fraction of the training pixels that `predict` calls anomalous, in (0, 0.5].
         Sets `offset_` without labels.
     """
+
+    def __init_subclass__(cls, **keywords) -> None:
+        super().__init_subclass__(**keywords)
+        cls.__doc__ = filled(cls.__doc__)
 
     _parameter_constraints: dict[str, list[Any]] = {
         "contamination": [Interval(Real, 0, 0.5, closed="right")],

@@ -8,7 +8,9 @@ import inspect
 import pytest
 from numpydoc.validate import validate
 
+from skadm._docstrings import filled
 from skadm.detectors import all_detectors
+from skadm.neural import TorchDetector
 
 MODULES = [
     "skadm.augmentation",
@@ -76,3 +78,31 @@ def test_examples(name):
     results = doctest.testmod(importlib.import_module(name))
     assert results.attempted > 0
     assert results.failed == 0
+
+
+def test_texts_are_indented_as_the_lines_that_name_them():
+    docstring = "A class.\n\n    Parameters\n    ----------\n    %(tol)s\n        More.\n"
+    expected = (
+        "    tol : float, default=1e-4\n        See `n_iter_no_change`.\n        More.\n"
+    )
+    assert filled(docstring) == docstring.replace("    %(tol)s\n        More.\n", expected)
+    assert filled("Rows of 50 %(tol)s") == "Rows of 50 %(tol)s"
+    assert filled(None) is None
+
+
+@pytest.mark.parametrize(("name", "detector"), all_detectors())
+def test_every_text_that_a_docstring_names_is_there(name, detector):
+    assert "%(" not in detector.__doc__
+
+
+@pytest.mark.parametrize(
+    "detector", [cls for _, cls in all_detectors() if issubclass(cls, TorchDetector)]
+)
+def test_parameters_of_training_are_the_same_everywhere(detector):
+    """Their defaults and what they are checked by."""
+    shared = inspect.signature(TorchDetector.__init__).parameters
+    of_detector = inspect.signature(detector.__init__).parameters
+    for name in set(shared) - {"self"}:
+        assert of_detector[name].default == shared[name].default, name
+        constraint = TorchDetector._parameter_constraints[name]
+        assert detector._parameter_constraints[name] is constraint, name

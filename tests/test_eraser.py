@@ -304,7 +304,7 @@ def test_failure_below_the_axis_leaves_inference_mode(monkeypatch):
 def test_memory_trains_once(tmp_path, monkeypatch):
     X, y = make_slices()
     first = tiny(memory=str(tmp_path)).fit(X, y)
-    monkeypatch.setattr("skadm.training.Trainer._train_stage", None)
+    monkeypatch.setattr("skadm.training.Trainer._begin_stage", None)
     other = tiny(memory=str(tmp_path), sigma=1.0, along={0: 1}).fit(X, y)
     for name in (name for name in first.weights_ if name.startswith("nets")):
         np.testing.assert_array_equal(first.weights_[name], other.weights_[name])

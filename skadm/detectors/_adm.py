@@ -83,43 +83,28 @@ class ADMDetector(ADMScoring):
         Channels of the reduction network's hidden layers.
     estimation_width : int, default=16
         Units of the density network's hidden layer.
-    max_epochs : int, default=50
-        Epochs of each stage (BraTS in the paper; 200 for ISLES).
-    batch_size : int, default=16
-        Slices of a training step and of a scoring step. Scores do not depend on it.
-    learning_rate : float, default=1e-3
-        Of Adam, in both stages.
-    augmentation : Augmentation, "default" or None, default="default"
-        Random changes of training slices; "default" is ``Augmentation()``, None is none.
+    %(max_epochs)s
+        50 for BraTS in the paper, 200 for ISLES.
+    %(batch_size)s
+    %(learning_rate)s
+    %(augmentation)s
         In the second stage, where the translation errors are fixed, slices are flipped,
         translated and cropped together with their errors, and not scaled.
-    n_iter_no_change : int, default=None
-        A stage stops when its training loss has not fallen by `tol` for so many epochs.
-        None: never. No data is held out.
-    tol : float, default=1e-4
-        See `n_iter_no_change`.
-    warm_start : bool, default=False
-        Whether `fit` goes on from the weights of the last fit. `history_` grows.
-    checkpoints : str, path or Checkpoints, default=None
-        Folder in which the training is kept while it runs, after every epoch, so that an
-        interrupted fit goes on where it was; see `skadm.training.Checkpoints`. Needs an
-        integer `random_state`. None: nothing is kept.
+    %(n_iter_no_change)s
+    %(tol)s
+    %(warm_start)s
+    %(checkpoints)s
     memory : None, str or object with the joblib.Memory interface, default=None
         Where trained translation networks are kept. A search over parameters of the
         second stage (λ, C, L, ...) then trains each fold's translation network once, not
         once for each candidate; results are the same, with one `random_state`. A str is a
         folder. None: nowhere. What a callback does is not part of the memory: do not use
         it with one that stops the training early.
-    contamination : float, default=0.01
-        Fraction of the training pixels that `predict` calls anomalous; sets `offset_`.
-    device : str or torch.device, default="auto"
-        "auto" is a GPU where there is one.
-    precision : {"auto", "float32", "bfloat16"}, default="auto"
-        Of the translation network's convolutions. "auto" is bfloat16 where the
-        processor or GPU computes it natively. Density and reduction are float32, the
-        covariances float64, always.
-    random_state : int, RandomState instance or None, default=None
-        Seed of weights, batches, augmentation and targets.
+    %(contamination)s
+    %(device)s
+    %(precision)s
+        Density and reduction are float32, the covariances float64, always.
+    %(random_state)s
 
     Attributes
     ----------
@@ -129,14 +114,10 @@ class ADMDetector(ADMScoring):
         "least_eigenvalue" (before the floor); "singular" where the training had to stop.
     weights_ : dict of str to ndarray
         All that was learned, the final mixture included.
-    offset_ : float
-        Threshold of `predict` on the scale of `score_samples`.
-    background_score_ : float
-        Score of every background pixel.
-    n_features_in_ : int
-        K, the number of contrasts.
-    contrasts_ : tuple of str or None
-        Their names, if X carried them.
+    %(offset_)s
+    %(background_score_)s
+    %(n_features_in_)s
+    %(contrasts_)s
 
     Notes
     -----

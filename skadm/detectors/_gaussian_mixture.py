@@ -37,8 +37,7 @@ class GaussianMixtureDetector(BaseDetector):
     max_iter : int, default=100
         Most steps of expectation maximisation after each start. If the best start has not
         converged by then, there is a ConvergenceWarning.
-    contamination : float, default=0.01
-        Fraction of the training pixels that `predict` calls anomalous; sets `offset_`.
+    %(contamination)s
     random_state : int, RandomState instance or None, default=None
         Draws the pixels and the starts.
 
@@ -48,14 +47,10 @@ class GaussianMixtureDetector(BaseDetector):
         The mixture; features are ordered by row, column and contrast.
     n_iter_ : int
         Steps that the best start took.
-    offset_ : float
-        Threshold of `predict` on the scale of `score_samples`.
-    background_score_ : float
-        Score of every background pixel.
-    n_features_in_ : int
-        K, the number of contrasts.
-    contrasts_ : tuple of str or None
-        Their names, if X carried them.
+    %(offset_)s
+    %(background_score_)s
+    %(n_features_in_)s
+    %(contrasts_)s
 
     Notes
     -----

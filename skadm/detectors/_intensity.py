@@ -31,15 +31,13 @@ class IntensityDetector(BaseDetector):
     sigma : float, default=0
         Standard deviation, in pixels, of a Gaussian that smooths the map within its
         slice and within the brain. 0: no smoothing.
-    contamination : float, default=0.01
-        Fraction of the training pixels that `predict` calls anomalous; sets `offset_`.
+    %(contamination)s
 
     Attributes
     ----------
     weights_ : ndarray of shape (n_contrasts,)
         Weight of each contrast.
-    offset_ : float
-        Threshold of `predict` on the scale of `score_samples`.
+    %(offset_)s
 
     Examples
     --------

@@ -30,8 +30,7 @@ class PCADetector(BaseDetector):
     max_samples : int, default=100_000
         Brain pixels drawn to learn the components from. None: all. Their patches are held
         in memory at once, 8 bytes for each value: 80 MB for 5 × 5 patches of 4 contrasts.
-    contamination : float, default=0.01
-        Fraction of the training pixels that `predict` calls anomalous; sets `offset_`.
+    %(contamination)s
     random_state : int, RandomState instance or None, default=None
         Draws the pixels.
 
@@ -39,14 +38,10 @@ class PCADetector(BaseDetector):
     ----------
     pca_ : sklearn.decomposition.PCA
         Mean and components; features are ordered by row, column and contrast.
-    offset_ : float
-        Threshold of `predict` on the scale of `score_samples`.
-    background_score_ : float
-        Score of every background pixel.
-    n_features_in_ : int
-        K, the number of contrasts.
-    contrasts_ : tuple of str or None
-        Their names, if X carried them.
+    %(offset_)s
+    %(background_score_)s
+    %(n_features_in_)s
+    %(contrasts_)s
 
     Notes
     -----
