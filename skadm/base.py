@@ -233,6 +233,16 @@ class BaseDetector(CallbackSupportMixin, MapDetector):
         "contamination": [Interval(Real, 0, 0.5, closed="right")],
     }
 
+    # What the catalogue says: where the method is from, the parameters that matter most,
+    # when to take it, and when not.
+    _paper = "none"
+    _tune: tuple[str, ...] = ()
+    _good_at = ""
+    # Named sets of parameters: "quick", to see that everything runs, in a minute, with
+    # scores that are not worth reading; "cpu", for two cores without a GPU; and one or two
+    # of the "paper".
+    _presets: dict[str, dict[str, Any]] = {}
+
     @abstractmethod
     def __init__(self, *, contamination: float = 0.01) -> None:
         self.contamination = contamination

@@ -148,6 +148,24 @@ class ADMDetector(ADMScoring):
     (16, 32, 32)
     """
 
+    _paper = "Kim et al. 2021"
+    _tune = ("energy_weight", "n_components", "width", "features")
+    _good_at = (
+        "Contrasts that contradict each other, bright or not. Two contrasts or more; slow."
+    )
+    _presets = {
+        "quick": {"width": 8, "n_blocks": 2, "max_epochs": 4},
+        "cpu": {
+            "width": 16,
+            "max_epochs": 30,
+            "learning_rate": 2e-3,
+            "energy_weight": 5e-3,
+        },
+        # As published (2.3): λ and epochs; width and learning rate are ours.
+        "paper-brats": {"energy_weight": 5e-4, "max_epochs": 50, "targets_per_step": 4},
+        "paper-isles": {"energy_weight": 5e-3, "max_epochs": 200, "targets_per_step": 4},
+    }
+
     _parameter_constraints = {
         **TorchDetector._parameter_constraints,
         "n_components": [Interval(Integral, 1, None, closed="left")],

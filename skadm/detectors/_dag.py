@@ -116,6 +116,30 @@ class DAGDetector(TorchDetector):
     (16, 32, 32)
     """
 
+    _paper = "Zong et al. 2018"
+    _tune = ("latent_dim", "n_components", "energy_weight", "penalty_weight")
+    _good_at = (
+        "Unusual combinations of intensities in one pixel; cheap. Blind to surroundings."
+    )
+    _presets = {
+        "quick": {"max_epochs": 4},
+        # Energy and penalty by validation: those of DAGMM keep the measures of
+        # reconstruction from becoming as sure as they could be.
+        "cpu": {
+            "energy_weight": 0.02,
+            "penalty_weight": 1e-4,
+            "max_epochs": 30,
+            "learning_rate": 5e-3,
+        },
+        # DAGMM's largest, for KDDCUP99 (Zong et al. 2018, 4.3); Kim et al. give no sizes.
+        "paper": {
+            "latent_dim": 1,
+            "width": 60,
+            "learning_rate": 1e-4,
+            "max_epochs": 200,
+        },
+    }
+
     _parameter_constraints = {
         **TorchDetector._parameter_constraints,
         "n_components": [Interval(Integral, 1, None, closed="left")],
@@ -325,6 +349,19 @@ class DAGcDetector(DAGDetector):
     >>> detector.fit(stack, stack.y).score_samples(stack).shape
     (16, 32, 32)
     """
+
+    _paper = "Zong et al. 2018, Kim et al. 2021"
+    _good_at = "As DAG, with texture and edges; edges of the brain are unusual too."
+    _presets = {
+        "quick": {"width": 8, "max_epochs": 4},
+        "cpu": {
+            "energy_weight": 0.02,
+            "penalty_weight": 1e-4,
+            "max_epochs": 30,
+            "learning_rate": 5e-3,
+        },
+        "paper": {"width": 60, "learning_rate": 1e-4, "max_epochs": 200},
+    }
 
     _kernel_size = 3
     _scoring_dtype = torch.float32

@@ -103,6 +103,24 @@ class DSVDDDetector(TorchDetector):
     (16, 32, 32)
     """
 
+    _paper = "Ruff et al. 2018"
+    _tune = ("objective", "nu", "latent_dim", "n_levels")
+    _good_at = (
+        "Large regions of unusual texture; coarse, and takes the rim of the brain for one."
+    )
+    _presets = {
+        "quick": {"width": 8, "pretraining_epochs": 2, "max_epochs": 4},
+        "cpu": {"pretraining_epochs": 15, "max_epochs": 15, "learning_rate": 2e-3},
+        # Ruff et al. 2018, 4.3: their net for CIFAR-10.
+        "paper": {
+            "width": 32,
+            "latent_dim": 128,
+            "pretraining_epochs": 350,
+            "max_epochs": 150,
+            "learning_rate": 1e-4,
+        },
+    }
+
     _parameter_constraints = {
         **TorchDetector._parameter_constraints,
         "objective": [StrOptions({"one-class", "soft-boundary"})],

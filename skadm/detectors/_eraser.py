@@ -150,6 +150,18 @@ class EraserDetector(TorchDetector):
     (16, 32, 32)
     """
 
+    _paper = "Kascenas et al. 2022, changed"
+    _tune = ("along", "direction", "sigma", "lesion_scales", "max_epochs")
+    _good_at = (
+        "Lesions in nearly symmetric organs; best where it may look at abnormal slices."
+    )
+    _presets = {
+        "quick": {"width": 4, "max_epochs": 4, "max_samples": 2_000},
+        "cpu": {"n_networks": 3, "max_epochs": 20, "learning_rate": 2e-3},
+        # There is no paper of it; as long as that of the DAE, whose kin it is.
+        "paper": {"width": 64, "learning_rate": 1e-4, "max_epochs": 200},
+    }
+
     _parameter_constraints = {
         **TorchDetector._parameter_constraints,
         "along": [None, Mapping, StrOptions({"learned"})],

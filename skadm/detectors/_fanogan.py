@@ -131,6 +131,30 @@ class FAnoGANDetector(TorchDetector):
     (16, 32, 32)
     """
 
+    _paper = "Schlegl et al. 2019"
+    _tune = ("latent_dim", "width", "feature_weight", "max_epochs")
+    _good_at = (
+        "Lesions that differ much from what they replace; wants many slices and a GPU."
+    )
+    _presets = {
+        "quick": {"width": 8, "n_levels": 3, "max_epochs": 4},
+        # As many steps of the generator as there is time for: still few for a GAN.
+        "cpu": {
+            "width": 8,
+            "critic_steps": 2,
+            "batch_size": 4,
+            "max_epochs": 20,
+            "learning_rate": 3e-3,
+        },
+        # The authors' code: 64 channels, batches of 64, learning rate 1e-4.
+        "paper": {
+            "width": 64,
+            "batch_size": 64,
+            "learning_rate": 1e-4,
+            "max_epochs": 200,
+        },
+    }
+
     _parameter_constraints = {
         **TorchDetector._parameter_constraints,
         "latent_dim": [Interval(Integral, 1, None, closed="left")],

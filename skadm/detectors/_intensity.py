@@ -49,6 +49,15 @@ class IntensityDetector(BaseDetector):
     array([0., 0., 1., 1.])
     """
 
+    _tune = ("weights", "sigma")
+    _good_at = "Lesions that are bright (or dark) on known contrasts. Nothing to train."
+    _presets = {
+        # Nothing is trained; the names are there so that every detector has them.
+        "quick": {},
+        "cpu": {},
+        "paper": {},
+    }
+
     _parameter_constraints: dict[str, list[Any]] = {
         **BaseDetector._parameter_constraints,
         "weights": [None, Mapping],

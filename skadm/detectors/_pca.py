@@ -86,6 +86,16 @@ class PCADetector(BaseDetector):
     (10, 36)
     """
 
+    _tune = ("n_components", "neighbourhood")
+    _good_at = "Contrasts that break their linear relation, in seconds."
+    _presets = {
+        "quick": {"max_samples": 2_000},
+        # A fit of seconds, in less than 100 MB.
+        "cpu": {"max_samples": 100_000},
+        # Every pixel, as above. With 5 × 5 patches of 4 contrasts, 800 bytes each.
+        "paper": {"max_samples": None},
+    }
+
     _parameter_constraints: dict[str, list[Any]] = {
         **BaseDetector._parameter_constraints,
         "n_components": [
