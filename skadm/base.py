@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
-from functools import partial, wraps
+from functools import partial
 from numbers import Real
 from typing import Any, NamedTuple
 
@@ -16,7 +16,8 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from skadm._brain import brain_mask, brain_values
 from skadm._disk import is_on_disk, release, row_chunks, scratch_array, working_memory
-from skadm._docstrings import filled
+from skadm._docstrings import with_descriptions
+from skadm._failure import unchanged_on_failure
 from skadm._missing import check_missing, describe_missing
 from skadm._quantile import quantile
 from skadm._validation import check_labels, check_shape, normal_slices
@@ -24,33 +25,6 @@ from skadm._version import __version__
 from skadm.data import SliceStack
 from skadm.metrics import pixel_roc_auc_score
 from skadm.reference import TrainingReference
-
-
-def unchanged_on_failure(fit: Callable) -> Callable:
-    """Give the estimator back what it was before a fit that raises.
-
-    Parameters
-    ----------
-    fit : callable
-        The method.
-
-    Returns
-    -------
-    fit : callable
-        The same, but for that.
-    """
-
-    @wraps(fit)
-    def wrapper(self, *arguments, **keywords):
-        before = dict(self.__dict__)
-        try:
-            return fit(self, *arguments, **keywords)
-        except BaseException:
-            self.__dict__.clear()
-            self.__dict__.update(before)
-            raise
-
-    return wrapper
 
 
 class Chunk(NamedTuple):
@@ -216,18 +190,30 @@ class BaseDetector(CallbackSupportMixin, MapDetector):
     A detector implements `_fit(X)` and `_score(X)`. All that users see, and all that
     detectors have in common, is here.
 
-    Docstrings of subclasses may name the texts of `skadm._docstrings`.
+    A line such as ``%(contamination)s`` in the docstring of a subclass stands for what is
+    said of that parameter here.
 
     Parameters
     ----------
     contamination : float, default=0.01
-        Fraction of the training pixels that `predict` calls anomalous, in (0, 0.5].
-        Sets `offset_` without labels.
+        Fraction of the training pixels that `predict` calls anomalous, in (0, 0.5]; sets
+        `offset_` without labels.
+
+    Attributes
+    ----------
+    offset_ : float
+        Threshold of `predict` on the scale of `score_samples`.
+    background_score_ : float
+        Score of every background pixel.
+    n_features_in_ : int
+        K, the number of contrasts.
+    contrasts_ : tuple of str or None
+        Their names, if X carried them.
     """
 
     def __init_subclass__(cls, **keywords) -> None:
         super().__init_subclass__(**keywords)
-        cls.__doc__ = filled(cls.__doc__)
+        cls.__doc__ = with_descriptions(cls)
 
     _parameter_constraints: dict[str, list[Any]] = {
         "contamination": [Interval(Real, 0, 0.5, closed="right")],

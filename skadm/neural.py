@@ -31,8 +31,48 @@ class TorchDetector(BaseDetector):
     """Base of the detectors that train networks.
 
     A detector names its networks (`_build`), its stages and their losses (`_train`) and
-    the anomaly score of a batch (`_anomaly`). Device, precision, seeds, epochs, history,
-    callbacks, stopping and persistence are here.
+    the anomaly score of a batch (`_anomaly`). What all have in common is here.
+
+    Parameters
+    ----------
+    max_epochs : int, default=50
+        Epochs of each stage of the training, unless another parameter sets them.
+    batch_size : int, default=16
+        Slices of a training step and of a scoring step. Scores do not depend on it.
+    learning_rate : float, default=1e-3
+        Of Adam, at the peak of a one-cycle schedule.
+    augmentation : Augmentation, "default" or None, default="default"
+        Random changes of training slices; "default" is ``Augmentation()``, None is none.
+    n_iter_no_change : int, default=None
+        A stage stops when its training loss has not fallen by `tol` for so many epochs.
+        None: never. No data is held out.
+    tol : float, default=1e-4
+        See `n_iter_no_change`.
+    warm_start : bool, default=False
+        Whether `fit` goes on from the weights of the last fit. `history_` grows.
+    checkpoints : str, path or Checkpoints, default=None
+        Folder in which the training is kept while it runs, after every epoch, so that an
+        interrupted fit goes on where it was; see `skadm.training.Checkpoints`. Needs an
+        integer `random_state`. None: nothing is kept.
+    %(contamination)s
+    device : str or torch.device, default="auto"
+        "auto" is a GPU where there is one.
+    precision : {"auto", "float32", "bfloat16"}, default="auto"
+        Of the convolutions. "auto" is bfloat16 where the processor or GPU computes it
+        natively.
+    random_state : int, RandomState instance or None, default=None
+        Seed of all that is drawn at random: weights, order of slices, augmentation, noise.
+
+    Attributes
+    ----------
+    history_ : list of dict
+        One record for each epoch: "stage", "epoch", "loss" and its parts, "seconds".
+    weights_ : dict of str to ndarray
+        All that was learned.
+    %(offset_)s
+    %(background_score_)s
+    %(n_features_in_)s
+    %(contrasts_)s
     """
 
     _parameter_constraints: dict[str, list[Any]] = {

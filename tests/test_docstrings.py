@@ -8,7 +8,7 @@ import inspect
 import pytest
 from numpydoc.validate import validate
 
-from skadm._docstrings import filled
+from skadm._docstrings import with_descriptions
 from skadm.detectors import all_detectors
 from skadm.neural import TorchDetector
 
@@ -80,18 +80,55 @@ def test_examples(name):
     assert results.failed == 0
 
 
-def test_texts_are_indented_as_the_lines_that_name_them():
-    docstring = "A class.\n\n    Parameters\n    ----------\n    %(tol)s\n        More.\n"
-    expected = (
-        "    tol : float, default=1e-4\n        See `n_iter_no_change`.\n        More.\n"
-    )
-    assert filled(docstring) == docstring.replace("    %(tol)s\n        More.\n", expected)
-    assert filled("Rows of 50 %(tol)s") == "Rows of 50 %(tol)s"
-    assert filled(None) is None
+class Described:
+    """A class.
+
+    Parameters
+    ----------
+    size : int
+        How large
+        it is.
+    name : str
+        Its name.
+    """
+
+
+def test_descriptions_come_from_the_nearest_base():
+    class Between(Described):
+        """Another.
+
+        name : str
+            Another name.
+        """
+
+    class Child(Between):
+        """A third.
+
+          %(size)s
+            In pixels.
+          %(name)s
+        %(colour)s, not in a line of its own, and unknown: %(size)s
+        %(colour)s
+        """
+
+    lines = [line for line in with_descriptions(Child).splitlines() if line.strip()]
+    indent = len(lines[-1]) - len("%(colour)s")
+    assert [line[indent:] for line in lines[1:]] == [
+        "  size : int",
+        "      How large",
+        "      it is.",
+        "    In pixels.",
+        "  name : str",
+        "      Another name.",
+        "%(colour)s, not in a line of its own, and unknown: %(size)s",
+        "%(colour)s",
+    ]
+    Child.__doc__ = None
+    assert with_descriptions(Child) is None
 
 
 @pytest.mark.parametrize(("name", "detector"), all_detectors())
-def test_every_text_that_a_docstring_names_is_there(name, detector):
+def test_every_parameter_that_a_docstring_names_is_described(name, detector):
     assert "%(" not in detector.__doc__
 
 

@@ -70,8 +70,7 @@ class DAEDetector(TorchDetector):
     ----------
     history_ : list of dict
         One record for each epoch: "stage" ("denoising"), "epoch", "loss", "seconds".
-    weights_ : dict of str to ndarray
-        All that was learned.
+    %(weights_)s
     %(offset_)s
     %(background_score_)s
     %(n_features_in_)s

@@ -278,23 +278,14 @@ class DAGcDetector(DAGDetector):
 
     Parameters
     ----------
-    n_components : int, default=4
-        C, the number of Gaussians.
-    latent_dim : int, default=2
-        Dimension of the code.
-    energy_weight : float, default=0.1
-        Weight λ₁ of the mean energy beside the mean squared reconstruction error.
-    penalty_weight : float, default=0.005
-        Weight λ₂ of the sum of 1 / Σ_ii, which keeps variances from vanishing.
-    covariance_floor : float, default=1e-6
-        Least eigenvalue of a covariance. The penalty alone does not keep covariances
-        regular (paper 2.7); DAGMM has no floor.
-    dropout : float, default=0.5
-        Share of the hidden units of the estimation network dropped in training.
-    width : int, default=16
-        Channels of the autoencoder's hidden layers.
-    estimation_width : int, default=10
-        Units of the estimation network's hidden layer.
+    %(n_components)s
+    %(latent_dim)s
+    %(energy_weight)s
+    %(penalty_weight)s
+    %(covariance_floor)s
+    %(dropout)s
+    %(width)s
+    %(estimation_width)s
     %(max_epochs)s
     %(batch_size)s
     %(learning_rate)s
@@ -306,16 +297,12 @@ class DAGcDetector(DAGDetector):
     %(contamination)s
     %(device)s
     %(precision)s
-        Has no effect here: all is float32, the covariances float64.
     %(random_state)s
 
     Attributes
     ----------
-    history_ : list of dict
-        One record for each epoch: "stage" ("density"), "epoch", "loss",
-        "reconstruction", "energy", "penalty", "seconds".
-    weights_ : dict of str to ndarray
-        All that was learned, the final mixture included.
+    %(history_)s
+    %(weights_)s
     %(offset_)s
     %(background_score_)s
     %(n_features_in_)s
@@ -354,12 +341,7 @@ class DAGcDetector(DAGDetector):
     _good_at = "As DAG, with texture and edges; edges of the brain are unusual too."
     _presets = {
         "quick": {"width": 8, "max_epochs": 4},
-        "cpu": {
-            "energy_weight": 0.02,
-            "penalty_weight": 1e-4,
-            "max_epochs": 30,
-            "learning_rate": 5e-3,
-        },
+        "cpu": DAGDetector._presets["cpu"],
         "paper": {"width": 60, "learning_rate": 1e-4, "max_epochs": 200},
     }
 

@@ -111,8 +111,7 @@ class EraserDetector(TorchDetector):
     history_ : list of dict
         One record for each epoch: "stage" ("erasing 1", ...), "epoch", "loss" and its parts
         "error" and "presence", "seconds".
-    weights_ : dict of str to ndarray
-        All that was learned.
+    %(weights_)s
     %(offset_)s
     %(background_score_)s
     axis_ : ndarray of shape (K,) or None

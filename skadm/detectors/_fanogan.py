@@ -76,8 +76,7 @@ class FAnoGANDetector(TorchDetector):
         "distance" (estimate of the Wasserstein distance) and "penalty" (before its
         weight) beside it, and "generator" in epochs in which the generator took a step.
         In the encoder stage the parts are "residual" and "features" (before its weight).
-    weights_ : dict of str to ndarray
-        All that was learned.
+    %(weights_)s
     %(offset_)s
     %(background_score_)s
     %(n_features_in_)s

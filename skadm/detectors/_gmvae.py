@@ -74,8 +74,7 @@ class GMVAEDetector(TorchDetector):
         One record for each epoch: "stage" ("autoencoder"), "epoch", "seconds", "loss",
         the negative ELBO in nats for each brain pixel, and its terms "reconstruction",
         "conditional_prior", "w_prior" and "c_prior".
-    weights_ : dict of str to ndarray
-        All that was learned.
+    %(weights_)s
     %(offset_)s
     %(background_score_)s
     %(n_features_in_)s
