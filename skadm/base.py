@@ -14,7 +14,7 @@ from sklearn.pipeline import Pipeline
 from sklearn.utils._param_validation import Interval
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from skadm._brain import brain_mask, brain_values
+from skadm._brain import brain_mask, brain_values, ignore_background
 from skadm._disk import is_on_disk, release, row_chunks, scratch_array, working_memory
 from skadm._docstrings import with_descriptions
 from skadm._failure import unchanged_on_failure
@@ -169,13 +169,14 @@ class MapDetector(OutlierMixin, BaseEstimator, ABC):
         Returns
         -------
         auc : float
-            Over all brain pixels of all slices.
+            Over all brain pixels of all slices. An anomaly outside the brain, which skull
+            stripping has cut away, counts as missed.
         """
         y = check_labels(y, check_shape(X))
         maps = np.empty(y.shape, _map_dtype(X))
         for chunk in self._chunks(X):
             maps[chunk.places] = chunk.maps
-            y[chunk.places] = np.where(chunk.brain, y[chunk.places], -1)
+            y[chunk.places] = ignore_background(y[chunk.places], chunk.brain)
         return pixel_roc_auc_score(y, maps)
 
     def __sklearn_tags__(self):
