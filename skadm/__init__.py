@@ -39,9 +39,9 @@ _HOMES = {
     "PostprocessedDetector": "skadm.postprocessing",
     "SliceDetector": "skadm.image_level",
     "VolumeDetector": "skadm.image_level",
-    "card": "skadm.persistence",
-    "load": "skadm.persistence",
-    "save": "skadm.persistence",
+    "card": "skadm.io",
+    "load": "skadm.io",
+    "save": "skadm.io",
 }
 
 

@@ -242,6 +242,26 @@ class BaseDetector(CallbackSupportMixin, MapDetector):
     def _score(self, X: np.ndarray) -> np.ndarray:
         """Normality maps (n, H, W); what stands in the background does not matter."""
 
+    def _check_learned(self) -> None:
+        """Refuse arrays, read from a file, that do not fit the parameters."""
+
+    def _check_loaded(self) -> None:
+        """Refuse attributes, read from a file, that do not fit each other."""
+        if not any(name.endswith("_") for name in vars(self)):
+            return  # not fitted
+        n_contrasts, names = self.n_features_in_, self.contrasts_
+        n_described = len(self.training_reference_.quantiles)
+        n_names = n_contrasts if names is None else len(names)
+        if not isinstance(n_contrasts, int) or {n_described, n_names} != {n_contrasts}:
+            raise ValueError(
+                f"a {type(self).__name__} for {n_contrasts} contrasts has names of "
+                f"{n_names} and intensities of {n_described}."
+            )
+        for name in ("offset_", "background_score_"):
+            if not isinstance(getattr(self, name), Real):
+                raise ValueError(f"{name} of a {type(self).__name__} is no number.")
+        self._check_learned()
+
     @property
     def _looks_at_abnormal(self) -> bool:
         """Whether `fit` wants slices with an anomaly as well, to look at."""

@@ -18,6 +18,7 @@ from skadm.training import (
     Checkpoints,
     Engine,
     Trainer,
+    check_weights,
     computes_bfloat16,
     load_weights,
     resolve_device,
@@ -186,6 +187,11 @@ class TorchDetector(BaseDetector):
             self._networks = networks
         networks.to(engine.device).eval()
         return engine.apply(lambda images: function(networks, images), X)
+
+    def _check_learned(self) -> None:
+        check_weights(
+            lambda: self._build(self.n_features_in_, torch.Generator()), self.weights_
+        )
 
     def _apply_to_checked(
         self, function: Callable[[Any, torch.Tensor], torch.Tensor], X

@@ -15,6 +15,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from skadm._brain import brain_mask
 from skadm._composed import ComposedDetector, Train, brain_of, by_volume
+from skadm._validation import check_arrays
 
 
 class EnsembleDetector(ComposedDetector):
@@ -159,6 +160,11 @@ class EnsembleDetector(ComposedDetector):
                 stacklevel=2,
             )
         return _finite(total / self.n_detectors, maps.dtype)
+
+    def _check_loaded(self) -> None:
+        n_members = (len(getattr(self, "detectors_", ())),)
+        if n_members[0]:
+            check_arrays(self, {"locations_": n_members, "scales_": n_members})
 
     def _members(self, X: Any) -> Iterator[NDArray[np.float64]]:
         """Yield the standardised maps of each detector."""

@@ -11,7 +11,7 @@ from skadm.training._stage import (
     Stage,
 )
 from skadm.training._trainer import Trainer
-from skadm.training._weights import load_weights, weights_of
+from skadm.training._weights import check_weights, load_weights, weights_of
 
 __all__ = [
     "Checkpoints",
@@ -22,6 +22,7 @@ __all__ = [
     "SingularCovarianceError",
     "Stage",
     "Trainer",
+    "check_weights",
     "computes_bfloat16",
     "launched",
     "load_weights",
