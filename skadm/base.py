@@ -188,11 +188,9 @@ class MapDetector(OutlierMixin, BaseEstimator, ABC):
 class BaseDetector(CallbackSupportMixin, MapDetector):
     """Base of all detectors.
 
-    A detector implements `_fit(X)` and `_score(X)`. All that users see, and all that
-    detectors have in common, is here.
-
-    A line such as ``%(contamination)s`` in the docstring of a subclass stands for what is
-    said of that parameter here.
+    A detector implements `_fit(X)` and `_score(X)`; all that detectors have in common is
+    here. ``%(contamination)s`` in a line of a subclass's docstring stands for what is said
+    of that parameter here.
 
     Parameters
     ----------
@@ -220,14 +218,12 @@ class BaseDetector(CallbackSupportMixin, MapDetector):
         "contamination": [Interval(Real, 0, 0.5, closed="right")],
     }
 
-    # What the catalogue says: where the method is from, the parameters that matter most,
-    # when to take it, and when not.
-    _paper = "none"
+    contrasts_: tuple[str, ...] | None
+
+    # What the catalogue says: source, parameters that matter most, when to take it.
+    _paper, _good_at = "none", ""
     _tune: tuple[str, ...] = ()
-    _good_at = ""
-    # Named sets of parameters: "quick", to see that everything runs, in a minute, with
-    # scores that are not worth reading; "cpu", for two cores without a GPU; and one or two
-    # of the "paper".
+    # "quick", to see that everything runs, in a minute; "cpu", for two cores; "paper".
     _presets: dict[str, dict[str, Any]] = {}
 
     @abstractmethod
@@ -277,10 +273,7 @@ class BaseDetector(CallbackSupportMixin, MapDetector):
 
     @property
     def _scores_without_contrast(self) -> bool:
-        """Whether `_score` takes slices that lack a contrast: a channel of NaN.
-
-        Not scikit-learn's tag ``allow_nan``, which speaks for `fit` too.
-        """
+        """Whether `_score`, unlike `fit`, takes slices that lack a contrast (are NaN)."""
         return False
 
     @unchanged_on_failure
@@ -330,9 +323,7 @@ class BaseDetector(CallbackSupportMixin, MapDetector):
         if patients is not None and normal is not None:
             patients = patients[normal]
         X = self._training_slices(X, normal)
-        self.contrasts_: tuple[str, ...] | None = (
-            None if contrasts is None else tuple(contrasts)
-        )
+        self.contrasts_ = None if contrasts is None else tuple(contrasts)
         self.skadm_version_ = __version__
         self.training_reference_ = TrainingReference.of(X, patients)
         self._fit_beside(X, abnormal)
