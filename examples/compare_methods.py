@@ -4,7 +4,7 @@ Compare methods
 
 Several detectors on the same patients, beside plain intensity, with several seeds and
 intervals over patients. For all detectors at the sizes of ``docs/results.md`` there is
-``python benchmarks/compare.py``.
+``python -m benchmarks compare``.
 """
 
 # %%

@@ -3,16 +3,19 @@
 import csv
 import importlib
 import json
-from pathlib import Path
 
 import numpy as np
 import pytest
 from scipy.stats import spearmanr
 from sklearn.metrics import average_precision_score
 
-from skadm.data import make_phantom
+from benchmarks.lib import data
+from benchmarks.lib.data import load_split
+from benchmarks.lib.options import read_options
+from benchmarks.lib.published import PUBLISHED
+from skadm.data import ArrayVolume, SliceStack, make_phantom
 from skadm.metrics import roc_auc_scorer
-from skadm.presets import PRESETS
+from skadm.presets import PRESETS, make_detector
 
 pytest.importorskip("matplotlib")
 
@@ -21,15 +24,14 @@ TINY = ("--size", "32", "--patients", "6", "--slices", "8", "--preset", "quick")
 
 @pytest.fixture
 def load(monkeypatch):
-    """A module of the benchmarks, by name; ADM and the DAE are made tiny."""
-    monkeypatch.syspath_prepend(Path(__file__).parents[1] / "benchmarks")
+    """An experiment, by name; ADM and the DAE are made tiny."""
     monkeypatch.setitem(
         PRESETS["ADMDetector"], "quick", {"width": 4, "n_blocks": 1, "max_epochs": 2}
     )
     monkeypatch.setitem(
         PRESETS["DAEDetector"], "quick", {"width": 4, "n_levels": 2, "max_epochs": 1}
     )
-    return importlib.import_module
+    return lambda name: importlib.import_module(f"benchmarks.experiments.{name}")
 
 
 @pytest.fixture(scope="module")
@@ -150,10 +152,8 @@ def test_grid_is_that_of_grid_search(load, tmp_path, cache):
     ]
     assert len(record["figures"]) == 2
     # The hold-out by hand.
-    grid, split_module, options_of = load("grid"), load("_split"), load("_common")
-    parser = options_of.experiment_parser("", "grid")
-    split = split_module.load_split(parser.parse_args(TINY))
-    detector = grid.make_detector(
+    split = load_split(read_options("benchmarks.experiments.grid", TINY))
+    detector = make_detector(
         "ADMDetector", "quick", random_state=0, energy_weight=1e-3, n_components=2
     ).fit(split.stack[split.learning])
     chosen = split.validation
@@ -217,7 +217,6 @@ def test_conformal(load, tmp_path):
 
 
 def test_added_normals(load, tmp_path, cache, monkeypatch):
-    module = load("added_normals")
     with pytest.raises(ValueError, match="patients of both data sets"):
         run(load, "added_normals", tmp_path, cache, "--add", "phantom", "--seeds", "1")
 
@@ -225,17 +224,15 @@ def test_added_normals(load, tmp_path, cache, monkeypatch):
         if name == "phantom":
             return real_load_slices(name, options)
         made = make_phantom(3, 8, 32, contrasts=("FLAIR", "T1"), random_state=9).in_memory()
-        return module.SliceStack.from_volumes(
+        return SliceStack.from_volumes(
             [
-                module.ArrayVolume(
-                    *volume.read(), patient=f"other {i}", contrasts=("FLAIR", "T1")
-                )
+                ArrayVolume(*volume.read(), patient=f"other {i}", contrasts=("FLAIR", "T1"))
                 for i, volume in enumerate(made.volumes)
             ]
         )
 
-    real_load_slices = module.load_slices
-    monkeypatch.setattr(module, "load_slices", load_slices)
+    real_load_slices = data.load_slices
+    monkeypatch.setattr(data, "load_slices", load_slices)
     record = run(load, "added_normals", tmp_path, cache, "--add", "other", "--seeds", "1")
     assert record["data"]["contrasts"] == ["T1", "FLAIR"]
     rows = read(tmp_path / "added_normals_test.csv")
@@ -245,9 +242,9 @@ def test_added_normals(load, tmp_path, cache, monkeypatch):
 
 
 def test_augmented_test_sets(load):
-    parser, split_module = load("_common").experiment_parser("", "x"), load("_split")
-    plain = split_module.load_split(parser.parse_args(TINY))
-    more = split_module.load_split(parser.parse_args([*TINY, "--augment-test"]))
+    name = load("compare").__name__
+    plain = load_split(read_options(name, TINY))
+    more = load_split(read_options(name, [*TINY, "--augment-test"]))
     assert more.patients == plain.patients
     np.testing.assert_array_equal(more.stack[more.train].X, plain.stack[plain.train].X)
     assert 2.5 * plain.test.sum() < more.test.sum() <= 3 * plain.test.sum()
@@ -303,35 +300,35 @@ PAPER = """
 """  # noqa: E501
 
 
-def test_published_numbers_are_those_of_the_paper(load):
-    published = load("_published")
-    found = {}
+def test_published_numbers_are_those_of_the_paper():
+    order = {
+        "comparison": ["GMVAE", "DSVDD", "FAnoGAN", "DAG", "DAGc", "ADM"],
+        "ablation": list(PUBLISHED.query("table == 'ablation'").method.unique()),
+    }
+    n_rows = 0
     for line in PAPER.strip().splitlines():
         key, cells = line.split(": ")
         number, split, metric = key.split()
+        table = "comparison" if number in "12" else "ablation"
         data = "BraTS 2019" if number in "13" else "ISLES 2015"
-        tables = published.COMPARISON if number in "12" else published.ABLATION
-        rows = tables[data, split]
-        column = published.METRICS.index(metric)
-        shown = [np.atleast_1d(row[column]).tolist() for row in rows.values()]
-        assert shown == [[float(v) for v in cell.split()] for cell in cells.split(", ")], (
-            key
-        )
-        found.setdefault((number, split), []).append(metric)
-    assert len(found) == 8
-    assert all(metrics == list(published.METRICS) for metrics in found.values())
+        rows = PUBLISHED[
+            (PUBLISHED.table == table)
+            & (PUBLISHED.data == data)
+            & (PUBLISHED.split == split)
+        ].set_index("method")
+        for method, cell in zip(order[table], cells.split(", "), strict=True):
+            shown = [rows.loc[method, metric], rows.loc[method, f"{metric}_std"]]
+            values = [float(value) for value in cell.split()]
+            assert shown[: len(values)] == values, (key, method)
+            n_rows += 1
+    assert n_rows == 4 * 2 * 2 * 6 + 4 * 2 * 2 * 4
 
 
-def test_published_numbers_fit_each_other(load):
+def test_published_numbers_fit_each_other():
     """F1 is about that of the mean precision and recall: a slip of a digit would show."""
-    published = load("_published")
-    for tables in (published.COMPARISON, published.ABLATION):
-        for methods in tables.values():
-            for name, row in methods.items():
-                values = [v[0] if isinstance(v, tuple) else v for v in row]
-                _, precision, recall, f1 = values
-                harmonic = 2 * precision * recall / (precision + recall)
-                assert f1 == pytest.approx(harmonic, abs=0.013), name
+    for row in PUBLISHED.to_dict("records"):
+        harmonic = 2 * row["precision"] * row["recall"] / (row["precision"] + row["recall"])
+        assert row["f1"] == pytest.approx(harmonic, abs=0.013), row
 
 
 def test_page(load, tmp_path, cache, monkeypatch):
@@ -351,16 +348,11 @@ def test_page(load, tmp_path, cache, monkeypatch):
     assert page.count("data:image/png;base64") == 1
     assert "added_normals" not in page  # without a second data set
     commands = [
-        run_all.command(name, parse(run_all, options)) for name in ("grid", "conformal")
+        run_all.command(name, read_options(run_all.__name__, options))
+        for name in ("grid", "conformal")
     ]
     assert "--seeds" not in commands[0]
     assert "--size" not in commands[1]
-
-
-def parse(run_all, options):
-    arguments = run_all.experiment_parser("", "all")
-    arguments.add_argument("--add")
-    return run_all.read_options(arguments, options)
 
 
 def test_interval_coverage(load, tmp_path, monkeypatch):

@@ -1,8 +1,6 @@
 """Eraser: its blobs, its mirror, its density, its direction; and its benchmark."""
 
 import csv
-import importlib
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,6 +10,8 @@ from scipy.stats import multivariate_normal, norm, ttest_1samp
 from test_contract import make_slices, make_stack
 
 import skadm
+from benchmarks.experiments import beyond
+from benchmarks.lib.data import deal
 from skadm import EraserDetector
 from skadm import _filters as numpy_filters
 from skadm._brain import brain_mask
@@ -332,15 +332,7 @@ def test_eraser_takes_blobs_away():
 # -- benchmark ----------------------------------------------------------------------------
 
 
-@pytest.fixture
-def load(monkeypatch):
-    pytest.importorskip("matplotlib")
-    monkeypatch.syspath_prepend(Path(__file__).parents[1] / "benchmarks")
-    return importlib.import_module
-
-
-def test_false_positives_by_place(load):
-    beyond = load("beyond")
+def test_false_positives_by_place():
     labels = np.zeros((1, 30, 30), np.int8)
     labels[0, 14:16, 14:18] = 1  # 8 pixels
     images = np.zeros((1, 3, 30, 30), np.float32)
@@ -365,18 +357,17 @@ def test_false_positives_by_place(load):
     }
 
 
-def test_every_patient_is_tested_once(load):
+def test_every_patient_is_tested_once():
     stack = make_stack(5)
-    splits = load("_folds").dealt("x", stack, 3)
+    splits = deal("x", stack, 3)
     assert (np.sum([split.test for split in splits], axis=0) == 1).all()
     for split in splits:
         assert not set(stack.groups[split.train]) & set(stack.groups[split.test])
     with pytest.raises(ValueError, match="--folds 6: expected from 2 to 5"):
-        load("_folds").dealt("x", stack, 6)
+        deal("x", stack, 6)
 
 
-def test_what_the_benchmark_tells(load):
-    beyond = load("beyond")
+def test_what_the_benchmark_tells():
     both, flair = {"FLAIR": 1.0, "T2": 0.5}, {"FLAIR": 1.0}
     learned = {
         "learned axis": {"along": "learned"},
@@ -403,10 +394,11 @@ def test_what_the_benchmark_tells(load):
     assert [beyond.told(name) for name in names] == expected
 
 
-def test_benchmark(load, tmp_path):
+def test_benchmark(tmp_path):
+    pytest.importorskip("matplotlib")
     names = ("FLAIR + T2, smoothed", "Eraser", "Eraser, directed", "Eraser, learned axis")
     options = ("--quick", "--seeds", "1", "--size", "32", "--methods", *names)
-    load("beyond").main([*options, "--out", str(tmp_path)])
+    beyond.main([*options, "--out", str(tmp_path)])
     with (tmp_path / "pooled.csv").open(newline="", encoding="utf-8") as file:
         rows = {row["method"]: row for row in csv.DictReader(file)}
     assert tuple(rows) == names

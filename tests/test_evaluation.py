@@ -350,13 +350,21 @@ def test_table_is_aligned_and_shows_notes():
         {"method": "B", "split": "test", "note": "no T2"},
     ]
     assert format_table(rows).splitlines() == [
-        "method  split    AUC  slices  threshold",
-        "---------------------------------------",
-        "A       test   0.123       5     -1.000",
-        "long    test       -      12          -",
-        "B       test  no T2",
+        "method    split      AUC    slices    threshold  note",
+        "--------  -------  -----  --------  -----------  ------",
+        "A         test     0.123         5       -1.000",
+        "long      test         -        12            -",
+        "B         test         -         -            -  no T2",
     ]
-    assert format_table([]) == "\n"
+    assert format_table([]) == ""
+
+
+def test_numbers_that_are_text_stay_as_they_are():
+    rows = [{"size": "1.50", "n": 3}, {"size": "12", "n": None}]
+    assert [line.split() for line in format_table(rows).splitlines()[2:]] == [
+        ["1.50", "3"],
+        ["12", "-"],
+    ]
 
 
 def test_summary_over_patients():
@@ -381,16 +389,16 @@ def test_summary_over_patients():
     assert np.isnan(nobody["auc_mean"])
 
 
-def test_markdown_escapes_and_puts_notes_in_brackets():
+def test_markdown_escapes():
     rows = [
         {"method": "A|B", "auc": 0.5, "n_slices": 5},
         {"method": "C", "note": "failed:\nno luck"},
     ]
     assert format_markdown(rows).splitlines() == [
-        "| method | AUC | slices |",
-        "|---|---|---|",
-        r"| A\|B | 0.500 | 5 |",
-        "| C (failed: no luck) |  |  |",
+        "| method   |   AUC |   slices | note            |",
+        "|:---------|------:|---------:|:----------------|",
+        r"| A\|B     | 0.500 |        5 |                 |",
+        "| C        |     - |        - | failed: no luck |",
     ]
 
 

@@ -67,7 +67,7 @@ def paired_t_tests(
     of average precision are skewed. Of simulated 95 % intervals over 4, 6, 12 and 20
     patients 87, 88, 91 and 92 % held the true mean where differences were strongly skewed,
     and 95 % where they were normal; of intervals between the percentiles of a bootstrap 75,
-    80, 88 and 91 %, and 79, 86, 92 and 92 % (``python benchmarks/interval_coverage.py``).
+    80, 88 and 91 %, and 79, 86, 92 and 92 % (``python -m benchmarks interval_coverage``).
     """
     rows = list(rows)
     splits = sorted({str(row.get("split")) for row in rows})
