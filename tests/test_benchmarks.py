@@ -78,7 +78,7 @@ def test_ablation(load, tmp_path, cache):
     assert shown["f1, published, BraTS 2019"] == "0.712"
     # Variants that translate share the translation network of their seed.
     stages = next(
-        cache.glob("stages-*/joblib/skadm/training/_trainer/Trainer._train_stage")
+        cache.glob("stages-*/joblib/skadm/training/_trainer/Trainer/_train_stage")
     )
     assert len([path for path in stages.iterdir() if path.is_dir()]) == 2
 
