@@ -50,7 +50,7 @@ from skadm.metrics import (
     pixel_roc_auc_score,
     pixel_scores_at_threshold,
 )
-from skadm.postprocessing import GaussianSmoother, PostprocessedDetector
+from skadm.postprocessing import GaussianSmoother
 from skadm.presets import make_detector
 
 WINNER = "Eraser"

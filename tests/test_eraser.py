@@ -19,7 +19,7 @@ from skadm.detectors._lesion_axis import ResidualMoments, lesion_axis
 from skadm.nn.mirror import mirrored
 from skadm.nn.noise import blob_noise
 from skadm.nn.smoothing import smooth_in_brain
-from skadm.postprocessing import GaussianSmoother, PostprocessedDetector
+from skadm.postprocessing import GaussianSmoother
 
 
 def tiny(**parameters):

@@ -164,7 +164,7 @@ def load_model(path: str, device: str) -> Any:
     """Read a Pipeline that ends in a fitted detector, to run on a device."""
     from sklearn.pipeline import Pipeline
 
-    from skadm.base import MapDetector
+    from skadm.base import MapDetector, scored_unit
     from skadm.neural import resolve_device
     from skadm.persistence import load
     from skadm.persistence._parts import parts_of
@@ -176,6 +176,7 @@ def load_model(path: str, device: str) -> Any:
         not isinstance(model, Pipeline)
         or len(model.steps) < 2
         or not isinstance(model[-1], MapDetector)
+        or scored_unit(model[-1]) != "pixel"
     ):
         raise ValueError(
             f"{place} holds {type(model).__name__}; expected a Pipeline of preprocessing "

@@ -86,7 +86,10 @@ def run(args: argparse.Namespace) -> None:
         )
     candidates = note = None
     if args.normal is not None:
-        candidates = _candidates(model, args.normal, trained_on | set(stack.groups))
+        # The threshold is from the patients of a calibration: theirs are weaker.
+        calibrated = set(getattr(model[-1], "calibration_groups_", ()))
+        others = trained_on | calibrated | set(stack.groups)
+        candidates = _candidates(model, args.normal, others)
         note = _p_value_note(candidates.n_groups)
     settings = [
         Setting("Report", "command", shlex.join(args.command_line)),
@@ -133,8 +136,8 @@ def _candidates(model: Any, data: str, others: set[str]) -> Any:
     ]
     if not volumes:
         raise ValueError(
-            f"--normal {data} holds no patient but those trained on or reported on; "
-            "expected others, with whom these can be compared"
+            f"--normal {data} holds no patient but those trained on, calibrated on or "
+            "reported on; expected others, with whom these can be compared"
         )
     decisions, patients = [], []
     for number, volume in enumerate(volumes, start=1):

@@ -5,7 +5,7 @@ from importlib import import_module
 
 _HOMES = {
     "skadm.augmentation": ("Augmentation",),
-    "skadm.conformal": ("Calibration", "ConformalDetector"),
+    "skadm.conformal": ("Calibration",),
     "skadm.detectors": (
         "ADMDetector",
         "DAEDetector",
@@ -19,19 +19,24 @@ _HOMES = {
         "IntensityDetector",
         "PCADetector",
     ),
-    "skadm.ensemble": ("EnsembleDetector", "FlipAveragedDetector"),
-    "skadm.image_level": ("SliceDetector", "VolumeDetector"),
     "skadm.pooling": ("LargestComponent", "Quantile", "TopKMean"),
     "skadm.postprocessing": (
         "BorderEroder",
         "GaussianSmoother",
         "MedianFilter",
-        "PostprocessedDetector",
         "SmallComponentRemover",
     ),
     "skadm.preprocessing": ("BrainCropper", "IntensityNormalizer", "SliceResizer"),
     "skadm.preprocessing._crop": ("Box",),
     "skadm.reference": ("TrainingReference",),
+    "skadm.wrappers": (
+        "ConformalDetector",
+        "EnsembleDetector",
+        "FlipAveragedDetector",
+        "PostprocessedDetector",
+        "SliceDetector",
+        "VolumeDetector",
+    ),
     "sklearn.decomposition": ("PCA",),
     "sklearn.frozen": ("FrozenEstimator",),
     "sklearn.mixture": ("GaussianMixture",),
