@@ -41,7 +41,12 @@ from numpy.typing import NDArray
 from scipy.ndimage import distance_transform_edt
 from sklearn.base import clone
 
-from skadm import EnsembleDetector, FlipAveragedDetector, IntensityDetector
+from skadm import (
+    EnsembleDetector,
+    FlipAveragedDetector,
+    IntensityDetector,
+    PostprocessedDetector,
+)
 from skadm.base import MapDetector
 from skadm.evaluation import bootstrap_patients, intensity_baselines
 from skadm.metrics import (

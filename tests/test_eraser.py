@@ -12,7 +12,7 @@ from scipy.stats import multivariate_normal, norm
 from test_contract import make_slices, make_stack
 
 import skadm
-from skadm import EraserDetector
+from skadm import EraserDetector, PostprocessedDetector
 from skadm import _filters as numpy_filters
 from skadm._brain import brain_mask
 from skadm.detectors._lesion_axis import ResidualMoments, lesion_axis

@@ -229,24 +229,6 @@ def test_around_a_pipeline(as_stack):
     )
 
 
-def test_volumes_are_read_once(monkeypatch):
-    stack = SliceStack.from_volumes([make_volume(i) for i in range(4)])
-    reads = []
-
-    def counted(function):
-        return lambda self: reads.append(self) or function(self)
-
-    for name in ("read", "read_with_origin_brain"):
-        monkeypatch.setattr(ArrayVolume, name, counted(getattr(ArrayVolume, name)))
-    detector = SliceDetector(IntensityDetector()).fit(stack)
-    reads.clear()
-    detector.score_samples(stack)
-    # What is read in memory afterwards are other volumes.
-    own = {id(volume) for volume in stack.volumes}
-    from_files = [volume.patient for volume in reads if id(volume) in own]
-    assert sorted(from_files) == ["p0", "p1", "p2", "p3"]
-
-
 def test_a_network():
     X, y = make_slices()
     tiny = ADMDetector(

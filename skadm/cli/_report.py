@@ -26,8 +26,8 @@ examples:
 files: index.html, and patients/<patient>.html
 
 --normal gives regions p-values: the chance of a candidate lesion so strong in a normal
-slice of a new patient. Patients trained on or reported on are left out of it. With masks
-the slices without anomaly are taken, without masks all.
+slice of a new patient. Patients trained on, calibrated on or reported on are left out of
+it. With masks the slices without anomaly are taken, without masks all.
 
 A patient that cannot be scored does not stop the others; the page of the cohort and the
 last line name it, and the exit code is 1.
@@ -165,7 +165,7 @@ def _p_value_note(n_patients: int) -> str:
         "the strongest in the region, or stronger. From normal slices of "
         f"{n_patients} patient{'' if n_patients == 1 else 's'}; 1 / {n_patients + 1} is "
         "the least that so many can give. Not corrected for the number of slices and "
-        "regions."
+        "regions: among many, some are small by chance."
     )
 
 
