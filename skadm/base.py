@@ -73,9 +73,7 @@ class Chunk(NamedTuple):
 class MapDetector(OutlierMixin, BaseEstimator, ABC):
     """What users see of a fitted detector: scores, threshold, labels, AUC.
 
-    It needs `_chunks`, and `offset_` and `background_score_` of the fit. Detectors of
-    slices and volumes override what their scores are like.
-    """
+    It needs `_chunks`, and `offset_` and `background_score_` of the fit."""
 
     _scored_unit = "pixel"
 
@@ -97,8 +95,8 @@ class MapDetector(OutlierMixin, BaseEstimator, ABC):
         ----------
         X : array-like or SliceStack of shape (n_slices, n_contrasts, H, W)
             Slices with the contrasts of the training, in their order. A `SliceStack` is
-            read volume by volume, an array that is mapped to a file chunk by chunk.
-            Detectors of volumes take a list of volumes.
+            read volume by volume, an array that is mapped to a file chunk by chunk. For
+            detectors of volumes: a list of volumes.
         out : ndarray of the shape of the scores, default=None
             Where the scores go, such as a `numpy.memmap`: no more than some of the slices
             and their maps are then in memory at a time. None: a new array.

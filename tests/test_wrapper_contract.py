@@ -22,7 +22,6 @@ from test_contract import make_slices, tiny
 
 import skadm.wrappers
 from skadm import (
-    ADMDetector,
     ConformalDetector,
     EnsembleDetector,
     FlipAveragedDetector,
@@ -514,9 +513,3 @@ def test_steps_that_resize_are_told_to_go_before():
     resizing = make_pipeline(SliceResizer(8), pca())
     with pytest.raises(ValueError, match=r"\(4, 8, 8\).*go before the wrapper"):
         FlipAveragedDetector(resizing).fit(STACK, Y)
-
-
-def test_networks_are_wrapped_too():
-    wrapper = make_wrapper(("Ensemble", "Flips"), tiny("ADMDetector", max_epochs=1))
-    assert isinstance(wrapper.fit(STACK, Y).detectors_[0].detector_, ADMDetector)
-    assert np.isfinite(wrapper.score_samples(STACK)).all()
