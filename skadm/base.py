@@ -13,7 +13,7 @@ from sklearn.callback import CallbackSupportMixin, with_callbacks
 from sklearn.utils._param_validation import Interval
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from skadm._brain import brain_mask, brain_values
+from skadm._brain import brain_mask, brain_values, ignore_background
 from skadm._disk import is_on_disk, release, row_chunks, scratch_array, working_memory
 from skadm._missing import check_missing, describe_missing
 from skadm._pipelines import last_step
@@ -73,7 +73,8 @@ class Chunk(NamedTuple):
 class MapDetector(OutlierMixin, BaseEstimator, ABC):
     """What users see of a fitted detector: scores, threshold, labels, AUC.
 
-    It needs `_chunks`, and `offset_` and `background_score_` of the fit."""
+    It needs `_chunks`, and `offset_` and `background_score_` of the fit.
+    """
 
     _scored_unit = "pixel"
 
@@ -116,9 +117,8 @@ class MapDetector(OutlierMixin, BaseEstimator, ABC):
             only while X is read, `out` holds some of the maps.
         """
         shape, dtype = self._shape_and_type(X)
-        if out is None:
-            out = np.empty(shape, dtype)
-        elif out.shape != shape or out.dtype.kind != "f":
+        out = np.empty(shape, dtype) if out is None else out
+        if out.shape != shape or out.dtype.kind != "f":
             raise ValueError(
                 f"out has shape {out.shape} and type {out.dtype}; expected floating-point "
                 f"numbers of shape {shape}."
@@ -200,13 +200,14 @@ class MapDetector(OutlierMixin, BaseEstimator, ABC):
         Returns
         -------
         auc : float
-            Over all brain pixels of all slices.
+            Over all brain pixels of all slices. An anomaly outside the brain, which skull
+            stripping has cut away, counts as missed.
         """
         y = check_labels(y, check_shape(X))
         maps = np.empty(y.shape, _map_dtype(X))
         for chunk in self._chunks(X):
             maps[chunk.places] = chunk.maps
-            y[chunk.places] = np.where(chunk.brain, y[chunk.places], -1)
+            y[chunk.places] = ignore_background(y[chunk.places], chunk.brain)
         return pixel_roc_auc_score(y, maps)
 
     def __sklearn_tags__(self):

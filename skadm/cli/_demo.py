@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from skadm.cli import _options, _progress, _results
+from skadm.cli._data import lesions_outside_brain, print_data
 from skadm.cli._model import make_detector, preprocessing, save_model, title
 from skadm.cli._output import (
     check_figures,
@@ -79,6 +80,7 @@ def add_parser(commands: Any) -> None:
         help="share of the patients to test on (default: 1/3)",
     )
     _options.add_training(parser)
+    _options.add_selection(parser, patients=False)
     _options.add_empty_masks(parser)
     _options.add_figures(parser)
     _options.add_device(parser)
@@ -111,14 +113,15 @@ def run(args: argparse.Namespace) -> None:
         "train": sorted(set(stack.groups[train].tolist())),
         "test": sorted(set(stack.groups[test].tolist())),
     }
-    print(f"data:     {stack!r}")
-    print(f"seed:     {args.seed}")
-    print(f"training: {', '.join(split['train'])}")
-    print(f"test:     {', '.join(split['test'])}", flush=True)
+    print_data(args.data, stack)
+    print(f"seed:      {args.seed}")
+    print(f"training:  {', '.join(split['train'])}")
+    print(f"test:      {', '.join(split['test'])}", flush=True)
     say("reading")
     steps = preprocessing(stack, args.size)
     prepared = steps.transform(stack).in_memory()
     labels = prepared.y
+    outside = lesions_outside_brain(prepared)
     read_in = time.perf_counter() - started
 
     name = title(detector)
@@ -138,6 +141,8 @@ def run(args: argparse.Namespace) -> None:
     say("writing")
     _results.remove_previous(out)
     test_stack = prepared[test]
+    for row in found.patient_rows:
+        row["lesion_outside_brain_ml"] = outside.get(row["patient"], 0.0)
     files = _results.write_tables(out, found)
     if args.figures:
         files += _results.write_figures(out, test_stack, labels[test], found.maps)
@@ -190,14 +195,19 @@ def _read(args: argparse.Namespace) -> Any:
     if args.slices is not None:
         raise ValueError("--slices is for the phantom; patients have the slices they have")
     stack = read_any(
-        args.data, contrasts=args.contrasts, allow_empty_masks=args.allow_empty_masks
+        args.data,
+        contrasts=args.contrasts,
+        allow_empty_masks=args.allow_empty_masks,
+        **_options.selected(args, *_options.SELECTION, *_options.MASKS),
     )
     if not stack.volumes[0].has_labels:
         raise ValueError(f"{args.data} has no masks, without which nothing can be measured")
     if args.patients is None:
         return stack
     first = list(dict.fromkeys(stack.groups.tolist()))[: args.patients]
-    return stack[[patient in first for patient in stack.groups.tolist()]]
+    chosen = stack[[patient in first for patient in stack.groups.tolist()]]
+    chosen.record = stack.record
+    return chosen
 
 
 def _record(

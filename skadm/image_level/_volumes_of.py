@@ -74,6 +74,10 @@ class _Member:
         return self.source.patient
 
     @property
+    def session(self) -> str:
+        return self.source.session
+
+    @property
     def contrasts(self) -> tuple[str, ...]:
         return self.source.contrasts
 

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from skadm._brain import brain_mask
+from skadm._brain import brain_mask, ignore_background
 from skadm._pipelines import as_seen
 from skadm._validation import check_labels, check_shape
 from skadm.base import looks_through_slices
@@ -103,7 +103,7 @@ def set_offset_on_abnormal_slices(detector: Any, X: Any, y: ArrayLike) -> Any:
 
 
 def labels_in_brain(X: Any, y: ArrayLike) -> NDArray:
-    """Make masks -1 outside the brain of the slices, whatever they were there.
+    """Make masks -1 outside the brain of the slices, but for anomalies.
 
     Parameters
     ----------
@@ -125,5 +125,5 @@ def labels_in_brain(X: Any, y: ArrayLike) -> NDArray:
     labels = check_labels(np.asarray(y), check_shape(X))
     for start in range(0, len(labels), _CHUNK):
         some = slice(start, start + _CHUNK)
-        labels[some][~brain_mask(np.asarray(X[some]))] = -1
+        labels[some] = ignore_background(labels[some], brain_mask(np.asarray(X[some])))
     return labels
