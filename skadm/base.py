@@ -139,8 +139,7 @@ class MapDetector(OutlierMixin, BaseEstimator, ABC):
         Returns
         -------
         scores : ndarray of shape (n_slices, H, W), (n_slices,) or (n_volumes,)
-            ``score_samples(X) - offset_``: negative for an anomaly. Never negative in the
-            background.
+            ``score_samples(X) - offset_``: negative for anomalies, never in the background.
         """
         out = np.empty(*self._shape_and_type(X))
         for chunk in self._chunks(X):
