@@ -21,11 +21,11 @@ from _split import Split
 from sklearn.base import BaseEstimator, clone
 from sklearn.callback import CallbackSupportMixin
 
+from skadm._parts import parts_of
 from skadm.base import BaseDetector, MapDetector
 from skadm.callbacks import ProgressLog
 from skadm.evaluation import evaluate_split
 from skadm.metrics import pixel_roc_curve
-from skadm.persistence._parts import parts_of
 
 remember_sources()
 

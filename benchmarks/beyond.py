@@ -7,7 +7,7 @@ The test slices of all folds are pooled, each score relative to its threshold. I
 as there are these contrasts, or on FLAIR alone; those "along" these contrasts, that lesions
 change them, brighter or darker; those with something "learned" look at the abnormal slices
 of the training patients, without their masks; the others are told nothing. Then:
-differences with intervals by bootstrap over patients, and where the false positives are.
+mean differences of patients with t intervals, and where the false positives are.
 
     python benchmarks/beyond.py --data brats --out out/beyond
     python benchmarks/beyond.py --data brats --test other.csv --out out/beyond_other
@@ -22,7 +22,6 @@ pooled.csv, differences.csv, false_positives.csv, per_patient.csv, beyond.png an
 
 import argparse
 import sys
-import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -48,7 +47,7 @@ from skadm import (
     PostprocessedDetector,
 )
 from skadm.base import MapDetector
-from skadm.evaluation import bootstrap_patients, intensity_baselines
+from skadm.evaluation import intensity_baselines, paired_t_tests
 from skadm.metrics import (
     best_dice_score,
     pixel_average_precision_score,
@@ -236,38 +235,19 @@ def false_positives(
     return counts | {"elsewhere": np.count_nonzero(wrong) * scale}
 
 
-def differences(
-    labels: NDArray, scores: Mapping[str, list[NDArray]], groups: NDArray
-) -> list[dict[str, Any]]:
-    """Differences of the eraser, whatever it is told, to its rivals."""
-    rivals = [name for name in scores if not name.startswith(WINNER)]
-    whole = [name for name in scores if name not in rivals and not shows_a_part(name)]
+def differences(patient_rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Differences of the eraser, whatever it is told, to its rivals, over patients."""
+    names = dict.fromkeys(row["method"] for row in patient_rows)
+    rivals = [name for name in names if not name.startswith(WINNER)]
+    whole = [name for name in names if name not in rivals and not shows_a_part(name)]
     rows = []
     for method in whole:
         for rival in rivals:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", UserWarning)  # few patients: told below
-                found = bootstrap_patients(
-                    labels,
-                    {name: scores[name] for name in (rival, method)},
-                    groups,
-                    thresholds={
-                        name: [0.0] * len(scores[name]) for name in (rival, method)
-                    },
-                    reference=rival,
-                    metrics=("auc", "ap", "dice"),
-                )
+            own = [dict(row) for row in patient_rows if row["method"] in (method, rival)]
             rows += [
-                {
-                    "method": method,
-                    "rival": rival,
-                    "metric": row["metric"],
-                    "method's": row["estimate"],
-                    **{k: v for k, v in row.items() if k.startswith("difference")},
-                    "n_patients": row["n_with_anomaly"],
-                }
-                for row in found
-                if row["method"] == method
+                {"method": method, "rival": rival}
+                | {key: row[key] for key in ("metric", "n", "difference", "low", "high")}
+                for row in paired_t_tests(own, rival, ("auc", "ap", "f1", "dice"))
             ]
     return rows
 
@@ -345,7 +325,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     rows = all_rows(flat)
     for side in ("test", "validation"):
         page.rows(f"beyond_{side}", [row for row in rows if row["split"] == side])
-    page.rows("per_patient", all_patient_rows(flat))
+    of_patients = all_patient_rows(flat)
+    page.rows("per_patient", of_patients)
     means = []
     for name, maps in scores.items():
         found = [measure(labels, each) for each in maps]
@@ -362,9 +343,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     page.table("pooled", means, "Test slices of all folds, mean over seeds")
     validation = [row for row in rows if row["split"] == "validation"]
     page.table("validation", mean_validation(validation), "Validation, mean over folds")
-    several = len(np.unique(groups[(labels == 1).any(axis=(1, 2))])) > 1
-    if several and (found := differences(labels, scores, groups)):
-        page.table("differences", found, "Differences, 95 % bootstrap over patients")
+    if found := differences(of_patients):
+        caption = (
+            "Mean of the differences of patients with an anomaly, with its 95 % t interval "
+            "(how often that covers: interval_coverage.py)"
+        )
+        page.table("differences", found, caption)
     counts = [
         {"method": name, **false_positives(images, labels, maps[0], stack.contrasts)}
         for name, maps in scores.items()

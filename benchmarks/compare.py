@@ -5,8 +5,8 @@ is trained on the normal slices of the training patients; its threshold is the o
 best F1 on their abnormal slices (validation); it is tested on all slices of the other
 patients. Prints a table for either side: mean ± standard deviation over seeds (n - 1), and
 for the test over patients. Methods without anything random run once. Then: more metrics of
-the test, the difference of each method to ADM with a paired t-test over seeds and an
-interval by bootstrap over patients, and the published numbers beside ours.
+the test, the difference of each method to ADM with paired t-tests and t intervals, over
+seeds and over patients, and the published numbers beside ours.
 
     python benchmarks/compare.py --data brats --out out/brats
     python benchmarks/compare.py --budget
@@ -21,7 +21,6 @@ or libraries behind it change.
 
 import argparse
 import sys
-import warnings
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -38,7 +37,6 @@ from _summary import METRICS, all_patient_rows, all_rows, table, told, with_spre
 
 from skadm.evaluation import (
     baseline_verdict,
-    bootstrap_patients,
     format_markdown,
     intensity_baselines,
     paired_t_tests,
@@ -114,9 +112,7 @@ def mean_over_seeds(rows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
     return shown
 
 
-def statistics(
-    page: Page, methods: dict[str, list[Outcome]], split: Split, cache: ResultCache
-) -> None:
+def statistics(page: Page, methods: dict[str, list[Outcome]], split: Split) -> None:
     """Tables of the differences to ADM: over seeds, and over patients."""
     if REFERENCE not in methods:
         say(f"no differences: {REFERENCE} is not among the methods")
@@ -126,51 +122,16 @@ def statistics(
         [row for row in rows if row["split"] == "test"], REFERENCE, ("auc", "ap", "f1")
     )
     page.table("t_tests", tests, f"Paired t-tests against {REFERENCE}, over seeds")
-    if split.n_test_patients_with_anomaly < 2:
-        say("no bootstrap: fewer than two test patients with an anomaly")
-        return
-    scores = {
-        method: [cache.load_maps(outcome.key).test for outcome in own]
-        for method, own in methods.items()
-    }
-    thresholds = {
-        method: [outcome.result.rows[-1]["threshold"] for outcome in own]
-        for method, own in methods.items()
-    }
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # few patients: the caption tells
-        rows = bootstrap_patients(
-            split.labels[split.test],
-            scores,
-            split.stack.groups[split.test],
-            thresholds=thresholds,
-            reference=REFERENCE,
-            metrics=("auc", "ap"),
-        )
+    rows = [row for own in methods.values() for row in all_patient_rows(own)]
+    tests = paired_t_tests(rows, REFERENCE, ("auc", "ap", "f1"))
     page.table(
-        "bootstrap",
-        rows,
-        f"Intervals (95 %) and differences to {REFERENCE} by bootstrap over the "
-        f"{split.n_test_patients_with_anomaly} test patients with an anomaly",
-        [
-            {
-                "method": row["method"],
-                "metric": row["metric"],
-                "estimate": row["estimate"],
-                "interval": between(row["low"], row["high"]),
-                "difference": row["difference"],
-                "interval of the difference": between(
-                    row["difference_low"], row["difference_high"]
-                ),
-            }
-            for row in rows
-        ],
+        "patients",
+        tests,
+        f"Paired t-tests against {REFERENCE}, over the "
+        f"{split.n_test_patients_with_anomaly} test patients with an anomaly: mean of "
+        "their differences with its 95 % t interval (how often that covers: "
+        "interval_coverage.py)",
     )
-
-
-def between(low: float, high: float) -> str:
-    """An interval as text."""
-    return "-" if np.isnan(low) else f"{low:.3f} to {high:.3f}"
 
 
 def write_figures(
@@ -263,7 +224,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if methods:
         found = more_metrics(methods, split, cache)
         page.table("more_metrics", found, "More metrics (test)", mean_over_seeds(found))
-        statistics(page, methods, split, cache)
+        statistics(page, methods, split)
         page.table(
             "published",
             beside_published(summary, COMPARISON),
@@ -271,7 +232,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             "and of test sets enlarged by augmentation",
         )
     write_figures(page, split, outcomes, cache)
-    verdicts = [verdict(summary), baseline_verdict(summary, baselines)]
+    verdicts = [
+        verdict(summary, all_patient_rows(outcomes)),
+        baseline_verdict(summary, baselines),
+    ]
     print("\n" + "\n".join(verdicts))
     markdown = [
         f"{side.capitalize()}:\n\n{format_markdown(rows)}" for side, rows in tables.items()

@@ -3,7 +3,7 @@ Write a new detector
 ====================
 
 A new method says three things: its networks, how they are trained, and the anomaly score
-of a batch. Devices, precision, seeds, checks, thresholds, history and persistence come
+of a batch. Devices, precision, seeds, checks, thresholds, history and files come
 from ``TorchDetector``, and with scikit-learn's interface everything else of the package.
 """
 

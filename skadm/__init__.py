@@ -50,9 +50,9 @@ _HOMES = {
     "PostprocessedDetector": "skadm.wrappers",
     "SliceDetector": "skadm.wrappers",
     "VolumeDetector": "skadm.wrappers",
-    "card": "skadm.persistence",
-    "load": "skadm.persistence",
-    "save": "skadm.persistence",
+    "card": "skadm.io",
+    "load": "skadm.io",
+    "save": "skadm.io",
 }
 
 

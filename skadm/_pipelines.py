@@ -1,4 +1,4 @@
-"""The detector at the end of Pipelines, frozen estimators and searches."""
+"""The detector inside Pipelines, frozen estimators and searches, and what it asks for."""
 
 from typing import Any
 
@@ -71,3 +71,48 @@ def as_seen(detector: Any, X: Any) -> tuple[Any, Any]:
             X = detector[:-1].transform(X)
         detector = detector[-1]
     return detector, X
+
+
+def looks_at_abnormal(detector: Any) -> bool:
+    """Whether an estimator wants slices with an anomaly in `fit` too, to look at.
+
+    Parameters
+    ----------
+    detector : estimator
+        A detector, or a Pipeline that ends in one.
+
+    Returns
+    -------
+    wants : bool
+    """
+    return getattr(last_step(detector), "_looks_at_abnormal", False)
+
+
+def looks_through_slices(detector: Any) -> bool:
+    """Whether the map of a slice depends on the slices beside it.
+
+    Parameters
+    ----------
+    detector : estimator
+        A detector, or a Pipeline that ends in one.
+
+    Returns
+    -------
+    looks : bool
+    """
+    return getattr(last_step(detector), "_looks_through", False)
+
+
+def scored_unit(detector: Any) -> str:
+    """What an estimator gives one score each: a pixel, a slice or a volume.
+
+    Parameters
+    ----------
+    detector : estimator
+        A detector, or a Pipeline that ends in one.
+
+    Returns
+    -------
+    unit : {"pixel", "slice", "volume"}
+    """
+    return getattr(last_step(detector), "_scored_unit", "pixel")

@@ -16,7 +16,6 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from skadm._brain import brain_mask, brain_values, ignore_background
 from skadm._disk import is_on_disk, release, row_chunks, scratch_array, working_memory
 from skadm._missing import check_missing, describe_missing
-from skadm._pipelines import last_step
 from skadm._quantile import quantile
 from skadm._validation import check_labels, check_shape, normal_slices
 from skadm._version import __version__
@@ -244,6 +243,26 @@ class BaseDetector(CallbackSupportMixin, MapDetector):
     def _score(self, X: np.ndarray) -> np.ndarray:
         """Normality maps (n, H, W); what stands in the background does not matter."""
 
+    def _check_learned(self) -> None:
+        """Refuse arrays, read from a file, that do not fit the parameters."""
+
+    def _check_loaded(self) -> None:
+        """Refuse attributes, read from a file, that do not fit each other."""
+        if not any(name.endswith("_") for name in vars(self)):
+            return  # not fitted
+        n_contrasts, names = self.n_features_in_, self.contrasts_
+        n_described = len(self.training_reference_.quantiles)
+        n_names = n_contrasts if names is None else len(names)
+        if not isinstance(n_contrasts, int) or {n_described, n_names} != {n_contrasts}:
+            raise ValueError(
+                f"a {type(self).__name__} for {n_contrasts} contrasts has names of "
+                f"{n_names} and intensities of {n_described}."
+            )
+        for name in ("offset_", "background_score_"):
+            if not isinstance(getattr(self, name), Real):
+                raise ValueError(f"{name} of a {type(self).__name__} is no number.")
+        self._check_learned()
+
     @property
     def _looks_at_abnormal(self) -> bool:
         """Whether `fit` wants slices with an anomaly as well, to look at."""
@@ -423,51 +442,6 @@ class BaseDetector(CallbackSupportMixin, MapDetector):
                     f"X has contrasts {found}, but {type(self).__name__} was fitted on "
                     f"{self.contrasts_}: read them in the same order."
                 )
-
-
-def looks_at_abnormal(detector: Any) -> bool:
-    """Whether an estimator wants slices with an anomaly in `fit` too, to look at.
-
-    Parameters
-    ----------
-    detector : estimator
-        A detector, or a Pipeline that ends in one.
-
-    Returns
-    -------
-    wants : bool
-    """
-    return getattr(last_step(detector), "_looks_at_abnormal", False)
-
-
-def looks_through_slices(detector: Any) -> bool:
-    """Whether the map of a slice depends on the slices beside it.
-
-    Parameters
-    ----------
-    detector : estimator
-        A detector, or a Pipeline that ends in one.
-
-    Returns
-    -------
-    looks : bool
-    """
-    return getattr(last_step(detector), "_looks_through", False)
-
-
-def scored_unit(detector: Any) -> str:
-    """What an estimator gives one score each: a pixel, a slice or a volume.
-
-    Parameters
-    ----------
-    detector : estimator
-        A detector, or a Pipeline that ends in one.
-
-    Returns
-    -------
-    unit : {"pixel", "slice", "volume"}
-    """
-    return getattr(last_step(detector), "_scored_unit", "pixel")
 
 
 def _take(X, indices: np.ndarray):

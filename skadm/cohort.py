@@ -17,10 +17,11 @@ from sklearn.utils.validation import check_is_fitted
 
 from skadm._files import replace_atomically
 from skadm._missing import missing_names
-from skadm.base import MapDetector, scored_unit
+from skadm._pipelines import scored_unit
+from skadm.base import MapDetector
 from skadm.data import SliceStack, write_maps
+from skadm.io import load
 from skadm.metrics import anomaly_map
-from skadm.persistence import load
 
 __all__ = ["KINDS", "UNCERTAINTY", "CohortReport", "score_cohort", "write_scores"]
 

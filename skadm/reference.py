@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from skadm._brain import brain_mask
 from skadm._disk import release, row_chunks
+from skadm._validation import check_arrays
 
 __all__ = ["IntensityShiftWarning", "TrainingReference"]
 
@@ -57,6 +58,14 @@ class TrainingReference:
     n_patients: int | None
     n_brain_pixels: int
     sha256: str
+
+    def __post_init__(self) -> None:
+        n_contrasts = len(self.quantiles)
+        shapes = {
+            "quantiles": (n_contrasts, len(LEVELS)),
+            "correlations": (n_contrasts, n_contrasts),
+        }
+        check_arrays(self, shapes)
 
     @classmethod
     def of(

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from scipy.stats import spearmanr
+from sklearn.metrics import average_precision_score
 
 from skadm.data import make_phantom
 from skadm.metrics import roc_auc_scorer
@@ -262,6 +263,63 @@ def test_augmented_test_sets(load):
     assert contrast[1] == pytest.approx(contrast[0], rel=0.2)
 
 
+# The paper's Tables 1 to 4 as printed there, a row for each metric: GMVAE, DSVDD, fanoGAN,
+# DAG, DAGc, ADM; then ADM_ct, ADM_dr, ADM_woj, ADM. Means, with their standard deviations.
+PAPER = """
+1 validation auc: 0.759 0.020, 0.826 0.006, 0.764 0.000, 0.836 0.001, 0.843 0.027, 0.883 0.002
+1 validation precision: 0.255 0.051, 0.425 0.023, 0.426 0.014, 0.430 0.029, 0.449 0.062, 0.578 0.042
+1 validation recall: 0.519 0.101, 0.597 0.036, 0.392 0.011, 0.587 0.049, 0.618 0.040, 0.574 0.021
+1 validation f1: 0.334 0.029, 0.496 0.003, 0.408 0.000, 0.495 0.002, 0.519 0.056, 0.575 0.010
+1 test auc: 0.776 0.034, 0.870 0.000, 0.832 0.000, 0.904 0.000, 0.899 0.003, 0.934 0.011
+1 test precision: 0.332 0.023, 0.725 0.026, 0.642 0.007, 0.585 0.021, 0.583 0.027, 0.702 0.012
+1 test recall: 0.415 0.084, 0.569 0.022, 0.430 0.005, 0.677 0.025, 0.677 0.033, 0.643 0.045
+1 test f1: 0.366 0.040, 0.635 0.005, 0.517 0.003, 0.627 0.003, 0.625 0.000, 0.671 0.028
+2 validation auc: 0.694 0.016, 0.844 0.003, 0.723 0.001, 0.743 0.002, 0.725 0.004, 0.814 0.014
+2 validation precision: 0.240 0.032, 0.382 0.006, 0.554 0.001, 0.523 0.006, 0.419 0.082, 0.414 0.013
+2 validation recall: 0.214 0.007, 0.470 0.007, 0.223 0.000, 0.248 0.003, 0.276 0.017, 0.381 0.020
+2 validation f1: 0.226 0.015, 0.421 0.006, 0.318 0.000, 0.336 0.003, 0.329 0.017, 0.396 0.016
+2 test auc: 0.595 0.025, 0.609 0.008, 0.660 0.000, 0.650 0.000, 0.643 0.003, 0.870 0.010
+2 test precision: 0.047 0.006, 0.049 0.002, 0.176 0.001, 0.087 0.002, 0.059 0.002, 0.203 0.027
+2 test recall: 0.451 0.075, 0.408 0.026, 0.222 0.001, 0.279 0.017, 0.398 0.021, 0.433 0.005
+2 test f1: 0.085 0.009, 0.088 0.004, 0.196 0.001, 0.133 0.001, 0.103 0.002, 0.276 0.025
+3 validation auc: 0.861, 0.865, 0.878, 0.883
+3 validation precision: 0.527, 0.623, 0.576, 0.578
+3 validation recall: 0.522, 0.550, 0.569, 0.574
+3 validation f1: 0.521, 0.584, 0.572, 0.575
+3 test auc: 0.930, 0.922, 0.933, 0.934
+3 test precision: 0.724, 0.797, 0.725, 0.702
+3 test recall: 0.607, 0.643, 0.638, 0.653
+3 test f1: 0.658, 0.712, 0.678, 0.671
+4 validation auc: 0.768, 0.734, 0.787, 0.814
+4 validation precision: 0.267, 0.613, 0.300, 0.414
+4 validation recall: 0.351, 0.265, 0.367, 0.381
+4 validation f1: 0.303, 0.371, 0.330, 0.396
+4 test auc: 0.839, 0.662, 0.856, 0.870
+4 test precision: 0.122, 0.111, 0.158, 0.203
+4 test recall: 0.537, 0.211, 0.455, 0.433
+4 test f1: 0.198, 0.145, 0.234, 0.276
+"""  # noqa: E501
+
+
+def test_published_numbers_are_those_of_the_paper(load):
+    published = load("_published")
+    found = {}
+    for line in PAPER.strip().splitlines():
+        key, cells = line.split(": ")
+        number, split, metric = key.split()
+        data = "BraTS 2019" if number in "13" else "ISLES 2015"
+        tables = published.COMPARISON if number in "12" else published.ABLATION
+        rows = tables[data, split]
+        column = published.METRICS.index(metric)
+        shown = [np.atleast_1d(row[column]).tolist() for row in rows.values()]
+        assert shown == [[float(v) for v in cell.split()] for cell in cells.split(", ")], (
+            key
+        )
+        found.setdefault((number, split), []).append(metric)
+    assert len(found) == 8
+    assert all(metrics == list(published.METRICS) for metrics in found.values())
+
+
 def test_published_numbers_fit_each_other(load):
     """F1 is about that of the mean precision and recall: a slip of a digit would show."""
     published = load("_published")
@@ -301,3 +359,41 @@ def parse(run_all, options):
     arguments = run_all.experiment_parser("", "all")
     arguments.add_argument("--add")
     return run_all.read_options(arguments, options)
+
+
+def test_interval_coverage(load, tmp_path, monkeypatch):
+    module = load("interval_coverage")
+    monkeypatch.setattr(module, "POPULATION", 5000)
+    options = ("--trials", "1000", "--resamples", "60", "--patients", "6", "12")
+    module.main([*options, "--out", str(tmp_path)])
+    rows = read(tmp_path / "coverage.csv")
+    assert [(row["differences"], row["patients"]) for row in rows] == [
+        (kind, n) for kind in ("normal", "skewed", "strongly skewed") for n in ("6", "12")
+    ]
+    assert float(rows[0]["t"]) == pytest.approx(0.95, abs=0.04)
+    for row in rows[::2]:
+        assert float(row["percentile"]) < float(row["t"])
+    normal, *skewed = (float(row["skewness"]) for row in read(tmp_path / "skewness.csv"))
+    assert abs(normal) < 0.1 < 1 < min(skewed)
+
+
+def test_pooled_average_precision_is_that_of_sampled_pixels(load):
+    module = load("interval_coverage")
+    rng = np.random.default_rng(0)
+    patients = module.draw(rng, 3, module.KINDS["skewed"])
+    n, weights = 100_000, np.array([2, 0, 1])
+    labels, scores = [], []
+    for share, level, separation, lag in zip(*patients):
+        anomalous = np.arange(n) < share * n
+        labels.append(anomalous)
+        scores.append(level + rng.normal(size=n) + (separation - lag) * anomalous)
+    drawn = np.repeat(np.arange(3), weights)
+    expected = average_precision_score(
+        np.concatenate([labels[i] for i in drawn]),
+        np.concatenate([scores[i] for i in drawn]),
+    )
+    (found,) = module.pooled_average_precision(patients, patients.lag, weights[None])
+    assert found == pytest.approx(expected, abs=0.01)
+    alone = module.average_precision(patients.share, patients.separation - patients.lag)
+    for own, truth, score in zip(alone, labels, scores):
+        assert own == pytest.approx(average_precision_score(truth, score), abs=0.02)

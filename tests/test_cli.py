@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+import zipfile
 from contextlib import suppress
 from pathlib import Path
 
@@ -183,6 +184,16 @@ def test_fit_without_masks(tmp_path, capsys):
     arguments = ["evaluate", "--model", str(out), "--data", str(scans), "--out", results]
     assert main(arguments) == 1
     assert "has no masks" in error_of(capsys)
+
+
+@pytest.mark.parametrize(("member", "code"), [("card.json", 0), ("word/a.xml", 1)])
+def test_fit_replaces_an_archive_if_it_was_a_model(member, code, scans, tmp_path):
+    out = tmp_path / "model.skadm"
+    with zipfile.ZipFile(out, "w") as archive:
+        archive.writestr(member, "{}")
+    arguments = ["fit", "--data", str(scans), "--size", "16", "--out", str(out)]
+    assert main([*arguments, "--detector", "IntensityDetector", "--force"]) == code
+    assert zipfile.is_zipfile(out) == bool(code)
 
 
 def test_fit_can_leave_masks_unread(scans, tmp_path, capsys):

@@ -145,6 +145,14 @@ def test_end_to_end_and_again_from_the_cache(
                 if len(own) > 1:
                     expected += f" ± {np.std(values, ddof=1):.3f}"
                 assert cell == ("-" if np.isnan(values.mean()) else expected)
+    tested = read(tmp_path / "patients.csv")
+    assert {row["method"] for row in tested} == {"First", *baselines}
+    with_anomaly = {
+        row["patient"]
+        for row in read(tmp_path / "per_patient.csv")
+        if row["auc"] not in ("", "nan")
+    }
+    assert {int(row["n"]) for row in tested} == {len(with_anomaly)}
     # A mean curve goes with the mean area.
     for method, (fpr, tpr, _) in drawn["curves"].items():
         aucs = [
@@ -317,7 +325,7 @@ def test_verdict_on_the_baselines_is_that_of_the_rows(compare, tmp_path, capsys)
     best = max((name for name in means if "FLAIR" in name), key=means.get)
     beaten = [name for name in ("First", "Second") if means[name] < means[best]]
     told = ", ".join(beaten) if len(beaten) < 2 else f"all ({', '.join(beaten)})"
-    expected = f"Best baseline by AUC: {best} ({means[best]:.3f}), which beats {told}."
+    expected = f"Best baseline by AUC: {best} ({means[best]:.3f}), above {told}."
     assert line.startswith(expected)
 
 

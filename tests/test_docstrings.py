@@ -22,7 +22,7 @@ MODULES = [
     "skadm.image_level",
     "skadm.metrics",
     "skadm.model_selection",
-    "skadm.persistence",
+    "skadm.io",
     "skadm.plotting",
     "skadm.pooling",
     "skadm.preprocessing",
@@ -68,7 +68,7 @@ def test_docstring(path):
 
 def modules_with_examples():
     homes = {detector.__module__ for _, detector in all_detectors()}
-    return sorted(homes | {"skadm.augmentation", "skadm.persistence._file"})
+    return sorted(homes | {"skadm.augmentation", "skadm.io._file"})
 
 
 @pytest.mark.parametrize("name", modules_with_examples())

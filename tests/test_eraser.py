@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from scipy.special import logsumexp
-from scipy.stats import multivariate_normal, norm
+from scipy.stats import multivariate_normal, norm, ttest_1samp
 from test_contract import make_slices, make_stack
 
 import skadm
@@ -410,10 +410,19 @@ def test_benchmark(load, tmp_path):
     with (tmp_path / "pooled.csv").open(newline="", encoding="utf-8") as file:
         rows = {row["method"]: row for row in csv.DictReader(file)}
     assert tuple(rows) == names
+    with (tmp_path / "per_patient.csv").open(newline="", encoding="utf-8") as file:
+        patients = [row for row in csv.DictReader(file) if row["auc"] != "nan"]
     with (tmp_path / "differences.csv").open(newline="", encoding="utf-8") as file:
         found = {(r["method"], r["metric"]): r for r in csv.DictReader(file)}
     for name in names[1:]:
         for metric in ("auc", "ap", "f1"):
-            difference = float(rows[name][metric]) - float(rows[names[0]][metric])
-            shown = float(found[name, metric]["difference"])
-            assert shown == pytest.approx(difference, abs=2e-3)
+            ours, theirs = (
+                {r["patient"]: float(r[metric]) for r in patients if r["method"] == each}
+                for each in (name, names[0])
+            )
+            assert len(ours) > 1
+            differences = [ours[patient] - theirs[patient] for patient in theirs]
+            low, high = ttest_1samp(differences, 0).confidence_interval(0.95)
+            row = found[name, metric]
+            assert float(row["difference"]) == pytest.approx(np.mean(differences))
+            assert (float(row["low"]), float(row["high"])) == pytest.approx((low, high))

@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+from scipy.stats import ttest_rel
 from sklearn.base import clone
 from sklearn.metrics import (
     average_precision_score,
@@ -433,10 +434,10 @@ def test_verdict_on_the_baselines():
 
     rows = [row("A", 0.7, 0.2), row("B", 0.9, 0.1), row("F", 0.6, 0.5), row("G", 0.8, 0.4)]
     assert baseline_verdict(rows, ["F", "G"]) == (
-        "Best baseline by AUC: G (0.800), which beats A. "
-        "Best baseline by AP: F (0.500), which beats all (A, B)."
+        "Best baseline by AUC: G (0.800), above A. "
+        "Best baseline by AP: F (0.500), above all (A, B)."
     )
-    assert "by AUC: F (0.600), which beats none." in baseline_verdict(rows[:3], ["F"])
+    assert "by AUC: F (0.600), above none." in baseline_verdict(rows[:3], ["F"])
     other_side = [found | {"split": "validation"} for found in rows]
     for nothing in (rows[:2], rows[2:], other_side):
         assert baseline_verdict(nothing, ["F", "G"]).startswith("Nothing to compare")
@@ -448,10 +449,44 @@ def test_verdict_names_the_best_test_rows():
 
     rows = [row("A", "validation", 0.99, 0.9), row("A", "test", 0.7, 0.2)]
     assert verdict(rows) == (
-        "On 2 test patients, A has the best AUC (0.700) and the best AP (0.200)."
+        "On 2 test patients, pixels pooled, A has the best AUC (0.700) and the best AP "
+        "(0.200)."
     )
     assert "B has the best AP (0.400)" in verdict([*rows, row("B", "test", 0.6, 0.4)])
     assert verdict([row("A", "test", np.nan, np.nan)]).startswith("No method has")
+
+
+def test_verdict_gives_the_interval_of_the_lead():
+    """Of the patients' differences between the best and the next best, pixels pooled."""
+    values = {
+        "A": [(0.9, 0.6), (0.8, 0.3), (0.95, 0.5)],
+        "B": [(0.8, 0.5), (0.85, 0.3), (0.9, 0.35)],
+        "C": [(0.1, 0.1), (0.2, 0.1), (0.1, 0.1)],
+    }
+    patient_rows = [
+        {"method": method, "split": "test", "seed": 0, "patient": patient}
+        | {"auc": auc, "ap": ap}
+        for method, own in values.items()
+        for patient, (auc, ap) in enumerate(own)
+    ]
+    rows = [
+        {"method": method, "split": "test", "n_patients": 3, "auc": auc, "ap": ap}
+        for method, auc, ap in (("C", 0.2, 0.1), ("A", 0.9, 0.4), ("B", 0.8, 0.5))
+    ]
+    found = verdict(rows, patient_rows)
+    for metric, best, following in ((0, "A", "B"), (1, "B", "A")):
+        ours, theirs = ([own[metric] for own in values[name]] for name in (best, following))
+        low, high = ttest_rel(ours, theirs).confidence_interval()
+        difference = np.mean(np.subtract(ours, theirs))
+        assert (
+            f"of {best} less that of {following} {difference:+.3f} "
+            f"(95 % t interval {low:+.3f} to {high:+.3f})"
+        ) in found
+    assert "3 patients with an anomaly" in found
+    assert "cover" in found
+    alone = verdict(rows, [row for row in patient_rows if row["patient"] == 0])
+    assert alone.endswith("only one patient has an anomaly.")
+    assert "interval" not in verdict(rows)
 
 
 def test_rows_are_plain(cohort, sides):

@@ -32,7 +32,7 @@ from skadm import (
     load,
     save,
 )
-from skadm.base import scored_unit
+from skadm._pipelines import scored_unit
 from skadm.data import ArrayVolume, SliceStack
 from skadm.detectors import all_detectors
 from skadm.image_level import slice_labels, volume_labels, volumes_of

@@ -95,6 +95,7 @@ def run(args: argparse.Namespace) -> None:
     )
     maps = check_inner_folder(out, "maps")
     check_figures(args.figures)
+    from skadm._parts import parts_of
     from skadm.cohort import KINDS, write_scores
     from skadm.evaluation import (
         evaluate_split,
@@ -102,7 +103,6 @@ def run(args: argparse.Namespace) -> None:
         patient_split,
         verdict,
     )
-    from skadm.persistence._parts import parts_of
 
     stack = _phantom(args) if args.data == "phantom" else _read(args)
     detector = make_detector(args, stack.contrasts)
@@ -172,7 +172,7 @@ def run(args: argparse.Namespace) -> None:
     _results.print_tables(found, left_out)
     if args.preset == "quick":
         print("\nThe preset 'quick' shows that all runs; its scores are not worth reading.")
-    print(f"\n{verdict(found.rows)}\n")
+    print(f"\n{verdict(found.rows, found.patient_rows)}\n")
     print_files(out, files)
 
 

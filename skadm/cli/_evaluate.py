@@ -89,6 +89,6 @@ def run(args: argparse.Namespace) -> None:
     print(f"thresholds: {training.get('threshold', 'as they were in the model')}")
     _results.print_tables(found, left_out)
     if len(detectors) > 1:
-        print(f"\n{verdict(found.rows)}")
+        print(f"\n{verdict(found.rows, found.patient_rows)}")
     print()
     print_files(out, files)

@@ -151,7 +151,7 @@ def save_model(
     """
     from sklearn.pipeline import Pipeline
 
-    from skadm.persistence import save
+    from skadm.io import save
 
     model = Pipeline([*steps.steps, ("detector", detector)])
     model.training_ = training
@@ -164,10 +164,11 @@ def load_model(path: str, device: str) -> Any:
     """Read a Pipeline that ends in a fitted detector, to run on a device."""
     from sklearn.pipeline import Pipeline
 
-    from skadm.base import MapDetector, scored_unit
+    from skadm._parts import parts_of
+    from skadm._pipelines import scored_unit
+    from skadm.base import MapDetector
+    from skadm.io import load
     from skadm.neural import resolve_device
-    from skadm.persistence import load
-    from skadm.persistence._parts import parts_of
 
     place = check_model(path)
     resolve_device(device)

@@ -5,8 +5,8 @@ from fractions import Fraction
 from typing import Any
 
 DATA_HELP = (
-    "folder of patients in the layout of BraTS, ISLES or BIDS, or a .csv table of files "
-    "(see skadm --help)"
+    "folder of patients in the layout of a public collection or of BIDS, or a .csv table "
+    "of files (see skadm --help)"
 )
 
 

@@ -121,7 +121,7 @@ def _candidates(model: Any, data: str, others: Iterable[str]) -> Any:
     """Learn how strong candidate lesions of normal slices are, volume by volume."""
     import numpy as np
 
-    from skadm.base import looks_through_slices
+    from skadm._pipelines import looks_through_slices
     from skadm.conformal import CandidateLesions
     from skadm.data import SliceStack, patient_key
 

@@ -3,6 +3,8 @@
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from skadm._validation import check_arrays
+
 
 class Calibration:
     """Hierarchical conformal p-values.
@@ -66,6 +68,14 @@ class Calibration:
         self._scores = values[order]
         # Weight of an item: one over the number of its patient's items.
         self._below = np.append(0.0, np.cumsum(1 / sizes[group[order]]))
+
+    def _check_loaded(self) -> None:
+        """Refuse attributes, read from a file, that no calibration has."""
+        n_items = len(self._scores)
+        check_arrays(self, {"_scores": (n_items,), "_below": (n_items + 1,)})
+        shares = self._below[[0, -1]]
+        if (np.diff(self._scores) < 0).any() or not np.allclose(shares, [0, self.n_groups]):
+            raise ValueError("a Calibration has scores that are not in order.")
 
     def p_values(self, scores: ArrayLike) -> NDArray[np.float64]:
         """Compute the p-value of each score; small ones speak against normality.

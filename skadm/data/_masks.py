@@ -41,7 +41,13 @@ class MaskValues:
             object.__setattr__(self, "labels", labels)
 
     def of_brain(self) -> "MaskValues":
-        """Which values count in a mask of the brain: labels are those of lesions."""
+        """Say which values count in a mask of the brain, whose labels are not lesions'.
+
+        Returns
+        -------
+        MaskValues
+            With the same threshold, and without labels.
+        """
         return MaskValues(threshold=self.threshold)
 
     def of(self, values: NDArray, place: Any) -> NDArray[np.bool_]:

@@ -130,7 +130,7 @@ class DAEDetector(TorchDetector):
         "weights": [None, Mapping],
         "median_size": [Interval(Integral, 1, None, closed="left")],
         "width": [Interval(Integral, 1, None, closed="left")],
-        "n_levels": [Interval(Integral, 1, None, closed="left")],
+        "n_levels": [Interval(Integral, 1, 16, closed="both")],
         "norm": [StrOptions(set(NORMS))],
         "memory": [None, str, HasMethods(["cache"])],
     }

@@ -131,7 +131,7 @@ class DSVDDDetector(TorchDetector):
         "weight_decay": [Interval(Real, 0, None, closed="left")],
         "latent_dim": [Interval(Integral, 1, None, closed="left")],
         "width": [Interval(Integral, 1, None, closed="left")],
-        "n_levels": [Interval(Integral, 1, None, closed="left")],
+        "n_levels": [Interval(Integral, 1, 16, closed="both")],
         "pretraining_epochs": [None, Interval(Integral, 0, None, closed="left")],
         "warm_up_epochs": [Interval(Integral, 1, None, closed="left")],
     }

@@ -184,7 +184,7 @@ class EraserDetector(TorchDetector):
         "n_components": [Interval(Integral, 1, None, closed="left")],
         "max_samples": [Interval(Integral, 1, None, closed="left")],
         "width": [Interval(Integral, 1, None, closed="left")],
-        "n_levels": [Interval(Integral, 1, None, closed="left")],
+        "n_levels": [Interval(Integral, 1, 16, closed="both")],
         "norm": [StrOptions(set(NORMS))],
         "memory": [None, str, HasMethods(["cache"])],
     }

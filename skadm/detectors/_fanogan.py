@@ -154,7 +154,7 @@ class FAnoGANDetector(TorchDetector):
         **TorchDetector._parameter_constraints,
         "latent_dim": [Interval(Integral, 1, None, closed="left")],
         "width": [Interval(Integral, 1, None, closed="left")],
-        "n_levels": [Interval(Integral, 1, None, closed="left")],
+        "n_levels": [Interval(Integral, 1, 16, closed="both")],
         "gradient_penalty": [Interval(Real, 0, None, closed="left")],
         "critic_steps": [Interval(Integral, 1, None, closed="left")],
         "feature_weight": [Interval(Real, 0, None, closed="left")],

@@ -8,6 +8,7 @@ from sklearn.mixture import GaussianMixture
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
 
+from skadm._validation import check_arrays
 from skadm.base import BaseDetector
 from skadm.detectors._patches import draw_patches, score_patches
 
@@ -136,6 +137,23 @@ class GaussianMixtureDetector(BaseDetector):
             random_state=int(random_state.randint(np.iinfo(np.int32).max)),
         ).fit(patches)
         self.n_iter_ = self.mixture_.n_iter_
+
+    def _check_learned(self) -> None:
+        k, n_values = self.n_components, self.n_features_in_ * self.neighbourhood**2
+        precisions: dict[str, tuple[int, ...]] = {
+            "full": (k, n_values, n_values),
+            "tied": (n_values, n_values),
+            "diag": (k, n_values),
+            "spherical": (k,),
+        }
+        check_arrays(
+            self.mixture_,
+            {
+                "weights_": (k,),
+                "means_": (k, n_values),
+                "precisions_cholesky_": precisions[self.covariance_type],
+            },
+        )
 
     def _score(self, X: np.ndarray) -> np.ndarray:
         return score_patches(X, self.neighbourhood, self.mixture_.score_samples)

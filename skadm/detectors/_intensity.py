@@ -9,6 +9,7 @@ from sklearn.utils._param_validation import Interval
 
 from skadm._brain import brain_mask
 from skadm._filters import smooth_in_brain
+from skadm._validation import check_arrays
 from skadm.base import BaseDetector
 from skadm.detectors._contrasts import contrast_weights
 
@@ -72,6 +73,9 @@ class IntensityDetector(BaseDetector):
         equal: dict[str | int, float] = dict.fromkeys(range(X.shape[1]), 1.0)
         given = equal if self.weights is None else self.weights
         self.weights_ = contrast_weights(given, X.shape[1], self.contrasts_)
+
+    def _check_learned(self) -> None:
+        check_arrays(self, {"weights_": (self.n_features_in_,)})
 
     def _score(self, X: np.ndarray) -> np.ndarray:
         # Contrast by contrast: a matrix product would round by the number of slices.

@@ -8,6 +8,7 @@ from sklearn.decomposition import PCA
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, RealNotInt
 
+from skadm._validation import check_arrays
 from skadm.base import BaseDetector
 from skadm.detectors._patches import draw_patches, score_patches
 
@@ -134,6 +135,10 @@ class PCADetector(BaseDetector):
             complete = _pca().fit(patches)
             n_components = self._resolve_n_components(complete)
             self.pca_ = _pca(n_components).fit(patches)
+
+    def _check_learned(self) -> None:
+        n_values = self.n_features_in_ * self.neighbourhood**2
+        check_arrays(self.pca_, {"mean_": (n_values,), "components_": (None, n_values)})
 
     def _resolve_n_components(self, complete: PCA) -> int:
         """How many components to keep, given all of them."""

@@ -1,4 +1,4 @@
-"""Rows summed up, and written for people to read."""
+"""Rows summed up, and written as tables."""
 
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -99,7 +99,7 @@ def format_table(rows: Iterable[Row]) -> str:
     columns = [key for key in (rows[0] if rows else {}) if key != "note"]
     cells = [[_cell(row[key]) if key in row else "" for key in columns] for row in rows]
     widths = [
-        max(len(_title(key)), *(len(line[index]) for line in cells))
+        max(len(title(key)), *(len(line[index]) for line in cells))
         for index, key in enumerate(columns)
     ]
     is_text = [any(isinstance(row.get(key), str) for row in rows) for key in columns]
@@ -111,7 +111,7 @@ def format_table(rows: Iterable[Row]) -> str:
         )
         return "  ".join(padded).rstrip()
 
-    lines = [aligned([_title(key) for key in columns])]
+    lines = [aligned([title(key) for key in columns])]
     lines.append("-" * max(map(len, lines)))
     for row, line in zip(rows, cells):
         lines.append(aligned(line) + (f"  {row['note']}" if "note" in row else ""))
@@ -138,7 +138,7 @@ def format_markdown(rows: Iterable[Row]) -> str:
         escaped = (" ".join(cell.split()).replace("|", "\\|") for cell in cells)
         return f"| {' | '.join(escaped)} |"
 
-    lines = [line(map(_title, columns)), "|---" * len(columns) + "|"]
+    lines = [line(map(title, columns)), "|---" * len(columns) + "|"]
     for row in rows:
         cells = [_cell(row[key]) if key in row else "" for key in columns]
         if "note" in row:
@@ -147,73 +147,14 @@ def format_markdown(rows: Iterable[Row]) -> str:
     return "\n".join(lines)
 
 
-def verdict(rows: Iterable[Row]) -> str:
-    """Name the methods with the best AUC and the best AP on the test patients.
-
-    Parameters
-    ----------
-    rows : iterable of dict
-        `Evaluation.rows`.
-
-    Returns
-    -------
-    str
-        One sentence.
-    """
-    tested = [row for row in rows if row["split"] == "test" and not np.isnan(row["auc"])]
-    if not tested:
-        return "No method has a test AUC: the test slices hold only one kind of pixel."
-    auc, ap = (max(tested, key=lambda row: row[key]) for key in ("auc", "ap"))
-    n = tested[0]["n_patients"]
-    other = "" if ap["method"] == auc["method"] else f"{ap['method']} has "
-    return (
-        f"On {n} test patient{'' if n == 1 else 's'}, {auc['method']} has the best AUC "
-        f"({auc['auc']:.3f}) and {other}the best AP ({ap['ap']:.3f})."
-    )
-
-
-def baseline_verdict(rows: Iterable[Row], baselines: Iterable[str]) -> str:
-    """Name the methods that the best of the baselines beats on the test patients.
-
-    Parameters
-    ----------
-    rows : iterable of dict
-        `Evaluation.rows`, or their means over seeds.
-    baselines : iterable of str
-        Which of the methods are the baselines, as of `intensity_baselines`.
-
-    Returns
-    -------
-    str
-        One line: for AUC and for AP, the best baseline and the methods below it.
-    """
-    tested = [row for row in rows if row["split"] == "test" and not np.isnan(row["auc"])]
-    names = set(baselines)
-    simple = [row for row in tested if row["method"] in names]
-    others = [row for row in tested if row["method"] not in names]
-    if not simple or not others:
-        return "Nothing to compare: there is no baseline, or no method beside them."
-    parts = []
-    for metric in ("auc", "ap"):
-        best = max(simple, key=lambda row: row[metric])
-        beaten = [row["method"] for row in others if row[metric] < best[metric]]
-        told = ", ".join(beaten) or "none"
-        if len(beaten) == len(others) > 1:
-            told = f"all ({told})"
-        parts.append(
-            f"Best baseline by {_title(metric)}: {best['method']} ({best[metric]:.3f}), "
-            f"which beats {told}."
-        )
-    return " ".join(parts)
-
-
 _TITLES = {"auc": "AUC", "ap": "AP", "f1": "F1", "n_patients": "patients"}
 _TITLES |= {"n_slices": "slices", "dice": "best Dice"}
 _TITLES |= {"auc_mean": "AUC mean", "auc_std": "sd", "auc_min": "lowest AUC"}
 _TITLES |= {"ap_mean": "AP mean", "ap_std": "sd"}
 
 
-def _title(key: str) -> str:
+def title(key: str) -> str:
+    """Heading of a column: "auc" is "AUC"."""
     return _TITLES.get(key, key)
 
 

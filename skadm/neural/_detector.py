@@ -17,7 +17,7 @@ from skadm.augmentation import Augmentation
 from skadm.base import BaseDetector
 from skadm.neural._device import computes_bfloat16, resolve_device
 from skadm.neural._run import Run
-from skadm.neural._weights import load_weights, weights_of
+from skadm.neural._weights import check_weights, load_weights, weights_of
 from skadm.training import Checkpoints, Engine, Processes
 
 
@@ -156,6 +156,11 @@ class TorchDetector(BaseDetector):
             self._networks = networks
         networks.to(engine.device).eval()
         return engine.apply(lambda images: function(networks, images), X)
+
+    def _check_learned(self) -> None:
+        check_weights(
+            lambda: self._build(self.n_features_in_, torch.Generator()), self.weights_
+        )
 
     def _apply_to_checked(
         self, function: Callable[[Any, torch.Tensor], torch.Tensor], X

@@ -86,6 +86,14 @@ class BrainCropper(StackTransformer):
             min(tight.right + self.margin, width),
         )
 
+    def _check_loaded(self) -> None:
+        """Refuse a box, read from a file, that is not within the slices."""
+        if not hasattr(self, "box_"):
+            return
+        (top, bottom, left, right), (height, width) = self.box_, self.image_shape_
+        if not (0 <= top < bottom <= height and 0 <= left < right <= width):
+            raise ValueError(f"{self.box_} is not within slices of {self.image_shape_}.")
+
     def transform(self, X: Any) -> Any:
         """Crop slices to the box.
 

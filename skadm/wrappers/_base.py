@@ -1,5 +1,6 @@
 """What all wrappers of a detector share: one training, one threshold, one reading."""
 
+from abc import abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from numbers import Real
@@ -14,16 +15,15 @@ from sklearn.utils import _safe_indexing
 from sklearn.utils._param_validation import HasMethods, Interval
 from sklearn.utils.validation import check_is_fitted
 
-from skadm._pipelines import is_search, last_step
-from skadm._validation import check_labels, check_shape, normal_slices
-from skadm.base import (
-    Chunk,
-    MapDetector,
+from skadm._pipelines import (
+    is_search,
+    last_step,
     looks_at_abnormal,
     looks_through_slices,
     scored_unit,
-    unchanged_on_failure,
 )
+from skadm._validation import check_labels, check_shape, normal_slices
+from skadm.base import Chunk, MapDetector, unchanged_on_failure
 from skadm.data import SliceStack
 from skadm.wrappers._reading import Places, read_if_it_fits, score_by_volume
 
@@ -56,12 +56,17 @@ class MetaDetector(CallbackSupportMixin, MetaEstimatorMixin, MapDetector):
 
     detector: Any
     contamination: float
-    # What the detector inside may score (see `skadm.base.scored_unit`), and whether it may
+    # What the detector inside may score (see `scored_unit`), and whether it may
     # be a search.
     _takes_units: tuple[str, ...] = ("pixel",)
     _takes_searches = False
 
     # What a wrapper says.
+
+    @abstractmethod
+    def __init__(self, detector, *, contamination: float = 0.01) -> None:
+        self.detector = detector
+        self.contamination = contamination
 
     def _fit_parts(self, train: Train, X: Any, normal: NDArray[np.intp]) -> NDArray:
         """Fit the detectors inside, each by `train`.

@@ -14,9 +14,9 @@ from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import HasMethods, Interval
 from sklearn.utils.validation import check_is_fitted
 
-from skadm._pipelines import is_search, last_step
+from skadm._pipelines import is_search, last_step, looks_at_abnormal, scored_unit
 from skadm._validation import check_labels, check_shape, normal_slices
-from skadm.base import looks_at_abnormal, scored_unit, unchanged_on_failure
+from skadm.base import unchanged_on_failure
 from skadm.conformal import Calibration, CandidateLesions
 from skadm.wrappers._base import MetaDetector
 from skadm.wrappers._reading import Places, score_by_volume, score_maps

@@ -12,6 +12,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval
 from sklearn.utils.validation import check_is_fitted
 
+from skadm._validation import check_arrays
 from skadm.wrappers._base import MetaDetector, Train
 from skadm.wrappers._reading import score_by_volume, score_maps
 
@@ -163,6 +164,11 @@ class EnsembleDetector(MetaDetector):
                 stacklevel=2,
             )
         return _finite(self._standardized(scores).mean(axis=0), scores.dtype)
+
+    def _check_loaded(self) -> None:
+        n_members = (len(getattr(self, "detectors_", ())),)
+        if n_members[0]:
+            check_arrays(self, {"locations_": n_members, "scales_": n_members})
 
     def _members(self, X: Any, brain: NDArray[np.bool_]) -> NDArray:
         """Maps of each detector, (n_detectors, n_slices, H, W)."""

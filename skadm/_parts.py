@@ -35,6 +35,6 @@ def parts_of(model: Any) -> Iterator[Any]:
         yield model
         for name in _INNER:
             inner = vars(model).get(name)
-            for each in inner if isinstance(inner, list) else [inner]:
-                if each is not None:
-                    yield from parts_of(each)
+            for part in inner if isinstance(inner, list) else [inner]:
+                if part is not None:
+                    yield from parts_of(part)

@@ -5,12 +5,14 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from typing import Any
 
+from skadm._parts import COMPOSING, parts_of
 from skadm._version import __version__
-from skadm.persistence._parts import COMPOSING, parts_of
 from skadm.reference import LEVELS
 
-# Raised whenever a file of the version before would be misread.
-FORMAT = 1
+# Raised whenever a file of the version before would be misread. 1 was a zip archive.
+FORMAT = 2
+
+_PACKAGES = ("numpy", "safetensors", "scikit-learn", "torch")
 
 _INTENDED_USE = (
     "Research: finds pixels that do not look like the brains trained on, in images of the "
@@ -19,20 +21,7 @@ _INTENDED_USE = (
 
 
 def make_card(model: Any, metrics: Any = None) -> dict[str, Any]:
-    """Describe a model.
-
-    Parameters
-    ----------
-    model : estimator
-        As it will be saved.
-    metrics : JSON, default=None
-        What was measured of it.
-
-    Returns
-    -------
-    card : dict
-        Of what JSON knows. What is not known is None.
-    """
+    """Describe a model in what JSON knows; None is what is not known."""
     parts = list(parts_of(model))
     detector = next((p for p in parts if hasattr(p, "training_reference_")), None)
     return {
@@ -43,7 +32,7 @@ def make_card(model: Any, metrics: Any = None) -> dict[str, Any]:
         "skadm": __version__,
         "versions": {
             "python": platform.python_version(),
-            **{name: version(name) for name in ("numpy", "scikit-learn", "torch")},
+            **{name: version(name) for name in _PACKAGES},
         },
         "contrasts": _plain(getattr(detector, "contrasts_", None)),
         **_training(detector),
@@ -73,8 +62,8 @@ def _training(detector: Any) -> dict[str, Any]:
             "sha256": reference.sha256,
         },
         "intensities": {
-            name: {f"{level:.0%}": float(f"{q:.6g}") for level, q in zip(LEVELS, own)}
-            for name, own in zip(names, reference.quantiles)
+            name: {f"{level:.0%}": float(f"{q:.6g}") for level, q in zip(LEVELS, row)}
+            for name, row in zip(names, reference.quantiles)
         },
     }
 
