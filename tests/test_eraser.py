@@ -12,14 +12,14 @@ from test_contract import make_slices, make_stack
 import skadm
 from benchmarks.experiments import beyond
 from benchmarks.lib.data import deal
-from skadm import EraserDetector
+from skadm import EraserDetector, PostprocessedDetector
 from skadm import _filters as numpy_filters
 from skadm._brain import brain_mask
 from skadm.detectors._lesion_axis import ResidualMoments, lesion_axis
 from skadm.nn.mirror import mirrored
 from skadm.nn.noise import blob_noise
 from skadm.nn.smoothing import smooth_in_brain
-from skadm.postprocessing import GaussianSmoother, PostprocessedDetector
+from skadm.postprocessing import GaussianSmoother
 
 
 def tiny(**parameters):
