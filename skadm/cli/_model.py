@@ -165,6 +165,7 @@ def load_model(path: str, device: str) -> Any:
     from sklearn.pipeline import Pipeline
 
     from skadm._parts import parts_of
+    from skadm._pipelines import scored_unit
     from skadm.base import MapDetector
     from skadm.io import load
     from skadm.neural import resolve_device
@@ -176,6 +177,7 @@ def load_model(path: str, device: str) -> Any:
         not isinstance(model, Pipeline)
         or len(model.steps) < 2
         or not isinstance(model[-1], MapDetector)
+        or scored_unit(model[-1]) != "pixel"
     ):
         raise ValueError(
             f"{place} holds {type(model).__name__}; expected a Pipeline of preprocessing "
