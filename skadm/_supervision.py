@@ -2,8 +2,7 @@
 
 from typing import Any
 
-from sklearn.frozen import FrozenEstimator
-from sklearn.pipeline import Pipeline
+from skadm._pipelines import last_step
 
 TIERS = ("none", "slice labels", "known contrasts", "known direction")
 """From nothing to most; a result is comparable with others of its tier."""
@@ -37,12 +36,7 @@ def supervision(detector: Any) -> str | None:
     >>> supervision(PostprocessedDetector(EraserDetector(prior="learned")))
     'slice labels'
     """
-    while True:
-        if isinstance(detector, Pipeline):
-            detector = detector[-1]
-        elif isinstance(detector, FrozenEstimator):
-            detector = detector.estimator
-        elif hasattr(detector, "detector"):
-            detector = detector.detector
-        else:
-            return getattr(detector, "_supervision", None)
+    detector = last_step(detector)
+    while hasattr(detector, "detector"):
+        detector = last_step(detector.detector)
+    return getattr(detector, "_supervision", None)

@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
-from functools import partial, wraps
+from functools import partial
 from numbers import Real
 from typing import Any, NamedTuple
 
@@ -10,12 +10,13 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 from sklearn.base import BaseEstimator, OutlierMixin, _fit_context
 from sklearn.callback import CallbackSupportMixin, with_callbacks
-from sklearn.pipeline import Pipeline
 from sklearn.utils._param_validation import Interval
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from skadm._brain import brain_mask, brain_values, ignore_background
 from skadm._disk import is_on_disk, release, row_chunks, scratch_array, working_memory
+from skadm._docstrings import with_descriptions
+from skadm._failure import unchanged_on_failure
 from skadm._missing import check_missing, describe_missing
 from skadm._quantile import quantile
 from skadm._validation import check_labels, check_shape, normal_slices
@@ -25,44 +26,17 @@ from skadm.metrics import pixel_roc_auc_score
 from skadm.reference import TrainingReference
 
 
-def unchanged_on_failure(fit: Callable) -> Callable:
-    """Give the estimator back what it was before a fit that raises.
-
-    Parameters
-    ----------
-    fit : callable
-        The method.
-
-    Returns
-    -------
-    fit : callable
-        The same, but for that.
-    """
-
-    @wraps(fit)
-    def wrapper(self, *arguments, **keywords):
-        before = dict(self.__dict__)
-        try:
-            return fit(self, *arguments, **keywords)
-        except BaseException:
-            self.__dict__.clear()
-            self.__dict__.update(before)
-            raise
-
-    return wrapper
-
-
 class Chunk(NamedTuple):
-    """Some of the slices that are scored.
+    """Some of the slices, or volumes, that are scored.
 
     Parameters
     ----------
     places : slice or ndarray of int
         Where they are in X.
-    maps : ndarray of shape (n, H, W)
+    maps : ndarray of shape (n, H, W), or (n,) for slices and volumes
         Normality; `background_score_` in the background.
-    brain : ndarray of shape (n, H, W), bool
-        True in the brain.
+    brain : ndarray of bool, of the shape of the maps
+        True in the brain; for slices and volumes, where there is any.
     """
 
     places: slice | NDArray[np.intp]
@@ -71,10 +45,12 @@ class Chunk(NamedTuple):
 
 
 class MapDetector(OutlierMixin, BaseEstimator, ABC):
-    """What users see of a fitted detector of pixels: maps, threshold, labels, AUC.
+    """What users see of a fitted detector: scores, threshold, labels, AUC.
 
     It needs `_chunks`, and `offset_` and `background_score_` of the fit.
     """
+
+    _scored_unit = "pixel"
 
     offset_: float
     background_score_: float
@@ -83,21 +59,26 @@ class MapDetector(OutlierMixin, BaseEstimator, ABC):
     def _chunks(self, X) -> Iterator[Chunk]:
         """Scores of all slices of X, some at a time."""
 
+    def _shape_and_type(self, X) -> tuple[tuple[int, ...], DTypeLike]:
+        """Shape and type of the scores of X."""
+        return _map_shape(X), _map_dtype(X)
+
     def score_samples(self, X, out=None):
-        """Normality of every pixel.
+        """Normality of every pixel; of every slice or volume, for detectors of those.
 
         Parameters
         ----------
         X : array-like or SliceStack of shape (n_slices, n_contrasts, H, W)
             Slices with the contrasts of the training, in their order. A `SliceStack` is
-            read volume by volume, an array that is mapped to a file chunk by chunk.
-        out : ndarray of shape (n_slices, H, W), default=None
-            Where the maps go, such as a `numpy.memmap`: no more than some of the slices
+            read volume by volume, an array that is mapped to a file chunk by chunk. For
+            detectors of volumes: a list of volumes.
+        out : ndarray of the shape of the scores, default=None
+            Where the scores go, such as a `numpy.memmap`: no more than some of the slices
             and their maps are then in memory at a time. None: a new array.
 
         Returns
         -------
-        maps : ndarray of shape (n_slices, H, W)
+        scores : ndarray of shape (n_slices, H, W), (n_slices,) or (n_volumes,)
             Higher is more normal; finite everywhere. Background holds
             `background_score_`, the highest score of the training. As scikit-learn has
             it, float64 for X in float64; float32 for X in float32. `out`, if it was given.
@@ -109,13 +90,12 @@ class MapDetector(OutlierMixin, BaseEstimator, ABC):
             `out` has another shape or no floating-point numbers. If what is wrong is found
             only while X is read, `out` holds some of the maps.
         """
-        shape = _map_shape(X)
-        if out is None:
-            out = np.empty(shape, _map_dtype(X))
-        elif out.shape != shape or out.dtype.kind != "f":
+        shape, dtype = self._shape_and_type(X)
+        out = np.empty(shape, dtype) if out is None else out
+        if out.shape != shape or out.dtype.kind != "f":
             raise ValueError(
                 f"out has shape {out.shape} and type {out.dtype}; expected floating-point "
-                f"numbers of shape {shape}, a map for each slice of X."
+                f"numbers of shape {shape}."
             )
         for chunk in self._chunks(X):
             out[chunk.places] = chunk.maps
@@ -123,38 +103,37 @@ class MapDetector(OutlierMixin, BaseEstimator, ABC):
         return out
 
     def decision_function(self, X):
-        """Normality of every pixel relative to the threshold.
+        """Normality relative to the threshold.
 
         Parameters
         ----------
         X : array-like or SliceStack of shape (n_slices, n_contrasts, H, W)
-            Slices.
+            Slices, or a list of volumes, as in `score_samples`.
 
         Returns
         -------
-        maps : ndarray of shape (n_slices, H, W)
-            ``score_samples(X) - offset_``: negative where a pixel is an anomaly. Never
-            negative in the background.
+        scores : ndarray of shape (n_slices, H, W), (n_slices,) or (n_volumes,)
+            ``score_samples(X) - offset_``: negative for anomalies, never in the background.
         """
-        out = np.empty(_map_shape(X), _map_dtype(X))
+        out = np.empty(*self._shape_and_type(X))
         for chunk in self._chunks(X):
             out[chunk.places] = self._decision(chunk)
         return out
 
     def predict(self, X):
-        """Label every pixel.
+        """Label every pixel; every slice or volume, for detectors of those.
 
         Parameters
         ----------
         X : array-like or SliceStack of shape (n_slices, n_contrasts, H, W)
-            Slices.
+            Slices, or a list of volumes, as in `score_samples`.
 
         Returns
         -------
-        labels : ndarray of shape (n_slices, H, W), int8
+        labels : ndarray of int8, shape (n_slices, H, W), (n_slices,) or (n_volumes,)
             -1 for an anomaly, +1 for normal and for background.
         """
-        labels = np.empty(_map_shape(X), np.int8)
+        labels = np.empty(self._shape_and_type(X)[0], np.int8)
         for chunk in self._chunks(X):
             labels[chunk.places] = np.where(self._decision(chunk) < 0, -1, 1)
         return labels
@@ -164,18 +143,18 @@ class MapDetector(OutlierMixin, BaseEstimator, ABC):
         return np.maximum(decision, 0, out=decision, where=~chunk.brain)
 
     def fit_predict(self, X, y=None):
-        """Fit, and label the pixels of the same slices.
+        """Fit, and label the same data.
 
         Parameters
         ----------
         X : array-like or SliceStack of shape (n_slices, n_contrasts, H, W)
-            Slices.
+            Slices, or a list of volumes, as in `fit`.
         y : array-like of shape (n_slices, H, W), default=None
-            Masks, as in `fit`.
+            Masks or labels, as in `fit`.
 
         Returns
         -------
-        labels : ndarray of shape (n_slices, H, W), int8
+        labels : ndarray of int8, shape (n_slices, H, W), (n_slices,) or (n_volumes,)
             -1 for an anomaly, +1 for normal and for background.
         """
         # That of scikit-learn drops y, and so would train on slices with an anomaly.
@@ -213,19 +192,43 @@ class MapDetector(OutlierMixin, BaseEstimator, ABC):
 class BaseDetector(CallbackSupportMixin, MapDetector):
     """Base of all detectors.
 
-    A detector implements `_fit(X)` and `_score(X)`. All that users see, and all that
-    detectors have in common, is here.
+    A detector implements `_fit(X)` and `_score(X)`; all that detectors have in common is
+    here. ``%(contamination)s`` in a line of a subclass's docstring stands for what is said
+    of that parameter here.
 
     Parameters
     ----------
     contamination : float, default=0.01
-        Fraction of the training pixels that `predict` calls anomalous, in (0, 0.5].
-        Sets `offset_` without labels.
+        Fraction of the training pixels that `predict` calls anomalous, in (0, 0.5]; sets
+        `offset_` without labels.
+
+    Attributes
+    ----------
+    offset_ : float
+        Threshold of `predict` on the scale of `score_samples`.
+    background_score_ : float
+        Score of every background pixel.
+    n_features_in_ : int
+        K, the number of contrasts.
+    contrasts_ : tuple of str or None
+        Their names, if X carried them.
     """
+
+    def __init_subclass__(cls, **keywords) -> None:
+        super().__init_subclass__(**keywords)
+        cls.__doc__ = with_descriptions(cls)
 
     _parameter_constraints: dict[str, list[Any]] = {
         "contamination": [Interval(Real, 0, 0.5, closed="right")],
     }
+
+    contrasts_: tuple[str, ...] | None
+
+    # What the catalogue says: source, parameters that matter most, when to take it.
+    _paper, _good_at = "none", ""
+    _tune: tuple[str, ...] = ()
+    # "quick", to see that everything runs, in a minute; "cpu", for two cores; "paper".
+    _presets: dict[str, dict[str, Any]] = {}
 
     @abstractmethod
     def __init__(self, *, contamination: float = 0.01) -> None:
@@ -279,10 +282,7 @@ class BaseDetector(CallbackSupportMixin, MapDetector):
 
     @property
     def _scores_without_contrast(self) -> bool:
-        """Whether `_score` takes slices that lack a contrast: a channel of NaN.
-
-        Not scikit-learn's tag ``allow_nan``, which speaks for `fit` too.
-        """
+        """Whether `_score`, unlike `fit`, takes slices that lack a contrast (are NaN)."""
         return False
 
     @unchanged_on_failure
@@ -332,9 +332,7 @@ class BaseDetector(CallbackSupportMixin, MapDetector):
         if patients is not None and normal is not None:
             patients = patients[normal]
         X = self._training_slices(X, normal)
-        self.contrasts_: tuple[str, ...] | None = (
-            None if contrasts is None else tuple(contrasts)
-        )
+        self.contrasts_ = None if contrasts is None else tuple(contrasts)
         self.skadm_version_ = __version__
         self.training_reference_ = TrainingReference.of(X, patients)
         self._fit_beside(X, abnormal)
@@ -443,42 +441,6 @@ class BaseDetector(CallbackSupportMixin, MapDetector):
                     f"X has contrasts {found}, but {type(self).__name__} was fitted on "
                     f"{self.contrasts_}: read them in the same order."
                 )
-
-
-def looks_at_abnormal(detector: Any) -> bool:
-    """Whether an estimator wants slices with an anomaly in `fit` too, to look at.
-
-    Parameters
-    ----------
-    detector : estimator
-        A detector, or a Pipeline that ends in one.
-
-    Returns
-    -------
-    wants : bool
-    """
-    return getattr(_last_step(detector), "_looks_at_abnormal", False)
-
-
-def looks_through_slices(detector: Any) -> bool:
-    """Whether the map of a slice depends on the slices beside it.
-
-    Parameters
-    ----------
-    detector : estimator
-        A detector, or a Pipeline that ends in one.
-
-    Returns
-    -------
-    looks : bool
-    """
-    return getattr(_last_step(detector), "_looks_through", False)
-
-
-def _last_step(detector: Any) -> Any:
-    while isinstance(detector, Pipeline):
-        detector = detector[-1]
-    return detector
 
 
 def _take(X, indices: np.ndarray):

@@ -233,7 +233,7 @@ def test_what_changes_is_trained_again(compare, tmp_path, capsys, monkeypatch):
 
 def test_changed_code_is_another_run(compare, monkeypatch):
     behind = fingerprints.modules_behind(ADMDetector)
-    expected = {"base", "neural._run", "training._loop"}
+    expected = {"base", "neural", "training._trainer"}
     expected |= {"detectors._adm", "nn.density", "nn.spectral"}
     assert {f"skadm.{name}" for name in expected} <= behind
     assert not {"skadm.cli", "skadm.plotting", "skadm.detectors._intensity"} & behind

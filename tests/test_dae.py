@@ -136,7 +136,7 @@ def test_memory_trains_once(tmp_path, monkeypatch):
     X, y = make_slices()
     first = tiny(memory=str(tmp_path)).fit(X, y)
     alone = tiny().fit(X, y)
-    monkeypatch.setattr("skadm.neural._run.Run.stage", None)
+    monkeypatch.setattr("skadm.training.Trainer._begin_stage", None)
     other = tiny(memory=str(tmp_path), median_size=3, prior={0: 1}).fit(X, y)
     for name, weights in first.weights_.items():
         np.testing.assert_array_equal(weights, alone.weights_[name])

@@ -81,7 +81,8 @@ def methods(
     contrasts: Sequence[str], preset: str, sigma_through: float
 ) -> dict[str, MapDetector]:
     """All that is compared, by name, not fitted."""
-    from skadm.postprocessing import GaussianSmoother, PostprocessedDetector
+    from skadm import PostprocessedDetector
+    from skadm.postprocessing import GaussianSmoother
 
     found = slice_methods(contrasts, preset)
     main = [name for name in found if "smoothed" in name]

@@ -152,6 +152,7 @@ def load_model(path: str, device: str) -> Any:
     from sklearn.pipeline import Pipeline
 
     from skadm._parts import parts_of
+    from skadm._pipelines import scored_unit
     from skadm.base import MapDetector
     from skadm.io import load
     from skadm.neural import resolve_device
@@ -163,6 +164,7 @@ def load_model(path: str, device: str) -> Any:
         not isinstance(model, Pipeline)
         or len(model.steps) < 2
         or not isinstance(model[-1], MapDetector)
+        or scored_unit(model[-1]) != "pixel"
     ):
         raise ValueError(
             f"{place} holds {type(model).__name__}; expected a Pipeline of preprocessing "

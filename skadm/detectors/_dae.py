@@ -11,17 +11,15 @@ from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from skadm._brain import brain_mask
 from skadm._filters import median_in_brain
 from skadm.augmentation import Augmentation
-from skadm.detectors._prior import Prior, PriorDetector, document_prior
+from skadm.detectors._prior import Prior, PriorDetector
 from skadm.neural import TorchDetector
-from skadm.neural._run import Run
 from skadm.nn.blocks import NORMS, build
 from skadm.nn.noise import coarse_noise
 from skadm.nn.pixels import brain_mean, brain_of
 from skadm.nn.unet import UNet
-from skadm.training import Checkpoints, Objective, Stage
+from skadm.training import Checkpoints, Objective, Stage, Trainer
 
 
-@document_prior
 class DAEDetector(PriorDetector, TorchDetector):
     """Denoising autoencoder: what a U-Net takes for coarse noise is an anomaly.
 
@@ -38,6 +36,7 @@ class DAEDetector(PriorDetector, TorchDetector):
         Size of the noise's blobs, in pixels: it is drawn on a grid so much coarser than
         the slice, and interpolated (16 × 16 for 128 × 128 in the paper).
     %(prior)s
+    %(prior_sign)s
     median_size : int, default=5
         Side of the median filter of the map, within the slice and the brain, in pixels;
         odd. 1: no filter.
@@ -47,53 +46,32 @@ class DAEDetector(PriorDetector, TorchDetector):
         Halvings of the U-Net.
     norm : {"batch", "instance", "none"}, default="batch"
         Norm layer of the U-Net.
-    max_epochs : int, default=50
-        Epochs.
-    batch_size : int, default=16
-        Slices of a training step and of a scoring step. Scores do not depend on it.
-    learning_rate : float, default=1e-3
-        Of Adam.
-    augmentation : Augmentation, "default" or None, default="default"
-        Random changes of training slices; "default" is ``Augmentation()``, None is none.
-    n_iter_no_change : int, default=None
-        Training stops when its loss has not fallen by `tol` for so many epochs. None:
-        never.
-    tol : float, default=1e-4
-        See `n_iter_no_change`.
-    warm_start : bool, default=False
-        Whether `fit` goes on from the weights of the last fit. `history_` grows.
-    checkpoints : str, path or Checkpoints, default=None
-        Folder in which the training is kept while it runs, after every epoch, so that an
-        interrupted fit goes on where it was; see `skadm.training.Checkpoints`. Needs an
-        integer `random_state`. None: nothing is kept.
+    %(max_epochs)s
+    %(batch_size)s
+    %(learning_rate)s
+    %(augmentation)s
+    %(n_iter_no_change)s
+    %(tol)s
+    %(warm_start)s
+    %(checkpoints)s
     memory : None, str or object with the joblib.Memory interface, default=None
         Keeps the trained U-Net, so that a search over `prior`, `prior_sign` and
         `median_size` trains it once.
-    contamination : float, default=0.01
-        Fraction of the training pixels that `predict` calls anomalous; sets `offset_`.
-    device : str or torch.device, default="auto"
-        "auto" is a GPU where there is one.
-    precision : {"auto", "float32", "bfloat16"}, default="auto"
-        Of the convolutions. "auto" is bfloat16 where the processor or GPU computes it
-        natively.
-    random_state : int, RandomState instance or None, default=None
-        Seed of weights, batches, augmentation and noise.
+    %(contamination)s
+    %(device)s
+    %(precision)s
+    %(random_state)s
 
     Attributes
     ----------
     history_ : list of dict
         One record for each epoch: "stage" ("denoising"), "epoch", "loss", "seconds".
-    weights_ : dict of str to ndarray
-        All that was learned.
-    offset_ : float
-        Threshold of `predict` on the scale of `score_samples`.
-    background_score_ : float
-        Score of every background pixel.
+    %(weights_)s
+    %(offset_)s
+    %(background_score_)s
     %(axis_)s
-    n_features_in_ : int
-        K, the number of contrasts.
-    contrasts_ : tuple of str or None
-        Their names, if X carried them.
+    %(n_features_in_)s
+    %(contrasts_)s
 
     Notes
     -----
@@ -123,6 +101,18 @@ class DAEDetector(PriorDetector, TorchDetector):
     >>> detector.fit(stack, stack.y).score_samples(stack).shape
     (16, 32, 32)
     """
+
+    _paper = "Kascenas et al. 2022"
+    _tune = ("noise_std", "noise_scale", "prior", "median_size")
+    _good_at = (
+        "The strongest of the cheap networks; with a prior, lesions that are too bright."
+    )
+    _presets = {
+        "quick": {"width": 4, "max_epochs": 4},
+        "cpu": {"max_epochs": 20, "learning_rate": 2e-3},
+        # The authors' code; 67 200 steps of 16 slices there, however many slices there are.
+        "paper": {"width": 64, "learning_rate": 1e-4, "max_epochs": 200},
+    }
 
     _parameter_constraints = {
         **TorchDetector._parameter_constraints,
@@ -185,13 +175,12 @@ class DAEDetector(PriorDetector, TorchDetector):
         self.norm = norm
         self.memory = memory
 
-    def _fit(self, X: np.ndarray) -> None:
+    def _check_parameters(self, n_contrasts: int) -> None:
         if self.median_size % 2 == 0:
             raise ValueError(
                 f"median_size={self.median_size} has no pixel in its middle; expected an "
                 "odd number."
             )
-        super()._fit(X)
 
     def _build(self, n_contrasts: int, generator: torch.Generator) -> UNet:
         return build(
@@ -199,8 +188,8 @@ class DAEDetector(PriorDetector, TorchDetector):
             generator,
         )
 
-    def _train(self, networks: UNet, images: NDArray, run: Run) -> None:
-        generator = run.engine.generator
+    def _train(self, networks: UNet, images: NDArray, trainer: Trainer) -> None:
+        generator = trainer.generator
 
         def loss(batch: torch.Tensor) -> dict[str, torch.Tensor]:
             brain = brain_of(batch).unsqueeze(1)
@@ -209,9 +198,9 @@ class DAEDetector(PriorDetector, TorchDetector):
             errors = (networks(noisy) - batch).square().sum(dim=1)
             return {"loss": brain_mean(errors, brain.squeeze(1))}
 
-        run.remembered_stage(
-            Stage("denoising", images, [Objective(networks, loss)], run.augmentation),
-            self.memory,
+        trainer.fit_stage(
+            Stage("denoising", images, [Objective(networks, loss)], trainer.augmentation),
+            memory=self.memory,
             # What the weights do not tell.
             norm=self.norm,
             noise_std=self.noise_std,

@@ -12,10 +12,8 @@ from sklearn.mixture import GaussianMixture
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 
 from skadm.augmentation import Augmentation
-from skadm.detectors._prior import Prior, PriorDetector, document_prior, learned_axis
+from skadm.detectors._prior import Prior, PriorDetector, learned_axis
 from skadm.neural import TorchDetector
-from skadm.neural._run import Run
-from skadm.neural._weights import load_weights
 from skadm.nn.blocks import NORMS, build
 from skadm.nn.density import FittedMixture, Mixture, mixture_energy
 from skadm.nn.mirror import mirrored
@@ -23,7 +21,7 @@ from skadm.nn.noise import blob_noise
 from skadm.nn.pixels import brain_mean, brain_of, map_of, pixels_of
 from skadm.nn.smoothing import smooth_in_brain
 from skadm.nn.unet import UNet
-from skadm.training import Checkpoints, Objective, Stage
+from skadm.training import Checkpoints, Objective, Stage, Trainer, load_weights
 
 # A pixel belongs to a blob if any contrast is changed by so much of `lesion_std`.
 _PRESENT = 1 / 3
@@ -33,7 +31,6 @@ _PRESENT = 1 / 3
 _FLOOR = 1e-4
 
 
-@document_prior
 class EraserDetector(PriorDetector, TorchDetector):
     """Blobs in normal slices are erased by a U-Net; what it erases in a scan is a lesion.
 
@@ -46,6 +43,7 @@ class EraserDetector(PriorDetector, TorchDetector):
     Parameters
     ----------
     %(prior)s
+    %(prior_sign)s
     lesion_std : float, default=1.2
         Standard deviation of a blob's change of a contrast, in standard deviations of the
         brain, as the images are normalised to.
@@ -74,55 +72,35 @@ class EraserDetector(PriorDetector, TorchDetector):
         Halvings of the U-Net.
     norm : {"batch", "instance", "none"}, default="batch"
         Norm layer of the U-Net.
-    max_epochs : int, default=50
-        Epochs.
-    batch_size : int, default=16
-        Slices of a training step and of a scoring step. Scores do not depend on it.
-    learning_rate : float, default=1e-3
-        Of Adam.
+    %(max_epochs)s
+    %(batch_size)s
+    %(learning_rate)s
     augmentation : Augmentation, "default" or None, default="default"
         Random changes of training slices; "default" is ``Augmentation(crop=1)``, since the
         middle of a cropped brain is not between its halves. None is none.
-    n_iter_no_change : int, default=None
-        Training stops when its loss has not fallen by `tol` for so many epochs. None:
-        never.
-    tol : float, default=1e-4
-        See `n_iter_no_change`.
-    warm_start : bool, default=False
-        Whether `fit` goes on from the weights of the last fit. `history_` grows.
-    checkpoints : str, path or Checkpoints, default=None
-        Folder in which the training is kept while it runs, after every epoch, so that an
-        interrupted fit goes on where it was; see `skadm.training.Checkpoints`. Needs an
-        integer `random_state`. None: nothing is kept.
+    %(n_iter_no_change)s
+    %(tol)s
+    %(warm_start)s
+    %(checkpoints)s
     memory : None, str or object with the joblib.Memory interface, default=None
         Keeps the trained U-Net, so that a search over `prior`, `prior_sign`, `sigma` and
         `n_components` trains it once.
-    contamination : float, default=0.01
-        Fraction of the training pixels that `predict` calls anomalous; sets `offset_`.
-    device : str or torch.device, default="auto"
-        "auto" is a GPU where there is one.
-    precision : {"auto", "float32", "bfloat16"}, default="auto"
-        Of the convolutions. "auto" is bfloat16 where the processor or GPU computes it
-        natively.
-    random_state : int, RandomState instance or None, default=None
-        Seed of weights, batches, augmentation, blobs and the mixture.
+    %(contamination)s
+    %(device)s
+    %(precision)s
+    %(random_state)s
 
     Attributes
     ----------
     history_ : list of dict
         One record for each epoch: "stage" ("erasing 1", ...), "epoch", "loss" and its parts
         "error" and "presence", "seconds".
-    weights_ : dict of str to ndarray
-        All that was learned.
-    offset_ : float
-        Threshold of `predict` on the scale of `score_samples`.
-    background_score_ : float
-        Score of every background pixel.
+    %(weights_)s
+    %(offset_)s
+    %(background_score_)s
     %(axis_)s
-    n_features_in_ : int
-        K, the number of contrasts.
-    contrasts_ : tuple of str or None
-        Their names, if X carried them.
+    %(n_features_in_)s
+    %(contrasts_)s
 
     See Also
     --------
@@ -158,6 +136,18 @@ class EraserDetector(PriorDetector, TorchDetector):
     >>> detector.fit(stack, stack.y).score_samples(stack).shape
     (16, 32, 32)
     """
+
+    _paper = "Kascenas et al. 2022, changed"
+    _tune = ("prior", "prior_sign", "sigma", "lesion_scales", "max_epochs")
+    _good_at = (
+        "Lesions in nearly symmetric organs; best where it may look at abnormal slices."
+    )
+    _presets = {
+        "quick": {"width": 4, "max_epochs": 4, "max_samples": 2_000},
+        "cpu": {"n_networks": 3, "max_epochs": 20, "learning_rate": 2e-3},
+        # There is no paper of it; as long as that of the DAE, whose kin it is.
+        "paper": {"width": 64, "learning_rate": 1e-4, "max_epochs": 200},
+    }
 
     _parameter_constraints = {
         **TorchDetector._parameter_constraints,
@@ -244,7 +234,7 @@ class EraserDetector(PriorDetector, TorchDetector):
             )
         self.axis_ = self._stated_axis(X.shape[1])
         # The axis is learned within the training, since the mixture depends on it.
-        self._fit_networks(X, self._abnormal_slices(abnormal))
+        self._fit(X, self._abnormal_slices(abnormal))
 
     def _go_on_from(self, networks: "_Networks", weights: dict[str, NDArray]) -> None:
         own = {
@@ -266,15 +256,15 @@ class EraserDetector(PriorDetector, TorchDetector):
         n_features = n_contrasts if self.prior is None else 1
         return _Networks(nets, FittedMixture(self.n_components, n_features))
 
-    def _train(self, networks: "_Networks", images: NDArray, run: Run) -> None:
-        augmentation = run.augmentation
+    def _train(self, networks: "_Networks", images: NDArray, trainer: Trainer) -> None:
+        augmentation = trainer.augmentation
         if self.augmentation == "default":
             augmentation = Augmentation(crop=1)
         for number, net in enumerate(networks.nets, start=1):
-            objective = Objective(net, partial(self._loss, net, run.engine.generator))
-            run.remembered_stage(
+            objective = Objective(net, partial(self._loss, net, trainer.generator))
+            trainer.fit_stage(
                 Stage(f"erasing {number}", images, [objective], augmentation),
-                self.memory,
+                memory=self.memory,
                 # What the weights do not tell.
                 norm=self.norm,
                 mirror=self.mirror,
@@ -282,13 +272,13 @@ class EraserDetector(PriorDetector, TorchDetector):
                 lesion_scales=tuple(self.lesion_scales),
                 presence_weight=self.presence_weight,
             )
-        if run.abnormal is not None:
+        if trainer.abnormal is not None:
             self.axis_ = learned_axis(
-                self._pixels(self._residuals, networks, run.abnormal, run),
-                self._pixels(self._residuals, networks, images, run),
+                self._pixels(self._residuals, networks, trainer.abnormal, trainer),
+                self._pixels(self._residuals, networks, images, trainer),
             )
         if self._scores_density:
-            networks.mixture.set(self._mixture(networks, images, run))
+            networks.mixture.set(self._mixture(networks, images, trainer))
 
     def _loss(
         self, net: torch.nn.Module, generator: torch.Generator, batch: torch.Tensor
@@ -306,26 +296,26 @@ class EraserDetector(PriorDetector, TorchDetector):
         return {"loss": loss, "error": error, "presence": presence}
 
     def _pixels(
-        self, function: Callable, networks: "_Networks", images: NDArray, run: Run
+        self, function: Callable, networks: "_Networks", images: NDArray, trainer: Trainer
     ) -> Iterator[NDArray]:
         """Yield a function of networks and slices in the brain pixels, (n_pixels, d)."""
-        for batch in run.engine.batches(images):
+        for batch in trainer.engine.batches(images):
             with torch.inference_mode():
-                with run.engine.autocast():
+                with trainer.engine.autocast():
                     maps = function(networks, batch)
                 pixels = pixels_of(maps, brain_of(batch)).cpu().numpy()
             yield pixels  # out of inference mode, which is not for whoever asks
 
-    def _mixture(self, networks: "_Networks", images: NDArray, run: Run) -> Mixture:
+    def _mixture(self, networks: "_Networks", images: NDArray, trainer: Trainer) -> Mixture:
         """Of the features of some brain pixels of the normal slices, drawn at random."""
         # That of the order of slices: the same in all processes that train together.
-        generator = run.engine.order
+        generator = trainer.order
         brain_pixels = sum(
-            int(brain_of(batch).sum()) for batch in run.engine.batches(images)
+            int(brain_of(batch).sum()) for batch in trainer.engine.batches(images)
         )
         share = min(1.0, self.max_samples / brain_pixels)
         drawn = []
-        for pixels in self._pixels(self._features, networks, images, run):
+        for pixels in self._pixels(self._features, networks, images, trainer):
             chosen = torch.rand(len(pixels), generator=generator) < share
             drawn.append(pixels[chosen.numpy()])
         seed = int(torch.randint(2**31 - 1, (), generator=generator))

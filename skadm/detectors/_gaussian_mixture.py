@@ -17,10 +17,9 @@ from skadm.detectors._patches import (
     mean_of_patches,
     score_patches,
 )
-from skadm.detectors._prior import Prior, PriorDetector, document_prior
+from skadm.detectors._prior import Prior, PriorDetector
 
 
-@document_prior
 class GaussianMixtureDetector(PriorDetector):
     """Intensities that are rare under a Gaussian mixture of normal ones.
 
@@ -32,6 +31,7 @@ class GaussianMixtureDetector(PriorDetector):
     Parameters
     ----------
     %(prior)s
+    %(prior_sign)s
     n_components : int, default=6
         Number of Gaussians.
     neighbourhood : int, default=1
@@ -47,8 +47,7 @@ class GaussianMixtureDetector(PriorDetector):
     max_iter : int, default=100
         Most steps of expectation maximisation after each start. If the best start has not
         converged by then, there is a ConvergenceWarning.
-    contamination : float, default=0.01
-        Fraction of the training pixels that `predict` calls anomalous; sets `offset_`.
+    %(contamination)s
     random_state : int, RandomState instance or None, default=None
         Draws the pixels and the starts.
 
@@ -59,14 +58,10 @@ class GaussianMixtureDetector(PriorDetector):
     n_iter_ : int
         Steps that the best start took.
     %(axis_)s
-    offset_ : float
-        Threshold of `predict` on the scale of `score_samples`.
-    background_score_ : float
-        Score of every background pixel.
-    n_features_in_ : int
-        K, the number of contrasts.
-    contrasts_ : tuple of str or None
-        Their names, if X carried them.
+    %(offset_)s
+    %(background_score_)s
+    %(n_features_in_)s
+    %(contrasts_)s
 
     Notes
     -----
@@ -100,6 +95,17 @@ class GaussianMixtureDetector(PriorDetector):
     >>> detector.fit(stack, stack.y).mixture_.means_.shape
     (3, 4)
     """
+
+    _tune = ("n_components", "neighbourhood")
+    _good_at = "Unusual combinations of intensities in one pixel, in seconds."
+    _presets = {
+        "quick": {"max_samples": 2_000},
+        # A fit of seconds; more pixels hardly change the mixture.
+        "cpu": {"max_samples": 300_000},
+        # Every pixel of the normal slices, which is what the paper's detectors learn from;
+        # 6 Gaussians, as in the paper, are the default.
+        "paper": {"max_samples": None},
+    }
 
     _parameter_constraints: dict[str, list[Any]] = {
         **PriorDetector._parameter_constraints,

@@ -11,13 +11,12 @@ from skadm._brain import brain_mask
 from skadm._disk import release, row_chunks
 from skadm._filters import smooth_in_brain
 from skadm._validation import check_arrays
-from skadm.detectors._prior import Prior, PriorDetector, document_prior
+from skadm.detectors._prior import Prior, PriorDetector
 
 # Scores end here: the sum of a few of them, as a filter takes it, is still a float32.
 _MOST = 1e35
 
 
-@document_prior
 class IntensityDetector(PriorDetector):
     """A weighted sum of contrasts: bright pixels are anomalies.
 
@@ -27,19 +26,18 @@ class IntensityDetector(PriorDetector):
     Parameters
     ----------
     %(prior)s
+    %(prior_sign)s
     sigma : float, default=0
         Standard deviation, in pixels, of a Gaussian that smooths the map within its
         slice and within the brain. 0: no smoothing.
-    contamination : float, default=0.01
-        Fraction of the training pixels that `predict` calls anomalous; sets `offset_`.
+    %(contamination)s
 
     Attributes
     ----------
     %(axis_)s
     mean_ : ndarray of shape (K,)
         Mean of each contrast over the brain pixels of normal slices.
-    offset_ : float
-        Threshold of `predict` on the scale of `score_samples`.
+    %(offset_)s
 
     Notes
     -----
@@ -60,6 +58,15 @@ class IntensityDetector(PriorDetector):
     >>> detector.fit(stack, stack.y).axis_
     array([0., 0., 1., 1.])
     """
+
+    _tune = ("prior", "sigma")
+    _good_at = "Lesions that are bright (or dark) on known contrasts. Nothing to train."
+    _presets = {
+        # Nothing is trained; the names are there so that every detector has them.
+        "quick": {},
+        "cpu": {},
+        "paper": {},
+    }
 
     _parameter_constraints: dict[str, list[Any]] = {
         **PriorDetector._parameter_constraints,

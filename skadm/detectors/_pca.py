@@ -15,10 +15,9 @@ from skadm.detectors._patches import (
     mean_of_patches,
     score_patches,
 )
-from skadm.detectors._prior import Prior, PriorDetector, document_prior
+from skadm.detectors._prior import Prior, PriorDetector
 
 
-@document_prior
 class PCADetector(PriorDetector):
     """Patches that the principal components of normal patches do not restore.
 
@@ -29,6 +28,7 @@ class PCADetector(PriorDetector):
     Parameters
     ----------
     %(prior)s
+    %(prior_sign)s
     n_components : int or float, default=1
         Number of principal components, or, in (0, 1), the share of the variance that
         they have to explain. At least one component that varies is always left out: see
@@ -38,8 +38,7 @@ class PCADetector(PriorDetector):
     max_samples : int, default=100_000
         Brain pixels drawn to learn the components from. None: all. Their patches are held
         in memory at once, 8 bytes for each value: 80 MB for 5 × 5 patches of 4 contrasts.
-    contamination : float, default=0.01
-        Fraction of the training pixels that `predict` calls anomalous; sets `offset_`.
+    %(contamination)s
     random_state : int, RandomState instance or None, default=None
         Draws the pixels.
 
@@ -48,14 +47,10 @@ class PCADetector(PriorDetector):
     pca_ : sklearn.decomposition.PCA
         Mean and components; features are ordered by row, column and contrast.
     %(axis_)s
-    offset_ : float
-        Threshold of `predict` on the scale of `score_samples`.
-    background_score_ : float
-        Score of every background pixel.
-    n_features_in_ : int
-        K, the number of contrasts.
-    contrasts_ : tuple of str or None
-        Their names, if X carried them.
+    %(offset_)s
+    %(background_score_)s
+    %(n_features_in_)s
+    %(contrasts_)s
 
     Notes
     -----
@@ -102,6 +97,16 @@ class PCADetector(PriorDetector):
     >>> detector.fit(stack, stack.y).pca_.components_.shape
     (10, 36)
     """
+
+    _tune = ("n_components", "neighbourhood")
+    _good_at = "Contrasts that break their linear relation, in seconds."
+    _presets = {
+        "quick": {"max_samples": 2_000},
+        # A fit of seconds, in less than 100 MB.
+        "cpu": {"max_samples": 100_000},
+        # Every pixel, as above. With 5 × 5 patches of 4 contrasts, 800 bytes each.
+        "paper": {"max_samples": None},
+    }
 
     _parameter_constraints: dict[str, list[Any]] = {
         **PriorDetector._parameter_constraints,

@@ -18,45 +18,6 @@ from skadm.base import BaseDetector
 
 Prior = Mapping[str | int, float] | Sequence[str | int] | str | None
 
-_DOCUMENTATION = {
-    "prior": """\
-prior : None, "learned", mapping or sequence, default=None
-    Which contrasts lesions change. None: not known. A mapping: a weight for each of
-    these contrasts, such as ``{"FLAIR": 1, "T2": 0.5}``, by name (X must then carry
-    names, as a SliceStack does) or by index; a negative weight is for a contrast that
-    lesions change in the opposite direction. A sequence of contrasts: each has
-    weight 1. "learned": the weights are those along which the slices with an anomaly,
-    which are left out of the training, differ most from the normal ones (contrastive
-    PCA). `fit` then needs y, and uses of it only which slices these are.
-prior_sign : {"known", "unknown"}, default="known"
-    Whether the direction of the change is known. "known": a pixel is an anomaly if its
-    weighted sum of contrasts is too high (or, with negative weights, too low); of a
-    learned `prior` the sign is learned too. "unknown": too low is as anomalous as too
-    high, and only the ratios of the weights matter. Has no effect if `prior` is None.""",
-    "axis_": """\
-axis_ : ndarray of shape (K,) or None
-    Weight of each contrast, as stated by `prior` or learned. None without a prior.""",
-}
-
-
-def document_prior(detector: type) -> type:
-    """Put the descriptions of the prior into the docstring of a detector.
-
-    Parameters
-    ----------
-    detector : type
-        A class whose docstring has the lines ``%(prior)s`` and ``%(axis_)s``.
-
-    Returns
-    -------
-    detector : type
-        The same class.
-    """
-    for name, text in _DOCUMENTATION.items():
-        indented = text.replace("\n", "\n    ")
-        detector.__doc__ = str(detector.__doc__).replace(f"%({name})s", indented)
-    return detector
-
 
 class PriorDetector(BaseDetector):
     """Base of the detectors that can be told which contrasts lesions change.
@@ -64,6 +25,27 @@ class PriorDetector(BaseDetector):
     Such a detector computes for each pixel and contrast how far it deviates from what is
     normal, with a sign (`_deviations`), and scores the sum of these deviations weighted by
     `axis_`. What `_fit` learns must not depend on the axis, which may be learned after it.
+
+    Parameters
+    ----------
+    prior : None, "learned", mapping or sequence, default=None
+        Which contrasts lesions change. None: not known. A mapping: a weight for each of
+        these contrasts, such as ``{"FLAIR": 1, "T2": 0.5}``, by name (X must then carry
+        names, as a SliceStack does) or by index; a negative weight is for a contrast that
+        lesions change in the opposite direction. A sequence of contrasts: each has
+        weight 1. "learned": the weights are those along which the slices with an anomaly,
+        which are left out of the training, differ most from the normal ones (contrastive
+        PCA). `fit` then needs y, and uses of it only which slices these are.
+    prior_sign : {"known", "unknown"}, default="known"
+        Whether the direction of the change is known. "known": a pixel is an anomaly if its
+        weighted sum of contrasts is too high (or, with negative weights, too low); of a
+        learned `prior` the sign is learned too. "unknown": too low is as anomalous as too
+        high, and only the ratios of the weights matter. Has no effect if `prior` is None.
+
+    Attributes
+    ----------
+    axis_ : ndarray of shape (K,) or None
+        Weight of each contrast, as stated by `prior` or learned. None without a prior.
     """
 
     _parameter_constraints: dict[str, list[Any]] = {

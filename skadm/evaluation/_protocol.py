@@ -12,8 +12,8 @@ from sklearn.base import clone
 from sklearn.exceptions import UndefinedMetricWarning
 from sklearn.utils import check_random_state
 
+from skadm._pipelines import looks_at_abnormal, looks_through_slices
 from skadm._supervision import supervision
-from skadm.base import looks_at_abnormal, looks_through_slices
 from skadm.evaluation._tables import METRICS, Row
 from skadm.metrics import (
     best_dice_score,
