@@ -623,7 +623,7 @@ class TestRefusals:
         (tmp_path / "strange" / "scans").mkdir(parents=True)
         arguments = ["fit", "--data", tmp_path / "strange", "--out", tmp_path / "m.skadm"]
         message = refused(arguments, capsys)
-        assert "not a layout known" in message
+        assert "no patient found" in message
         assert "ISLES" in message  # all in one line
 
     @pytest.mark.parametrize("command", ["demo", "fit"])
@@ -638,7 +638,7 @@ class TestRefusals:
     def test_contrast_of_the_model_missing(self, model, tmp_path, capsys):
         scans = write_brats(tmp_path / "scans", 1, contrasts=("T1", "FLAIR"))
         arguments = ["score", "--model", model, "--data", scans, "--out", tmp_path / "maps"]
-        assert "no file of contrast T2" in refused(arguments, capsys)
+        assert "no patient has contrast T2" in refused(arguments, capsys)
 
     @pytest.mark.parametrize("command", ["demo", "fit", "score", "evaluate"])
     def test_unknown_device(self, command, model, scans, tmp_path, capsys):
