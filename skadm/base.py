@@ -10,15 +10,15 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 from sklearn.base import BaseEstimator, OutlierMixin, _fit_context
 from sklearn.callback import CallbackSupportMixin, with_callbacks
-from sklearn.pipeline import Pipeline
 from sklearn.utils._param_validation import Interval
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from skadm._brain import brain_mask, brain_sizes, brain_values, ignore_background
 from skadm._disk import release, scratch_array, working_memory
+from skadm._docstrings import with_descriptions
+from skadm._failure import unchanged_on_failure
 from skadm._missing import check_missing, describe_missing
 from skadm._quantile import quantile
-from skadm._unchanged import unchanged_on_failure
 from skadm._validation import check_labels, check_shape, normal_slices
 from skadm._version import __version__
 from skadm.data import as_slices
@@ -28,16 +28,16 @@ from skadm.reference import ScoreReference, TrainingReference
 
 
 class Chunk(NamedTuple):
-    """Some of the slices that are scored.
+    """Some of the slices, or volumes, that are scored.
 
     Parameters
     ----------
     places : slice or ndarray of int
         Where they are in X.
-    maps : ndarray of shape (n, H, W)
+    maps : ndarray of shape (n, H, W), or (n,) for slices and volumes
         Normality; `background_score_` in the background.
-    brain : ndarray of shape (n, H, W), bool
-        True in the brain.
+    brain : ndarray of bool, of the shape of the maps
+        True in the brain; for slices and volumes, where there is any.
     """
 
     places: slice | NDArray[np.intp]
@@ -46,10 +46,12 @@ class Chunk(NamedTuple):
 
 
 class MapDetector(OutlierMixin, BaseEstimator, ABC):
-    """What users see of a fitted detector of pixels: maps, threshold, labels, AUC.
+    """What users see of a fitted detector: scores, threshold, labels, AUC.
 
     It needs `_chunks`, and `offset_` and `background_score_` of the fit.
     """
+
+    _scored_unit = "pixel"
 
     offset_: float
     background_score_: float
@@ -61,31 +63,42 @@ class MapDetector(OutlierMixin, BaseEstimator, ABC):
 
     def _watched_chunks(self, X) -> Iterator[Chunk]:
         """The same, with a warning at their end if far too much of a brain is flagged."""
+        if not hasattr(self, "training_scores_"):  # not pixels, or of an earlier version
+            yield from self._chunks(X)
+            return
         n_flagged, n_brain = np.zeros((2, len(X)), np.intp)
         for chunk in self._chunks(X):
             flagged = chunk.brain & (chunk.maps < chunk.maps.dtype.type(self.offset_))
             n_flagged[chunk.places] = flagged.sum(axis=(1, 2))
             n_brain[chunk.places] = chunk.brain.sum(axis=(1, 2))
             yield chunk
-        if hasattr(self, "training_scores_"):  # not in a file of an earlier version
-            volumes = getattr(X, "volume_ids", None)
-            self.training_scores_.check(self.offset_, n_flagged, n_brain, volumes)
+        volumes = getattr(X, "volume_ids", None)
+        self.training_scores_.check(self.offset_, n_flagged, n_brain, volumes)
+
+    def _input(self, X) -> Any:
+        """What users give as slices, or volumes for detectors of those."""
+        return as_slices(X)
+
+    def _shape_and_type(self, X) -> tuple[tuple[int, ...], DTypeLike]:
+        """Shape and type of the scores of X."""
+        return _map_shape(X), _map_dtype(X)
 
     def score_samples(self, X, out=None):
-        """Normality of every pixel.
+        """Normality of every pixel; of every slice or volume, for detectors of those.
 
         Parameters
         ----------
         X : array-like or SliceStack of shape (n_slices, n_contrasts, H, W)
             Slices with the contrasts of the training, in their order. A `SliceStack` is
-            read volume by volume, an array that is mapped to a file chunk by chunk.
-        out : ndarray of shape (n_slices, H, W), default=None
-            Where the maps go, such as a `numpy.memmap`: no more than some of the slices
+            read volume by volume, an array that is mapped to a file chunk by chunk. For
+            detectors of volumes: a list of volumes.
+        out : ndarray of the shape of the scores, default=None
+            Where the scores go, such as a `numpy.memmap`: no more than some of the slices
             and their maps are then in memory at a time. None: a new array.
 
         Returns
         -------
-        maps : ndarray of shape (n_slices, H, W)
+        scores : ndarray of shape (n_slices, H, W), (n_slices,) or (n_volumes,)
             Higher is more normal; finite everywhere. Background holds
             `background_score_`, the highest score of the training. As scikit-learn has
             it, float64 for X in float64; float32 for X in float32. `out`, if it was given.
@@ -97,14 +110,13 @@ class MapDetector(OutlierMixin, BaseEstimator, ABC):
             `out` has another shape or no floating-point numbers. If what is wrong is found
             only while X is read, `out` holds some of the maps.
         """
-        X = as_slices(X)
-        shape = _map_shape(X)
-        if out is None:
-            out = np.empty(shape, _map_dtype(X))
-        elif out.shape != shape or out.dtype.kind != "f":
+        X = self._input(X)
+        shape, dtype = self._shape_and_type(X)
+        out = np.empty(shape, dtype) if out is None else out
+        if out.shape != shape or out.dtype.kind != "f":
             raise ValueError(
                 f"out has shape {out.shape} and type {out.dtype}; expected floating-point "
-                f"numbers of shape {shape}, a map for each slice of X."
+                f"numbers of shape {shape}."
             )
         for chunk in self._watched_chunks(X):
             out[chunk.places] = chunk.maps
@@ -112,40 +124,39 @@ class MapDetector(OutlierMixin, BaseEstimator, ABC):
         return out
 
     def decision_function(self, X):
-        """Normality of every pixel relative to the threshold.
+        """Normality relative to the threshold.
 
         Parameters
         ----------
         X : array-like or SliceStack of shape (n_slices, n_contrasts, H, W)
-            Slices.
+            Slices, or a list of volumes, as in `score_samples`.
 
         Returns
         -------
-        maps : ndarray of shape (n_slices, H, W)
-            ``score_samples(X) - offset_``: negative where a pixel is an anomaly. Never
-            negative in the background.
+        scores : ndarray of shape (n_slices, H, W), (n_slices,) or (n_volumes,)
+            ``score_samples(X) - offset_``: negative for anomalies, never in the background.
         """
-        X = as_slices(X)
-        out = np.empty(_map_shape(X), _map_dtype(X))
+        X = self._input(X)
+        out = np.empty(*self._shape_and_type(X))
         for chunk in self._watched_chunks(X):
             out[chunk.places] = self._decision(chunk)
         return out
 
     def predict(self, X):
-        """Label every pixel.
+        """Label every pixel; every slice or volume, for detectors of those.
 
         Parameters
         ----------
         X : array-like or SliceStack of shape (n_slices, n_contrasts, H, W)
-            Slices.
+            Slices, or a list of volumes, as in `score_samples`.
 
         Returns
         -------
-        labels : ndarray of shape (n_slices, H, W), int8
+        labels : ndarray of int8, shape (n_slices, H, W), (n_slices,) or (n_volumes,)
             -1 for an anomaly, +1 for normal and for background.
         """
-        X = as_slices(X)
-        labels = np.empty(_map_shape(X), np.int8)
+        X = self._input(X)
+        labels = np.empty(self._shape_and_type(X)[0], np.int8)
         for chunk in self._watched_chunks(X):
             labels[chunk.places] = np.where(self._decision(chunk) < 0, -1, 1)
         return labels
@@ -155,18 +166,18 @@ class MapDetector(OutlierMixin, BaseEstimator, ABC):
         return np.maximum(decision, 0, out=decision, where=~chunk.brain)
 
     def fit_predict(self, X, y=None):
-        """Fit, and label the pixels of the same slices.
+        """Fit, and label the same data.
 
         Parameters
         ----------
         X : array-like or SliceStack of shape (n_slices, n_contrasts, H, W)
-            Slices.
+            Slices, or a list of volumes, as in `fit`.
         y : array-like of shape (n_slices, H, W), default=None
-            Masks, as in `fit`.
+            Masks or labels, as in `fit`.
 
         Returns
         -------
-        labels : ndarray of shape (n_slices, H, W), int8
+        labels : ndarray of int8, shape (n_slices, H, W), (n_slices,) or (n_volumes,)
             -1 for an anomaly, +1 for normal and for background.
         """
         # That of scikit-learn drops y, and so would train on slices with an anomaly.
@@ -188,7 +199,7 @@ class MapDetector(OutlierMixin, BaseEstimator, ABC):
             Over all brain pixels of all slices. An anomaly outside the brain, which skull
             stripping has cut away, counts as missed.
         """
-        X = as_slices(X)
+        X = self._input(X)
         y = check_labels(y, check_shape(X))
         maps = np.empty(y.shape, _map_dtype(X))
         for chunk in self._watched_chunks(X):
@@ -205,19 +216,43 @@ class MapDetector(OutlierMixin, BaseEstimator, ABC):
 class BaseDetector(CallbackSupportMixin, MapDetector):
     """Base of all detectors.
 
-    A detector implements `_fit(X)` and `_score(X)`. All that users see, and all that
-    detectors have in common, is here.
+    A detector implements `_fit(X)` and `_score(X)`; all that detectors have in common is
+    here. ``%(contamination)s`` in a line of a subclass's docstring stands for what is said
+    of that parameter here.
 
     Parameters
     ----------
     contamination : float, default=0.01
-        Fraction of the training pixels that `predict` calls anomalous, in (0, 0.5].
-        Sets `offset_` without labels.
+        Fraction of the training pixels that `predict` calls anomalous, in (0, 0.5]; sets
+        `offset_` without labels.
+
+    Attributes
+    ----------
+    offset_ : float
+        Threshold of `predict` on the scale of `score_samples`.
+    background_score_ : float
+        Score of every background pixel.
+    n_features_in_ : int
+        K, the number of contrasts.
+    contrasts_ : tuple of str or None
+        Their names, if X carried them.
     """
+
+    def __init_subclass__(cls, **keywords) -> None:
+        super().__init_subclass__(**keywords)
+        cls.__doc__ = with_descriptions(cls)
 
     _parameter_constraints: dict[str, list[Any]] = {
         "contamination": [Interval(Real, 0, 0.5, closed="right")],
     }
+
+    contrasts_: tuple[str, ...] | None
+
+    # What the catalogue says: source, parameters that matter most, when to take it.
+    _paper, _good_at = "none", ""
+    _tune: tuple[str, ...] = ()
+    # "quick", to see that everything runs, in a minute; "cpu", for two cores; "paper".
+    _presets: dict[str, dict[str, Any]] = {}
 
     @abstractmethod
     def __init__(self, *, contamination: float = 0.01) -> None:
@@ -256,6 +291,11 @@ class BaseDetector(CallbackSupportMixin, MapDetector):
         """Whether `fit` wants slices with an anomaly as well, to look at."""
         return False
 
+    @property
+    def _supervision(self) -> str:
+        """The tier that `skadm.detectors.supervision` names."""
+        return "slice labels" if self._looks_at_abnormal else "none"
+
     def _fit_beside(self, X: np.ndarray, abnormal: Callable[[], np.ndarray] | None) -> None:
         """As `_fit`, for detectors that look at slices with an anomaly as well.
 
@@ -266,10 +306,7 @@ class BaseDetector(CallbackSupportMixin, MapDetector):
 
     @property
     def _scores_without_contrast(self) -> bool:
-        """Whether `_score` takes slices that lack a contrast: a channel of NaN.
-
-        Not scikit-learn's tag ``allow_nan``, which speaks for `fit` too.
-        """
+        """Whether `_score`, unlike `fit`, takes slices that lack a contrast (are NaN)."""
         return False
 
     @unchanged_on_failure
@@ -315,16 +352,14 @@ class BaseDetector(CallbackSupportMixin, MapDetector):
         abnormal = None
         if normal is not None and len(normal) < shape[0]:
             others = np.setdiff1d(np.arange(shape[0]), normal)
-            abnormal = partial(self._abnormal_slices, X, others)
+            abnormal = partial(self._slices_with_anomaly, X, others)
         patients = getattr(X, "groups", None)
         if patients is not None and normal is not None:
             patients = patients[normal]
         X, kept = self._training_slices(X, normal)
         if patients is not None:
             patients = patients[kept]
-        self.contrasts_: tuple[str, ...] | None = (
-            None if contrasts is None else tuple(contrasts)
-        )
+        self.contrasts_ = None if contrasts is None else tuple(contrasts)
         self.skadm_version_ = __version__
         self.training_reference_ = TrainingReference.of(X, patients)
         self._fit_beside(X, abnormal)
@@ -357,7 +392,7 @@ class BaseDetector(CallbackSupportMixin, MapDetector):
             )
         return filled, kept
 
-    def _abnormal_slices(self, X, chosen: NDArray[np.intp]) -> NDArray[np.float32]:
+    def _slices_with_anomaly(self, X, chosen: NDArray[np.intp]) -> NDArray[np.float32]:
         return self._training_slices(X, chosen, "with an anomaly")[0]
 
     def _spool(self, X, n_slices: int) -> tuple[NDArray[np.float32], NDArray[np.intp]]:
@@ -445,42 +480,6 @@ class BaseDetector(CallbackSupportMixin, MapDetector):
                     f"X has contrasts {found}, but {type(self).__name__} was fitted on "
                     f"{self.contrasts_}: read them in the same order."
                 )
-
-
-def looks_at_abnormal(detector: Any) -> bool:
-    """Whether an estimator wants slices with an anomaly in `fit` too, to look at.
-
-    Parameters
-    ----------
-    detector : estimator
-        A detector, or a Pipeline that ends in one.
-
-    Returns
-    -------
-    wants : bool
-    """
-    return getattr(_last_step(detector), "_looks_at_abnormal", False)
-
-
-def looks_through_slices(detector: Any) -> bool:
-    """Whether the map of a slice depends on the slices beside it.
-
-    Parameters
-    ----------
-    detector : estimator
-        A detector, or a Pipeline that ends in one.
-
-    Returns
-    -------
-    looks : bool
-    """
-    return getattr(_last_step(detector), "_looks_through", False)
-
-
-def _last_step(detector: Any) -> Any:
-    while isinstance(detector, Pipeline):
-        detector = detector[-1]
-    return detector
 
 
 def _map_shape(X) -> tuple[int, ...]:

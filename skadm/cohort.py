@@ -18,6 +18,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from skadm._files import replace_atomically
 from skadm._missing import missing_names
+from skadm._pipelines import scored_unit
 from skadm.base import MapDetector
 from skadm.data import SliceStack, write_maps
 from skadm.io import load
@@ -331,7 +332,7 @@ def _write_record(
 
 def _check_model(model: Any, stack: SliceStack, kinds: Sequence[str]) -> None:
     _, detector = _parts(model)
-    if not isinstance(detector, MapDetector):
+    if not isinstance(detector, MapDetector) or scored_unit(detector) != "pixel":
         raise ValueError(
             f"the model is a {type(detector).__name__}; expected a detector of pixels, or "
             "a Pipeline that ends in one"

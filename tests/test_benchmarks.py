@@ -77,7 +77,9 @@ def test_ablation(load, tmp_path, cache):
     ]
     assert shown["f1, published, BraTS 2019"] == "0.712"
     # Variants that translate share the translation network of their seed.
-    stages = next(cache.glob("stages-*/joblib/skadm/neural/_run/_result_of"))
+    stages = next(
+        cache.glob("stages-*/joblib/skadm/training/_trainer/Trainer/_train_stage")
+    )
     assert len([path for path in stages.iterdir() if path.is_dir()]) == 2
 
 

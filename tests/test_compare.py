@@ -40,7 +40,7 @@ class FirstDetector(IntensityDetector):
     def _fit(self, X):
         type(self).n_fits += 1
         generator = check_random_state(self.random_state)
-        self.weights_ = generator.uniform(0.2, 1, size=X.shape[1])
+        self.axis_ = generator.uniform(0.2, 1, size=X.shape[1])
 
 
 class SecondDetector(FirstDetector):
@@ -52,7 +52,7 @@ class SecondDetector(FirstDetector):
         if self.error is not None and self.at_seed in (None, self.random_state):
             raise self.error
         super()._fit(X)
-        self.weights_ *= -1
+        self.axis_ *= -1
 
 
 @pytest.fixture
@@ -63,7 +63,9 @@ def two_detectors(monkeypatch):
         monkeypatch.setattr(found, "n_fits", 0)
         monkeypatch.setattr(skadm.detectors, name, found, raising=False)
         monkeypatch.setitem(PRESETS, name, {"quick": {}})
-        monkeypatch.setitem(METHODS, name, Method("Drawn.", "none", ("sigma",), "Tests."))
+        monkeypatch.setitem(
+            METHODS, name, Method("Drawn.", "none", ("sigma",), "Tests.", ())
+        )
     names = [*skadm.detectors.__all__, *added]
     monkeypatch.setattr(skadm.detectors, "__all__", names)
 
@@ -231,7 +233,7 @@ def test_what_changes_is_trained_again(compare, tmp_path, capsys, monkeypatch):
 
 def test_changed_code_is_another_run(compare, monkeypatch):
     behind = fingerprints.modules_behind(ADMDetector)
-    expected = {"base", "neural._run", "training._loop"}
+    expected = {"base", "neural", "training._trainer"}
     expected |= {"detectors._adm", "nn.density", "nn.spectral"}
     assert {f"skadm.{name}" for name in expected} <= behind
     assert not {"skadm.cli", "skadm.plotting", "skadm.detectors._intensity"} & behind
@@ -383,7 +385,7 @@ def test_signed_dae_is_told_which_contrasts_are_bright():
     options = argparse.Namespace(preset="quick", seeds=1, budget=False)
     contrasts = ("T1", "T2", "Flair")
     signed, plain = methods.plan([methods.SIGNED, "DAE"], {}, contrasts, options)
-    assert signed.detector.weights == {"T2": 1.0, "Flair": 1.0}
-    assert plain.detector.weights is None
+    assert signed.detector.prior == {"T2": 1.0, "Flair": 1.0}
+    assert plain.detector.prior is None
     (none,) = methods.plan([methods.SIGNED], {}, ("T1",), options)
     assert "needs FLAIR or T2" in str(none.detector)

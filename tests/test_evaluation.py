@@ -33,7 +33,8 @@ from skadm.model_selection import set_offset_by_f1
 from skadm.preprocessing import SliceResizer
 
 ROW_KEYS = [
-    *("method", "split", "seed", "auc", "ap", "precision", "recall", "f1", "dice"),
+    *("method", "supervision", "split", "seed", "auc", "ap"),
+    *("precision", "recall", "f1", "dice"),
     *("threshold", "n_patients", "n_slices"),
 ]
 
@@ -69,7 +70,7 @@ def sides(cohort):
 
 
 def bright():
-    return {"bright": IntensityDetector(weights={1: 1.0})}
+    return {"bright": IntensityDetector(prior={1: 1.0})}
 
 
 def test_split_keeps_patients_apart():
@@ -160,7 +161,7 @@ def test_patient_rows_are_those_of_each_test_patient(cohort, sides):
 
 def test_training_sees_normal_slices_of_training_patients_only(cohort, sides):
     X, y, groups = cohort
-    original = {"method": Recording(weights={1: 1.0})}
+    original = {"method": Recording(prior={1: 1.0})}
     found = evaluate_split(original, X, y, groups, **sides)
     seen, labels = found.detectors["method"].seen_
     normal = sides["train"] & (y == 0).any(axis=(1, 2)) & ~(y == 1).any(axis=(1, 2))
@@ -172,7 +173,7 @@ def test_training_sees_normal_slices_of_training_patients_only(cohort, sides):
 def test_who_looks_at_abnormal_slices_is_not_told_where(cohort, sides, monkeypatch):
     X, y, groups = cohort
     monkeypatch.setattr(Recording, "_looks_at_abnormal", True)
-    original = {"method": Recording(weights={1: 1.0})}
+    original = {"method": Recording(prior={1: 1.0})}
     found = evaluate_split(original, X, y, groups, **sides)
     seen, labels = found.detectors["method"].seen_
     with_brain = sides["train"] & (y >= 0).any(axis=(1, 2))
@@ -230,7 +231,7 @@ def test_a_stack_brings_labels_and_patients():
     sides = {"train": train, "test": ~train}
     methods, _ = intensity_baselines(stack.contrasts)
     found = evaluate_split(methods, stack, **sides)
-    arrays = {"FLAIR + T2": IntensityDetector(weights={2: 1.0, 3: 1.0})}
+    arrays = {"FLAIR + T2": IntensityDetector(prior={2: 1.0, 3: 1.0})}
     same = evaluate_split(arrays, stack.X, stack.y, stack.groups, **sides)
     chosen = [row for row in found.rows if row["method"] == "FLAIR + T2"]
     assert chosen == same.rows
@@ -299,7 +300,7 @@ def test_baselines_say_what_is_missing():
     assert list(detectors) == [
         "FLAIR", "FLAIR, smoothed", "FLAIR + T2", "FLAIR + T2, smoothed"
     ]  # fmt: skip
-    assert detectors["FLAIR + T2, smoothed"].weights == {"flair": 1.0, "T2": 1.0}
+    assert detectors["FLAIR + T2, smoothed"].prior == ["flair", "T2"]
     assert [d.sigma for d in detectors.values()] == [0, 2, 0, 2]
     assert not left_out
     detectors, left_out = intensity_baselines(["FLAIR", "T1"])
@@ -312,7 +313,7 @@ def test_offset_by_f1_on_a_pipeline(cohort):
     X, y, _ = cohort
     resizer = SliceResizer(10)
     small = resizer.fit(X).transform_labels(y)
-    pipeline = make_pipeline(resizer, IntensityDetector(weights={1: 1.0})).fit(X, small)
+    pipeline = make_pipeline(resizer, IntensityDetector(prior={1: 1.0})).fit(X, small)
     alone = clone(pipeline[-1]).fit(resizer.transform(X), small)
     assert set_offset_by_f1(alone, resizer.transform(X), small) is alone
     before = pipeline[-1].offset_
@@ -406,7 +407,7 @@ def test_summary_over_seeds(cohort, sides):
     X, y, groups = cohort
     runs = []
     for seed, contrast in enumerate((0, 1, 1)):
-        detectors = {"bright": IntensityDetector(weights={contrast: 1.0})}
+        detectors = {"bright": IntensityDetector(prior={contrast: 1.0})}
         runs.append(evaluate_split(detectors, X, y, groups, seed=seed, **sides))
     summary = summarise_seeds([row for run in runs for row in run.rows])
     assert [row["split"] for row in summary] == ["validation", "test"]

@@ -363,7 +363,7 @@ def scored(tmp_path_factory):
     """A model, and a scan for it, in a folder of their own."""
     place = tmp_path_factory.mktemp("fuzz")
     stack = make_phantom(1, 4, 16, contrasts=("FLAIR",), random_state=0)
-    detector = IntensityDetector(weights={"FLAIR": 1.0})
+    detector = IntensityDetector(prior={"FLAIR": 1.0})
     model = make_pipeline(IntensityNormalizer(), detector).fit(stack)
     skadm.save(model, place / "model.skadm")
     flair = place / "flair.nii.gz"

@@ -81,7 +81,8 @@ def methods(
     contrasts: Sequence[str], preset: str, sigma_through: float
 ) -> dict[str, MapDetector]:
     """All that is compared, by name, not fitted."""
-    from skadm.postprocessing import GaussianSmoother, PostprocessedDetector
+    from skadm import PostprocessedDetector
+    from skadm.postprocessing import GaussianSmoother
 
     found = slice_methods(contrasts, preset)
     main = [name for name in found if "smoothed" in name]
@@ -107,7 +108,7 @@ def slice_methods(contrasts: Sequence[str], preset: str) -> dict[str, MapDetecto
     }
     weights = stated(contrasts)
     if len(weights) > 1:  # as the eraser is told
-        found[LIKE_ERASER] = IntensityDetector(weights=weights, sigma=2.0)
+        found[LIKE_ERASER] = IntensityDetector(prior=weights, sigma=2.0)
     found["ADM"] = make_detector("ADMDetector", preset)
     found["DAE"] = make_detector("DAEDetector", preset)
     found[SIGNED] = make_detector(
@@ -117,11 +118,11 @@ def slice_methods(contrasts: Sequence[str], preset: str) -> dict[str, MapDetecto
         name = f"{WINNER}, {part}" if part else WINNER
         found[name] = make_detector("EraserDetector", preset, **changed)
         for how, prior in priors(contrasts).items():
-            if part not in OF_DENSITY or "along" in prior:
+            if part not in OF_DENSITY or prior.get("prior_sign") == "unknown":
                 found[f"{name}, {how}"] = make_detector(
                     "EraserDetector", preset, **prior, **changed
                 )
-    learned = make_detector("EraserDetector", preset, along="learned")
+    learned = make_detector("EraserDetector", preset, prior="learned", prior_sign="unknown")
     flips, ensemble = (f"{WINNER}, learned axis, {how}" for how in STABILITY)
     found[flips] = FlipAveragedDetector(learned)
     one = clone(learned).set_params(n_networks=1)
@@ -134,19 +135,19 @@ def priors(contrasts: Sequence[str]) -> dict[str, dict[str, Any]]:
     weights = stated(contrasts)
     flair = {name: weight for name, weight in weights.items() if name.upper() == "FLAIR"}
     found: dict[str, dict[str, Any]] = {
-        "learned axis": {"along": "learned"},
-        "learned direction": {"direction": "learned"},
+        "learned axis": {"prior": "learned", "prior_sign": "unknown"},
+        "learned direction": {"prior": "learned"},
     }
     if not weights:
         return found
     found |= {
-        f"along {' + '.join(weights)}": {"along": weights},
-        "directed": {"direction": weights},
+        f"along {' + '.join(weights)}": {"prior": weights, "prior_sign": "unknown"},
+        "directed": {"prior": weights},
     }
     if 0 < len(flair) < len(weights):
         found |= {
-            "along FLAIR": {"along": flair},
-            "directed by FLAIR": {"direction": flair},
+            "along FLAIR": {"prior": flair, "prior_sign": "unknown"},
+            "directed by FLAIR": {"prior": flair},
         }
     return found
 
@@ -155,20 +156,6 @@ def stated(contrasts: Sequence[str]) -> dict[str, float]:
     """Weights of FLAIR and T2, as far as there are these contrasts."""
     names = {name.upper(): name for name in contrasts}
     return {names[each]: weight for each, weight in WEIGHTS.items() if each in names}
-
-
-def told(method: str) -> str:
-    """What a method is told of lesions.
-
-    Nothing; which slices hold one (it looks at them, without masks); which contrasts they
-    change; or which way as well.
-    """
-    if "learned" in method:
-        return "slices"
-    if "along" in method:
-        return "contrasts"
-    bright = "directed" in method or "smoothed" in method or "signed" in method
-    return "direction" if bright else "nothing"
 
 
 def shows_a_part(method: str) -> bool:
@@ -291,16 +278,18 @@ def draw(rows: Sequence[Mapping[str, Any]]) -> Figure:
     """Average precision of each method as bars, the best at the top."""
     from matplotlib.figure import Figure
 
+    from skadm._supervision import TIERS
+
     ordered = sorted(rows, key=lambda row: row["ap"])
     figure = Figure(figsize=(7, 0.35 * len(ordered) + 1), layout="constrained")
     axes = figure.subplots()
-    colours = {"nothing": "C0", "slices": "C4", "contrasts": "C2", "direction": "C1"}
-    for prior, colour in colours.items():
-        bars = {i: row["ap"] for i, row in enumerate(ordered) if row["told"] == prior}
+    colours = dict(zip(TIERS, ("C0", "C4", "C2", "C1")))
+    for tier, colour in colours.items():
+        bars = {i: row["ap"] for i, row in enumerate(ordered) if row["supervision"] == tier}
         if bars:
-            axes.barh(list(bars), list(bars.values()), color=colour, label=prior)
+            axes.barh(list(bars), list(bars.values()), color=colour, label=tier)
     axes.set_yticks(range(len(ordered)), [row["method"] for row in ordered])
-    figure.legend(title="told of lesions", loc="outside lower center", ncols=len(colours))
+    figure.legend(title="supervision", loc="outside lower center", ncols=len(colours))
     axes.margins(y=0.01)
     axes.set_xlabel("average precision")
     axes.set_xlim(0, 1)
@@ -328,6 +317,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     from benchmarks.lib.methods import choose
     from benchmarks.lib.page import Page
     from benchmarks.lib.summary import all_patient_rows, all_rows, parameters
+    from skadm.detectors import supervision
 
     splits = load_splits(options)
     stack, labels = splits[0].stack, splits[0].labels
@@ -359,7 +349,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     means = [
         {
             "method": name,
-            "told": told(name),
+            "supervision": supervision(detectors[name]),
             **pd.DataFrame([measure(labels, seed) for seed in maps]).mean(skipna=False),
             "seconds": seconds[name],
         }

@@ -43,7 +43,7 @@ def parameters_beside_preset(method: str, contrasts: Sequence[str]) -> dict[str,
     bright = [name for name in contrasts if name.upper() in ("FLAIR", "T2")]
     if not bright:
         raise ValueError(f"{SIGNED} needs FLAIR or T2; the contrasts are {contrasts}")
-    return {"weights": dict.fromkeys(bright, 1.0)}
+    return {"prior": dict.fromkeys(bright, 1.0)}
 
 
 def make_method(method: str, preset: str, contrasts: Sequence[str]) -> BaseDetector:

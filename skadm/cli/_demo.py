@@ -105,6 +105,11 @@ def run(args: argparse.Namespace) -> None:
     )
 
     stack = _phantom(args) if args.data == "phantom" else _read(args)
+    if len(set(stack.groups.tolist())) < 2:
+        raise ValueError(
+            f"{args.data} holds one patient; expected at least two, to test on another one "
+            "than is trained on. Train with 'skadm fit', and test with 'skadm evaluate'"
+        )
     detector = make_detector(args, stack.contrasts)
     train, test = patient_split(
         stack.groups, test_fraction=args.test_fraction, random_state=args.seed

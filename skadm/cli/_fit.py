@@ -22,8 +22,8 @@ _EPILOG = """\
 examples:
   skadm fit --data scans/ --out model.skadm
   skadm fit --data scans/ --out model.skadm --contrasts FLAIR T2 --preset quick
-  skadm fit --data scans/ --out model.skadm --detector EraserDetector --bright FLAIR T2
-  skadm fit --data scans/ --out model.skadm --detector EraserDetector --bright learned \
+  skadm fit --data scans/ --out model.skadm --detector EraserDetector --prior FLAIR T2
+  skadm fit --data scans/ --out model.skadm --detector EraserDetector --prior learned \
       --smooth-through 5
   skadm fit --data scans/ --out model.skadm --ensemble 5
   skadm fit --data scans/ --out model.skadm --patients P01 P02 P03 --seed 1 --force

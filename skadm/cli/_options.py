@@ -160,22 +160,20 @@ def add_training(parser: Any) -> None:
         "--epochs", type=positive, metavar="N", help="epochs of each training stage, "
         "instead of the preset's",
     )  # fmt: skip
-    prior = parser.add_mutually_exclusive_group()
-    prior.add_argument(
-        "--along",
+    parser.add_argument(
+        "--prior",
         nargs="+",
         metavar="NAME[=WEIGHT]",
-        help="contrasts that lesions are known to change together, brighter or darker, "
-        "e.g. FLAIR T2=0.5: a prior, for EraserDetector; or 'learned': from the slices "
-        "with a lesion, wherever in them it is (default: none is stated)",
+        help="contrasts that lesions are known to change, e.g. FLAIR T2=0.5, on which they "
+        "are bright (with a negative weight: dark); or 'learned': from the slices with a "
+        "lesion, wherever in them it is. 'skadm list' shows which detectors take a prior "
+        "(default: nothing is known)",
     )
-    prior.add_argument(
-        "--bright",
-        nargs="+",
-        metavar="NAME[=WEIGHT]",
-        help="contrasts on which lesions are known to be bright, e.g. FLAIR T2: a stronger "
-        "prior, for EraserDetector, DAEDetector and IntensityDetector; or 'learned', as "
-        "above (EraserDetector)",
+    parser.add_argument(
+        "--prior-sign",
+        choices=("known", "unknown"),
+        help="'unknown': lesions may change the contrasts of --prior in either direction "
+        "(default: known)",
     )
     parser.add_argument(
         "--smooth-through",

@@ -27,8 +27,8 @@ examples:
 files: index.html, and patients/<patient>.html
 
 --normal gives regions p-values: the chance of a candidate lesion so strong in a normal
-slice of a new patient. Patients trained on or reported on are left out of it. With masks
-the slices without anomaly are taken, without masks all.
+slice of a new patient. Patients trained on, calibrated on or reported on are left out of
+it. With masks the slices without anomaly are taken, without masks all.
 
 A patient that cannot be scored does not stop the others; the page of the cohort and the
 last line name it, and the exit code is 1.
@@ -80,7 +80,12 @@ def run(args: argparse.Namespace) -> None:
     warn_of_trained_patients(stack, model.training_, "reported")
     candidates = note = None
     if args.normal is not None:
-        others = {*model.training_.get("patients", ()), *stack.groups.tolist()}
+        # Those of a calibration set the threshold: their false alarms are weaker.
+        others = {
+            *model.training_.get("patients", ()),
+            *getattr(model[-1], "calibration_groups_", ()),
+            *stack.groups.tolist(),
+        }
         candidates = _candidates(model, args.normal, others)
         note = _p_value_note(candidates.n_groups)
     settings = [
@@ -116,7 +121,7 @@ def _candidates(model: Any, data: str, others: Iterable[str]) -> Any:
     """Learn how strong candidate lesions of normal slices are, volume by volume."""
     import numpy as np
 
-    from skadm.base import looks_through_slices
+    from skadm._pipelines import looks_through_slices
     from skadm.conformal import CandidateLesions
     from skadm.data import SliceStack, patient_key
 
@@ -128,8 +133,8 @@ def _candidates(model: Any, data: str, others: Iterable[str]) -> Any:
     ]
     if not volumes:
         raise ValueError(
-            f"--normal {data} holds no patient but those trained on or reported on; "
-            "expected others, with whom these can be compared"
+            f"--normal {data} holds no patient but those trained on, calibrated on or "
+            "reported on; expected others, with whom these can be compared"
         )
     decisions, patients = [], []
     for number, volume in enumerate(volumes, start=1):
@@ -157,7 +162,7 @@ def _p_value_note(n_patients: int) -> str:
         "the strongest in the region, or stronger. From normal slices of "
         f"{n_patients} patient{'' if n_patients == 1 else 's'}; 1 / {n_patients + 1} is "
         "the least that so many can give. Not corrected for the number of slices and "
-        "regions."
+        "regions: among many, some are small by chance."
     )
 
 

@@ -48,18 +48,18 @@ def summarise_seeds(rows: Iterable[Row]) -> list[Row]:
     Returns
     -------
     list of dict
-        For each method and split (and patient, if the rows have one): these, n_patients,
-        n_slices, n_seeds, for each metric its mean under its own name, and its standard
-        deviation as, for instance, auc_std, with n - 1 in the denominator; NaN for one run.
-        So the result can be given to `verdict` or `summarise_patients`.
+        For each method and split (and patient, if the rows have one): these, supervision,
+        n_patients, n_slices, n_seeds, for each metric its mean under its own name, and its
+        standard deviation as, for instance, auc_std, with n - 1 in the denominator; NaN for
+        one run. So the result can be given to `verdict` or `summarise_patients`.
     """
     table = pd.DataFrame(list(rows))
     if table.empty:
         return []
     present = [key for key in ("method", "split", "patient") if key in table]
     groups = table.groupby(present, sort=False)
-    counts = [key for key in ("n_patients", "n_slices") if key in table]
-    summary = groups[counts].first()
+    kept = ("supervision", "n_patients", "n_slices")
+    summary = groups[[key for key in kept if key in table]].first()
     summary["n_seeds"] = groups.size()
     for metric in METRICS:
         # A run without a value leaves the mean without one: none is skipped.

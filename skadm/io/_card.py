@@ -6,6 +6,7 @@ from importlib.metadata import version
 from typing import Any
 
 from skadm._parts import COMPOSING, parts_of
+from skadm._supervision import supervision
 from skadm._version import __version__
 from skadm.reference import LEVELS
 
@@ -28,6 +29,7 @@ def make_card(model: Any, metrics: Any = None) -> dict[str, Any]:
         "format": FORMAT,
         "model": " > ".join(type(part).__name__ for part in parts),
         "intended_use": _INTENDED_USE,
+        "supervision": supervision(model),
         "saved": datetime.now(UTC).isoformat(timespec="seconds"),
         "skadm": __version__,
         "versions": {

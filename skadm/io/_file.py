@@ -187,12 +187,13 @@ def card(path: str | PathLike) -> dict[str, Any]:
     Returns
     -------
     card : dict
-        What the model is, for what, and when it was saved ("model", "intended_use",
-        "saved"); "skadm" and other "versions"; "contrasts" in their order; "training_data"
-        (numbers of slices, patients and brain pixels, SHA-256 of the slices);
-        "intensities" (quantiles of each contrast over brain pixels); the "parts" it is
-        made of, each with its "class", "parameters" and "threshold"; and "metrics". None
-        where it is not known.
+        What the model is, for what, its supervision (what its maps owe to knowledge of
+        lesions) and when it was saved ("model", "intended_use", "supervision", "saved");
+        "skadm" and other "versions"; "contrasts" in their order; "training_data" (numbers
+        of slices, patients and brain pixels, SHA-256 of the slices); "intensities"
+        (quantiles of each contrast over brain pixels); the "parts" it is made of, each with
+        its "class", "parameters" and "threshold"; and "metrics". None where it is not
+        known.
 
     Raises
     ------

@@ -7,11 +7,10 @@ from numpy.typing import ArrayLike, NDArray
 
 from skadm._arrays import as_numbers
 from skadm._brain import brain_mask, ignore_background
+from skadm._pipelines import as_seen, looks_through_slices
 from skadm._validation import check_labels, check_shape
-from skadm.base import looks_through_slices
 from skadm.data import as_slices
 from skadm.metrics import best_f1_threshold
-from skadm.model_selection._transformed import as_seen
 
 _CHUNK = 256  # slices whose brain is looked at together
 

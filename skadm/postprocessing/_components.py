@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from sklearn.utils._param_validation import Interval
 
 from skadm.metrics import anomaly_map
-from skadm.postprocessing._base import MapTransformer
+from skadm.postprocessing._map_transformer import MapTransformer
 
 
 class SmallComponentRemover(MapTransformer):

@@ -33,7 +33,7 @@ class CandidateLesion(NamedTuple):
     p_value : float
         Chance of so strong a candidate, or a stronger one, in a normal slice.
     rejected : bool
-        Whether it counts as a lesion at the false discovery rate asked for.
+        Whether the Benjamini-Hochberg procedure rejects it; see `CandidateLesions.find`.
     """
 
     slice: int
@@ -55,7 +55,8 @@ class CandidateLesions:
     Parameters
     ----------
     decision : array-like of shape (n_slices, H, W)
-        Decision function of normal slices, negative where a pixel is flagged.
+        Decision function of normal slices, negative where a pixel is flagged. Their
+        patients must be others than those that trained the detector or set its threshold.
     groups : array-like of shape (n_slices,), default=None
         Patient of each slice. None: each slice is a unit of its own.
 
@@ -90,12 +91,19 @@ class CandidateLesions:
         decision : array-like of shape (n_slices, H, W)
             Decision function of the slices, of the same detector.
         fdr : float, default=0.1
-            False discovery rate over all candidates found (Benjamini-Hochberg).
+            Level of the Benjamini-Hochberg procedure over all candidates found.
 
         Returns
         -------
         candidates : list of CandidateLesion
             The strongest first.
+
+        Notes
+        -----
+        The procedure ranks candidates; it guarantees no false discovery rate. That of
+        Bates et al. (2023) is for units that are exchangeable one by one. The candidates
+        of a slice, and the slices of a patient, depend on each other, and which pixels
+        become candidates is found in the same maps.
         """
         maps = _check(decision)
         regions, strengths = _components(maps)

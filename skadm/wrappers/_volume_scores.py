@@ -1,20 +1,23 @@
 """One score for each volume."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from sklearn.utils import _safe_indexing
 
 from skadm._validation import check_labels, check_shape
 from skadm.data import SliceStack, as_slices
-from skadm.image_level._base import ImageLevelDetector
-from skadm.image_level._labels import volume_labels
-from skadm.image_level._split import merged
+from skadm.data._slices import training_slices
+from skadm.image_level import volume_labels
+from skadm.image_level._volumes_of import merged
+from skadm.wrappers._image_scores import ImageDetector
+from skadm.wrappers._reading import Places, in_memory, read_if_it_fits
 
 
-class VolumeDetector(ImageLevelDetector):
+class VolumeDetector(ImageDetector):
     """One score for each volume, from the maps of a pixel detector.
 
     X is a list with one entry for each volume, an array of shape (n_slices, n_contrasts,
@@ -85,23 +88,20 @@ class VolumeDetector(ImageLevelDetector):
     (4,)
     """
 
-    _kind = "volume"
+    _scored_unit = "volume"
 
-    def _check(self, X: Any) -> Any:
-        if isinstance(X, SliceStack) or getattr(X, "ndim", None) == 4:
-            raise ValueError(
-                "X is one stack of slices; expected a list with one entry for each volume: "
-                "volumes_of(stack) splits a SliceStack, [X] is a single volume."
-            )
-        volumes = []
-        for index, entry in enumerate(X):
-            with _naming_volume(index):
-                volumes.append(as_slices(entry))
-                if not check_shape(volumes[-1])[0]:
-                    raise ValueError("it has no slice; expected at least 1.")
-        if not volumes:
-            raise ValueError("X holds no volume; expected at least 1.")
-        return volumes
+    @property
+    def _looks_through(self) -> bool:
+        return False  # from one volume to another
+
+    def _input(self, X: Any) -> Any:
+        return _checked(X)
+
+    def _for_training(self, X: Any, y: Any) -> Any:
+        return [training_slices(volume, y) for volume in _checked(X)]
+
+    def _images(self, X: Any) -> Any:
+        return read_if_it_fits(X)
 
     def _masks_to_labels(self, X: Any, y: Any) -> NDArray[np.int64] | None:
         y = list(y)
@@ -115,9 +115,11 @@ class VolumeDetector(ImageLevelDetector):
                 masks.append(check_labels(mask, check_shape(volume)))
         return volume_labels(masks)
 
-    def _slices(self, X: Any) -> Any:
+    def _slices(self, X: Any, images: NDArray[np.intp]) -> tuple[Any, NDArray[np.intp]]:
+        X = _safe_indexing(X, images)
+        image = np.repeat(images, [len(volume) for volume in X])
         if all(isinstance(volume, SliceStack) for volume in X):
-            return merged(X)
+            return merged(X), image
         for index, volume in enumerate(X):
             if volume.shape[1:] != X[0].shape[1:]:
                 raise ValueError(
@@ -125,16 +127,32 @@ class VolumeDetector(ImageLevelDetector):
                     f"{volume.shape[1:]}, volume 0 has {X[0].shape[1:]}: bring them to one "
                     "size first, with skadm.preprocessing.SliceResizer."
                 )
-        return np.concatenate([np.asarray(volume) for volume in X])
+        return np.concatenate([np.asarray(volume) for volume in X]), image
 
-    def _of_slices(self, X: Any, labels: NDArray[np.int64]) -> NDArray[np.int64]:
-        return np.repeat(labels, [len(volume) for volume in X])
-
-    def _images(self, X: Any) -> Iterable[tuple[NDArray, NDArray[np.bool_]]]:
+    def _scored(self, X: Any) -> Iterator[tuple[Places, NDArray, NDArray[np.bool_]]]:
         for index, volume in enumerate(X):
             with _naming_volume(index):
-                maps = self._maps(volume)
-            yield maps
+                decision, brain = self._decisions(in_memory(volume))
+            score = np.array([self._pool(decision, brain)])
+            yield slice(index, index + 1), score, np.array([brain.any()])
+
+
+def _checked(X: Any) -> list[Any]:
+    """Volumes as a list of arrays and stacks of slices."""
+    if isinstance(X, SliceStack) or getattr(X, "ndim", None) == 4:
+        raise ValueError(
+            "X is one stack of slices; expected a list with one entry for each volume: "
+            "volumes_of(stack) splits a SliceStack, [X] is a single volume."
+        )
+    volumes = []
+    for index, entry in enumerate(X):
+        with _naming_volume(index):
+            volumes.append(as_slices(entry))
+            if not check_shape(volumes[-1])[0]:
+                raise ValueError("it has no slice; expected at least 1.")
+    if not volumes:
+        raise ValueError("X holds no volume; expected at least 1.")
+    return volumes
 
 
 @contextmanager

@@ -1,17 +1,20 @@
 """A detector whose maps are filtered."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, clone
 from sklearn.utils.metaestimators import _BaseComposition
 
-from skadm._composed import ComposedDetector, Train, brain_of
-from skadm.postprocessing._base import MapTransformer
+from skadm.data import SliceStack
+from skadm.postprocessing import MapTransformer
+from skadm.wrappers._base import MetaDetector, Train
+from skadm.wrappers._reading import score_by_volume, score_maps
 
 
-class PostprocessedDetector(ComposedDetector, _BaseComposition):
+class PostprocessedDetector(MetaDetector, _BaseComposition):
     """A detector and filters of its score maps, as one detector.
 
     It keeps the contract of the detectors: maps of normality, higher = more normal;
@@ -62,7 +65,7 @@ class PostprocessedDetector(ComposedDetector, _BaseComposition):
     """
 
     _parameter_constraints: dict[str, list[Any]] = {
-        **ComposedDetector._parameter_constraints,
+        **MetaDetector._parameter_constraints,
         "postprocessing": [MapTransformer, list],
     }
 
@@ -112,31 +115,37 @@ class PostprocessedDetector(ComposedDetector, _BaseComposition):
         return self._set_params("postprocessing", **params)
 
     def _check(self) -> None:
+        super()._check()
         self._named_filters()
 
-    def _fit_parts(self, train: Train, normal: Any) -> NDArray:
+    def _fit_parts(self, train: Train, X: Any, normal: NDArray[np.intp]) -> NDArray:
         self.detector_ = train(clone(self.detector))
-        maps, known = self.detector_.score_samples(normal), _known(normal)
-        self.filters_ = []
+        self.filters_: list[MapTransformer] = []
+        X, counted = self._around(X, normal)
+        # In the order of the volumes, in which filters look through slices.
+        places, maps, brain = _concatenated(
+            score_by_volume(lambda part, _: score_maps(self.detector_, part), X)
+        )
+        counted = counted[places]
+        volumes = X.volume_ids[places] if isinstance(X, SliceStack) else None
+        own = None if volumes is None else volumes[counted]
         for each in self._named_filters():
-            self.filters_.append(clone(each).fit(maps, **known))
-            maps = self.filters_[-1].transform(maps, **known)
-        return maps
+            fitted = clone(each).fit(maps[counted], brain=brain[counted], groups=own)
+            maps = fitted.transform(maps, brain=brain, groups=volumes)
+            self.filters_.append(fitted)
+        return maps[counted][brain[counted]]
 
-    def _maps(self, X: Any) -> NDArray:
-        maps, known = self.detector_.score_samples(X), _known(X)
+    def _maps(self, X: Any, brain: NDArray[np.bool_]) -> NDArray:
+        maps = score_maps(self.detector_, X)
+        volumes = X.volume_ids if isinstance(X, SliceStack) else None
         for each in self.filters_:
-            maps = each.transform(maps, **known)
+            maps = each.transform(maps, brain=brain, groups=volumes)
         return maps
 
     @property
     def _looks_through(self) -> bool:
         filters = any(each._looks_through for each in self._named_filters())
         return filters or super()._looks_through
-
-    @property
-    def _trained(self) -> Any:
-        return self.detector_
 
     def _named_filters(self) -> list[MapTransformer]:
         if isinstance(self.postprocessing, MapTransformer):
@@ -151,6 +160,14 @@ class PostprocessedDetector(ComposedDetector, _BaseComposition):
         return [each for _, each in self.postprocessing]
 
 
-def _known(X: Any) -> dict[str, Any]:
-    """What filters may know of slices beside their maps: what lies beside what, too."""
-    return {"brain": brain_of(X), "groups": getattr(X, "volume_ids", None)}
+def _concatenated(parts: Iterable[tuple[Any, NDArray, NDArray]]) -> list[NDArray]:
+    """Places, maps and brain of all parts, one after the other."""
+    rows = [
+        (
+            np.arange(places.start, places.stop) if isinstance(places, slice) else places,
+            maps,
+            brain,
+        )
+        for places, maps, brain in parts
+    ]
+    return [np.concatenate(entries) for entries in zip(*rows)]

@@ -1,16 +1,18 @@
 """A slice and its mirror image, scored alike."""
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import clone
 
-from skadm._composed import ComposedDetector, Train, by_volume
-from skadm.data import ArrayVolume, SliceStack
+from skadm.data import Grid, SliceStack
+from skadm.wrappers._base import MetaDetector, Train
+from skadm.wrappers._reading import score_maps
 
 
-class FlipAveragedDetector(ComposedDetector):
+class FlipAveragedDetector(MetaDetector):
     """Score every slice and its mirror image, and take the mean (test-time augmentation).
 
     The training flips slices at random, but a network does not become symmetric by it. The
@@ -60,24 +62,37 @@ class FlipAveragedDetector(ComposedDetector):
         self.detector = detector
         self.contamination = contamination
 
-    def _fit_parts(self, train: Train, normal: Any) -> NDArray:
+    def _fit_parts(self, train: Train, X: Any, normal: NDArray[np.intp]) -> NDArray:
         self.detector_ = train(clone(self.detector))
-        return by_volume(self._maps, normal)
+        return self._normal_scores(X, normal)
 
-    def _maps(self, X: Any) -> NDArray:
-        own = self.detector_.score_samples(X)
-        mirrored = self.detector_.score_samples(_flipped(X))
-        return own / 2 + mirrored[..., ::-1] / 2  # the sum can be too large
-
-    @property
-    def _trained(self) -> Any:
-        return self.detector_
+    def _maps(self, X: Any, brain: NDArray[np.bool_]) -> NDArray:
+        maps = score_maps(self.detector_, X)
+        mirrored = score_maps(self.detector_, _mirrored(X))
+        return maps / 2 + mirrored[..., ::-1] / 2  # the sum can be too large
 
 
-def _flipped(X: Any) -> Any:
-    """Mirror images of slices, which are of one volume if they are a stack."""
-    flipped = np.ascontiguousarray(np.asarray(X)[..., ::-1])
-    if not isinstance(X, SliceStack):
-        return flipped
-    volume = ArrayVolume(flipped, patient=str(X.groups[0]), contrasts=X.contrasts)
-    return SliceStack.from_volumes([volume])
+def _mirrored(X: Any) -> Any:
+    """Mirror images of slices; of a stack, with all that it knows of them."""
+    if isinstance(X, SliceStack):
+        return X.map(_LeftRight())
+    return np.ascontiguousarray(X[..., ::-1])
+
+
+@dataclass(frozen=True)
+class _LeftRight:
+    """The step of a volume to its mirror image."""
+
+    def images(self, images: NDArray[np.float32], grid: Grid) -> NDArray[np.float32]:
+        return np.ascontiguousarray(images[..., ::-1])
+
+    def labels(
+        self, labels: NDArray[np.int8], brain: NDArray[np.bool_], grid: Grid
+    ) -> NDArray[np.int8]:
+        return labels[..., ::-1]
+
+    def grid(self, grid: Grid) -> Grid:
+        return grid
+
+    def invert(self, maps: NDArray, grid: Grid) -> NDArray:
+        return maps[..., ::-1]

@@ -9,24 +9,71 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
 from skadm.augmentation import Augmentation
 from skadm.base import BaseDetector
-from skadm.neural._device import computes_bfloat16, resolve_device
-from skadm.neural._run import Run
-from skadm.neural._weights import check_weights, load_weights, weights_of
-from skadm.training import Checkpoints, Engine, Processes
+from skadm.training import (
+    Checkpoints,
+    Engine,
+    Trainer,
+    check_weights,
+    computes_bfloat16,
+    load_weights,
+    resolve_device,
+    weights_of,
+)
+
+__all__ = ["TorchDetector", "resolve_device"]
 
 
 class TorchDetector(BaseDetector):
     """Base of the detectors that train networks.
 
     A detector names its networks (`_build`), its stages and their losses (`_train`) and
-    the anomaly score of a batch (`_anomaly`). Device, precision, seeds, epochs, history,
-    callbacks, stopping and persistence are here.
+    the anomaly score of a batch (`_anomaly`). What all have in common is here.
+
+    Parameters
+    ----------
+    max_epochs : int, default=50
+        Epochs of each stage of the training, unless another parameter sets them.
+    batch_size : int, default=16
+        Slices of a training step and of a scoring step. Scores do not depend on it.
+    learning_rate : float, default=1e-3
+        Of Adam, at the peak of a one-cycle schedule.
+    augmentation : Augmentation, "default" or None, default="default"
+        Random changes of training slices; "default" is ``Augmentation()``, None is none.
+    n_iter_no_change : int, default=None
+        A stage stops when its training loss has not fallen by `tol` for so many epochs.
+        None: never. No data is held out.
+    tol : float, default=1e-4
+        See `n_iter_no_change`.
+    warm_start : bool, default=False
+        Whether `fit` goes on from the weights of the last fit. `history_` grows.
+    checkpoints : str, path or Checkpoints, default=None
+        Folder in which the training is kept while it runs, after every epoch, so that an
+        interrupted fit goes on where it was; see `skadm.training.Checkpoints`. Needs an
+        integer `random_state`. None: nothing is kept.
+    %(contamination)s
+    device : str or torch.device, default="auto"
+        "auto" is a GPU where there is one.
+    precision : {"auto", "float32", "bfloat16"}, default="auto"
+        Of the convolutions. "auto" is bfloat16 where the processor or GPU computes it
+        natively.
+    random_state : int, RandomState instance or None, default=None
+        Seed of all that is drawn at random: weights, order of slices, augmentation, noise.
+
+    Attributes
+    ----------
+    history_ : list of dict
+        One record for each epoch: "stage", "epoch", "loss" and its parts, "seconds".
+    weights_ : dict of str to ndarray
+        All that was learned.
+    %(offset_)s
+    %(background_score_)s
+    %(n_features_in_)s
+    %(contrasts_)s
     """
 
     _parameter_constraints: dict[str, list[Any]] = {
@@ -81,8 +128,8 @@ class TorchDetector(BaseDetector):
         """A torch module that holds all networks, with initial weights, on the CPU."""
 
     @abstractmethod
-    def _train(self, networks: Any, images: NDArray, run: Run) -> None:
-        """Train the networks by one or more calls of ``run.stage(...)``.
+    def _train(self, networks: Any, images: NDArray, trainer: Trainer) -> None:
+        """Train the networks by one or more calls of ``trainer.fit_stage(...)``.
 
         Whatever has to survive must be in the networks, as a parameter or buffer. What is
         computed between two stages is computed again when a fit goes on from a checkpoint.
@@ -93,39 +140,23 @@ class TorchDetector(BaseDetector):
     def _anomaly(self, networks: Any, images: torch.Tensor) -> torch.Tensor:
         """Anomaly score (n, H, W) of a batch on the device; higher is less normal."""
 
+    def _check_parameters(self, n_contrasts: int) -> None:
+        """Refuse, before the training, what parameters cannot have with these contrasts."""
+
     # The common part.
 
-    def _fit(self, X: np.ndarray) -> None:
-        self._fit_networks(X)
-
-    def _fit_networks(self, X: np.ndarray, abnormal: np.ndarray | None = None) -> None:
+    def _fit(self, X: np.ndarray, abnormal: np.ndarray | None = None) -> None:
         """Train networks on normal slices; abnormal ones are there to be looked at."""
-        augmentation = self.augmentation
-        if isinstance(augmentation, str):  # "default"
-            augmentation = Augmentation()
-        if augmentation is not None:
-            augmentation.check()
-        random, processes = check_random_state(self.random_state), Processes()
-        # Apart from each other: with one seed, networks of any size see the same batches.
-        # All processes that train together have the same weights and the same order of
-        # slices, and draw what they do with their share of them by themselves.
-        seeds = [int(random.randint(np.iinfo(np.int32).max)) for _ in range(3)]
-        initial, order, training = processes.same(seeds)
-        engine = self._engine(
-            torch.Generator().manual_seed(training + processes.rank),
-            torch.Generator().manual_seed(order),
-        )
-        continued = self.warm_start and hasattr(self, "weights_")
-        before = getattr(self, "history_", [])
-        networks = self._build(X.shape[1], torch.Generator().manual_seed(initial))
-        self.history_: list[dict[str, Any]] = []
-        if continued:
+        self._check_parameters(X.shape[1])
+        trainer = Trainer(self, self._engine(), X, abnormal)
+        networks = self._build(X.shape[1], trainer.initial)
+        if self.warm_start and hasattr(self, "weights_"):
             self._go_on_from(networks, self.weights_)
-            self.history_ += before
-        networks.to(engine.device)
-        run = Run(self, engine, augmentation, networks, X, abnormal)
-        self._train(networks, X, run)
-        run.close()
+            trainer.history += self.history_
+        self.history_: list[dict[str, Any]] = trainer.history
+        trainer.start(networks)
+        self._train(networks, X, trainer)
+        trainer.close()
         self._keep(networks)
 
     def _go_on_from(self, networks: Any, weights: dict[str, NDArray]) -> None:
@@ -148,7 +179,7 @@ class TorchDetector(BaseDetector):
         self, function: Callable[[Any, torch.Tensor], torch.Tensor], X: np.ndarray
     ) -> np.ndarray:
         """Result of ``function(networks, images)`` on every batch, float32."""
-        engine = self._engine(torch.Generator())
+        engine = self._engine()
         networks = getattr(self, "_networks", None)
         if networks is None:
             networks = self._build(self.n_features_in_, torch.Generator())
@@ -175,17 +206,12 @@ class TorchDetector(BaseDetector):
             result[places] = values
         return result
 
-    def _engine(
-        self, generator: torch.Generator, order: torch.Generator | None = None
-    ) -> Engine:
+    def _engine(self) -> Engine:
         device = resolve_device(self.device)
-        half = torch.bfloat16 if self._half_precision(device) else None
-        return Engine(device, half, self.batch_size, generator, order)
-
-    def _half_precision(self, device: torch.device) -> bool:
-        if self.precision == "auto":
-            return computes_bfloat16(device)
-        return self.precision == "bfloat16"
+        half = self.precision == "bfloat16" or (
+            self.precision == "auto" and computes_bfloat16(device)
+        )
+        return Engine(device, torch.bfloat16 if half else None, self.batch_size)
 
     def __getstate__(self):
         state = dict(super().__getstate__())

@@ -1,6 +1,6 @@
 """One score for each slice."""
 
-from collections.abc import Iterable
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -8,12 +8,12 @@ from numpy.typing import NDArray
 
 from skadm._arrays import as_numbers
 from skadm._validation import check_labels, check_shape
-from skadm.data import as_slices
-from skadm.image_level._base import ImageLevelDetector
-from skadm.image_level._labels import slice_labels
+from skadm.image_level import slice_labels
+from skadm.wrappers._image_scores import ImageDetector
+from skadm.wrappers._reading import Places, by_volume
 
 
-class SliceDetector(ImageLevelDetector):
+class SliceDetector(ImageDetector):
     """One score for each slice, from the maps of a pixel detector.
 
     It is an outlier detector as scikit-learn has them, with labels +1 for normal and -1
@@ -67,7 +67,7 @@ class SliceDetector(ImageLevelDetector):
     >>> from skadm.data import make_phantom
     >>> from skadm.image_level import slice_labels
     >>> stack = make_phantom(n_patients=4, n_slices=12, size=32, random_state=0)
-    >>> detector = SliceDetector(IntensityDetector(weights={"FLAIR": 1}, sigma=1))
+    >>> detector = SliceDetector(IntensityDetector(prior={"FLAIR": 1}, sigma=1))
     >>> labels = slice_labels(stack.y)
     >>> folds = StratifiedGroupKFold(2)
     >>> cross_val_score(
@@ -76,22 +76,14 @@ class SliceDetector(ImageLevelDetector):
     (2,)
     """
 
-    _kind = "slice"
-
-    def _check(self, X: Any) -> Any:
-        X = as_slices(X)
-        check_shape(X)
-        return X
+    _scored_unit = "slice"
 
     def _masks_to_labels(self, X: Any, y: Any) -> NDArray[np.int64] | None:
         y = as_numbers(y, "y")
         return slice_labels(check_labels(y, check_shape(X))) if y.ndim == 3 else None
 
-    def _slices(self, X: Any) -> Any:
-        return X
-
-    def _of_slices(self, X: Any, labels: NDArray[np.int64]) -> NDArray[np.int64]:
-        return labels
-
-    def _images(self, X: Any) -> Iterable[tuple[NDArray, NDArray[np.bool_]]]:
-        return zip(*self._maps(X))
+    def _scored(self, X: Any) -> Iterator[tuple[Places, NDArray, NDArray[np.bool_]]]:
+        for places, part in by_volume(X):
+            decision, brain = self._decisions(part)
+            scores = np.array([self._pool(*each) for each in zip(decision, brain)])
+            yield places, scores, np.asarray(brain.any(axis=(1, 2)))

@@ -1,7 +1,6 @@
 """The same detector with several seeds: their mean, and what they do not agree on."""
 
 import warnings
-from collections.abc import Iterator
 from numbers import Integral
 from typing import Any
 
@@ -13,12 +12,12 @@ from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval
 from sklearn.utils.validation import check_is_fitted
 
-from skadm._brain import brain_mask
-from skadm._composed import ComposedDetector, Train, brain_of, by_volume
 from skadm._validation import check_arrays
+from skadm.wrappers._base import MetaDetector, Train
+from skadm.wrappers._reading import score_by_volume, score_maps
 
 
-class EnsembleDetector(ComposedDetector):
+class EnsembleDetector(MetaDetector):
     """Train a detector with several seeds, and take the mean of their maps.
 
     Networks that start from other weights and see the slices in another order agree on
@@ -82,7 +81,7 @@ class EnsembleDetector(ComposedDetector):
     """
 
     _parameter_constraints: dict[str, list[Any]] = {
-        **ComposedDetector._parameter_constraints,
+        **MetaDetector._parameter_constraints,
         "n_detectors": [Interval(Integral, 2, None, closed="left")],
         "random_state": ["random_state"],
     }
@@ -120,9 +119,14 @@ class EnsembleDetector(ComposedDetector):
             If X is not like the slices of the training; see `score_samples`.
         """
         check_is_fitted(self)
-        return by_volume(self._spread, X)
+        X = self._input(X)
+        spread = np.empty(*self._shape_and_type(X))
+        for places, some, _ in score_by_volume(self._spread, X):
+            spread[places] = some
+        return spread
 
     def _check(self) -> None:
+        super()._check()
         names = self.detector.get_params()
         if not any(name.split("__")[-1] == "random_state" for name in names):
             raise ValueError(
@@ -133,25 +137,26 @@ class EnsembleDetector(ComposedDetector):
     def _n_trainings(self) -> int:
         return self.n_detectors
 
-    def _fit_parts(self, train: Train, normal: Any) -> NDArray:
+    def _fit_parts(self, train: Train, X: Any, normal: NDArray[np.intp]) -> NDArray:
         random = check_random_state(self.random_state)
-        brain = brain_of(normal)
         self.detectors_: list[Any] = []
-        moments, total = [], np.zeros(brain.shape)
         for _ in range(self.n_detectors):
             member = clone(self.detector)
             _set_random_states(member, random)
             self.detectors_.append(train(member))
-            maps = self.detectors_[-1].score_samples(normal)
-            scores = maps[brain].astype(np.float64)
-            moments.append((scores.mean(), scores.std()))
-            if not moments[-1][1]:
-                raise ValueError(
-                    f"a {type(self.detector).__name__} scores all training pixels alike; "
-                    "its maps have no standard deviation to be measured in."
-                )
-            total += (maps - scores.mean()) / scores.std()
-        self.locations_, self.scales_ = np.transpose(moments)
+        X, counted = self._around(X, normal)
+        pixels = [
+            maps[:, counted[places]][:, brain[counted[places]]]
+            for places, maps, brain in score_by_volume(self._members, X)
+        ]
+        scores = np.concatenate(pixels, axis=1)
+        self.locations_ = scores.mean(axis=1, dtype=np.float64)
+        self.scales_ = scores.std(axis=1, dtype=np.float64)
+        if not self.scales_.all():
+            raise ValueError(
+                f"a {type(self.detector).__name__} scores all training pixels alike; "
+                "its maps have no standard deviation to be measured in."
+            )
         if np.ptp(self.locations_) <= 1e-6 * self.scales_.min():
             warnings.warn(
                 f"the seed hardly changes a {type(self.detector).__name__}: all detectors "
@@ -159,33 +164,34 @@ class EnsembleDetector(ComposedDetector):
                 UserWarning,
                 stacklevel=2,
             )
-        return _finite(total / self.n_detectors, maps.dtype)
+        return _finite(self._standardized(scores).mean(axis=0), scores.dtype)
 
     def _check_loaded(self) -> None:
         n_members = (len(getattr(self, "detectors_", ())),)
         if n_members[0]:
             check_arrays(self, {"locations_": n_members, "scales_": n_members})
 
-    def _members(self, X: Any) -> Iterator[NDArray[np.float64]]:
-        """Yield the standardised maps of each detector."""
-        for each, mean, std in zip(self.detectors_, self.locations_, self.scales_):
-            yield (each.score_samples(X) - mean) / std
+    def _members(self, X: Any, brain: NDArray[np.bool_]) -> NDArray:
+        """Maps of each detector, (n_detectors, n_slices, H, W)."""
+        return np.stack([score_maps(member, X) for member in self.detectors_])
 
-    def _maps(self, X: Any) -> NDArray:
-        return _finite(np.mean(list(self._members(X)), axis=0), _dtype(X))
+    def _standardized(self, scores: NDArray) -> NDArray[np.float64]:
+        """Scores of each detector in standard deviations of its training pixels."""
+        shape = (-1,) + (1,) * (scores.ndim - 1)
+        return (scores - self.locations_.reshape(shape)) / self.scales_.reshape(shape)
 
-    def _spread(self, X: Any) -> NDArray:
-        spread = np.std(list(self._members(X)), axis=0, ddof=1)
-        return _finite(np.where(brain_mask(np.asarray(X)), spread, 0), _dtype(X))
+    def _maps(self, X: Any, brain: NDArray[np.bool_]) -> NDArray:
+        scores = self._members(X, brain)
+        return _finite(self._standardized(scores).mean(axis=0), scores.dtype)
+
+    def _spread(self, X: Any, brain: NDArray[np.bool_]) -> NDArray:
+        scores = self._members(X, brain)
+        spread = self._standardized(scores).std(axis=0, ddof=1)
+        return _finite(np.where(brain, spread, 0), scores.dtype)
 
     @property
     def _trained(self) -> Any:
         return self.detectors_[0]
-
-
-def _dtype(X: Any) -> DTypeLike:
-    """As that of the maps of any detector."""
-    return np.result_type(X.dtype, np.float32)
 
 
 def _finite(values: NDArray[np.float64], dtype: DTypeLike) -> NDArray:

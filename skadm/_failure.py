@@ -1,4 +1,4 @@
-"""A fit that fails leaves the estimator as it was."""
+"""Fits that fail leave no trace."""
 
 from collections.abc import Callable
 from functools import wraps
