@@ -84,7 +84,7 @@ def test_candidates_meet_the_same_lesions_and_folds_others(stack, monkeypatch):
     monkeypatch.setitem(module._METRICS, "roc_auc", lambda y, scores: 0.5)
     scorer = SyntheticLesionScorer({"shift": IntensityShift()}, n_draws=2)
     for sigma in (0.0, 1.0):
-        detector = IntensityDetector(sigma=sigma).fit(stack)
+        detector = IntensityDetector(sigma=sigma).fit(stack, stack.y)
         scorer(detector, stack[:8])
         scorer(detector, stack[8:16])
     first, second = seen[:4], seen[4:]

@@ -13,7 +13,7 @@ from skadm.data._unlabelled import UnlabelledVolume
 
 
 def as_slices(X: Any) -> SliceStack | NDArray:
-    """Slices of whatever a user gives: all of skadm reads its X by this function.
+    """Make slices of whatever a user gives; all of skadm reads its X by this function.
 
     Parameters
     ----------
