@@ -32,6 +32,8 @@ from skadm.metrics import (
     roc_auc_scorer,
 )
 
+pytestmark = pytest.mark.numerical
+
 ALL_METRICS = [
     pixel_roc_auc_score,
     pixel_average_precision_score,
