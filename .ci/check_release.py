@@ -30,7 +30,8 @@ IN_SDIST = {
     *("pyproject.toml", "setup.cfg", "constraints.txt", "ruff.toml"),
     *("tests/conftest.py", "docs/conf.py", "docs/images/montage.png"),
     *("docs/_templates/autosummary/class.rst", "examples/GALLERY_HEADER.rst"),
-    *("examples/quick_start.py", "benchmarks/compare.py", "benchmarks/page.html"),
+    *("examples/quick_start.py", "benchmarks/experiments/compare.py"),
+    *("benchmarks/lib/page.html", "benchmarks/lib/published.csv"),
 }
 BY_DEMO = {"metrics.json", "roc.png", "montage.png", "model.skadm", "run.json", "maps"}
 

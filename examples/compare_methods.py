@@ -2,9 +2,9 @@
 Compare methods
 ===============
 
-Several detectors on the same patients, beside plain intensity, with several seeds and an
-interval over patients. For all detectors at the sizes of ``docs/results.md`` there is
-``python benchmarks/compare.py``.
+Several detectors on the same patients, beside plain intensity, with several seeds and
+intervals over patients. For all detectors at the sizes of ``docs/results.md`` there is
+``python -m benchmarks compare``.
 """
 
 # %%
@@ -49,31 +49,20 @@ print(format_table([{key: row[key] for key in columns} for row in summary]))
 
 # %%
 # The spread over seeds says how much a training depends on chance. How much depends on who
-# was tested, a bootstrap over patients says; pixels of one brain are not independent. With
-# so few patients its intervals are too narrow, which is what it warns of.
+# was tested, the differences of patients say; pixels of one brain are not independent. With
+# so few patients the t interval of their mean is wide.
 
-import warnings
+from skadm.evaluation import paired_t_tests, verdict
 
-from skadm.evaluation import bootstrap_patients, verdict
-
-scores = {name: [each.maps[name] for each in found] for name in found[0].maps}
-with warnings.catch_warnings():
-    warnings.simplefilter("ignore", UserWarning)
-    intervals = bootstrap_patients(
-        y[test],
-        scores,
-        stack.groups[test],
-        reference="DAE",
-        metrics=["auc"],
-        n_resamples=200,
-    )
-columns = ("method", "estimate", "low", "high", "difference_low", "difference_high")
-print(format_table([{key: row[key] for key in columns} for row in intervals]))
+patient_rows = [row for each in found for row in each.patient_rows]
+differences = paired_t_tests(patient_rows, reference="DAE", metrics=["auc"])
+columns = ("method", "n", "difference", "low", "high")
+print(format_table([{key: row[key] for key in columns} for row in differences]))
 
 # %%
-# What it comes to, in a sentence:
+# What it comes to, in two sentences:
 
-print(verdict(found[0].rows))
+print(verdict(found[0].rows, found[0].patient_rows))
 
 # %%
 maps = found[0].maps

@@ -3,7 +3,7 @@ Write a new detector
 ====================
 
 A new method says three things: its networks, how they are trained, and the anomaly score
-of a batch. Devices, precision, seeds, checks, thresholds, history and persistence come
+of a batch. Devices, precision, seeds, checks, thresholds, history and files come
 from ``TorchDetector``, and with scikit-learn's interface everything else of the package.
 """
 
@@ -39,12 +39,12 @@ class ConditionalDetector(TorchDetector):
     def _build(self, n_contrasts, generator):
         return build(lambda: _Prediction(n_contrasts, self.width), generator)
 
-    def _train(self, networks, images, run):
+    def _train(self, networks, images, trainer):
         def loss(batch):
             return {"loss": self._anomaly(networks, batch)[brain_of(batch)].mean()}
 
         objective = Objective(networks, loss)
-        run.stage(Stage("prediction", images, [objective], run.augmentation))
+        trainer.fit_stage(Stage("prediction", images, [objective], trainer.augmentation))
 
     def _anomaly(self, networks, images):
         energies = [networks(images, hidden) for hidden in range(images.shape[1])]
@@ -85,7 +85,7 @@ train, test = patient_split(stack.groups, random_state=0)
 detector = ConditionalDetector(max_epochs=20, learning_rate=5e-3, random_state=0)
 methods = {
     "conditional": detector,
-    "FLAIR + T2, smoothed": IntensityDetector(weights={"FLAIR": 1, "T2": 1}, sigma=2),
+    "FLAIR + T2, smoothed": IntensityDetector(prior={"FLAIR": 1, "T2": 1}, sigma=2),
 }
 found = evaluate_split(methods, stack, stack.y, train=train, test=test, seed=0)
 print(format_table(found.rows))
@@ -111,8 +111,10 @@ figure = plot_montage(stack[test], stack[test].y, found.maps)
 # To make it part of the package
 # ------------------------------
 #
-# One file in ``skadm/detectors``, a line in its ``__init__``, presets, a line in the
-# catalogue, and a line in ``tests/test_contract.py``, which then holds it to all that a
-# detector promises. Methods of several stages call ``run.stage`` several times; adversaries
-# are several objectives of one stage; a detector without a network derives from
+# One file in ``skadm/detectors``, and a line in its ``__init__``. Attributes of the class
+# hold its presets (``_presets``) and what ``skadm list`` says of it (``_paper``, ``_tune``,
+# ``_good_at``). The tests then hold it to all that a detector promises.
+#
+# Methods of several stages call ``trainer.fit_stage`` several times; adversaries are
+# several objectives of one stage; a detector without a network derives from
 # ``skadm.base.BaseDetector`` and has ``_fit`` and ``_score``.

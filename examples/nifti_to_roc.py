@@ -79,7 +79,7 @@ from skadm.evaluation import evaluate_split, format_table, patient_split
 train, test = patient_split(prepared.groups, test_fraction=1 / 3, random_state=0)
 detectors = {
     "DAE": DAEDetector(width=8, max_epochs=40, learning_rate=5e-3, random_state=0),
-    "FLAIR + T2, smoothed": IntensityDetector(weights={"FLAIR": 1, "T2": 1}, sigma=1),
+    "FLAIR + T2, smoothed": IntensityDetector(prior={"FLAIR": 1, "T2": 1}, sigma=1),
 }
 
 # %%

@@ -30,7 +30,7 @@ stack = IntensityNormalizer().fit_transform(stack).in_memory()
 
 labels = slice_labels(stack.y)
 folds = StratifiedGroupKFold(4)
-pixels = IntensityDetector(weights={"FLAIR": 1, "T2": 1}, sigma=1)  # or ADMDetector(...)
+pixels = IntensityDetector(prior={"FLAIR": 1, "T2": 1}, sigma=1)  # or ADMDetector(...)
 
 # %%
 # How a map becomes one number, and the detector's own parameters, are searched together.

@@ -15,6 +15,7 @@ __all__ = [
     "EnsembleDetector",
     "EraserDetector",
     "FAnoGANDetector",
+    "FlaggedShareWarning",
     "FlipAveragedDetector",
     "GMVAEDetector",
     "GaussianMixtureDetector",
@@ -31,35 +32,26 @@ __all__ = [
 ]
 
 _HOMES = {
-    "ADMDetector": "skadm.detectors",
     "Augmentation": "skadm.augmentation",
-    "ConformalDetector": "skadm.conformal",
-    "DAEDetector": "skadm.detectors",
-    "DAGDetector": "skadm.detectors",
-    "DAGcDetector": "skadm.detectors",
-    "DSVDDDetector": "skadm.detectors",
-    "EnsembleDetector": "skadm.ensemble",
-    "EraserDetector": "skadm.detectors",
-    "FAnoGANDetector": "skadm.detectors",
-    "FlipAveragedDetector": "skadm.ensemble",
-    "GMVAEDetector": "skadm.detectors",
-    "GaussianMixtureDetector": "skadm.detectors",
-    "IntensityDetector": "skadm.detectors",
+    "ConformalDetector": "skadm.wrappers",
+    "EnsembleDetector": "skadm.wrappers",
+    "FlipAveragedDetector": "skadm.wrappers",
+    "FlaggedShareWarning": "skadm.reference",
     "IntensityShiftWarning": "skadm.reference",
-    "PCADetector": "skadm.detectors",
-    "PostprocessedDetector": "skadm.postprocessing",
-    "SliceDetector": "skadm.image_level",
-    "VolumeDetector": "skadm.image_level",
-    "card": "skadm.persistence",
-    "load": "skadm.persistence",
-    "save": "skadm.persistence",
+    "PostprocessedDetector": "skadm.wrappers",
+    "SliceDetector": "skadm.wrappers",
+    "VolumeDetector": "skadm.wrappers",
+    "card": "skadm.io",
+    "load": "skadm.io",
+    "save": "skadm.io",
 }
 
 
 def __getattr__(name: str):
     # Torch takes seconds to import; who only reads or writes files does not wait for it.
-    if name in _HOMES:
-        return getattr(import_module(_HOMES[name]), name)
+    home = _HOMES.get(name, "skadm.detectors" if name.endswith("Detector") else None)
+    if home is not None:
+        return getattr(import_module(home), name)
     raise AttributeError(f"module 'skadm' has no attribute {name!r}")
 
 

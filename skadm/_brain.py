@@ -36,7 +36,10 @@ def brain_mask(X: NDArray) -> NDArray[np.bool_]:
 
 
 def ignore_background(labels: NDArray, brain: NDArray[np.bool_]) -> NDArray[np.int8]:
-    """Return int8 labels that are -1 (ignored) outside the brain.
+    """Return int8 labels that are -1 (ignored) outside the brain, but for anomalies.
+
+    An anomaly outside the brain, such as a lesion that skull stripping has cut away, keeps
+    its label: its slice is not normal, and what is not found of it counts as missed.
 
     Parameters
     ----------
@@ -48,9 +51,9 @@ def ignore_background(labels: NDArray, brain: NDArray[np.bool_]) -> NDArray[np.i
     Returns
     -------
     ndarray of int8, shape (n_slices, H, W)
-        A copy of the labels, -1 where ``brain`` is False.
+        A copy of the labels, -1 where ``brain`` is False and the label is not 1.
     """
-    return np.where(brain, labels, -1).astype(np.int8)
+    return np.where(brain | (labels == 1), labels, -1).astype(np.int8)
 
 
 def brain_counts(images: NDArray, chunks: Sequence[slice]) -> NDArray[np.intp]:
@@ -60,6 +63,15 @@ def brain_counts(images: NDArray, chunks: Sequence[slice]) -> NDArray[np.intp]:
         counts[number] = np.count_nonzero(brain_mask(images[rows]))
         release(images)
     return counts
+
+
+def brain_sizes(images: NDArray) -> NDArray[np.intp]:
+    """Number of brain pixels of each slice, of slices that may be more than memory."""
+    sizes = np.zeros(len(images), dtype=np.intp)
+    for rows in row_chunks(len(images), images[:1].nbytes):
+        sizes[rows] = brain_mask(images[rows]).sum(axis=(1, 2))
+        release(images)
+    return sizes
 
 
 def brain_values(

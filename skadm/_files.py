@@ -1,4 +1,4 @@
-"""Files that are there, and files that are there as a whole or not at all."""
+"""File checks and atomic writes."""
 
 import os
 from collections.abc import Callable
@@ -22,6 +22,11 @@ def require_file(path: Path) -> None:
     """
     if path.is_dir():
         raise IsADirectoryError(f"{path}: a folder; expected a file")
+    if path.is_symlink() and not path.exists():
+        raise FileNotFoundError(
+            f"{path}: no such file; it is a link to {path.readlink()}, which does not "
+            "exist (with git-annex or DataLad, get the file first)"
+        )
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file")
 

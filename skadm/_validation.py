@@ -1,6 +1,11 @@
 """Checks of slices and masks, and the rule which slices are normal."""
 
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
+
+from skadm._arrays import as_numbers
 
 
 def check_shape(X) -> tuple[int, int, int, int]:
@@ -43,10 +48,10 @@ def check_labels(y, shape: tuple[int, ...]) -> np.ndarray:
     Raises
     ------
     ValueError
-        If the shape is not that of X without its contrasts, or a value is none of
-        -1, 0, 1.
+        If y is no array of numbers, its shape is not that of X without its contrasts, or a
+        value is none of -1, 0, 1.
     """
-    y = np.asarray(y)
+    y = as_numbers(y, "y")
     expected = (shape[0], *shape[2:])
     if y.shape != expected:
         raise ValueError(
@@ -77,3 +82,29 @@ def normal_slices(y: np.ndarray) -> np.ndarray:
             "y == 1, and only slices without any are trained on."
         )
     return indices
+
+
+def check_arrays(owner: Any, shapes: Mapping[str, tuple[int | None, ...]]) -> None:
+    """Refuse arrays of other shapes than expected.
+
+    Parameters
+    ----------
+    owner : object
+        Holds the arrays.
+    shapes : mapping of str to tuple of int or None
+        Shape of each attribute; None is any length.
+
+    Raises
+    ------
+    ValueError
+        If an attribute is no array, or of another shape.
+    """
+    for name, shape in shapes.items():
+        value = getattr(owner, name)
+        found = value.shape if isinstance(value, np.ndarray) else ()
+        if len(found) != len(shape) or any(
+            expected not in (None, length) for length, expected in zip(found, shape)
+        ):
+            raise ValueError(
+                f"{name} of a {type(owner).__name__} has shape {found}; expected {shape}."
+            )

@@ -2,67 +2,42 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
-from functools import partial, wraps
+from functools import partial
 from numbers import Real
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import ArrayLike, DTypeLike, NDArray
+from numpy.typing import DTypeLike, NDArray
 from sklearn.base import BaseEstimator, OutlierMixin, _fit_context
 from sklearn.callback import CallbackSupportMixin, with_callbacks
-from sklearn.pipeline import Pipeline
 from sklearn.utils._param_validation import Interval
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from skadm._brain import brain_mask, brain_values
-from skadm._disk import is_on_disk, release, row_chunks, scratch_array, working_memory
+from skadm._brain import brain_mask, brain_sizes, brain_values, ignore_background
+from skadm._disk import release, scratch_array, working_memory
+from skadm._docstrings import with_descriptions
+from skadm._failure import unchanged_on_failure
 from skadm._missing import check_missing, describe_missing
 from skadm._quantile import quantile
 from skadm._validation import check_labels, check_shape, normal_slices
 from skadm._version import __version__
-from skadm.data import SliceStack
+from skadm.data import as_slices
+from skadm.data._slices import in_chunks, is_lazy, training_slices
 from skadm.metrics import pixel_roc_auc_score
-from skadm.reference import TrainingReference
-
-
-def unchanged_on_failure(fit: Callable) -> Callable:
-    """Give the estimator back what it was before a fit that raises.
-
-    Parameters
-    ----------
-    fit : callable
-        The method.
-
-    Returns
-    -------
-    fit : callable
-        The same, but for that.
-    """
-
-    @wraps(fit)
-    def wrapper(self, *arguments, **keywords):
-        before = dict(self.__dict__)
-        try:
-            return fit(self, *arguments, **keywords)
-        except BaseException:
-            self.__dict__.clear()
-            self.__dict__.update(before)
-            raise
-
-    return wrapper
+from skadm.reference import ScoreReference, TrainingReference
 
 
 class Chunk(NamedTuple):
-    """Some of the slices that are scored.
+    """Some of the slices, or volumes, that are scored.
 
     Parameters
     ----------
     places : slice or ndarray of int
         Where they are in X.
-    maps : ndarray of shape (n, H, W)
+    maps : ndarray of shape (n, H, W), or (n,) for slices and volumes
         Normality; `background_score_` in the background.
-    brain : ndarray of shape (n, H, W), bool
-        True in the brain.
+    brain : ndarray of bool, of the shape of the maps
+        True in the brain; for slices and volumes, where there is any.
     """
 
     places: slice | NDArray[np.intp]
@@ -71,33 +46,59 @@ class Chunk(NamedTuple):
 
 
 class MapDetector(OutlierMixin, BaseEstimator, ABC):
-    """What users see of a fitted detector of pixels: maps, threshold, labels, AUC.
+    """What users see of a fitted detector: scores, threshold, labels, AUC.
 
     It needs `_chunks`, and `offset_` and `background_score_` of the fit.
     """
 
+    _scored_unit = "pixel"
+
     offset_: float
     background_score_: float
+    training_scores_: ScoreReference
 
     @abstractmethod
     def _chunks(self, X) -> Iterator[Chunk]:
         """Scores of all slices of X, some at a time."""
 
+    def _watched_chunks(self, X) -> Iterator[Chunk]:
+        """The same, with a warning at their end if far too much of a brain is flagged."""
+        if not hasattr(self, "training_scores_"):  # not pixels, or of an earlier version
+            yield from self._chunks(X)
+            return
+        n_flagged, n_brain = np.zeros((2, len(X)), np.intp)
+        for chunk in self._chunks(X):
+            flagged = chunk.brain & (chunk.maps < chunk.maps.dtype.type(self.offset_))
+            n_flagged[chunk.places] = flagged.sum(axis=(1, 2))
+            n_brain[chunk.places] = chunk.brain.sum(axis=(1, 2))
+            yield chunk
+        volumes = getattr(X, "volume_ids", None)
+        self.training_scores_.check(self.offset_, n_flagged, n_brain, volumes)
+
+    def _input(self, X) -> Any:
+        """What users give as slices, or volumes for detectors of those."""
+        return as_slices(X)
+
+    def _shape_and_type(self, X) -> tuple[tuple[int, ...], DTypeLike]:
+        """Shape and type of the scores of X."""
+        return _map_shape(X), _map_dtype(X)
+
     def score_samples(self, X, out=None):
-        """Normality of every pixel.
+        """Normality of every pixel; of every slice or volume, for detectors of those.
 
         Parameters
         ----------
         X : array-like or SliceStack of shape (n_slices, n_contrasts, H, W)
             Slices with the contrasts of the training, in their order. A `SliceStack` is
-            read volume by volume, an array that is mapped to a file chunk by chunk.
-        out : ndarray of shape (n_slices, H, W), default=None
-            Where the maps go, such as a `numpy.memmap`: no more than some of the slices
+            read volume by volume, an array that is mapped to a file chunk by chunk. For
+            detectors of volumes: a list of volumes.
+        out : ndarray of the shape of the scores, default=None
+            Where the scores go, such as a `numpy.memmap`: no more than some of the slices
             and their maps are then in memory at a time. None: a new array.
 
         Returns
         -------
-        maps : ndarray of shape (n_slices, H, W)
+        scores : ndarray of shape (n_slices, H, W), (n_slices,) or (n_volumes,)
             Higher is more normal; finite everywhere. Background holds
             `background_score_`, the highest score of the training. As scikit-learn has
             it, float64 for X in float64; float32 for X in float32. `out`, if it was given.
@@ -109,53 +110,54 @@ class MapDetector(OutlierMixin, BaseEstimator, ABC):
             `out` has another shape or no floating-point numbers. If what is wrong is found
             only while X is read, `out` holds some of the maps.
         """
-        shape = _map_shape(X)
-        if out is None:
-            out = np.empty(shape, _map_dtype(X))
-        elif out.shape != shape or out.dtype.kind != "f":
+        X = self._input(X)
+        shape, dtype = self._shape_and_type(X)
+        out = np.empty(shape, dtype) if out is None else out
+        if out.shape != shape or out.dtype.kind != "f":
             raise ValueError(
                 f"out has shape {out.shape} and type {out.dtype}; expected floating-point "
-                f"numbers of shape {shape}, a map for each slice of X."
+                f"numbers of shape {shape}."
             )
-        for chunk in self._chunks(X):
+        for chunk in self._watched_chunks(X):
             out[chunk.places] = chunk.maps
             release(out)
         return out
 
     def decision_function(self, X):
-        """Normality of every pixel relative to the threshold.
+        """Normality relative to the threshold.
 
         Parameters
         ----------
         X : array-like or SliceStack of shape (n_slices, n_contrasts, H, W)
-            Slices.
+            Slices, or a list of volumes, as in `score_samples`.
 
         Returns
         -------
-        maps : ndarray of shape (n_slices, H, W)
-            ``score_samples(X) - offset_``: negative where a pixel is an anomaly. Never
-            negative in the background.
+        scores : ndarray of shape (n_slices, H, W), (n_slices,) or (n_volumes,)
+            ``score_samples(X) - offset_``: negative for anomalies, never in the background.
         """
-        out = np.empty(_map_shape(X), _map_dtype(X))
-        for chunk in self._chunks(X):
+        X = self._input(X)
+        out = np.empty(*self._shape_and_type(X))
+        for chunk in self._watched_chunks(X):
             out[chunk.places] = self._decision(chunk)
         return out
 
     def predict(self, X):
-        """Label every pixel.
+        """Label every pixel; every slice or volume, for detectors of those.
 
         Parameters
         ----------
         X : array-like or SliceStack of shape (n_slices, n_contrasts, H, W)
-            Slices.
+            Slices, or a list of volumes, as in `score_samples`.
 
         Returns
         -------
-        labels : ndarray of shape (n_slices, H, W), int8
+        labels : ndarray of int8, shape (n_slices, H, W), (n_slices,) or (n_volumes,)
             -1 for an anomaly, +1 for normal and for background.
         """
-        labels = np.empty(_map_shape(X), np.int8)
-        for chunk in self._chunks(X):
+        X = self._input(X)
+        labels = np.empty(self._shape_and_type(X)[0], np.int8)
+        for chunk in self._watched_chunks(X):
             labels[chunk.places] = np.where(self._decision(chunk) < 0, -1, 1)
         return labels
 
@@ -164,18 +166,18 @@ class MapDetector(OutlierMixin, BaseEstimator, ABC):
         return np.maximum(decision, 0, out=decision, where=~chunk.brain)
 
     def fit_predict(self, X, y=None):
-        """Fit, and label the pixels of the same slices.
+        """Fit, and label the same data.
 
         Parameters
         ----------
         X : array-like or SliceStack of shape (n_slices, n_contrasts, H, W)
-            Slices.
+            Slices, or a list of volumes, as in `fit`.
         y : array-like of shape (n_slices, H, W), default=None
-            Masks, as in `fit`.
+            Masks or labels, as in `fit`.
 
         Returns
         -------
-        labels : ndarray of shape (n_slices, H, W), int8
+        labels : ndarray of int8, shape (n_slices, H, W), (n_slices,) or (n_volumes,)
             -1 for an anomaly, +1 for normal and for background.
         """
         # That of scikit-learn drops y, and so would train on slices with an anomaly.
@@ -194,13 +196,15 @@ class MapDetector(OutlierMixin, BaseEstimator, ABC):
         Returns
         -------
         auc : float
-            Over all brain pixels of all slices.
+            Over all brain pixels of all slices. An anomaly outside the brain, which skull
+            stripping has cut away, counts as missed.
         """
+        X = self._input(X)
         y = check_labels(y, check_shape(X))
         maps = np.empty(y.shape, _map_dtype(X))
-        for chunk in self._chunks(X):
+        for chunk in self._watched_chunks(X):
             maps[chunk.places] = chunk.maps
-            y[chunk.places] = np.where(chunk.brain, y[chunk.places], -1)
+            y[chunk.places] = ignore_background(y[chunk.places], chunk.brain)
         return pixel_roc_auc_score(y, maps)
 
     def __sklearn_tags__(self):
@@ -212,19 +216,43 @@ class MapDetector(OutlierMixin, BaseEstimator, ABC):
 class BaseDetector(CallbackSupportMixin, MapDetector):
     """Base of all detectors.
 
-    A detector implements `_fit(X)` and `_score(X)`. All that users see, and all that
-    detectors have in common, is here.
+    A detector implements `_fit(X)` and `_score(X)`; all that detectors have in common is
+    here. ``%(contamination)s`` in a line of a subclass's docstring stands for what is said
+    of that parameter here.
 
     Parameters
     ----------
     contamination : float, default=0.01
-        Fraction of the training pixels that `predict` calls anomalous, in (0, 0.5].
-        Sets `offset_` without labels.
+        Fraction of the training pixels that `predict` calls anomalous, in (0, 0.5]; sets
+        `offset_` without labels.
+
+    Attributes
+    ----------
+    offset_ : float
+        Threshold of `predict` on the scale of `score_samples`.
+    background_score_ : float
+        Score of every background pixel.
+    n_features_in_ : int
+        K, the number of contrasts.
+    contrasts_ : tuple of str or None
+        Their names, if X carried them.
     """
+
+    def __init_subclass__(cls, **keywords) -> None:
+        super().__init_subclass__(**keywords)
+        cls.__doc__ = with_descriptions(cls)
 
     _parameter_constraints: dict[str, list[Any]] = {
         "contamination": [Interval(Real, 0, 0.5, closed="right")],
     }
+
+    contrasts_: tuple[str, ...] | None
+
+    # What the catalogue says: source, parameters that matter most, when to take it.
+    _paper, _good_at = "none", ""
+    _tune: tuple[str, ...] = ()
+    # "quick", to see that everything runs, in a minute; "cpu", for two cores; "paper".
+    _presets: dict[str, dict[str, Any]] = {}
 
     @abstractmethod
     def __init__(self, *, contamination: float = 0.01) -> None:
@@ -238,10 +266,35 @@ class BaseDetector(CallbackSupportMixin, MapDetector):
     def _score(self, X: np.ndarray) -> np.ndarray:
         """Normality maps (n, H, W); what stands in the background does not matter."""
 
+    def _check_learned(self) -> None:
+        """Refuse arrays, read from a file, that do not fit the parameters."""
+
+    def _check_loaded(self) -> None:
+        """Refuse attributes, read from a file, that do not fit each other."""
+        if not any(name.endswith("_") for name in vars(self)):
+            return  # not fitted
+        n_contrasts, names = self.n_features_in_, self.contrasts_
+        n_described = len(self.training_reference_.quantiles)
+        n_names = n_contrasts if names is None else len(names)
+        if not isinstance(n_contrasts, int) or {n_described, n_names} != {n_contrasts}:
+            raise ValueError(
+                f"a {type(self).__name__} for {n_contrasts} contrasts has names of "
+                f"{n_names} and intensities of {n_described}."
+            )
+        for name in ("offset_", "background_score_"):
+            if not isinstance(getattr(self, name), Real):
+                raise ValueError(f"{name} of a {type(self).__name__} is no number.")
+        self._check_learned()
+
     @property
     def _looks_at_abnormal(self) -> bool:
         """Whether `fit` wants slices with an anomaly as well, to look at."""
         return False
+
+    @property
+    def _supervision(self) -> str:
+        """The tier that `skadm.detectors.supervision` names."""
+        return "slice labels" if self._looks_at_abnormal else "none"
 
     def _fit_beside(self, X: np.ndarray, abnormal: Callable[[], np.ndarray] | None) -> None:
         """As `_fit`, for detectors that look at slices with an anomaly as well.
@@ -253,10 +306,7 @@ class BaseDetector(CallbackSupportMixin, MapDetector):
 
     @property
     def _scores_without_contrast(self) -> bool:
-        """Whether `_score` takes slices that lack a contrast: a channel of NaN.
-
-        Not scikit-learn's tag ``allow_nan``, which speaks for `fit` too.
-        """
+        """Whether `_score`, unlike `fit`, takes slices that lack a contrast (are NaN)."""
         return False
 
     @unchanged_on_failure
@@ -272,7 +322,7 @@ class BaseDetector(CallbackSupportMixin, MapDetector):
         y : array-like of shape (n_slices, H, W), default=None
             Masks: 0 normal, 1 anomaly, -1 outside the brain. Slices with any pixel 1
             are left out of the training; y is used for nothing else, but where a detector
-            says so. None: all slices are taken for normal.
+            says so. None: all slices are normal; a labelled `SliceStack` must agree.
 
         Returns
         -------
@@ -282,8 +332,8 @@ class BaseDetector(CallbackSupportMixin, MapDetector):
         Raises
         ------
         ValueError
-            If X or y has a wrong shape or values, no slice is normal, or no pixel shows
-            brain.
+            If X or y has a wrong shape or values, no slice is normal, no pixel shows
+            brain, or y is None and X is a labelled stack that holds an anomaly.
 
         Notes
         -----
@@ -294,6 +344,7 @@ class BaseDetector(CallbackSupportMixin, MapDetector):
         chunk by chunk. What is trained on then waits in a file without a name in the
         folder of temporary files (TMPDIR); the result is the same to the bit.
         """
+        X = training_slices(X, y)
         shape = check_shape(X)
         contrasts = getattr(X, "contrasts", None)
         # Before the slices are read: a lazy stack then reads the normal ones only.
@@ -301,58 +352,69 @@ class BaseDetector(CallbackSupportMixin, MapDetector):
         abnormal = None
         if normal is not None and len(normal) < shape[0]:
             others = np.setdiff1d(np.arange(shape[0]), normal)
-            abnormal = partial(self._training_slices, X, others, "with an anomaly")
+            abnormal = partial(self._slices_with_anomaly, X, others)
         patients = getattr(X, "groups", None)
         if patients is not None and normal is not None:
             patients = patients[normal]
-        X = self._training_slices(X, normal)
-        self.contrasts_: tuple[str, ...] | None = (
-            None if contrasts is None else tuple(contrasts)
-        )
+        X, kept = self._training_slices(X, normal)
+        if patients is not None:
+            patients = patients[kept]
+        self.contrasts_ = None if contrasts is None else tuple(contrasts)
         self.skadm_version_ = __version__
         self.training_reference_ = TrainingReference.of(X, patients)
         self._fit_beside(X, abnormal)
-        self._set_offset(X)
+        self._set_offset(X, patients)
         return self
 
     def _training_slices(
         self, X, chosen: NDArray[np.intp] | None, which: str = "to train on"
-    ) -> NDArray[np.float32]:
-        """Chosen slices with brain, checked: in memory, or on disk if they are many."""
+    ) -> tuple[NDArray[np.float32], NDArray[np.intp]]:
+        """Chosen slices with brain, checked, and which of the chosen these are.
+
+        They are in memory, or on disk if they are many.
+        """
         n_slices = len(X) if chosen is None else len(chosen)
-        row_bytes = 4 * int(np.prod(X.shape[1:])) if _is_lazy(X) else 0
+        row_bytes = 4 * int(np.prod(X.shape[1:])) if is_lazy(X) else 0
         if n_slices * row_bytes <= working_memory():
-            X = X if chosen is None else _take(X, chosen)
+            X = X if chosen is None else X[chosen]
             X = self._validated(X, reset=True, fitting=True)
             with_brain = brain_mask(X).any(axis=(1, 2))
-            filled = X if with_brain.all() else X[with_brain]
+            filled, kept = (
+                X if with_brain.all() else X[with_brain],
+                np.flatnonzero(with_brain),
+            )
         else:
-            filled = self._spool(X if chosen is None else X[chosen], n_slices)
+            filled, kept = self._spool(X if chosen is None else X[chosen], n_slices)
         if not len(filled):
             raise ValueError(
                 f"no brain pixel in the {n_slices} slices {which}: everything is "
                 "exactly 0, which means background."
             )
-        return filled
+        return filled, kept
 
-    def _spool(self, X, n_slices: int) -> NDArray[np.float32]:
-        """Slices with brain, in their order, in an array on disk."""
+    def _slices_with_anomaly(self, X, chosen: NDArray[np.intp]) -> NDArray[np.float32]:
+        return self._training_slices(X, chosen, "with an anomaly")[0]
+
+    def _spool(self, X, n_slices: int) -> tuple[NDArray[np.float32], NDArray[np.intp]]:
+        """Slices with brain, in their order, in an array on disk, and which they are."""
         spooled = scratch_array((n_slices, *X.shape[1:]))
-        n_filled = 0
-        for number, (_, images) in enumerate(_read(X)):
+        n_filled, with_brain = 0, np.zeros(n_slices, dtype=bool)
+        for number, (places, images) in enumerate(in_chunks(X)):
             images = self._validated(images, reset=not number, fitting=True)
-            images = images[brain_mask(images).any(axis=(1, 2))]
+            shown = brain_mask(images).any(axis=(1, 2))
+            images, with_brain[places] = images[shown], shown
             spooled[n_filled : n_filled + len(images)] = images
             n_filled += len(images)
             release(spooled)
-        return spooled[:n_filled]
+        return spooled[:n_filled], np.flatnonzero(with_brain)
 
-    def _set_offset(self, X: NDArray[np.float32]) -> None:
+    def _set_offset(self, X: NDArray[np.float32], patients: NDArray | None) -> None:
         """Set threshold and background by the scores of the training pixels."""
         scores = brain_values(self._score, X)
         self.offset_ = quantile(scores, self.contamination)
         # Background is as normal as anything: the highest score of the training.
         self.background_score_ = quantile(scores, 1)
+        self.training_scores_ = ScoreReference.of(scores, brain_sizes(X), patients)
 
     def _chunks(self, X) -> Iterator[Chunk]:
         check_is_fitted(self)
@@ -370,12 +432,13 @@ class BaseDetector(CallbackSupportMixin, MapDetector):
 
     def _checked(self, X) -> Iterator[tuple[slice | NDArray, NDArray[np.float32]]]:
         """Yield slices like those of the training, and their places in X."""
+        X = as_slices(X)
         self._check_like_training(X)
-        lazy = _is_lazy(X)
+        lazy = is_lazy(X)
         if not lazy:
             X = self._validated(X)
         warned = False
-        for places, images in _read(X):
+        for places, images in in_chunks(X):
             if lazy:
                 images = self._validated(images)
             # One patient in other units is enough to warn, and one warning is enough.
@@ -419,67 +482,11 @@ class BaseDetector(CallbackSupportMixin, MapDetector):
                 )
 
 
-def looks_at_abnormal(detector: Any) -> bool:
-    """Whether an estimator wants slices with an anomaly in `fit` too, to look at.
-
-    Parameters
-    ----------
-    detector : estimator
-        A detector, or a Pipeline that ends in one.
-
-    Returns
-    -------
-    wants : bool
-    """
-    return getattr(_last_step(detector), "_looks_at_abnormal", False)
-
-
-def looks_through_slices(detector: Any) -> bool:
-    """Whether the map of a slice depends on the slices beside it.
-
-    Parameters
-    ----------
-    detector : estimator
-        A detector, or a Pipeline that ends in one.
-
-    Returns
-    -------
-    looks : bool
-    """
-    return getattr(_last_step(detector), "_looks_through", False)
-
-
-def _last_step(detector: Any) -> Any:
-    while isinstance(detector, Pipeline):
-        detector = detector[-1]
-    return detector
-
-
-def _take(X, indices: np.ndarray):
-    """Rows of an array, a stack, or a list of slices."""
-    return X[indices] if hasattr(X, "shape") else np.asarray(X)[indices]
-
-
-def _is_lazy(X) -> bool:
-    """Whether X is read from files when it is looked at."""
-    return isinstance(X, SliceStack) or is_on_disk(X)
-
-
-def _read(X) -> Iterator[tuple[slice | NDArray[np.intp], NDArray]]:
-    """Yield slices of X, some at a time, and their places."""
-    if isinstance(X, SliceStack):
-        yield from X.chunks()
-        return
-    for rows in row_chunks(len(X), X[:1].nbytes):
-        yield rows, X[rows]
-        release(X)
-
-
-def _map_shape(X: ArrayLike) -> tuple[int, ...]:
+def _map_shape(X) -> tuple[int, ...]:
     shape = check_shape(X)
     return (shape[0], *shape[2:])
 
 
 def _map_dtype(X) -> DTypeLike:
-    """Type of the maps: as scikit-learn has it, that of X, but float32 at the least."""
-    return np.result_type(getattr(X, "dtype", np.float64), np.float32)
+    """Type of the maps: as scikit-learn has it, that of X, from float32 to float64."""
+    return np.float64 if X.dtype.itemsize > 8 else np.result_type(X.dtype, np.float32)

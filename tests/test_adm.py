@@ -13,8 +13,8 @@ from sklearn.exceptions import ConvergenceWarning
 from test_contract import make_slices
 
 from skadm import ADMDetector, Augmentation
-from skadm.neural._run import Run
 from skadm.presets import make_detector
+from skadm.training import Trainer
 
 
 def tiny(**parameters):
@@ -309,13 +309,13 @@ def test_remembered_translation_gives_the_same_detector(tmp_path):
 def test_what_the_translation_depends_on_is_not_taken_from_memory(tmp_path, monkeypatch):
     X, y = make_slices()
     trained = []
-    stage = Run.stage
+    begin_stage = Trainer._begin_stage
 
-    def counted(self, stage_):
-        trained.append(stage_.name)
-        return stage(self, stage_)
+    def counted(self, stage):
+        trained.append(stage.name)
+        begin_stage(self, stage)
 
-    monkeypatch.setattr(Run, "stage", counted)
+    monkeypatch.setattr(Trainer, "_begin_stage", counted)
 
     def translations(X=X, **parameters):
         trained.clear()

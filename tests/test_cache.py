@@ -70,13 +70,13 @@ def stack(files):
 @pytest.fixture
 def decoded(monkeypatch):
     """Names of the NIfTI volumes that have been decoded."""
-    names, read = [], NiftiVolume.read
+    names, read = [], NiftiVolume._read_images
 
     def count(volume):
         names.append(volume.name)
         return read(volume)
 
-    monkeypatch.setattr(NiftiVolume, "read", count)
+    monkeypatch.setattr(NiftiVolume, "_read_images", count)
     return names
 
 

@@ -17,9 +17,10 @@ from sklearn.model_selection import GridSearchCV
 from test_contract import make_slices
 
 from skadm import ADMDetector, DSVDDDetector, FAnoGANDetector
-from skadm.training import Checkpoints
+from skadm.training import Checkpoints, Trainer
 from skadm.training._checkpoints import CheckpointFile
-from skadm.training._loop import Training
+
+pytestmark = pytest.mark.slow
 
 DETECTORS = [
     ADMDetector(width=4, n_blocks=1, max_epochs=3, batch_size=4, random_state=0),
@@ -45,16 +46,16 @@ class Crash(Exception):
 
 def crash_after(monkeypatch, n_batches):
     """The training ends after so many batches; returns a way to lift that."""
-    original, done = Training._batch, [0]
+    original, done = Trainer._checkpoint, [0]
 
-    def batch(self, rows):
-        original(self, rows)
-        done[0] += 1
+    def checkpoint(self, epoch_ended=False):
+        done[0] += not epoch_ended
         if done[0] == n_batches:
             raise Crash
+        original(self, epoch_ended)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Training, "_batch", batch)
+        patch.setattr(Trainer, "_checkpoint", checkpoint)
         yield
     yield
 
@@ -95,7 +96,7 @@ def test_what_is_done_is_not_done_again(tmp_path, monkeypatch):
     def batch(self, rows):
         raise AssertionError("trained again")
 
-    monkeypatch.setattr(Training, "_batch", batch)
+    monkeypatch.setattr(Trainer, "_batch", batch)
     assert_same(clone(detector).fit(X, Y), detector)
 
 
@@ -171,19 +172,19 @@ def test_a_signal_leaves_a_checkpoint(number, raised, tmp_path, monkeypatch):
     expected = clone(DETECTORS[0]).fit(X, Y)
     detector = clone(DETECTORS[0]).set_params(checkpoints=Checkpoints(tmp_path, 60))
     before = signal.getsignal(number)
-    original = Training._batch
+    original = Trainer._batch
 
     def batch(self, rows):
-        original(self, rows)
         os.kill(os.getpid(), number)
+        return original(self, rows)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Training, "_batch", batch)
+        patch.setattr(Trainer, "_batch", batch)
         with pytest.raises(raised):
             detector.fit(X, Y)
     assert signal.getsignal(number) is before
     (file,) = tmp_path.iterdir()
-    assert CheckpointFile(file, None).read()["training"]["position"] == 1
+    assert CheckpointFile(file, None).read()["progress"]["position"] == 1
     assert_same(detector.fit(X, Y), expected)
 
 

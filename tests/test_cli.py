@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+import zipfile
 from contextlib import suppress
 from pathlib import Path
 
@@ -19,12 +20,14 @@ import skadm
 from skadm import IntensityDetector, presets
 from skadm._files import replace_atomically
 from skadm.callbacks import ProgressLog
-from skadm.cli import main
+from skadm.cli import _parser, main
 from skadm.data import make_phantom, read_brats
+from skadm.detectors import all_detectors
 from skadm.preprocessing import IntensityNormalizer
 
 ROW_KEYS = [
-    *("method", "split", "seed", "auc", "ap", "precision", "recall", "f1", "dice"),
+    *("method", "supervision", "split", "seed", "auc", "ap"),
+    *("precision", "recall", "f1", "dice"),
     *("threshold", "n_patients", "n_slices"),
 ]
 QUICK = ["--preset", "quick", "--epochs", "1", "--size", "16", "--device", "cpu"]
@@ -185,6 +188,16 @@ def test_fit_without_masks(tmp_path, capsys):
     assert "has no masks" in error_of(capsys)
 
 
+@pytest.mark.parametrize(("member", "code"), [("card.json", 0), ("word/a.xml", 1)])
+def test_fit_replaces_an_archive_if_it_was_a_model(member, code, scans, tmp_path):
+    out = tmp_path / "model.skadm"
+    with zipfile.ZipFile(out, "w") as archive:
+        archive.writestr(member, "{}")
+    arguments = ["fit", "--data", str(scans), "--size", "16", "--out", str(out)]
+    assert main([*arguments, "--detector", "IntensityDetector", "--force"]) == code
+    assert zipfile.is_zipfile(out) == bool(code)
+
+
 def test_fit_can_leave_masks_unread(scans, tmp_path, capsys):
     out = tmp_path / "model.skadm"
     arguments = ["fit", "--data", str(scans), "--out", str(out), "--size", "16"]
@@ -238,7 +251,7 @@ def test_maps_lie_on_the_grid_of_the_source(model, scans, tmp_path, capsys):
 
 def test_anomaly_maps_are_high_where_the_lesion_is(scans, tmp_path):
     path = tmp_path / "model.skadm"
-    detector = IntensityDetector(weights={"FLAIR": 1.0})
+    detector = IntensityDetector(prior={"FLAIR": 1.0})
     stack = read_brats(scans)
     skadm.save(make_pipeline(IntensityNormalizer(), detector).fit(stack, stack.y), path)
     out = tmp_path / "maps"
@@ -330,7 +343,7 @@ def test_evaluate_writes_rows_and_figures(model, scans, tmp_path, capsys):
     assert "has the best AUC" in printed.out
     assert list(csv_of(out / "metrics.csv")[0]) == ROW_KEYS
     by_patient = csv_of(out / "per_patient.csv")
-    assert set(by_patient[0]) == {*ROW_KEYS, "patient"}
+    assert set(by_patient[0]) == {*ROW_KEYS, "patient", "lesion_outside_brain_ml"}
     assert {row["patient"] for row in by_patient} == {"phantom-002", "phantom-003"}
     for name in FIGURES:
         assert (out / name).read_bytes().startswith(b"\x89PNG")
@@ -450,40 +463,49 @@ def refused(arguments, capsys):
     return error_of(capsys)
 
 
-@pytest.mark.parametrize(
-    ("detector", "option", "parameter"),
-    [
-        ("EraserDetector", "--bright", "direction"),
-        ("EraserDetector", "--along", "along"),
-        ("DAEDetector", "--bright", "weights"),
-    ],
-)
-def test_prior_is_that_of_the_detector(detector, option, parameter, scans, tmp_path):
-    path = tmp_path / "model.skadm"
-    arguments = ["fit", "--data", str(scans), "--out", str(path), *QUICK]
-    arguments += [option, "FLAIR", "T2=0.5", "--detector", detector]
-    assert main(arguments) == 0
-    found = skadm.load(path)[-1].get_params()[parameter]
-    assert found == {"FLAIR": 1.0, "T2": 0.5}
+def quick(detector):
+    """Options for a fast training, with epochs where there are some."""
+    trained = "max_epochs" in dict(all_detectors())[detector]().get_params()
+    return QUICK if trained else ["--preset", "quick", "--size", "16"]
 
 
-@pytest.mark.parametrize(
-    ("option", "parameter"), [("--along", "along"), ("--bright", "direction")]
-)
-def test_axis_is_learned(option, parameter, scans, tmp_path):
+@pytest.mark.parametrize("sign", ["known", "unknown"])
+@pytest.mark.parametrize("detector", ["DAEDetector", "EraserDetector", "PCADetector"])
+def test_prior_is_that_of_the_detector(detector, sign, scans, tmp_path):
     path = tmp_path / "model.skadm"
-    arguments = ["fit", "--data", str(scans), "--out", str(path), *QUICK]
-    arguments += ["--detector", "EraserDetector", option, "learned"]
+    arguments = ["fit", "--data", str(scans), "--out", str(path), *quick(detector)]
+    arguments += ["--prior", "FLAIR", "T2=-0.5", "--detector", detector]
+    arguments += ["--prior-sign", sign] if sign == "unknown" else []
     assert main(arguments) == 0
-    detector = skadm.load(path)[-1]
-    assert getattr(detector, parameter) == "learned"
-    assert np.abs(detector.axis_).max() == pytest.approx(1)
+    parameters = skadm.load(path)[-1].get_params()
+    assert parameters["prior"] == {"FLAIR": 1.0, "T2": -0.5}
+    assert parameters["prior_sign"] == sign
+
+
+@pytest.mark.parametrize("detector", ["EraserDetector", "GaussianMixtureDetector"])
+def test_axis_is_learned(detector, scans, tmp_path, capsys):
+    path = tmp_path / "model.skadm"
+    arguments = ["fit", "--data", str(scans), "--out", str(path), *quick(detector)]
+    assert main([*arguments, "--detector", detector, "--prior", "learned"]) == 0
+    fitted = skadm.load(path)[-1]
+    assert fitted.prior == "learned"
+    assert np.abs(fitted.axis_).max() == pytest.approx(1)
+    capsys.readouterr()
+    assert main(["card", "--model", str(path)]) == 0
+    assert "supervision: slice labels" in capsys.readouterr().out
+    tested = ["evaluate", "--model", str(path), "--data", str(scans), "--no-figures"]
+    assert main([*tested, "--baselines", "--out", str(tmp_path / "tables")]) == 0
+    printed = capsys.readouterr().out
+    assert "supervision" in printed
+    rows = {row["method"]: row["supervision"] for row in rows_of(tmp_path / "tables")}
+    assert rows.pop(detector.removesuffix("Detector")) == "slice labels"
+    assert set(rows.values()) == {"known direction"}
 
 
 def test_smoothing_through_slices_and_ensembles(scans, tmp_path, capsys):
     path, runs = tmp_path / "model.skadm", tmp_path / "runs"
     arguments = ["fit", "--data", str(scans), "--out", str(path), *QUICK]
-    arguments += ["--detector", "EraserDetector", "--along", "learned"]
+    arguments += ["--detector", "EraserDetector", "--prior", "learned"]
     arguments += ["--smooth-through", "1.5", "--ensemble", "2"]
     assert main([*arguments, "--checkpoints", str(runs)]) == 0
     assert len(list(runs.iterdir())) == 2  # a file for each member
@@ -526,8 +548,9 @@ def test_smoothing_through_slices_and_ensembles(scans, tmp_path, capsys):
         (["--smooth-through", "nan"], "not a number above 0"),
         (["--smooth-through", "far"], "not a number above 0"),
         (["--smooth-through", "1e7"], "up to 100"),
-        (["--detector", "EraserDetector", "--along", "learned", "T2"], "stands alone"),
-        (["--detector", "DAEDetector", "--bright", "learned"], "does not learn"),
+        (["--detector", "EraserDetector", "--prior", "learned", "T2"], "stands alone"),
+        (["--detector", "PCADetector", "--prior", "T2", "T2=2"], "T2 is named twice"),
+        (["--detector", "PCADetector", "--prior-sign", "unknown"], "unknown needs --prior"),
     ],
 )
 def test_wrappers_that_cannot_be_are_refused(options, told, scans, tmp_path, capsys):
@@ -600,7 +623,7 @@ class TestRefusals:
         (tmp_path / "strange" / "scans").mkdir(parents=True)
         arguments = ["fit", "--data", tmp_path / "strange", "--out", tmp_path / "m.skadm"]
         message = refused(arguments, capsys)
-        assert "not a layout known" in message
+        assert "no patient found" in message
         assert "ISLES" in message  # all in one line
 
     @pytest.mark.parametrize("command", ["demo", "fit"])
@@ -615,7 +638,7 @@ class TestRefusals:
     def test_contrast_of_the_model_missing(self, model, tmp_path, capsys):
         scans = write_brats(tmp_path / "scans", 1, contrasts=("T1", "FLAIR"))
         arguments = ["score", "--model", model, "--data", scans, "--out", tmp_path / "maps"]
-        assert "no file of contrast T2" in refused(arguments, capsys)
+        assert "no patient has contrast T2" in refused(arguments, capsys)
 
     @pytest.mark.parametrize("command", ["demo", "fit", "score", "evaluate"])
     def test_unknown_device(self, command, model, scans, tmp_path, capsys):
@@ -649,23 +672,16 @@ class TestRefusals:
         assert "--out is empty; expected a path" in refused(arguments, capsys)
 
     @pytest.mark.parametrize("command", ["demo", "fit"])
-    @pytest.mark.parametrize(
-        ("option", "takers"),
-        [
-            ("--bright", "DAEDetector or EraserDetector or IntensityDetector"),
-            ("--along", "EraserDetector"),
-        ],
-    )
-    def test_prior(self, command, option, takers, scans, tmp_path, capsys):
+    def test_prior(self, command, scans, tmp_path, capsys):
         arguments = [command, "--data", scans, "--out", tmp_path / "out"]
-        message = refused([*arguments, option, "PD"], capsys)
-        assert "ADMDetector cannot be told what lesions look like" in message
-        assert f"by {option}; leave it out, or take {takers}" in message
+        message = refused([*arguments, "--prior", "PD"], capsys)
+        assert "ADMDetector cannot use knowledge of lesions" in message
+        assert "leave --prior out, or take DAEDetector, EraserDetector, " in message
         arguments += ["--detector", "EraserDetector"]
-        message = refused([*arguments, option, "PD"], capsys)
-        assert f"{option} names PD; the contrasts are " in message
-        message = refused([*arguments, option, "T2=x"], capsys)
-        assert f"{option} T2=x: expected a contrast, or one with a number" in message
+        message = refused([*arguments, "--prior", "PD"], capsys)
+        assert "--prior names PD; the contrasts are " in message
+        message = refused([*arguments, "--prior", "T2=x"], capsys)
+        assert "--prior T2=x: expected a contrast, or one with a number" in message
 
     @pytest.mark.parametrize("command", ["demo", "evaluate"])
     def test_no_matplotlib(self, command, model, scans, tmp_path, capsys, monkeypatch):
@@ -773,7 +789,13 @@ def test_wrong_usage(arguments, capsys):
     assert "usage: skadm" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("command", ["", "demo", "fit", "score", "evaluate", "report"])
+def commands():
+    """Names of all commands."""
+    groups = (action.choices for action in _parser()._actions)
+    return sorted(next(group for group in groups if isinstance(group, dict)))
+
+
+@pytest.mark.parametrize("command", ["", *commands()])
 def test_help(command, capsys):
     with pytest.raises(SystemExit) as stopped:
         main([*command.split(), "--help"])
@@ -899,7 +921,7 @@ def test_epochs_hold_for_every_stage():
     from skadm.cli._model import make_detector
 
     options = {"detector": "DSVDDDetector", "preset": "paper", "epochs": 3}
-    options |= dict.fromkeys(("bright", "along", "smooth_through", "ensemble"))
+    options |= dict.fromkeys(("prior", "prior_sign", "smooth_through", "ensemble"))
     args = argparse.Namespace(**options, seed=0, device="cpu")
     detector = make_detector(args, ("FLAIR",))
     assert (detector.max_epochs, detector.pretraining_epochs) == (3, 3)

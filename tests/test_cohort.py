@@ -34,7 +34,7 @@ def write_files(folder, n_patients=3, size=24):
 
 
 def fitted(stack, *steps, **parameters):
-    parameters = {"weights": {"FLAIR": 1, "T2": 1}} | parameters
+    parameters = {"prior": {"FLAIR": 1, "T2": 1}} | parameters
     return make_pipeline(*steps, IntensityDetector(**parameters)).fit(stack, stack.y)
 
 

@@ -10,10 +10,24 @@ from scipy.stats import false_discovery_control
 from skimage.measure import label
 from sklearn.base import clone
 from sklearn.frozen import FrozenEstimator
+from sklearn.metrics import roc_auc_score
+from sklearn.model_selection import GridSearchCV, GroupKFold
+from sklearn.pipeline import make_pipeline
 
-from skadm import ConformalDetector, IntensityDetector, PCADetector, SliceDetector
+from skadm import (
+    ConformalDetector,
+    IntensityDetector,
+    PCADetector,
+    PostprocessedDetector,
+    SliceDetector,
+    load,
+    save,
+)
+from skadm.cohort import score_cohort
 from skadm.conformal import Calibration, CandidateLesions
 from skadm.data import make_phantom
+from skadm.image_level import slice_labels
+from skadm.postprocessing import GaussianSmoother
 from skadm.preprocessing import IntensityNormalizer
 
 
@@ -157,11 +171,11 @@ def test_detector_of_slices(stack):
     ]
     assert (sum(shares) + 1) / (len(shares) + 1) <= 0.3 + 1e-12
     with pytest.raises(ValueError, match="detector of pixels"):
-        detector.candidate_lesions(stack)
+        detector.candidate_lesions(stack.X)
 
 
 def test_a_trained_detector_is_calibrated_with_all_patients(stack):
-    trained = IntensityDetector().fit(stack[:12])
+    trained = IntensityDetector().fit(stack[:12], stack.y[:12])
     detector = ConformalDetector(FrozenEstimator(trained), contamination=0.2)
     detector.fit(stack[12:], stack.y[12:])
     assert len(detector.calibration_groups_) == 6
@@ -179,7 +193,7 @@ def test_too_few_patients_are_told_before_any_training(stack):
     with pytest.raises(ValueError, match="4 units to calibrate on"):
         detector.fit(stack, stack.y)
     with pytest.raises(ValueError, match="1 patient with normal slices"):
-        detector.fit(stack[:6])
+        detector.fit(stack[:6], stack.y[:6])
     with pytest.raises(ValueError, match="groups have shape"):
         detector.fit(stack.X, groups=["a"])
     with pytest.raises(ValueError, match="'contamination' parameter"):
@@ -219,13 +233,142 @@ def test_no_candidates_where_nothing_is_flagged():
 
 
 def test_candidates_of_a_detector(stack):
-    trained = IntensityDetector(contamination=0.05).fit(stack[:12])
-    detector = ConformalDetector(FrozenEstimator(trained), contamination=0.2)
-    detector.fit(stack[12:], stack.y[12:])
-    normal = np.flatnonzero(~(stack.y == 1).any(axis=(1, 2)))
-    candidates = detector.candidate_lesions(stack[normal[normal >= 12]])
+    trained = IntensityDetector(contamination=0.05).fit(stack[:12], stack.y[:12])
+    detector = ConformalDetector(FrozenEstimator(trained), contamination=0.25)
+    calibrating, others = stack[12:30], stack[30:]
+    detector.fit(calibrating, calibrating.y)
+    candidates = detector.candidate_lesions(others, others.y)
+    assert candidates.n_groups == 3
     found = candidates.find(detector.decision_function(stack), fdr=0.5)
     union = np.zeros(stack.y.shape, bool)
     for each in found:
         union[each.slice] |= each.mask
     np.testing.assert_array_equal(union, detector.predict(stack) == -1)
+
+
+def test_candidates_need_patients_without_a_part_in_the_detector(stack):
+    detector = ConformalDetector(PCADetector(), contamination=0.4, random_state=0)
+    detector.fit(stack[:24], stack.y[:24])
+    names = [*detector.training_groups_, *detector.calibration_groups_]
+    assert sorted(names) == sorted(set(stack.groups[:24]))
+    for name in names:
+        own = stack.groups == name
+        with pytest.raises(ValueError, match=f"{name} trained or calibrated the detector"):
+            detector.candidate_lesions(stack[own], stack.y[own])
+        with pytest.raises(ValueError, match=f"{name} trained or calibrated the detector"):
+            detector.candidate_lesions(stack.X[own], groups=stack.groups[own])
+    assert detector.candidate_lesions(stack[24:], stack.y[24:]).n_groups == 4
+
+
+# -- detectors that look through slices ---------------------------------------------------
+
+
+def through():
+    smoother = GaussianSmoother(0.0, sigma_through=2.0)
+    return PostprocessedDetector(IntensityDetector(), smoother)
+
+
+def test_normal_slices_calibrate_as_they_are_scored_later(stack):
+    """The lesion slices beside them are there: without them the threshold is another."""
+    trained = through().fit(stack[:12], stack.y[:12])
+    X, y, groups = stack[12:], stack.y[12:], stack.groups[12:]
+    detector = ConformalDetector(FrozenEstimator(trained), contamination=0.25).fit(X, y)
+    brain, normal = y >= 0, ~(y == 1).any(axis=(1, 2))
+    assert not normal.all()
+
+    def threshold(maps, rows):
+        rows = np.flatnonzero(rows)
+        owners = np.broadcast_to(groups[rows][:, None, None], maps.shape)
+        shown = brain[rows]
+        return Calibration(maps[shown], owners[shown]).threshold(0.25)
+
+    whole = trained.score_samples(X)[normal]
+    assert detector.offset_ == threshold(whole, normal)
+    assert detector.offset_ != threshold(trained.score_samples(X[normal]), normal)
+    # So are candidates.
+    half = ConformalDetector(FrozenEstimator(trained), contamination=0.4)
+    half.fit(stack[12:30], stack.y[12:30])
+    X, y = stack[30:], stack.y[30:]
+    ill = (y == 1).any(axis=(1, 2))
+    expected = CandidateLesions(half.decision_function(X)[~ill], X.groups[~ill])
+    found = half.candidate_lesions(X, y)
+    maps = half.decision_function(X)
+    np.testing.assert_array_equal(
+        [each.p_value for each in found.find(maps)],
+        [each.p_value for each in expected.find(maps)],
+    )
+
+
+# -- searches -----------------------------------------------------------------------------
+
+
+def search():
+    return GridSearchCV(
+        PCADetector(random_state=0), {"n_components": [1, 2]}, cv=GroupKFold(2)
+    )
+
+
+def test_patients_that_calibrate_have_no_part_in_a_search(stack, monkeypatch):
+    detector = ConformalDetector(search(), contamination=0.25, random_state=0)
+    seen = set()
+    for name in ("fit", "score"):
+        original = getattr(PCADetector, name)
+
+        def noted(self, X, y=None, original=original):
+            seen.update(X.groups.tolist())
+            return original(self, X, y)
+
+        monkeypatch.setattr(PCADetector, name, noted)
+    detector.fit(stack, stack.y)
+    calibrates = np.isin(stack.groups, detector.calibration_groups_)
+    assert len(detector.calibration_groups_) == 4
+    assert seen == set(stack.groups[~calibrates]) == set(detector.training_groups_)
+    by_hand = search().fit(
+        stack[~calibrates], stack.y[~calibrates], groups=stack.groups[~calibrates]
+    )
+    frozen = FrozenEstimator(by_hand.best_estimator_)
+    expected = ConformalDetector(frozen, contamination=0.25)
+    expected.fit(stack[calibrates], stack.y[calibrates])
+    assert detector.offset_ == expected.offset_
+    np.testing.assert_array_equal(detector.predict(stack), expected.predict(stack))
+    assert detector.detector_.get_params() == by_hand.best_estimator_.get_params()
+    assert detector.contrasts_ == stack.contrasts
+
+
+def test_a_tuned_detector_is_saved_without_its_search(stack, tmp_path):
+    detector = ConformalDetector(search(), contamination=0.25, random_state=0)
+    detector.fit(stack, stack.y)
+    with pytest.raises(TypeError, match="GridSearchCV"):
+        save(detector, tmp_path / "model")
+    detector.set_params(detector=FrozenEstimator(detector.detector_))
+    save(detector, tmp_path / "model")
+    loaded = load(tmp_path / "model")
+    np.testing.assert_array_equal(loaded.p_values(stack), detector.p_values(stack))
+
+
+# -- what else takes detectors ------------------------------------------------------------
+
+
+def test_a_cohort_is_scored(stack, tmp_path):
+    detector = ConformalDetector(PCADetector(), contamination=0.25, random_state=0)
+    model = make_pipeline(IntensityNormalizer(), detector).fit(stack, stack.y)
+    some = stack[stack.groups == "phantom-000"]
+    found = score_cohort(model, some, tmp_path, kinds=["anomaly", "segmentation"])
+    assert not found.failures
+    assert len(found.files) == 2
+    of_slices = ConformalDetector(
+        SliceDetector(PCADetector()), contamination=0.25, random_state=0
+    ).fit(stack, stack.y)
+    with pytest.raises(ValueError, match="expected a detector of pixels"):
+        score_cohort(of_slices, some, tmp_path)
+
+
+def test_labels_of_slices_are_as_good_as_masks(stack):
+    detector = ConformalDetector(
+        SliceDetector(PCADetector(random_state=0)), contamination=0.25, random_state=0
+    )
+    labels = slice_labels(stack.y)
+    by_labels, by_masks = clone(detector).fit(stack, labels), detector.fit(stack, stack.y)
+    assert by_labels.offset_ == by_masks.offset_
+    auc = roc_auc_score(labels, by_masks.decision_function(stack))
+    assert by_masks.score(stack, labels) == by_masks.score(stack, stack.y) == auc

@@ -11,8 +11,7 @@ from test_contract import TINY, make_slices
 
 from skadm.detectors import all_detectors
 from skadm.neural import TorchDetector
-from skadm.neural._run import Run
-from skadm.training import Engine, Training
+from skadm.training import Engine, Trainer
 
 TRAINED = [
     pytest.param(cls(**TINY[name], random_state=0), id=name)
@@ -44,16 +43,16 @@ def devices_of_losses(networks, stage):
 def test_no_loss_reads_a_value_from_its_device(detector, monkeypatch):
     """Reading one makes the CPU wait for a GPU. On "meta" there is none: it is an error."""
     seen = {}
-    run_stage = Run.stage
+    train_stage = Trainer._train_stage
 
-    def stage(run, stage):
+    def train(trainer, stage):
         if stage.name != WAITS:
             with monkeypatch.context() as patch:  # "meta" has no half precision
                 patch.setattr(torch, "autocast", lambda *_, **__: contextlib.nullcontext())
-                seen[stage.name] = devices_of_losses(run.networks, stage)
-        return run_stage(run, stage)
+                seen[stage.name] = devices_of_losses(trainer.networks, stage)
+        return train_stage(trainer, stage)
 
-    monkeypatch.setattr(Run, "stage", stage)
+    monkeypatch.setattr(Trainer, "_train_stage", train)
     fitted = clone(detector).fit(*make_slices())
     assert {record["stage"] for record in fitted.history_} - {WAITS} == set(seen)
     for devices in seen.values():
@@ -70,7 +69,7 @@ def test_a_value_that_is_read_is_an_error_on_meta():
 
 def test_batches_keep_their_values_and_lie_channels_last():
     images = np.random.default_rng(0).normal(size=(3, 2, 5, 4)).astype(np.float32)
-    placed = Engine(torch.device("cpu"), None, 3, torch.Generator()).place(images)
+    placed = Engine(torch.device("cpu"), None, 3).place(images)
     assert placed.is_contiguous(memory_format=torch.channels_last)
     np.testing.assert_array_equal(placed.numpy(), images)
 
@@ -115,15 +114,18 @@ def test_the_first_epoch_on_a_gpu_is_that_of_the_cpu(detector, precision):
 @needs_cuda
 @pytest.mark.parametrize("detector", TRAINED)
 def test_no_step_waits_for_a_gpu(detector, monkeypatch):
-    run_batch = Training._batch
+    """From the cut of a batch to the step that is taken with it."""
+    cut_batch, end_batch = Trainer._batch, Trainer._checkpoint
 
-    def batch(training, rows):
-        mode = "default" if training.stage.name == WAITS else "error"
+    def batch(trainer, rows):
+        mode = "default" if trainer._stage.name == WAITS else "error"
         torch.cuda.set_sync_debug_mode(mode)
-        try:
-            return run_batch(training, rows)
-        finally:
-            torch.cuda.set_sync_debug_mode("default")
+        return cut_batch(trainer, rows)
 
-    monkeypatch.setattr(Training, "_batch", batch)
+    def checkpoint(trainer, epoch_ended=False):
+        torch.cuda.set_sync_debug_mode("default")
+        end_batch(trainer, epoch_ended)
+
+    monkeypatch.setattr(Trainer, "_batch", batch)
+    monkeypatch.setattr(Trainer, "_checkpoint", checkpoint)
     clone(detector).set_params(device="cuda").fit(*make_slices())

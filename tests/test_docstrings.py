@@ -8,7 +8,9 @@ import inspect
 import pytest
 from numpydoc.validate import validate
 
+from skadm._docstrings import with_descriptions
 from skadm.detectors import all_detectors
+from skadm.neural import TorchDetector
 
 MODULES = [
     "skadm.augmentation",
@@ -22,7 +24,7 @@ MODULES = [
     "skadm.image_level",
     "skadm.metrics",
     "skadm.model_selection",
-    "skadm.persistence",
+    "skadm.io",
     "skadm.plotting",
     "skadm.pooling",
     "skadm.preprocessing",
@@ -68,7 +70,7 @@ def test_docstring(path):
 
 def modules_with_examples():
     homes = {detector.__module__ for _, detector in all_detectors()}
-    return sorted(homes | {"skadm.augmentation", "skadm.persistence._file"})
+    return sorted(homes | {"skadm.augmentation", "skadm.io._file"})
 
 
 @pytest.mark.parametrize("name", modules_with_examples())
@@ -76,3 +78,68 @@ def test_examples(name):
     results = doctest.testmod(importlib.import_module(name))
     assert results.attempted > 0
     assert results.failed == 0
+
+
+class Described:
+    """A class.
+
+    Parameters
+    ----------
+    size : int
+        How large
+        it is.
+    name : str
+        Its name.
+    """
+
+
+def test_descriptions_come_from_the_nearest_base():
+    class Between(Described):
+        """Another.
+
+        name : str
+            Another name.
+        """
+
+    class Child(Between):
+        """A third.
+
+          %(size)s
+            In pixels.
+          %(name)s
+        %(colour)s, not in a line of its own, and unknown: %(size)s
+        %(colour)s
+        """
+
+    lines = [line for line in with_descriptions(Child).splitlines() if line.strip()]
+    indent = len(lines[-1]) - len("%(colour)s")
+    assert [line[indent:] for line in lines[1:]] == [
+        "  size : int",
+        "      How large",
+        "      it is.",
+        "    In pixels.",
+        "  name : str",
+        "      Another name.",
+        "%(colour)s, not in a line of its own, and unknown: %(size)s",
+        "%(colour)s",
+    ]
+    Child.__doc__ = None
+    assert with_descriptions(Child) is None
+
+
+@pytest.mark.parametrize(("name", "detector"), all_detectors())
+def test_every_parameter_that_a_docstring_names_is_described(name, detector):
+    assert "%(" not in detector.__doc__
+
+
+@pytest.mark.parametrize(
+    "detector", [cls for _, cls in all_detectors() if issubclass(cls, TorchDetector)]
+)
+def test_parameters_of_training_are_the_same_everywhere(detector):
+    """Their defaults and what they are checked by."""
+    shared = inspect.signature(TorchDetector.__init__).parameters
+    of_detector = inspect.signature(detector.__init__).parameters
+    for name in set(shared) - {"self"}:
+        assert of_detector[name].default == shared[name].default, name
+        constraint = TorchDetector._parameter_constraints[name]
+        assert detector._parameter_constraints[name] is constraint, name

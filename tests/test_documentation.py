@@ -13,6 +13,8 @@ from sklearn.base import clone
 from sklearn.metrics import roc_auc_score
 
 import skadm
+from benchmarks.lib.published import PUBLISHED
+from benchmarks.lib.summary import with_spread
 from skadm.data import make_phantom
 from skadm.preprocessing import IntensityNormalizer
 
@@ -73,28 +75,26 @@ def tables_of(text):
         yield [dict(zip(lines[0], cells)) for cells in lines[2:]]
 
 
-@pytest.fixture
-def published(monkeypatch):
-    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
-    return importlib.import_module("_published")
-
-
 COLUMNS = {"auc": "AUC", "precision": "precision", "recall": "recall", "f1": "F1"}
 SPLITS = ("validation", "test")
 
 
-def test_published_numbers(published):
+def test_published_numbers():
     tables = list(tables_of((DOCS / "paper.md").read_text(encoding="utf-8")))
 
-    def cells(table):
+    def cells(table, data, split):
+        rows = PUBLISHED.query("table == @table and data == @data and split == @split")
         return {
-            method: {COLUMNS[m]: published._text(v) for m, v in zip(published.METRICS, row)}
-            for method, row in table.items()
+            row["method"]: {
+                title: with_spread(row[metric], row[f"{metric}_std"])
+                for metric, title in COLUMNS.items()
+            }
+            for row in rows.to_dict("records")
         }
 
     # Table 1 beside ours: AUC and F1, then precision and recall, of each split.
     for rows, split in zip(tables[:4], np.repeat(SPLITS, 2)):
-        expected = cells(published.COMPARISON["BraTS 2019", split])
+        expected = cells("comparison", "BraTS 2019", split)
         assert [row["method"] for row in rows] == list(expected)
         shown = [column for column in rows[0] if column.endswith(", published")]
         assert len(shown) == 2
@@ -103,24 +103,21 @@ def test_published_numbers(published):
                 metric = column.removesuffix(", published")
                 assert row[column] == expected[row["method"]][metric]
     # The others by themselves.
-    alone = [
-        published.COMPARISON["ISLES 2015", "validation"],
-        published.COMPARISON["ISLES 2015", "test"],
-        *(
-            published.ABLATION[data, s]
-            for data in ("BraTS 2019", "ISLES 2015")
-            for s in SPLITS
-        ),
+    alone = [("comparison", "ISLES 2015", split) for split in SPLITS]
+    alone += [
+        ("ablation", data, split)
+        for data in ("BraTS 2019", "ISLES 2015")
+        for split in SPLITS
     ]
     assert len(tables) == 4 + len(alone)
-    for rows, table in zip(tables[4:], alone):
-        expected = [{"method": name, **row} for name, row in cells(table).items()]
+    for rows, which in zip(tables[4:], alone):
+        expected = [{"method": name, **row} for name, row in cells(*which).items()]
         assert rows == expected
 
 
 def test_numbers_beside_them_are_those_of_the_results():
     results = (DOCS / "results.md").read_text(encoding="utf-8")
-    start = results.index("`python benchmarks/compare.py --data ../shared/data/brats`")
+    start = results.index("`python -m benchmarks compare --data ../shared/data/brats`")
     test, validation = list(tables_of(results[start:]))[:2]
     beside = list(tables_of((DOCS / "paper.md").read_text(encoding="utf-8")))[:4]
     for rows, ours in zip(beside, (validation, validation, test, test)):

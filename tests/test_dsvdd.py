@@ -55,7 +55,7 @@ def test_centre_is_the_mean_before_training():
     from skadm.detectors._dsvdd import _centre
     from skadm.training import Engine
 
-    engine = Engine(torch.device("cpu"), None, 5, torch.Generator())
+    engine = Engine(torch.device("cpu"), None, 5)
     normal = X[~(y == 1).any(axis=(1, 2))]
     found = _centre(networks.encoder, normal, engine).numpy()
     detector._networks = networks.eval()

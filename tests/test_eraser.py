@@ -1,25 +1,26 @@
 """Eraser: its blobs, its mirror, its density, its direction; and its benchmark."""
 
 import csv
-import importlib
-from pathlib import Path
+from itertools import product
 
 import numpy as np
 import pytest
 import torch
 from scipy.special import logsumexp
-from scipy.stats import multivariate_normal, norm
+from scipy.stats import multivariate_normal, norm, ttest_1samp
 from test_contract import make_slices, make_stack
+from test_prior import contrastive_axis
 
-import skadm
-from skadm import EraserDetector
+from benchmarks.experiments import beyond
+from benchmarks.lib.data import deal
+from skadm import EraserDetector, PostprocessedDetector
 from skadm import _filters as numpy_filters
 from skadm._brain import brain_mask
-from skadm.detectors._lesion_axis import ResidualMoments, lesion_axis
+from skadm.detectors import supervision
 from skadm.nn.mirror import mirrored
 from skadm.nn.noise import blob_noise
 from skadm.nn.smoothing import smooth_in_brain
-from skadm.postprocessing import GaussianSmoother, PostprocessedDetector
+from skadm.postprocessing import GaussianSmoother
 
 
 def tiny(**parameters):
@@ -123,14 +124,14 @@ def test_smoothing_is_that_of_the_numpy_filter():
 # -- score --------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("along", [None, {0: 1.0, 2: -0.5}])
+@pytest.mark.parametrize("prior", [None, {0: 1.0, 2: -0.5}])
 @pytest.mark.parametrize("n_networks", [1, 2])
-def test_score_is_the_density(n_networks, along):
+def test_score_is_the_density(n_networks, prior):
     X, y = make_slices(height=40, width=36)
-    detector = tiny(sigma=1.0, n_networks=n_networks, precision="float32", along=along)
-    detector.fit(X, y)
+    detector = tiny(sigma=1.0, n_networks=n_networks, precision="float32", prior=prior)
+    detector.set_params(prior_sign="unknown").fit(X, y)
     residuals, brain = residuals_by_hand(detector, X[:3], 1.0)
-    if along is not None:
+    if prior is not None:
         residuals = residuals[:, :1] - 0.5 * residuals[:, 2:3]
     weights, means, covariances = (
         detector.weights_[f"mixture.{name}"] for name in ("weights", "means", "covariances")
@@ -156,8 +157,8 @@ def test_score_is_the_density(n_networks, along):
 
 def test_direction_is_a_weighted_sum_of_signed_residuals():
     stack = make_stack(height=40, width=36)
-    direction = {"FLAIR": 2.0, "T1": -1.0}
-    detector = tiny(direction=direction, sigma=1.0, precision="float32").fit(stack, stack.y)
+    prior = {"FLAIR": 2.0, "T1": -1.0}
+    detector = tiny(prior=prior, sigma=1.0, precision="float32").fit(stack, stack.y)
     X = stack.X[:3]
     residuals, brain = residuals_by_hand(detector, X, 1.0)
     expected = -(2 * residuals[:, 2] - residuals[:, 0])
@@ -173,130 +174,59 @@ def test_direction_is_a_weighted_sum_of_signed_residuals():
     )
 
 
-def test_along_has_no_direction():
-    """The other sign of the weights is the same statement."""
-    stack = make_stack(height=40, width=36)
-    one, other = (
-        tiny(along={"FLAIR": sign, "T1": 0.5 * sign}, n_components=1).fit(stack, stack.y)
-        for sign in (1.0, -1.0)
-    )
-    expected = one.score_samples(stack)
-    np.testing.assert_allclose(other.score_samples(stack), expected, rtol=1e-4, atol=1e-4)
+LEARNED = {"prior": "learned", "prior_sign": "unknown"}
 
 
-@pytest.mark.parametrize("prior", ["along", "direction"])
-def test_wrong_prior_is_told_before_the_training(monkeypatch, prior):
-    stack = make_stack()
-    monkeypatch.setattr("skadm.neural.TorchDetector._fit_networks", None)
-    with pytest.raises(ValueError, match="'T9'; X has"):
-        tiny(**{prior: {"T9": 1}}).fit(stack, stack.y)
-
-
-def test_one_prior_at_a_time(monkeypatch):
-    monkeypatch.setattr("skadm.neural.TorchDetector._fit_networks", None)
-    with pytest.raises(
-        ValueError, match="one of them: either lesions may differ both ways"
-    ):
-        tiny(along={0: 1.0}, direction={0: 1.0}).fit(make_slices()[0])
-
-
-def test_axis_is_the_leading_component_of_contrastive_pca():
-    rng = np.random.default_rng(0)
-    normal = rng.multivariate_normal(np.zeros(3), np.diag([9.0, 1.0, 0.5]), 20_000)
-    abnormal = rng.multivariate_normal(np.zeros(3), np.diag([9.0, 1.0, 0.5]), 20_000)
-    abnormal[:1000] += 4 * np.array([0.1, 0.5, -1.0])  # a lesion, in noisier company
-    moments = [
-        ResidualMoments([torch.from_numpy(half) for half in np.array_split(pixels, 2)])
-        for pixels in (abnormal, normal)
-    ]
-    found = lesion_axis(*moments)
-    difference = np.mean([np.outer(a, a) - np.outer(b, b)
-                          for a, b in zip(abnormal, normal)], axis=0)  # fmt: skip
-    values, vectors = np.linalg.eig(difference)
-    expected = vectors[:, np.argmax(values.real)].real
-    cosine = found @ expected / np.linalg.norm(found) / np.linalg.norm(expected)
-    assert abs(cosine) == pytest.approx(1, abs=1e-9)
-    assert found[2] == pytest.approx(-1)  # the way of the lesion, largest weight 1
-    abnormal[:1000] *= -1
-    turned = lesion_axis(ResidualMoments([torch.from_numpy(abnormal)]), moments[1])
-    assert turned[2] > 0
-    with pytest.warns(UserWarning, match="vary no more than those of normal"):
-        lesion_axis(ResidualMoments([torch.from_numpy(0.1 * normal)]), moments[1])
-
-
-@pytest.mark.parametrize("prior", ["along", "direction"])
-def test_learned_axis(prior, tmp_path):
-    """From abnormal slices, wherever the anomaly is in them; kept in the model's file."""
-    stack = make_stack(height=40, width=36)
-    X, y = stack.X, stack.y
-    settings = {prior: "learned", "sigma": 0.0, "precision": "float32"}
+@pytest.mark.parametrize("sign", ["known", "unknown"])
+def test_learned_axis(sign):
+    """From abnormal slices, wherever the anomaly is in them."""
+    X, y = make_slices(height=40, width=36)
+    settings = {"prior": "learned", "prior_sign": sign, "sigma": 0.0}
+    settings["precision"] = "float32"
     detector = tiny(**settings).fit(X, y)
     residuals, brain = residuals_by_hand(detector, X, 0.0)
     abnormal = (y == 1).any(axis=(1, 2))
-    moments = [
-        ResidualMoments([torch.from_numpy(residuals[of].transpose(0, 2, 3, 1)[brain[of]])])
-        for of in (abnormal, ~abnormal)
-    ]
-    np.testing.assert_allclose(detector.axis_, lesion_axis(*moments), atol=1e-4)
+    pixels = [residuals[s].transpose(0, 2, 3, 1)[brain[s]] for s in (abnormal, ~abnormal)]
+    np.testing.assert_allclose(detector.axis_, contrastive_axis(*pixels), atol=1e-4)
     scores = detector.score_samples(X)
-    if prior == "direction":
+    if sign == "known":
         expected = -np.einsum("nkhw,k->nhw", residuals, detector.axis_)
         np.testing.assert_allclose(scores[brain], expected[brain], atol=1e-4)
     elsewhere = np.where(y == 1, 0, y)
-    for labels, own in zip(elsewhere[abnormal], np.flatnonzero(abnormal)):
-        labels[tuple(np.argwhere(brain[own])[0])] = 1
-        elsewhere[own] = labels
-    np.testing.assert_array_equal(tiny(**settings).fit(X, elsewhere).axis_, detector.axis_)
-    skadm.save(detector, tmp_path / "model.skadm")
-    again = skadm.load(tmp_path / "model.skadm")
-    np.testing.assert_array_equal(again.score_samples(X), scores)
+    for labels, number in zip(elsewhere[abnormal], np.flatnonzero(abnormal)):
+        labels[tuple(np.argwhere(brain[number])[0])] = 1
+        elsewhere[number] = labels
+    again = tiny(**settings).fit(X, elsewhere)
+    np.testing.assert_array_equal(again.axis_, detector.axis_)
 
 
 def test_learned_axis_below_a_filter():
     stack = make_stack()
-    settings = {"along": "learned", "precision": "float32"}
+    settings = {**LEARNED, "precision": "float32"}
     alone = tiny(**settings).fit(stack, stack.y)
     filtered = PostprocessedDetector(tiny(**settings), GaussianSmoother(0.0))
     filtered.fit(stack, stack.y)
     np.testing.assert_array_equal(filtered.detector_.axis_, alone.axis_)
 
 
-@pytest.mark.parametrize("with_y", [False, True])
-def test_axis_is_learned_from_abnormal_slices(with_y):
-    X, y = make_slices()
-    normal = ~(y == 1).any(axis=(1, 2))
-    with pytest.raises(ValueError, match="fit needs slices with an anomaly, and y to tell"):
-        tiny(along="learned").fit(X[normal], y[normal] if with_y else None)
-
-
-def test_axis_is_none_unless_stated():
-    X, y = make_slices()
-    assert tiny().fit(X, y).axis_ is None
-    np.testing.assert_array_equal(tiny(along={1: 2}).fit(X, y).axis_, [0, 1, 0])
-    np.testing.assert_array_equal(tiny(direction={1: 2}).fit(X, y).axis_, [0, 2, 0])
-
-
 def test_axis_of_a_warm_start_is_the_new_one():
     X, y = make_slices()
-    detector = tiny(along={0: 1}, warm_start=True, max_epochs=1).fit(X, y)
-    np.testing.assert_array_equal(
-        detector.set_params(along={1: 1}).fit(X, y).axis_, [0, 1, 0]
-    )
-    assert detector.set_params(along=None).fit(X, y).axis_ is None
+    detector = tiny(prior=[0], warm_start=True, max_epochs=1).fit(X, y)
+    np.testing.assert_array_equal(detector.set_params(prior=[1]).fit(X, y).axis_, [0, 1, 0])
+    assert detector.set_params(prior=None).fit(X, y).axis_ is None
     assert len(detector.history_) == 3
 
 
 def test_failure_below_the_axis_leaves_inference_mode(monkeypatch):
     """Even while the exception, and with it the frames of the fit, is kept."""
 
-    def fail(_):
+    def fail(abnormal, normal):
+        next(abnormal)
         raise MemoryError
 
-    monkeypatch.setattr(
-        "skadm.detectors._eraser.ResidualMoments", lambda pixels: fail(next(pixels))
-    )
+    monkeypatch.setattr("skadm.detectors._eraser.learned_axis", fail)
     with pytest.raises(MemoryError) as kept:
-        tiny(along="learned").fit(*make_slices())
+        tiny(**LEARNED).fit(*make_slices())
     assert kept.value is not None
     assert not torch.is_inference_mode_enabled()
 
@@ -304,8 +234,8 @@ def test_failure_below_the_axis_leaves_inference_mode(monkeypatch):
 def test_memory_trains_once(tmp_path, monkeypatch):
     X, y = make_slices()
     first = tiny(memory=str(tmp_path)).fit(X, y)
-    monkeypatch.setattr("skadm.neural._run.Run.stage", None)
-    other = tiny(memory=str(tmp_path), sigma=1.0, along={0: 1}).fit(X, y)
+    monkeypatch.setattr("skadm.training.Trainer._begin_stage", None)
+    other = tiny(memory=str(tmp_path), sigma=1.0, prior=[0]).fit(X, y)
     for name in (name for name in first.weights_ if name.startswith("nets")):
         np.testing.assert_array_equal(first.weights_[name], other.weights_[name])
     with pytest.raises(TypeError, match="not callable"):  # another training is another
@@ -319,7 +249,7 @@ def test_eraser_takes_blobs_away():
     normal = ~(y == 1).any(axis=(1, 2))
     settings = {"mirror": False, "augmentation": None, "learning_rate": 1e-2, "sigma": 0.0}
     detector = tiny(max_epochs=60, lesion_std=2.0, lesion_scales=(8,), **settings)
-    detector.set_params(direction={0: 1}).fit(X[normal])
+    detector.set_params(prior=[0]).fit(X[normal])
     blob = np.zeros(X.shape[2:], bool)
     blob[12:19, 12:19] = True
     changed = X[:4].copy()
@@ -332,15 +262,7 @@ def test_eraser_takes_blobs_away():
 # -- benchmark ----------------------------------------------------------------------------
 
 
-@pytest.fixture
-def load(monkeypatch):
-    pytest.importorskip("matplotlib")
-    monkeypatch.syspath_prepend(Path(__file__).parents[1] / "benchmarks")
-    return importlib.import_module
-
-
-def test_false_positives_by_place(load):
-    beyond = load("beyond")
+def test_false_positives_by_place():
     labels = np.zeros((1, 30, 30), np.int8)
     labels[0, 14:16, 14:18] = 1  # 8 pixels
     images = np.zeros((1, 3, 30, 30), np.float32)
@@ -366,55 +288,91 @@ def test_false_positives_by_place(load):
     assert found == pytest.approx(expected)
 
 
-def test_every_patient_is_tested_once(load):
+def test_every_patient_is_tested_once():
     stack = make_stack(5)
-    splits = load("_folds").dealt("x", stack, 3)
+    splits = deal("x", stack, 3)
     assert (np.sum([split.test for split in splits], axis=0) == 1).all()
     for split in splits:
         assert not set(stack.groups[split.train]) & set(stack.groups[split.test])
     with pytest.raises(ValueError, match="--folds 6: expected from 2 to 5"):
-        load("_folds").dealt("x", stack, 6)
+        deal("x", stack, 6)
 
 
-def test_what_the_benchmark_tells(load):
-    beyond = load("beyond")
+def test_what_the_benchmark_tells():
     both, flair = {"FLAIR": 1.0, "T2": 0.5}, {"FLAIR": 1.0}
     learned = {
-        "learned axis": {"along": "learned"},
-        "learned direction": {"direction": "learned"},
+        "learned axis": LEARNED,
+        "learned direction": {"prior": "learned"},
     }
     assert beyond.priors(("T1", "FLAIR", "T2")) == learned | {
-        "along FLAIR + T2": {"along": both},
-        "directed": {"direction": both},
-        "along FLAIR": {"along": flair},
-        "directed by FLAIR": {"direction": flair},
+        "along FLAIR + T2": {"prior": both, "prior_sign": "unknown"},
+        "directed": {"prior": both},
+        "along FLAIR": {"prior": flair, "prior_sign": "unknown"},
+        "directed by FLAIR": {"prior": flair},
     }
     assert beyond.priors(("T1", "flair")) == learned | {
-        "along flair": {"along": {"flair": 1.0}},
-        "directed": {"direction": {"flair": 1.0}},
+        "along flair": {"prior": {"flair": 1.0}, "prior_sign": "unknown"},
+        "directed": {"prior": {"flair": 1.0}},
     }
-    names = (
-        "Eraser, 3-D",
-        "Eraser, learned axis, 3-D",
-        "Eraser, along FLAIR",
-        "DAE-signed",
-        "FLAIR, smoothed, 3-D",
+    detectors = beyond.methods(("T1", "FLAIR", "T2"), "quick", 5.0)
+    names = {
+        "Eraser, 3-D": "none",
+        "Eraser, learned axis, 3-D": "slice labels",
+        "Intensity, learned axis": "slice labels",
+        "Intensity, learned direction, 3-D": "slice labels",
+        "PCA, learned direction": "slice labels",
+        "Eraser, along FLAIR": "known contrasts",
+        "DAE-signed": "known direction",
+        "FLAIR, smoothed, 3-D": "known direction",
+    }
+    assert {name: supervision(detectors[name]) for name in names} == names
+
+
+def test_rivals_learn_what_the_eraser_learns():
+    detectors = beyond.methods(("T1", "FLAIR"), "quick", 5.0)
+    for how in ("learned axis", "learned direction"):
+        for dimension in ("", ", 3-D"):
+            told = [
+                _innermost(detectors[f"{rival}, {how}{dimension}"])
+                for rival in ("Eraser", "Intensity", "PCA")
+            ]
+            assert {each.prior for each in told} == {"learned"}
+            assert len({each.prior_sign for each in told}) == 1
+
+
+def _innermost(detector):
+    while hasattr(detector, "detector"):
+        detector = detector.detector
+    return detector
+
+
+def test_benchmark(tmp_path):
+    pytest.importorskip("matplotlib")
+    rivals = (
+        "FLAIR + T2, smoothed",
+        "Intensity, learned axis",
+        "Intensity, learned direction, 3-D",
+        "PCA, learned direction",
     )
-    expected = ["nothing", "slices", "contrasts", "direction", "direction"]
-    assert [beyond.told(name) for name in names] == expected
-
-
-def test_benchmark(load, tmp_path):
-    names = ("FLAIR + T2, smoothed", "Eraser", "Eraser, directed", "Eraser, learned axis")
+    erasers = ("Eraser", "Eraser, directed", "Eraser, learned axis")
+    names = (*rivals, *erasers)
     options = ("--quick", "--seeds", "1", "--size", "32", "--methods", *names)
-    load("beyond").main([*options, "--out", str(tmp_path)])
+    beyond.main([*options, "--out", str(tmp_path)])
     with (tmp_path / "pooled.csv").open(newline="", encoding="utf-8") as file:
         rows = {row["method"]: row for row in csv.DictReader(file)}
     assert tuple(rows) == names
+    with (tmp_path / "per_patient.csv").open(newline="", encoding="utf-8") as file:
+        patients = [row for row in csv.DictReader(file) if row["auc"]]
     with (tmp_path / "differences.csv").open(newline="", encoding="utf-8") as file:
-        found = {(r["method"], r["metric"]): r for r in csv.DictReader(file)}
-    for name in names[1:]:
-        for metric in ("auc", "ap", "f1"):
-            difference = float(rows[name][metric]) - float(rows[names[0]][metric])
-            shown = float(found[name, metric]["difference"])
-            assert shown == pytest.approx(difference, abs=2e-3)
+        found = {(r["method"], r["rival"], r["metric"]): r for r in csv.DictReader(file)}
+    for eraser, rival, metric in product(erasers, rivals, ("auc", "ap", "f1")):
+        ours, theirs = (
+            {r["patient"]: float(r[metric]) for r in patients if r["method"] == each}
+            for each in (eraser, rival)
+        )
+        assert len(ours) > 1
+        differences = [ours[patient] - theirs[patient] for patient in theirs]
+        low, high = ttest_1samp(differences, 0).confidence_interval(0.95)
+        row = found[eraser, rival, metric]
+        assert float(row["difference"]) == pytest.approx(np.mean(differences))
+        assert (float(row["low"]), float(row["high"])) == pytest.approx((low, high))

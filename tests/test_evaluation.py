@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+from scipy.stats import ttest_rel
 from sklearn.base import clone
 from sklearn.metrics import (
     average_precision_score,
@@ -32,7 +33,8 @@ from skadm.model_selection import set_offset_by_f1
 from skadm.preprocessing import SliceResizer
 
 ROW_KEYS = [
-    *("method", "split", "seed", "auc", "ap", "precision", "recall", "f1", "dice"),
+    *("method", "supervision", "split", "seed", "auc", "ap"),
+    *("precision", "recall", "f1", "dice"),
     *("threshold", "n_patients", "n_slices"),
 ]
 
@@ -68,7 +70,7 @@ def sides(cohort):
 
 
 def bright():
-    return {"bright": IntensityDetector(weights={1: 1.0})}
+    return {"bright": IntensityDetector(prior={1: 1.0})}
 
 
 def test_split_keeps_patients_apart():
@@ -159,7 +161,7 @@ def test_patient_rows_are_those_of_each_test_patient(cohort, sides):
 
 def test_training_sees_normal_slices_of_training_patients_only(cohort, sides):
     X, y, groups = cohort
-    original = {"method": Recording(weights={1: 1.0})}
+    original = {"method": Recording(prior={1: 1.0})}
     found = evaluate_split(original, X, y, groups, **sides)
     seen, labels = found.detectors["method"].seen_
     normal = sides["train"] & (y == 0).any(axis=(1, 2)) & ~(y == 1).any(axis=(1, 2))
@@ -171,7 +173,7 @@ def test_training_sees_normal_slices_of_training_patients_only(cohort, sides):
 def test_who_looks_at_abnormal_slices_is_not_told_where(cohort, sides, monkeypatch):
     X, y, groups = cohort
     monkeypatch.setattr(Recording, "_looks_at_abnormal", True)
-    original = {"method": Recording(weights={1: 1.0})}
+    original = {"method": Recording(prior={1: 1.0})}
     found = evaluate_split(original, X, y, groups, **sides)
     seen, labels = found.detectors["method"].seen_
     with_brain = sides["train"] & (y >= 0).any(axis=(1, 2))
@@ -229,7 +231,7 @@ def test_a_stack_brings_labels_and_patients():
     sides = {"train": train, "test": ~train}
     methods, _ = intensity_baselines(stack.contrasts)
     found = evaluate_split(methods, stack, **sides)
-    arrays = {"FLAIR + T2": IntensityDetector(weights={2: 1.0, 3: 1.0})}
+    arrays = {"FLAIR + T2": IntensityDetector(prior={2: 1.0, 3: 1.0})}
     same = evaluate_split(arrays, stack.X, stack.y, stack.groups, **sides)
     chosen = [row for row in found.rows if row["method"] == "FLAIR + T2"]
     assert chosen == same.rows
@@ -298,7 +300,7 @@ def test_baselines_say_what_is_missing():
     assert list(detectors) == [
         "FLAIR", "FLAIR, smoothed", "FLAIR + T2", "FLAIR + T2, smoothed"
     ]  # fmt: skip
-    assert detectors["FLAIR + T2, smoothed"].weights == {"flair": 1.0, "T2": 1.0}
+    assert detectors["FLAIR + T2, smoothed"].prior == ["flair", "T2"]
     assert [d.sigma for d in detectors.values()] == [0, 2, 0, 2]
     assert not left_out
     detectors, left_out = intensity_baselines(["FLAIR", "T1"])
@@ -311,7 +313,7 @@ def test_offset_by_f1_on_a_pipeline(cohort):
     X, y, _ = cohort
     resizer = SliceResizer(10)
     small = resizer.fit(X).transform_labels(y)
-    pipeline = make_pipeline(resizer, IntensityDetector(weights={1: 1.0})).fit(X, small)
+    pipeline = make_pipeline(resizer, IntensityDetector(prior={1: 1.0})).fit(X, small)
     alone = clone(pipeline[-1]).fit(resizer.transform(X), small)
     assert set_offset_by_f1(alone, resizer.transform(X), small) is alone
     before = pipeline[-1].offset_
@@ -349,13 +351,21 @@ def test_table_is_aligned_and_shows_notes():
         {"method": "B", "split": "test", "note": "no T2"},
     ]
     assert format_table(rows).splitlines() == [
-        "method  split    AUC  slices  threshold",
-        "---------------------------------------",
-        "A       test   0.123       5     -1.000",
-        "long    test       -      12          -",
-        "B       test  no T2",
+        "method    split      AUC    slices    threshold  note",
+        "--------  -------  -----  --------  -----------  ------",
+        "A         test     0.123         5       -1.000",
+        "long      test         -        12            -",
+        "B         test         -         -            -  no T2",
     ]
-    assert format_table([]) == "\n"
+    assert format_table([]) == ""
+
+
+def test_numbers_that_are_text_stay_as_they_are():
+    rows = [{"size": "1.50", "n": 3}, {"size": "12", "n": None}]
+    assert [line.split() for line in format_table(rows).splitlines()[2:]] == [
+        ["1.50", "3"],
+        ["12", "-"],
+    ]
 
 
 def test_summary_over_patients():
@@ -380,16 +390,16 @@ def test_summary_over_patients():
     assert np.isnan(nobody["auc_mean"])
 
 
-def test_markdown_escapes_and_puts_notes_in_brackets():
+def test_markdown_escapes():
     rows = [
         {"method": "A|B", "auc": 0.5, "n_slices": 5},
         {"method": "C", "note": "failed:\nno luck"},
     ]
     assert format_markdown(rows).splitlines() == [
-        "| method | AUC | slices |",
-        "|---|---|---|",
-        r"| A\|B | 0.500 | 5 |",
-        "| C (failed: no luck) |  |  |",
+        "| method   |   AUC |   slices | note            |",
+        "|:---------|------:|---------:|:----------------|",
+        r"| A\|B     | 0.500 |        5 |                 |",
+        "| C        |     - |        - | failed: no luck |",
     ]
 
 
@@ -397,7 +407,7 @@ def test_summary_over_seeds(cohort, sides):
     X, y, groups = cohort
     runs = []
     for seed, contrast in enumerate((0, 1, 1)):
-        detectors = {"bright": IntensityDetector(weights={contrast: 1.0})}
+        detectors = {"bright": IntensityDetector(prior={contrast: 1.0})}
         runs.append(evaluate_split(detectors, X, y, groups, seed=seed, **sides))
     summary = summarise_seeds([row for run in runs for row in run.rows])
     assert [row["split"] for row in summary] == ["validation", "test"]
@@ -433,10 +443,10 @@ def test_verdict_on_the_baselines():
 
     rows = [row("A", 0.7, 0.2), row("B", 0.9, 0.1), row("F", 0.6, 0.5), row("G", 0.8, 0.4)]
     assert baseline_verdict(rows, ["F", "G"]) == (
-        "Best baseline by AUC: G (0.800), which beats A. "
-        "Best baseline by AP: F (0.500), which beats all (A, B)."
+        "Best baseline by AUC: G (0.800), above A. "
+        "Best baseline by AP: F (0.500), above all (A, B)."
     )
-    assert "by AUC: F (0.600), which beats none." in baseline_verdict(rows[:3], ["F"])
+    assert "by AUC: F (0.600), above none." in baseline_verdict(rows[:3], ["F"])
     other_side = [found | {"split": "validation"} for found in rows]
     for nothing in (rows[:2], rows[2:], other_side):
         assert baseline_verdict(nothing, ["F", "G"]).startswith("Nothing to compare")
@@ -448,10 +458,44 @@ def test_verdict_names_the_best_test_rows():
 
     rows = [row("A", "validation", 0.99, 0.9), row("A", "test", 0.7, 0.2)]
     assert verdict(rows) == (
-        "On 2 test patients, A has the best AUC (0.700) and the best AP (0.200)."
+        "On 2 test patients, pixels pooled, A has the best AUC (0.700) and the best AP "
+        "(0.200)."
     )
     assert "B has the best AP (0.400)" in verdict([*rows, row("B", "test", 0.6, 0.4)])
     assert verdict([row("A", "test", np.nan, np.nan)]).startswith("No method has")
+
+
+def test_verdict_gives_the_interval_of_the_lead():
+    """Of the patients' differences between the best and the next best, pixels pooled."""
+    values = {
+        "A": [(0.9, 0.6), (0.8, 0.3), (0.95, 0.5)],
+        "B": [(0.8, 0.5), (0.85, 0.3), (0.9, 0.35)],
+        "C": [(0.1, 0.1), (0.2, 0.1), (0.1, 0.1)],
+    }
+    patient_rows = [
+        {"method": method, "split": "test", "seed": 0, "patient": patient}
+        | {"auc": auc, "ap": ap}
+        for method, own in values.items()
+        for patient, (auc, ap) in enumerate(own)
+    ]
+    rows = [
+        {"method": method, "split": "test", "n_patients": 3, "auc": auc, "ap": ap}
+        for method, auc, ap in (("C", 0.2, 0.1), ("A", 0.9, 0.4), ("B", 0.8, 0.5))
+    ]
+    found = verdict(rows, patient_rows)
+    for metric, best, following in ((0, "A", "B"), (1, "B", "A")):
+        ours, theirs = ([own[metric] for own in values[name]] for name in (best, following))
+        low, high = ttest_rel(ours, theirs).confidence_interval()
+        difference = np.mean(np.subtract(ours, theirs))
+        assert (
+            f"of {best} less that of {following} {difference:+.3f} "
+            f"(95 % t interval {low:+.3f} to {high:+.3f})"
+        ) in found
+    assert "3 patients with an anomaly" in found
+    assert "cover" in found
+    alone = verdict(rows, [row for row in patient_rows if row["patient"] == 0])
+    assert alone.endswith("only one patient has an anomaly.")
+    assert "interval" not in verdict(rows)
 
 
 def test_rows_are_plain(cohort, sides):

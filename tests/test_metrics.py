@@ -32,6 +32,8 @@ from skadm.metrics import (
     roc_auc_scorer,
 )
 
+pytestmark = pytest.mark.numerical
+
 ALL_METRICS = [
     pixel_roc_auc_score,
     pixel_average_precision_score,
@@ -430,7 +432,7 @@ def test_bad_input_is_refused(metric):
         metric(np.where(y == 1, 4, np.where(y == -1, 2, y)), scores)
     with pytest.raises(ValueError, match="nothing but ignored pixels"):
         metric(np.full_like(y, -1), scores)
-    with pytest.raises(ValueError, match="must be real numbers, got dtype complex64"):
+    with pytest.raises(ValueError, match="scores holds complex numbers"):
         metric(y, scores.astype(np.complex64))
 
 

@@ -84,7 +84,7 @@ def test_candidates_meet_the_same_lesions_and_folds_others(stack, monkeypatch):
     monkeypatch.setitem(module._METRICS, "roc_auc", lambda y, scores: 0.5)
     scorer = SyntheticLesionScorer({"shift": IntensityShift()}, n_draws=2)
     for sigma in (0.0, 1.0):
-        detector = IntensityDetector(sigma=sigma).fit(stack)
+        detector = IntensityDetector(sigma=sigma).fit(stack, stack.y)
         scorer(detector, stack[:8])
         scorer(detector, stack[8:16])
     first, second = seen[:4], seen[4:]
@@ -132,7 +132,7 @@ def test_search_without_labels(stack, n_jobs):
 
 
 def test_one_contrast_and_wrong_metric(stack):
-    detector = IntensityDetector(weights={0: 1.0}).fit(stack.X[:, :1])
+    detector = IntensityDetector(prior={0: 1.0}).fit(stack.X[:, :1])
     assert "inconsistency" not in SyntheticLesionScorer().by_kind(detector, stack.X[:, :1])
     with pytest.raises(ValueError, match="no metric 'f1'"):
         SyntheticLesionScorer(metric="f1")

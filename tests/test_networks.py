@@ -11,6 +11,8 @@ from skadm.nn.reduction import ReductionNet
 from skadm.nn.translation import TranslationNet, brain_medians, translate_all
 from skadm.nn.unet import UNet
 
+pytestmark = pytest.mark.numerical
+
 
 def generator(seed=0):
     return torch.Generator().manual_seed(seed)

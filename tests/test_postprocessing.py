@@ -235,7 +235,7 @@ def test_a_trained_detector_stays_as_it_is(stack):
     trained = PCADetector(random_state=0).fit(stack, stack.y)
     before = trained.score_samples(stack)
     detector = PostprocessedDetector(FrozenEstimator(trained), MedianFilter(3))
-    detector.fit(stack[:10])
+    detector.fit(stack[:10], stack.y[:10])
     assert detector.detector_.estimator is trained
     np.testing.assert_array_equal(trained.score_samples(stack), before)
 

@@ -17,7 +17,8 @@ from skadm.data import (
 )
 
 SHAPE = (5, 6, 4)  # W, H, slices
-AFFINE = np.array([[-1, 0, 0, 3], [0, 1.5, 0, -2], [0, 0, 4, 1], [0, 0, 0, 1.0]])
+# As BraTS has it: already in the orientation that volumes are brought to.
+AFFINE = np.array([[-1, 0, 0, 3], [0, -1.5, 0, -2], [0, 0, 4, 1], [0, 0, 0, 1.0]])
 
 
 def voxels(seed, shape=SHAPE):
@@ -74,9 +75,9 @@ def test_brats(brats):
     for z in range(4):
         for k in range(4):
             np.testing.assert_array_equal(X[z, k], voxels(k)[:, :, z].T)
-    # The labels 1 and 4 in the brain; the 2 lies in the background.
-    assert np.argwhere(y[:4] == 1).tolist() == [[1, 2, 1], [1, 2, 2]]
-    np.testing.assert_array_equal(y == -1, (X == 0).all(axis=1))
+    # The labels 1 and 4 in the brain, and the 2 outside it.
+    assert np.argwhere(y[:4] == 1).tolist() == [[0, 0, 0], [1, 2, 1], [1, 2, 2]]
+    np.testing.assert_array_equal(y == -1, (X == 0).all(axis=1) & (y != 1))
     np.testing.assert_allclose(stack.affines[0], AFFINE)
     np.testing.assert_allclose(stack.voxel_sizes[0], [1, 1.5, 4])
     assert len(pickle.dumps(stack)) < 4000
@@ -126,7 +127,7 @@ def test_isles(tmp_path):
     assert stack.contrasts == ("DWI", "T1", "T2", "FLAIR")
     assert stack.groups.tolist() == ["1"] * 4 + ["2"] * 4
     np.testing.assert_array_equal(stack[1][3], voxels(3)[:, :, 1].T)
-    assert (stack.y == 1).sum() == 4
+    assert (stack.y == 1).sum() == 6
 
 
 def write_table(folder, text):
@@ -156,7 +157,7 @@ def test_table(files):
     assert stack.groups[::4].tolist() == ["A", "A", "B"]
     assert stack.volume_ids[::4].tolist() == ["A_first", "A_second", "B"]
     np.testing.assert_array_equal(stack[4][1], voxels(2)[:, :, 0].T)
-    assert (stack.y == 1).sum() == 6
+    assert (stack.y == 1).sum() == 9
     assert read_table(path, contrasts=["MTR"], patients=["B"]).shape == (4, 1, 6, 5)
 
 
@@ -202,19 +203,22 @@ def test_read_any_recognises_the_layout(tmp_path, files):
     make_isles(tmp_path / "isles", "1")
     table = write_table(files, "patient,T1\nA,scans/0.nii.gz\n")
     assert read_any(tmp_path / "brats", contrasts=["T2"]).contrasts == ("T2",)
-    assert read_any(tmp_path / "isles").contrasts[0] == "DWI"
+    assert read_any(tmp_path / "isles").contrasts == ("T1", "T2", "FLAIR", "DWI")
     assert read_any(table).contrasts == ("T1",)
     with pytest.raises(
-        ValueError, match=r"(?s)scans: not a layout.*BraTS: .*ISLES.*table: "
+        ValueError, match=r"(?s)scans: no patient found.*BraTS.*ISLES.*BIDS.*table: "
     ):
         read_any(files / "scans")
 
 
 def test_no_patient(tmp_path):
-    with pytest.raises(ValueError, match=r"no patient found\. Expected BraTS"):
-        read_brats(tmp_path)
-    with pytest.raises(ValueError, match=r"no patient found\. Expected ISLES"):
-        read_isles(tmp_path)
+    for reader in (read_any, read_brats, read_isles):
+        with pytest.raises(ValueError, match="an empty folder"):
+            reader(tmp_path)
+    (tmp_path / "notes.txt").write_text("nothing")
+    for reader in (read_any, read_brats, read_isles):
+        with pytest.raises(ValueError, match="no patient found"):
+            reader(tmp_path)
 
 
 def test_missing_contrast(brats):
@@ -250,10 +254,14 @@ def test_mask_of_other_numbers(brats, value):
 
 def test_two_files_of_one_kind(brats):
     save(brats / "P1" / "P1_t1.nii", voxels(0))
-    with pytest.raises(
-        ValueError, match=r"P1: two files of T1, P1_t1.nii and P1_t1.nii.gz"
-    ):
-        read_brats(brats)
+    with pytest.warns(UserWarning, match=r"P1: two files of T1, P1_t1.nii and P1_t1.nii."):
+        stack = read_brats(brats)
+    assert set(stack.groups) == {"P2"}
+    assert list(stack.record.left_out) == ["P1"]
+    # What is not wanted need not be told apart.
+    assert not read_brats(brats, patients=["P2"]).record.left_out
+    with pytest.raises(ValueError, match="P1: two files of T1"):
+        read_brats(brats, patients=["P1"])
 
 
 def test_duplicate_patient(tmp_path):
@@ -265,8 +273,9 @@ def test_duplicate_patient(tmp_path):
 
 def test_a_patient_with_strange_names_is_not_lost_silently(brats):
     save(brats / "P3" / "scan.nii.gz", voxels(0))
-    with pytest.raises(ValueError, match="P3: holds NIfTI files, but none with a name of"):
-        read_brats(brats)
+    with pytest.warns(UserWarning, match="P3: holds image files, but none whose name"):
+        stack = read_brats(brats)
+    assert list(stack.record.left_out) == ["P3"]
     assert len(read_brats(brats, patients=["P1", "P2"]).volumes) == 2
 
 
@@ -293,9 +302,10 @@ def test_grids_that_differ(brats):
         ValueError, match=rf"{path} has shape \(5, 6, 3\), but .*P1_t1\.nii"
     ):
         read_brats(brats)
-    save(path, voxels(0), AFFINE + 0.01 * np.eye(4)[:, [3, 0, 1, 2]])
+    save(path, voxels(0), AFFINE + 0.1 * np.eye(4)[:, [3, 0, 1, 2]])
     with pytest.raises(
-        ValueError, match=rf"{path} and .* different affines \(by up to 0.01 mm\)"
+        ValueError,
+        match=rf"{path} and .* different affines \(corners up to 0\.\d+ mm apart\)",
     ):
         read_brats(brats)
     save(path, voxels(0), AFFINE + np.diag([0, 0, 5e-4, 0]))

@@ -51,7 +51,7 @@ def fitted(stack, size, detector):
 @pytest.fixture(scope="module")
 def model(stack):
     """Intensity, which finds something whatever the training."""
-    detector = IntensityDetector(weights={"FLAIR": 1, "T2": 1}, contamination=0.02)
+    detector = IntensityDetector(prior={"FLAIR": 1, "T2": 1}, contamination=0.02)
     return fitted(stack, 24, detector)
 
 
@@ -381,12 +381,13 @@ def test_contrast_that_is_missing(stack, adm):
 
 def test_a_calibrated_detector_gives_p_values(stack):
     detector = ConformalDetector(
-        IntensityDetector(weights={"FLAIR": 1}), contamination=0.5, random_state=0
+        IntensityDetector(prior={"FLAIR": 1}), contamination=0.5, random_state=0
     )
     model = fitted(stack, 24, detector)
-    normal = model[:-1].transform(stack[~(stack.y == 1).any(axis=(1, 2))])
-    calibrating = normal[np.isin(normal.groups, detector.calibration_groups_)]
-    candidates = detector.candidate_lesions(calibrating)
+    # Of patients that neither trained nor calibrated it.
+    controls = make_phantom(2, 8, 32, lesion_fraction=0, random_state=7)
+    X = model[:-1].transform(controls)
+    candidates = detector.candidate_lesions(X, groups=["control 1"] * 8 + ["control 2"] * 8)
     report = examine(stack.volumes[0], model, candidates)
     # The threshold is that of the calibration, and so is what is flagged.
     X = model[:-1].transform(stack[stack.groups == "phantom-000"]).X

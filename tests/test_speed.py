@@ -1,25 +1,29 @@
 """The benchmark of speed: its plain version is ADM, its numbers are what they say."""
 
-import importlib
 import json
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from test_contract import make_slices
 
+from benchmarks.lib.speed import (
+    density,
+    equal_loss,
+    growth,
+    machine,
+    memory,
+    parts,
+    plain_adm,
+    timing,
+)
+from benchmarks.speed import speed
 from skadm import ADMDetector
 from skadm.nn.density import estimate_mixture, mixture_energy
 
 pytest.importorskip("matplotlib")
 
-
-@pytest.fixture
-def load(monkeypatch):
-    """A module of the benchmarks, by name."""
-    monkeypatch.syspath_prepend(Path(__file__).parents[1] / "benchmarks")
-    return importlib.import_module
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
@@ -37,9 +41,9 @@ def tiny(**parameters):
     return ADMDetector(**{**chosen, **parameters})
 
 
-def test_plain_version_scores_as_the_detector(load, images):
+def test_plain_version_scores_as_the_detector(images):
     detector = tiny().fit(images)
-    plain = load("_plain_adm").plain_of(detector)
+    plain = plain_adm.plain_of(detector)
     X = torch.from_numpy(images)
     errors = plain.translation_errors(X)
     with torch.no_grad():
@@ -53,11 +57,10 @@ def test_plain_version_scores_as_the_detector(load, images):
     np.testing.assert_allclose(plain.score(X), scores, rtol=1e-3, atol=2e-3)
 
 
-def test_plain_losses_are_those_of_the_history(load, images):
+def test_plain_losses_are_those_of_the_history(images):
     # The first step of each stage. One slice: a batch norm sees one target at a time in
     # either version, whatever the order of targets that the detector draws.
     images = images[:1]
-    plain_adm = load("_plain_adm")
     rate = 1e-12  # weights stay as they are
     detector = tiny(learning_rate=rate, max_epochs=1, targets_per_step=3, energy_weight=0.1)
     detector.fit(images)
@@ -73,14 +76,13 @@ def test_plain_losses_are_those_of_the_history(load, images):
     assert density == pytest.approx(losses["density"], rel=1e-4)
 
 
-def test_other_layers_are_refused(load, images):
+def test_other_layers_are_refused(images):
     detector = tiny(norm="none", max_epochs=1).fit(images)
     with pytest.raises(ValueError, match="translation network has other layers"):
-        load("_plain_adm").plain_of(detector)
+        plain_adm.plain_of(detector)
 
 
-def test_densities_agree_with_gradients(load):
-    density = load("_speed_density")
+def test_densities_agree_with_gradients():
     generator = torch.Generator().manual_seed(0)
     z = torch.randn(500, 4, generator=generator) @ torch.randn(4, 4, generator=generator)
     logits = torch.randn(500, 3, generator=generator)
@@ -95,8 +97,7 @@ def test_densities_agree_with_gradients(load):
         torch.testing.assert_close(gradient, results[0][1], rtol=1e-2, atol=1e-3)
 
 
-def test_plain_floor_is_the_paper_s(load):
-    plain_adm = load("_plain_adm")
+def test_plain_floor_is_the_paper_s():
     flat = torch.randn(400, 3, generator=torch.Generator().manual_seed(0))
     flat[:, 2] = 1.5  # no variance at all
     shares = torch.ones(400, 1)
@@ -106,12 +107,12 @@ def test_plain_floor_is_the_paper_s(load):
     np.testing.assert_allclose(plain, ours, atol=0.05)
 
 
-def test_exponent(load):
+def test_exponent():
     sizes = np.array([4, 8, 16, 32])
-    assert load("_speed_timing").exponent(sizes, 3 * sizes**1.7) == pytest.approx(1.7)
+    assert timing.exponent(sizes, 3 * sizes**1.7) == pytest.approx(1.7)
 
 
-def test_tasks_take_turns(load):
+def test_tasks_take_turns():
     order = []
 
     def task(name, seconds):
@@ -123,22 +124,19 @@ def test_tasks_take_turns(load):
 
         return run
 
-    medians = load("_speed_timing").interleave(
-        [task("a", [99, 1, 5, 2]), task("b", [99, 7, 7, 8])], 3
-    )
+    medians = timing.interleave([task("a", [99, 1, 5, 2]), task("b", [99, 7, 7, 8])], 3)
     assert medians == {"a": 2, "b": 7}  # the first of each is not counted
     assert order == list("ab" + "ab" + "ba" + "ab")
 
 
-def test_peak_memory(load):
-    mib = load("_speed_memory").peak_mib(lambda: np.ones((64, 2**17)))
+def test_peak_memory():
+    mib = memory.peak_mib(lambda: np.ones((64, 2**17)))
     if mib is None:
         pytest.skip("no /proc/self/clear_refs here")
     assert 60 < mib < 80
 
 
-def test_operations_and_pixels(load):
-    machine = load("_machine")
+def test_operations_and_pixels():
     width = 2
     parts = [  # of a pixel: kernel, channels in and out, share of the pixels
         (81, 4, width, 1),
@@ -159,41 +157,40 @@ def test_operations_and_pixels(load):
     assert machine.needed_pixels(images) == 4 * 2
 
 
-def test_time_to_equal_loss(load):
-    equal = load("_speed_equal_loss")
+def test_time_to_equal_loss():
     curves = {
         "ours": [
-            equal.Point(1, 1.0, 0.8),
-            equal.Point(2, 4.0, 0.4),
-            equal.Point(4, 8.0, 0.1),
+            equal_loss.Point(1, 1.0, 0.8),
+            equal_loss.Point(2, 4.0, 0.4),
+            equal_loss.Point(4, 8.0, 0.1),
         ],
-        "plain": [equal.Point(1, 10.0, 0.9), equal.Point(2, 20.0, 0.6)],
+        "plain": [equal_loss.Point(1, 10.0, 0.9), equal_loss.Point(2, 20.0, 0.6)],
     }
-    row = equal.compare("one", curves)
-    assert row.more["loss"] == pytest.approx(0.6)
+    row = equal_loss.compare("one", curves)
+    assert row.more["loss"] == 0.6
     assert row.reference_s == pytest.approx(20)
     assert row.ours_s == pytest.approx(2)  # half of the way from 1 to 4, in the logarithm
     assert "at least" not in row.note
     curves["ours"] = curves["ours"][1:]
-    row = equal.compare("one", curves)
-    assert row.ours_s == pytest.approx(4)
+    row = equal_loss.compare("one", curves)
+    assert row.ours_s == 4
     assert "at least" in row.note
     with pytest.raises(ValueError, match="no training reaches"):
-        equal.seconds_to(curves["plain"], 0.5)
+        equal_loss.seconds_to(curves["plain"], 0.5)
 
 
-def run(load, out, *options):
+def run(out, *options):
     """Rows of a quick run."""
-    load("speed").main(["--quick", "--out", str(out), *options])
-    assert json.loads((out / "run.json").read_text())["processor"]["torch_threads"]
+    speed.main(["--quick", "--out", str(out), *options])
+    assert json.loads((out / "run.json").read_text())["configuration"]["processor"]
     assert (out / "speed.png").stat().st_size > 1000
     return json.loads((out / "speed.json").read_text())
 
 
-def test_quick_run(load, tmp_path, capsys):
+def test_quick_run(tmp_path, capsys):
     sections = ("training", "scoring", "density", "metrics", "io")
-    rows = run(load, tmp_path, "--only", *sections, "--slices", "4")
-    assert len({row["name"] for row in rows}) == len(rows) == 14
+    rows = run(tmp_path, "--only", *sections, "--slices", "4")
+    assert len({row["name"] for row in rows}) == len(rows) == 18
     for row in rows:
         assert row["ratio"] == pytest.approx(row["reference_s"] / row["ours_s"])
         assert row["goal"] is None or row["goal"] > 0
@@ -202,11 +199,10 @@ def test_quick_run(load, tmp_path, capsys):
     assert "scoring a slice" in capsys.readouterr().out
 
 
-def test_limit_and_growth(load, tmp_path, monkeypatch):
-    growth = load("_speed_growth")
+def test_limit_and_growth(tmp_path, monkeypatch):
     monkeypatch.setattr(growth, "SIZES", {"slices": (2, 4), "contrasts": (2, 3)})
     monkeypatch.setattr(growth, "SIDES", (0.5, 1.0))
-    rows = run(load, tmp_path, "--only", "limit", "growth", "--slices", "4")
+    rows = run(tmp_path, "--only", "limit", "growth", "--slices", "4")
     limits = [row for row in rows if "against the limit" in row["name"]]
     assert len(limits) in (4, 8)  # with bfloat16, where the machine has it
     for row in limits:
@@ -217,17 +213,15 @@ def test_limit_and_growth(load, tmp_path, monkeypatch):
     assert {row["reference_s"] for row in grown} == {None}
 
 
-def test_parts_are_named_once(load, tmp_path):
-    rows = run(load, tmp_path, "--only", "parts", "--slices", "4")
-    parts = load("_speed_parts").WITHOUT
+def test_parts_are_named_once(tmp_path):
+    rows = run(tmp_path, "--only", "parts", "--slices", "4")
     # Scoring knows nothing of targets.
-    assert len({row["name"] for row in rows}) == len(rows) == 2 * len(parts) - 1
+    assert len({row["name"] for row in rows}) == len(rows) == 2 * len(parts.WITHOUT) - 1
     assert all(row["ratio"] > 0 for row in rows)
 
 
-def test_without_a_part_the_result_is_the_same(load):
+def test_without_a_part_the_result_is_the_same():
     """What takes it away takes nothing else."""
-    parts = load("_speed_parts")
     images = make_slices(4, height=40, width=44)[0]
     detector = ADMDetector(
         width=4, n_blocks=1, features="translation", max_epochs=1, random_state=0
@@ -242,9 +236,9 @@ def test_without_a_part_the_result_is_the_same(load):
         np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-4)
 
 
-def test_equal_loss(load, tmp_path):
+def test_equal_loss(tmp_path):
     lengths = ("--epochs", "1", "4", "--plain-epochs", "1", "2", "--slices", "6")
-    one, two = run(load, tmp_path, "--only", "equal_loss", *lengths)
+    one, two = run(tmp_path, "--only", "equal_loss", *lengths)
     assert one["name"].endswith("stage one")
     assert [point["epochs"] for point in one["curves"]["plain"]] == [1, 2]
     assert [point["epochs"] for point in two["curves"]["plain"]] == [1, 2, 4]
@@ -254,14 +248,14 @@ def test_equal_loss(load, tmp_path):
     assert (tmp_path / "equal_loss.png").stat().st_size > 1000
 
 
-def test_profile(load, tmp_path, capsys):
-    load("speed").main(["--quick", "--profile", "--slices", "4", "--out", str(tmp_path)])
+def test_profile(tmp_path, capsys):
+    speed.main(["--quick", "--profile", "--slices", "4", "--out", str(tmp_path)])
     printed = capsys.readouterr().out
     assert printed.count("mkldnn_convolution") >= 3
     files = printed.partition("NIfTI to stack to maps to NIfTI")[2]
     assert "zlib" in files  # what such a time mostly is
 
 
-def test_unknown_rows_are_refused(load):
+def test_unknown_rows_are_refused():
     with pytest.raises(SystemExit):
-        load("speed").main(["--only", "everything"])
+        speed.main(["--only", "everything"])

@@ -96,11 +96,15 @@ def test_labels_are_ignored_outside_the_brain(stack):
     np.testing.assert_array_equal(stack.y, y)
 
 
-def test_lesion_in_the_background_is_ignored():
-    images = make_images(0)
-    volume = ArrayVolume(images, np.ones((4, 6, 5)), patient="a", contrasts=("T1", "T2"))
-    assert set(volume.read()[1][:, 0].ravel()) == {-1}
-    assert set(volume.read()[1][:, 1:].ravel()) == {1}
+def test_lesion_in_the_background_is_kept_and_its_slice_is_not_normal():
+    images, labels = make_images(0), np.zeros((4, 6, 5))
+    labels[1, 0, 0] = 1
+    volume = ArrayVolume(images, labels, patient="a", contrasts=("T1", "T2"))
+    kept = volume.read()[1]
+    assert np.argwhere(kept == 1).tolist() == [[1, 0, 0]]
+    assert set(kept[0, 0]) == {-1}
+    assert set(kept[:, 1:].ravel()) == {0}
+    assert SliceStack.from_volumes([volume]).normal().z.tolist() == [0, 2, 3]
 
 
 def test_unlabelled():

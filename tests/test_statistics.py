@@ -1,154 +1,12 @@
-"""t-tests against SciPy; the bootstrap against drawing patients and measuring anew."""
+"""t-tests and their intervals against SciPy, a formula, and simulated patients."""
 
 import numpy as np
 import pytest
+from scipy import stats
 from scipy.stats import ttest_rel
 
-from skadm.evaluation import bootstrap_patients, paired_t_tests
-from skadm.evaluation._bootstrap import _STATISTICS, _f1
-from skadm.metrics import (
-    best_dice_score,
-    pixel_average_precision_score,
-    pixel_roc_auc_score,
-    pixel_scores_at_threshold,
-)
-
-METRICS = {
-    "auc": pixel_roc_auc_score,
-    "ap": pixel_average_precision_score,
-    "dice": best_dice_score,
-}
-
-
-def draw(seed=0, n_patients=7, n_slices=3, side=8, decimals=2):
-    """Patients of different difficulty, two of them without anomaly; scores with ties."""
-    rng = np.random.default_rng(seed)
-    shape = (n_patients * n_slices, side, side)
-    y = (rng.uniform(size=shape) < 0.2).astype(np.int8)
-    y[rng.uniform(size=shape) < 0.1] = -1
-    groups = np.repeat([f"p{i}" for i in range(n_patients)], n_slices)
-    for healthy in ("p1", "p4"):
-        y[groups == healthy] = np.minimum(y[groups == healthy], 0)
-    shift = np.repeat(rng.uniform(0.2, 2, n_patients), n_slices)[:, None, None]
-    scores = np.round(rng.normal(size=shape) - shift * (y == 1), decimals)
-    return y, scores, groups
-
-
-def parted_of(y, scores, groups):
-    return [
-        tuple(scores[groups == name][y[groups == name] == label] for label in (1, 0))
-        for name in np.unique(groups)
-    ]
-
-
-@pytest.mark.parametrize("metric", [*METRICS, "f1"])
-def test_a_draw_is_that_of_the_drawn_patients(metric):
-    y, scores, groups = draw()
-    names = np.unique(groups)
-    rng = np.random.default_rng(1)
-    weights = rng.multinomial(len(names), np.full(len(names), 1 / len(names)), size=8)
-    parted = parted_of(y, scores, groups)
-    statistic = _STATISTICS.get(metric, lambda *known: _f1(*known, -1.0))
-    found = statistic(parted, weights.astype(float))
-    for own, value in zip(weights, found):
-        drawn = np.concatenate(
-            [np.flatnonzero(groups == n) for n, w in zip(names, own) for _ in range(w)]
-        )
-        if metric == "f1":
-            expected = pixel_scores_at_threshold(y[drawn], scores[drawn], -1.0)["f1"]
-        else:
-            expected = METRICS[metric](y[drawn], scores[drawn])
-        assert value == pytest.approx(expected, abs=1e-12)
-
-
-def test_many_pixels_need_no_more_thresholds():
-    y, scores, groups = draw(side=40, decimals=12)
-    assert (y == 1).sum() > 3000
-    for metric in ("ap", "dice"):
-        (value,) = _STATISTICS[metric](parted_of(y, scores, groups), np.ones((1, 7)))
-        assert value == pytest.approx(METRICS[metric](y, scores), abs=2e-3)
-
-
-def test_rows_of_methods_and_seeds():
-    y, scores, groups = draw()
-    _, other, _ = draw(3)
-    rows = bootstrap_patients(
-        y,
-        {"ADM": [scores, other], "DAE": scores},
-        groups,
-        thresholds={"ADM": [-1.0, -0.5], "DAE": -1.0},
-        metrics=("auc",),
-        n_resamples=300,
-    )
-    assert [(row["method"], row["metric"]) for row in rows] == [
-        ("ADM", "auc"),
-        ("ADM", "f1"),
-        ("DAE", "auc"),
-        ("DAE", "f1"),
-    ]
-    aucs = [pixel_roc_auc_score(y, each) for each in (scores, other)]
-    assert rows[0]["estimate"] == pytest.approx(np.mean(aucs))
-    assert np.isnan(rows[0]["difference"])
-    assert rows[2]["difference"] == pytest.approx(aucs[0] - np.mean(aucs))
-    f1s = [
-        pixel_scores_at_threshold(y, each, limit)["f1"]
-        for each, limit in ((scores, -1.0), (other, -0.5))
-    ]
-    assert rows[1]["estimate"] == pytest.approx(np.mean(f1s))
-    for row in rows:
-        assert row["low"] < row["estimate"] < row["high"]
-        assert (row["n_patients"], row["n_with_anomaly"]) == (7, 5)
-    again = bootstrap_patients(
-        y, {"ADM": [scores, other]}, groups, metrics=("auc",), n_resamples=300
-    )
-    assert (again[0]["low"], again[0]["high"]) == (rows[0]["low"], rows[0]["high"])
-
-
-def test_the_same_method_differs_by_nothing_and_a_better_one_by_more():
-    y, scores, groups = draw()
-    better = scores - 0.5 * (y == 1)
-    rows = bootstrap_patients(
-        y, {"ADM": scores, "same": scores, "better": better}, groups, metrics=("auc",)
-    )
-    same, better = rows[1:]
-    assert same["difference_low"] == pytest.approx(0, abs=1e-12)
-    assert same["difference_high"] == pytest.approx(0, abs=1e-12)
-    assert better["difference_low"] > 0
-
-
-def test_intervals_cover_the_mean_of_other_patients():
-    """Patients differ; pixels of one do not tell. Nine of ten intervals must cover."""
-    rng = np.random.default_rng(0)
-    covered = 0
-    n_trials, n_patients, side = 40, 20, 12
-    truth = None
-    for trial in range(n_trials + 1):
-        n = 2000 if trial == 0 else n_patients
-        y = (rng.uniform(size=(n, side, side)) < 0.3).astype(np.int8)
-        shift = rng.normal(1, 0.8, size=n)[:, None, None]
-        scores = rng.normal(size=y.shape) - shift * y
-        if trial == 0:
-            truth = pixel_roc_auc_score(y, scores)
-            continue
-        (row,) = bootstrap_patients(
-            y, {"ADM": scores}, np.arange(n), metrics=("auc",), n_resamples=300
-        )
-        covered += row["low"] <= truth <= row["high"]
-    assert covered >= 0.8 * n_trials
-
-
-def test_too_few_patients_and_wrong_input():
-    y, scores, groups = draw(n_patients=4)
-    with pytest.warns(UserWarning, match="only 3 patients"):
-        bootstrap_patients(y[:9], {"ADM": scores[:9]}, ["a", "b", "c"] * 3)
-    with pytest.raises(ValueError, match="1 of 2 patients have an anomaly"):
-        bootstrap_patients(y[:6], {"ADM": scores[:6]}, groups[:6])
-    with pytest.raises(ValueError, match="no scores of 'DAE'"):
-        bootstrap_patients(y, {"ADM": scores}, groups, reference="DAE")
-    with pytest.raises(ValueError, match=r"metrics \['hope'\] are not known"):
-        bootstrap_patients(y, {"ADM": scores}, groups, metrics=("hope",))
-    with pytest.raises(ValueError, match="scores of 'ADM' have shape"):
-        bootstrap_patients(y, {"ADM": scores[:, :4]}, groups)
+from skadm.evaluation import paired_t_tests
+from skadm.evaluation._t_test import COVERAGE, coverage
 
 
 def rows_of(values, unit="seed", split="test"):
@@ -174,6 +32,96 @@ def test_t_test_is_that_of_scipy(unit):
     assert sorted(row["p_holm"] for row in found) == pytest.approx(
         [min(1, 2 * small), min(1, max(2 * small, large))]
     )
+
+
+@pytest.mark.parametrize("confidence", [0.8, 0.95])
+def test_interval_is_that_of_student(confidence):
+    values = {"ADM": [0.9, 0.92, 0.95, 0.7], "DAE": [0.8, 0.85, 0.84, 0.8]}
+    (found,) = paired_t_tests(
+        rows_of(values, "patient"), metrics=("auc",), confidence=confidence
+    )
+    differences = np.subtract(values["DAE"], values["ADM"])
+    half = stats.t.ppf(0.5 + confidence / 2, 3) * stats.sem(differences)
+    assert found["difference"] == pytest.approx(differences.mean())
+    expected = (differences.mean() - half, differences.mean() + half)
+    assert (found["low"], found["high"]) == pytest.approx(expected)
+
+
+def test_interval_is_of_patients_means_over_seeds():
+    rng = np.random.default_rng(0)
+    values = {name: rng.uniform(size=(2, 5)) for name in ("ADM", "DAE")}
+    rows = [
+        row | {"seed": seed}
+        for seed in range(2)
+        for row in rows_of({name: own[seed] for name, own in values.items()}, "patient")
+    ]
+    (found,) = paired_t_tests(rows, metrics=("auc",))
+    means = {name: own.mean(axis=0) for name, own in values.items()}
+    expected = ttest_rel(means["DAE"], means["ADM"]).confidence_interval(0.95)
+    assert found["n"] == 5
+    assert (found["low"], found["high"]) == pytest.approx(tuple(expected))
+
+
+def test_patients_without_an_anomaly_do_not_count():
+    """Their F1 is 0 for every method, a difference of 0 that says nothing."""
+    rows = [
+        {"method": method, "split": "test", "seed": None, "patient": patient}
+        | {"auc": np.nan if patient == "healthy" else 0.9}
+        | {"f1": 0.0 if patient == "healthy" else 0.1 * len(patient) * factor}
+        for method, factor in (("ADM", 1), ("DAE", 2))
+        for patient in ("a", "bb", "cccc", "healthy")
+    ]
+    (found,) = paired_t_tests(rows, metrics=("f1",))
+    assert found["n"] == 3
+    assert found["difference"] == pytest.approx(0.7 / 3)
+
+
+# -- how often intervals hold the truth --------------------------------------------------
+
+
+def differences_of(kind, rng, shape):
+    """Differences with mean 0; exponential ones are more skewed than those of AP."""
+    return rng.normal(size=shape) if kind == "normal" else rng.exponential(size=shape) - 1
+
+
+def share_that_holds_0(low, high):
+    return np.mean((np.asarray(low) <= 0) & (np.asarray(high) >= 0))
+
+
+@pytest.mark.parametrize("kind", ["normal", "skewed"])
+def test_intervals_over_six_patients_cover_what_they_say(kind):
+    """Intervals between the percentiles of a bootstrap do not: they cover 80 to 86 %."""
+    rng = np.random.default_rng(0)
+    n, n_trials = 6, 800
+    drawn = differences_of(kind, rng, (n_trials, n))
+    intervals = []
+    for own in drawn:
+        rows = rows_of({"ADM": np.zeros(n), "DAE": own}, "patient")
+        (found,) = paired_t_tests(rows, metrics=("auc",))
+        intervals.append((found["low"], found["high"]))
+    nominal = COVERAGE[n][1 if kind == "normal" else 0] / 100
+    tolerance = 0.03
+    assert abs(share_that_holds_0(*np.transpose(intervals)) - nominal) < tolerance
+    means = drawn @ rng.multinomial(n, np.full(n, 1 / n), size=1000).T / n
+    percentile = share_that_holds_0(*np.quantile(means, [0.025, 0.975], axis=1))
+    assert percentile < nominal - tolerance
+
+
+@pytest.mark.parametrize("n", sorted(COVERAGE))
+def test_coverage_that_is_stated(n):
+    rng = np.random.default_rng(n)
+    for kind, stated in zip(("skewed", "normal"), COVERAGE[n], strict=True):
+        drawn = differences_of(kind, rng, (20_000, n))
+        half = stats.t.ppf(0.975, n - 1) * stats.sem(drawn, axis=1)
+        mean = drawn.mean(axis=1)
+        found = share_that_holds_0(mean - half, mean + half)
+        assert found == pytest.approx(stated / 100, abs=0.025)
+
+
+def test_coverage_in_words():
+    assert coverage(6) == coverage(11) == "{} to {} %".format(*COVERAGE[6])
+    assert coverage(500) == coverage(20)
+    assert coverage(2) == coverage(4)
 
 
 def test_a_method_without_seeds_is_compared_with_each():

@@ -1,15 +1,49 @@
-"""The training loop: objectives that take turns."""
+"""The trainer: objectives that take turns, steps by the book, a short way to them."""
+
+import traceback
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from test_contract import TINY, make_slices
 
-from skadm.training import DivergenceError, Engine, Objective, Stage, Training
+import skadm
+from skadm.detectors import all_detectors
+from skadm.neural import TorchDetector
+from skadm.training import DivergenceError, Engine, Objective, Stage, Trainer
 
 
-def engine(batch_size=2):
-    generator = torch.Generator().manual_seed(0)
-    return Engine(torch.device("cpu"), None, batch_size, generator)
+class Settings(TorchDetector):
+    """The parameters of a training, without a detector."""
+
+    def __init__(self, max_epochs, learning_rate):
+        super().__init__(
+            max_epochs=max_epochs,
+            learning_rate=learning_rate,
+            augmentation=None,
+            random_state=0,
+        )
+
+    def _build(self, n_contrasts, generator):
+        raise NotImplementedError
+
+    def _train(self, networks, images, trainer):
+        raise NotImplementedError
+
+    def _anomaly(self, networks, images):
+        raise NotImplementedError
+
+
+def train(stage, max_epochs, learning_rate, batch_size=2, order=None):
+    """Train a stage; the records of its epochs."""
+    engine = Engine(torch.device("cpu"), None, batch_size)
+    trainer = Trainer(Settings(max_epochs, learning_rate), engine, stage.images)
+    if order is not None:
+        trainer.order = order
+    trainer.start(stage.module)
+    trainer.fit_stage(stage)
+    return trainer.history
 
 
 def quadratic(target, log=None, name="loss"):
@@ -27,7 +61,7 @@ def quadratic(target, log=None, name="loss"):
 def test_a_stage_minimises_its_objective():
     module, loss = quadratic(3.0)
     stage = Stage("fit", np.ones((6, 1, 4, 4), np.float32), [Objective(module, loss)])
-    records = list(Training(engine(), stage, 60, 0.2).epochs())
+    records = train(stage, 60, 0.2)
     assert module[0].item() == pytest.approx(3.0, abs=0.05)
     assert records[-1]["loss"] < 0.01 < records[0]["loss"]
     assert all(record["seconds"] >= 0 for record in records)
@@ -46,7 +80,7 @@ def test_objectives_take_turns():
             Objective(second, second_loss, minimises="second", every=5, momentum=0.0),
         ],
     )
-    records = list(Training(engine(), stage, 4, 0.05).epochs())
+    records = train(stage, 4, 0.05)
     turn = ["first", "second", "first", "first", "first", "first"]
     assert log == [*turn, *turn, "first", "second", "first"]
     assert ["second" in record for record in records] == [True, True, False, True]
@@ -61,7 +95,7 @@ def test_a_step_leaves_the_other_objective_alone():
         np.ones((4, 1, 4, 4), np.float32),
         [Objective(first, lambda batch: {"loss": first[0] * second[0]})],
     )
-    list(Training(engine(), stage, 3, 0.1).epochs())
+    train(stage, 3, 0.1)
     assert first[0].item() != 1
     assert second[0].item() == 1
     assert second[0].grad is None
@@ -75,7 +109,7 @@ def test_a_loss_that_is_not_finite_stops_before_its_step():
         [Objective(module, lambda batch: {"loss": module[0] * torch.inf})],
     )
     with pytest.raises(DivergenceError, match=r"stage 'fit' became nan.*\(now 0.5\)"):
-        list(Training(engine(), stage, 1, 0.5).epochs())
+        train(stage, 1, 0.5)
     assert module[0].item() == 0
 
 
@@ -88,15 +122,15 @@ def test_a_gradient_that_is_not_finite_stops_before_its_step(n_images):
         [Objective(module, lambda batch: {"loss": module[0].sqrt()})],
     )
     with pytest.raises(DivergenceError, match="or its gradient not finite"):
-        list(Training(engine(), stage, 1, 0.5).epochs())
+        train(stage, 1, 0.5)
     assert module[0].item() == 0
 
 
 def test_batches_without_brain_are_left_out():
     module, loss = quadratic(1.0)
     stage = Stage("fit", np.zeros((4, 1, 4, 4), np.float32), [Objective(module, loss)])
-    (record,) = Training(engine(), stage, 1, 0.1).epochs()
-    assert set(record) == {"seconds"}
+    (record,) = train(stage, 1, 0.1)
+    assert set(record) == {"stage", "epoch", "seconds"}
     assert module[0].item() == 0
 
 
@@ -115,7 +149,13 @@ def test_steps_are_those_of_a_plain_loop(momentum):
     objective = Objective(
         own, lambda batch: {"loss": (own(batch) - batch).square().mean()}, momentum=momentum
     )
-    list(Training(engine(4), Stage("fit", images, [objective]), 5, 0.02).epochs())
+    train(
+        Stage("fit", images, [objective]),
+        5,
+        0.02,
+        batch_size=4,
+        order=torch.Generator().manual_seed(0),
+    )
 
     adam = torch.optim.Adam(plain.parameters(), lr=0.02, betas=(momentum or 0.9, 0.999))
     schedule = torch.optim.lr_scheduler.OneCycleLR(
@@ -131,3 +171,35 @@ def test_steps_are_those_of_a_plain_loop(momentum):
             schedule.step()
     for found, expected in zip(own.parameters(), plain.parameters()):
         torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-4)
+
+
+class Stepped(Exception):
+    """Raised in the place of the first step."""
+
+
+def frames_to_the_step(detector, monkeypatch):
+    """Functions of the package that are at work when the optimiser takes its first step."""
+
+    def step(self, closure=None):
+        raise Stepped
+
+    monkeypatch.setattr(torch.optim.Adam, "step", step)
+    X, y = make_slices()
+    with pytest.raises(Stepped) as caught:
+        detector.fit(X, y)
+    home = Path(skadm.__file__).parent
+    frames = traceback.extract_tb(caught.value.__traceback__)
+    return [frame.name for frame in frames if home in Path(frame.filename).parents]
+
+
+@pytest.mark.parametrize(
+    ("name", "cls"),
+    [(name, cls) for name, cls in all_detectors() if issubclass(cls, TorchDetector)],
+)
+def test_the_way_from_fit_to_the_step_is_short(name, cls, monkeypatch, tmp_path):
+    detector = cls(**TINY[name], random_state=0)
+    if "memory" in detector.get_params():
+        detector.set_params(memory=str(tmp_path))
+    names = frames_to_the_step(detector, monkeypatch)
+    assert names[-1] == "_train_epoch"
+    assert len(names) <= 8, names

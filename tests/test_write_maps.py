@@ -19,7 +19,7 @@ def oblique_affine():
         [[1, 0, 0], [0, np.cos(0.2), -np.sin(0.2)], [0, np.sin(0.2), np.cos(0.2)]]
     )
     affine = np.eye(4)
-    affine[:3, :3] = rotation @ tilt @ np.diag([0.8, 1.1, 5])
+    affine[:3, :3] = rotation @ tilt @ np.diag([-0.8, -1.1, 5])
     affine[:3, 3] = [-20, 11, 33]
     return affine
 

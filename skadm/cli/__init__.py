@@ -43,11 +43,11 @@ examples:
   skadm list                                        what else there is beside ADM
 
 data:
-  A folder per patient in the layout of BraTS (<any>_flair.nii.gz, _t1, _t1ce, _t2, _seg)
-  or ISLES 2015, BIDS as 'skadm prepare' writes it, or a .csv table with a column 'patient',
-  one column of NIfTI paths per contrast, and optionally 'mask'. Images are skull-stripped
-  (exactly 0 outside the brain) and the contrasts of a patient lie on one grid: 'skadm
-  prepare' makes raw scans so.
+  A folder in the layout of BraTS (<any>_flair.nii.gz, _t1, _t1ce, _t2, _seg), of another
+  public collection or of BIDS, or a .csv table with a column 'patient', one column of
+  paths per contrast, and optionally 'mask', 'brain_mask' and 'session'. Images are
+  skull-stripped (exactly 0 outside the brain, or with a mask of the brain beside them) and
+  the contrasts of a patient lie on one grid: 'skadm prepare' makes raw scans so.
 
 exit code: 0 done, 1 error in data or options, 2 wrong usage.
 'skadm COMMAND --help' explains each command.

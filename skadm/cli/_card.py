@@ -33,7 +33,7 @@ def run(args: argparse.Namespace) -> None:
     """Run the command."""
     import json
 
-    from skadm.persistence import card
+    from skadm.io import card
 
     found = card(check_model(args.model))
     if args.json:

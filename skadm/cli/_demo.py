@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from skadm.cli import _options, _progress, _results
+from skadm.cli._data import lesions_outside_brain, print_data
 from skadm.cli._model import make_detector, preprocessing, save_model, title
 from skadm.cli._output import (
     check_figures,
@@ -79,6 +80,7 @@ def add_parser(commands: Any) -> None:
         help="share of the patients to test on (default: 1/3)",
     )
     _options.add_training(parser)
+    _options.add_selection(parser, patients=False)
     _options.add_empty_masks(parser)
     _options.add_figures(parser)
     _options.add_device(parser)
@@ -93,6 +95,7 @@ def run(args: argparse.Namespace) -> None:
     )
     maps = check_inner_folder(out, "maps")
     check_figures(args.figures)
+    from skadm._parts import parts_of
     from skadm.cohort import KINDS, write_scores
     from skadm.evaluation import (
         evaluate_split,
@@ -100,9 +103,13 @@ def run(args: argparse.Namespace) -> None:
         patient_split,
         verdict,
     )
-    from skadm.persistence._parts import parts_of
 
     stack = _phantom(args) if args.data == "phantom" else _read(args)
+    if len(set(stack.groups.tolist())) < 2:
+        raise ValueError(
+            f"{args.data} holds one patient; expected at least two, to test on another one "
+            "than is trained on. Train with 'skadm fit', and test with 'skadm evaluate'"
+        )
     detector = make_detector(args, stack.contrasts)
     train, test = patient_split(
         stack.groups, test_fraction=args.test_fraction, random_state=args.seed
@@ -111,14 +118,15 @@ def run(args: argparse.Namespace) -> None:
         "train": sorted(set(stack.groups[train].tolist())),
         "test": sorted(set(stack.groups[test].tolist())),
     }
-    print(f"data:     {stack!r}")
-    print(f"seed:     {args.seed}")
-    print(f"training: {', '.join(split['train'])}")
-    print(f"test:     {', '.join(split['test'])}", flush=True)
+    print_data(args.data, stack)
+    print(f"seed:      {args.seed}")
+    print(f"training:  {', '.join(split['train'])}")
+    print(f"test:      {', '.join(split['test'])}", flush=True)
     say("reading")
     steps = preprocessing(stack, args.size)
     prepared = steps.transform(stack).in_memory()
     labels = prepared.y
+    outside = lesions_outside_brain(prepared)
     read_in = time.perf_counter() - started
 
     name = title(detector)
@@ -138,6 +146,8 @@ def run(args: argparse.Namespace) -> None:
     say("writing")
     _results.remove_previous(out)
     test_stack = prepared[test]
+    for row in found.patient_rows:
+        row["lesion_outside_brain_ml"] = outside.get(row["patient"], 0.0)
     files = _results.write_tables(out, found)
     if args.figures:
         files += _results.write_figures(out, test_stack, labels[test], found.maps)
@@ -167,7 +177,7 @@ def run(args: argparse.Namespace) -> None:
     _results.print_tables(found, left_out)
     if args.preset == "quick":
         print("\nThe preset 'quick' shows that all runs; its scores are not worth reading.")
-    print(f"\n{verdict(found.rows)}\n")
+    print(f"\n{verdict(found.rows, found.patient_rows)}\n")
     print_files(out, files)
 
 
@@ -190,14 +200,19 @@ def _read(args: argparse.Namespace) -> Any:
     if args.slices is not None:
         raise ValueError("--slices is for the phantom; patients have the slices they have")
     stack = read_any(
-        args.data, contrasts=args.contrasts, allow_empty_masks=args.allow_empty_masks
+        args.data,
+        contrasts=args.contrasts,
+        allow_empty_masks=args.allow_empty_masks,
+        **_options.selected(args, *_options.SELECTION, *_options.MASKS),
     )
     if not stack.volumes[0].has_labels:
         raise ValueError(f"{args.data} has no masks, without which nothing can be measured")
     if args.patients is None:
         return stack
     first = list(dict.fromkeys(stack.groups.tolist()))[: args.patients]
-    return stack[[patient in first for patient in stack.groups.tolist()]]
+    chosen = stack[[patient in first for patient in stack.groups.tolist()]]
+    chosen.record = stack.record
+    return chosen
 
 
 def _record(

@@ -1,10 +1,14 @@
 """``skadm evaluate``: measure a model on patients with masks."""
 
 import argparse
-import warnings
 from typing import Any
 
 from skadm.cli import _options, _results
+from skadm.cli._data import (
+    lesions_outside_brain,
+    print_data,
+    warn_of_trained_patients,
+)
 from skadm.cli._model import load_model, read_for, title
 from skadm.cli._output import check_figures, check_new_folder, print_files, say
 
@@ -35,7 +39,7 @@ def add_parser(commands: Any) -> None:
     parser.add_argument(
         "--baselines", action="store_true", help="show plain intensity beside the model"
     )
-    _options.add_patients(parser)
+    _options.add_selection(parser)
     _options.add_empty_masks(parser)
     _options.add_figures(parser)
     _options.add_device(parser)
@@ -54,22 +58,21 @@ def run(args: argparse.Namespace) -> None:
             "make the model with 'skadm fit', or leave --baselines out"
         )
     stack = read_for(
-        model, args.data, patients=args.patients, allow_empty_masks=args.allow_empty_masks
+        model,
+        args.data,
+        allow_empty_masks=args.allow_empty_masks,
+        **_options.selected(args),
     )
     if not stack.volumes[0].has_labels:
         raise ValueError(f"{args.data} has no masks, without which nothing can be measured")
-    seen = sorted(set(stack.groups.tolist()) & set(training.get("patients", ())))
-    if seen:
-        warnings.warn(
-            f"{len(seen)} of the patients evaluated were trained on ({', '.join(seen)}): "
-            "what is measured on them says little about new patients",
-            stacklevel=1,
-        )
+    warn_of_trained_patients(stack, training, "evaluated")
     from skadm.evaluation import evaluate, verdict
 
-    say(f"reading {stack!r}")
+    print_data(args.data, stack)
+    say("reading")
     prepared = model[:-1].transform(stack).in_memory()
     labels = prepared.y
+    outside = lesions_outside_brain(prepared)
     if not (labels == 1).any():
         raise ValueError(f"no anomaly in the masks of {args.data}: nothing to be found")
     detectors, left_out = {title(model[-1]): model[-1]}, {}
@@ -78,12 +81,14 @@ def run(args: argparse.Namespace) -> None:
         left_out = training["left_out"]
     say("scoring")
     found = evaluate(detectors, prepared, labels, seed=training.get("seed"))
+    for row in found.patient_rows:
+        row["lesion_outside_brain_ml"] = outside.get(row["patient"], 0.0)
     files = _results.write_tables(out, found)
     if args.figures:
         files += _results.write_figures(out, prepared, labels, found.maps)
     print(f"thresholds: {training.get('threshold', 'as they were in the model')}")
     _results.print_tables(found, left_out)
     if len(detectors) > 1:
-        print(f"\n{verdict(found.rows)}")
+        print(f"\n{verdict(found.rows, found.patient_rows)}")
     print()
     print_files(out, files)

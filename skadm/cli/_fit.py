@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from skadm.cli import _options, _progress
+from skadm.cli._data import lesions_outside_brain, print_data
 from skadm.cli._model import make_detector, preprocessing, save_model
 from skadm.cli._output import check_folder, check_new_file, say
 
@@ -21,8 +22,8 @@ _EPILOG = """\
 examples:
   skadm fit --data scans/ --out model.skadm
   skadm fit --data scans/ --out model.skadm --contrasts FLAIR T2 --preset quick
-  skadm fit --data scans/ --out model.skadm --detector EraserDetector --bright FLAIR T2
-  skadm fit --data scans/ --out model.skadm --detector EraserDetector --bright learned \
+  skadm fit --data scans/ --out model.skadm --detector EraserDetector --prior FLAIR T2
+  skadm fit --data scans/ --out model.skadm --detector EraserDetector --prior learned \
       --smooth-through 5
   skadm fit --data scans/ --out model.skadm --ensemble 5
   skadm fit --data scans/ --out model.skadm --patients P01 P02 P03 --seed 1 --force
@@ -45,7 +46,7 @@ def add_parser(commands: Any) -> None:
         "--out", required=True, metavar="FILE", help="where to save, e.g. model.skadm"
     )
     _options.add_training(parser)
-    _options.add_patients(parser)
+    _options.add_selection(parser)
     parser.add_argument(
         "--no-masks",
         dest="masks",
@@ -80,7 +81,7 @@ def _run(args: argparse.Namespace, out: Path) -> None:
     stack = read_any(
         args.data,
         contrasts=args.contrasts,
-        patients=args.patients,
+        **_options.selected(args),
         labels=args.masks,
         allow_empty_masks=args.allow_empty_masks,
     )
@@ -88,9 +89,11 @@ def _run(args: argparse.Namespace, out: Path) -> None:
     if args.checkpoints is not None:
         _keep_checkpoints(detector, args)
     steps = preprocessing(stack, args.size)
-    say(f"reading {stack!r}")
+    print_data(args.data, stack)
+    say("reading")
     prepared = steps.transform(stack).in_memory()
     labels = prepared.y
+    lesions_outside_brain(prepared)
     with _progress.shown([detector]):
         source = _train(detector, prepared, labels)
     if Processes().rank > 0:  # the first process speaks and writes for all
@@ -110,8 +113,6 @@ def _run(args: argparse.Namespace, out: Path) -> None:
         "left_out": left_out,
     }
     save_model(out, steps, detector, training)
-    print(f"patients:  {len(patients)} ({', '.join(patients)})")
-    print(f"contrasts: {', '.join(stack.contrasts)}")
     print(f"threshold: {detector.offset_:.6g} ({source})")
     print(f"model:     {out}")
 

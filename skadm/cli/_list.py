@@ -8,7 +8,8 @@ from skadm.cli import _options
 
 _TEXT = """\
 List the detectors: the idea of each, the paper it is from, what to tune first, what it is
-good at, and its presets. Any of them goes after --detector.
+good at, with which tiers of supervision it can be trained (by --prior), and its presets.
+Any of them goes after --detector.
 """
 
 _EPILOG = """\
@@ -17,7 +18,7 @@ examples:
   skadm fit --detector GaussianMixtureDetector --data scans/ --out model.skadm
 """
 
-_LABEL_WIDTH = 9
+_LABEL_WIDTH = 13
 
 
 def add_parser(commands: Any) -> None:
@@ -37,6 +38,7 @@ def run(args: argparse.Namespace) -> None:
             ("paper", method.paper),
             ("tune", ", ".join(method.tune)),
             ("good at", method.good_at),
+            ("supervision", ", ".join(method.supervision)),
             ("presets", ", ".join(PRESETS[name])),
         ):
             lines = textwrap.wrap(text, 92 - 2 - _LABEL_WIDTH)

@@ -6,11 +6,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-# What detectors call what each option states of lesions.
-_BRIGHT = ("direction", "weights")
-_ALONG = ("along",)
 _LEARNED = "learned"
-_LEARNS = ("direction", "along")
 
 
 def make_detector(args: argparse.Namespace, contrasts: Sequence[str]) -> Any:
@@ -29,18 +25,7 @@ def make_detector(args: argparse.Namespace, contrasts: Sequence[str]) -> Any:
     if args.epochs is not None and "max_epochs" not in accepted:
         raise ValueError(f"{args.detector} is not trained in epochs; leave --epochs out")
     given = {"random_state": args.seed, "device": args.device}
-    for option, names in (("bright", _BRIGHT), ("along", _ALONG)):
-        if (stated := getattr(args, option)) is not None:
-            parameter = _first_of(names, accepted, option, args.detector)
-            if list(stated) != [_LEARNED]:
-                given[parameter] = _weights(stated, contrasts, option)
-            elif parameter in _LEARNS:
-                given[parameter] = _LEARNED
-            else:
-                raise ValueError(
-                    f"{args.detector} does not learn what lesions look like; name the "
-                    f"contrasts, as in --{option} FLAIR T2"
-                )
+    given |= _prior(args, contrasts, accepted)
     detector = presets.make_detector(
         args.detector,
         args.preset,
@@ -87,48 +72,50 @@ def title(detector: Any) -> str:
     return ", ".join([type(detector).__name__.removesuffix("Detector"), *around[::-1]])
 
 
-def _first_of(
-    names: Sequence[str], accepted: Iterable[str], option: str, detector: str
-) -> str:
-    """The parameter of a detector that takes what an option states of lesions."""
+def _prior(
+    args: argparse.Namespace, contrasts: Sequence[str], accepted: Iterable[str]
+) -> dict[str, Any]:
+    """The parameters of a detector that say what is known of lesions."""
     from skadm.detectors import all_detectors
 
-    for name in names:
-        if name in accepted:
-            return name
-    takers = [
-        name
-        for name, kind in all_detectors()
-        if not set(names).isdisjoint(kind().get_params())
-    ]
-    raise ValueError(
-        f"{detector} cannot be told what lesions look like by --{option}; leave it out, or "
-        f"take {' or '.join(takers)}"
-    )
+    if args.prior is None:
+        if args.prior_sign is not None:
+            raise ValueError(
+                f"--prior-sign {args.prior_sign} needs --prior: name the contrasts, as in "
+                "--prior FLAIR T2"
+            )
+        return {}
+    if "prior" not in accepted:
+        takers = [name for name, kind in all_detectors() if "prior" in kind().get_params()]
+        raise ValueError(
+            f"{args.detector} cannot use knowledge of lesions; leave --prior out, or take "
+            f"{', '.join(takers[:-1])} or {takers[-1]}"
+        )
+    learned = args.prior == [_LEARNED]
+    prior = _LEARNED if learned else _weights(args.prior, contrasts)
+    return {"prior": prior, "prior_sign": args.prior_sign or "known"}
 
 
-def _weights(
-    stated: Sequence[str], contrasts: Sequence[str], option: str
-) -> dict[str, float]:
+def _weights(prior: Sequence[str], contrasts: Sequence[str]) -> dict[str, float]:
     """Weights from NAME or NAME=WEIGHT."""
-    if _LEARNED in stated:
-        raise ValueError(f"--{option} {' '.join(stated)}: 'learned' stands alone")
-    found = {}
-    for each in stated:
-        name, equals, weight = each.partition("=")
+    if _LEARNED in prior:
+        raise ValueError(f"--prior {' '.join(prior)}: 'learned' stands alone")
+    weights: dict[str, float] = {}
+    for text in prior:
+        name, equals, weight = text.partition("=")
+        if name in weights:
+            raise ValueError(f"--prior {' '.join(prior)}: {name} is named twice")
         try:
-            found[name] = float(weight) if equals else 1.0
+            weights[name] = float(weight) if equals else 1.0
         except ValueError:
             raise ValueError(
-                f"--{option} {each}: expected a contrast, or one with a number, as "
-                f"{name}=0.5"
+                f"--prior {text}: expected a contrast, or one with a number, as {name}=0.5"
             ) from None
-    if unknown := [name for name in found if name not in contrasts]:
+    if unknown := [name for name in weights if name not in contrasts]:
         raise ValueError(
-            f"--{option} names {', '.join(unknown)}; the contrasts are "
-            f"{', '.join(contrasts)}"
+            f"--prior names {', '.join(unknown)}; the contrasts are {', '.join(contrasts)}"
         )
-    return found
+    return weights
 
 
 def preprocessing(stack: Any, size: int) -> Any:
@@ -151,7 +138,7 @@ def save_model(
     """
     from sklearn.pipeline import Pipeline
 
-    from skadm.persistence import save
+    from skadm.io import save
 
     model = Pipeline([*steps.steps, ("detector", detector)])
     model.training_ = training
@@ -164,10 +151,11 @@ def load_model(path: str, device: str) -> Any:
     """Read a Pipeline that ends in a fitted detector, to run on a device."""
     from sklearn.pipeline import Pipeline
 
+    from skadm._parts import parts_of
+    from skadm._pipelines import scored_unit
     from skadm.base import MapDetector
+    from skadm.io import load
     from skadm.neural import resolve_device
-    from skadm.persistence import load
-    from skadm.persistence._parts import parts_of
 
     place = check_model(path)
     resolve_device(device)
@@ -176,6 +164,7 @@ def load_model(path: str, device: str) -> Any:
         not isinstance(model, Pipeline)
         or len(model.steps) < 2
         or not isinstance(model[-1], MapDetector)
+        or scored_unit(model[-1]) != "pixel"
     ):
         raise ValueError(
             f"{place} holds {type(model).__name__}; expected a Pipeline of preprocessing "

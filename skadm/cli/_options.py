@@ -5,8 +5,8 @@ from fractions import Fraction
 from typing import Any
 
 DATA_HELP = (
-    "folder of patients in the layout of BraTS, ISLES or BIDS, or a .csv table of files "
-    "(see skadm --help)"
+    "folder of patients in the layout of a public collection or of BIDS, or a .csv table "
+    "of files (see skadm --help)"
 )
 
 
@@ -61,11 +61,56 @@ def add_device(parser: Any) -> None:
     )
 
 
-def add_patients(parser: Any) -> None:
-    """Add --patients, a list of names."""
-    parser.add_argument(
-        "--patients", nargs="+", metavar="ID", help="read only these patients"
+def add_selection(parser: Any, *, masks: bool = True, patients: bool = True) -> None:
+    """Add what says which files are read, and how masks are."""
+    group = parser.add_argument_group("which files are read")
+    if patients:
+        group.add_argument(
+            "--patients", nargs="+", metavar="ID", help="read only these patients"
+        )
+    group.add_argument(
+        "--sessions", nargs="+", metavar="ID", help="read only these sessions"
     )
+    group.add_argument(
+        "--space",
+        metavar="LABEL",
+        help="BIDS: read the images of this space; 'native' for those without one "
+        "(default: native, where there are any)",
+    )
+    group.add_argument(
+        "--run", metavar="LABEL", help="BIDS: read this run, where there are several"
+    )
+    group.add_argument(
+        "--patient-pattern",
+        metavar="REGEX",
+        help="regular expression whose first group is the patient's name in the path of a "
+        "scan's folder, such as '(P[0-9]+)_', so that several scans count as one patient",
+    )
+    if masks:
+        group.add_argument(
+            "--lesion-labels",
+            nargs="+",
+            type=positive,
+            metavar="N",
+            help="labels of a mask that count as lesion (default: all but 0)",
+        )
+        group.add_argument(
+            "--mask-threshold",
+            type=float,
+            metavar="P",
+            help="for masks of probabilities: values above it count (default: such masks "
+            "are refused)",
+        )
+
+
+SELECTION = ("sessions", "space", "run", "patient_pattern")
+MASKS = ("lesion_labels", "mask_threshold")
+
+
+def selected(args: argparse.Namespace, *names: str) -> dict[str, Any]:
+    """Options of `add_selection` as the readers take them; those named, or all."""
+    chosen = names or ("patients", *SELECTION, *MASKS)  # those that the command has
+    return {name: getattr(args, name) for name in chosen if hasattr(args, name)}
 
 
 def add_missing(parser: Any, done: str) -> None:
@@ -115,22 +160,20 @@ def add_training(parser: Any) -> None:
         "--epochs", type=positive, metavar="N", help="epochs of each training stage, "
         "instead of the preset's",
     )  # fmt: skip
-    prior = parser.add_mutually_exclusive_group()
-    prior.add_argument(
-        "--along",
+    parser.add_argument(
+        "--prior",
         nargs="+",
         metavar="NAME[=WEIGHT]",
-        help="contrasts that lesions are known to change together, brighter or darker, "
-        "e.g. FLAIR T2=0.5: a prior, for EraserDetector; or 'learned': from the slices "
-        "with a lesion, wherever in them it is (default: none is stated)",
+        help="contrasts that lesions are known to change, e.g. FLAIR T2=0.5, on which they "
+        "are bright (with a negative weight: dark); or 'learned': from the slices with a "
+        "lesion, wherever in them it is. 'skadm list' shows which detectors take a prior "
+        "(default: nothing is known)",
     )
-    prior.add_argument(
-        "--bright",
-        nargs="+",
-        metavar="NAME[=WEIGHT]",
-        help="contrasts on which lesions are known to be bright, e.g. FLAIR T2: a stronger "
-        "prior, for EraserDetector, DAEDetector and IntensityDetector; or 'learned', as "
-        "above (EraserDetector)",
+    parser.add_argument(
+        "--prior-sign",
+        choices=("known", "unknown"),
+        help="'unknown': lesions may change the contrasts of --prior in either direction "
+        "(default: known)",
     )
     parser.add_argument(
         "--smooth-through",

@@ -25,12 +25,25 @@ def check_new_file(path: str, force: bool) -> Path:
         raise IsADirectoryError(f"{place} is a folder; --out must name a file")
     if os.path.lexists(place) and not force:
         raise FileExistsError(f"{place} exists; pass --force to replace it")
-    if place.is_file() and not zipfile.is_zipfile(place):
+    if place.is_file() and not _is_model(place):
         raise FileExistsError(
             f"{place} is no model, and --force replaces only models; take another --out"
         )
     _check_parents(place)
     return place
+
+
+def _is_model(place: Path) -> bool:
+    if zipfile.is_zipfile(place):  # as older versions wrote
+        with zipfile.ZipFile(place) as archive:
+            return "card.json" in archive.namelist()
+    from skadm.io import card
+
+    try:
+        card(place)
+    except ValueError:
+        return False
+    return True
 
 
 def check_new_folder(path: str, data: str | None, force: bool) -> Path:

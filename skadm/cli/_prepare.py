@@ -66,7 +66,7 @@ def add_parser(commands: Any) -> None:
         metavar="N",
         help="patients at a time (default: %(default)s)",
     )
-    _options.add_patients(parser)
+    _options.add_selection(parser)
     _options.add_device(parser)
     _options.add_force(parser)
 
@@ -75,6 +75,7 @@ def run(args: argparse.Namespace) -> None:
     """Run the command."""
     out = check_folder(args.out, args.data)
     from skadm.data import choose_patients, find_studies
+    from skadm.data._masks import MaskValues
     from skadm.raw import HDBET, GivenMasks, Preparation, prepare
 
     if args.brain_masks is None:
@@ -82,9 +83,11 @@ def run(args: argparse.Namespace) -> None:
 
         brain: Any = HDBET(str(resolve_device(args.device)))
     else:
-        brain = GivenMasks(args.brain_masks)
-    studies = choose_patients(find_studies(args.data), args.patients)
-    preparation = Preparation(args.reference, args.spacing, brain)
+        brain = GivenMasks(args.brain_masks, args.mask_threshold)
+    found = find_studies(args.data, **_options.selected(args, *_options.SELECTION))
+    studies = choose_patients(found, args.patients)
+    values = MaskValues(args.lesion_labels, args.mask_threshold)
+    preparation = Preparation(args.reference, args.spacing, brain, values)
     outcomes = []
     say(f"preparing {len(studies)} studies, minutes each unless done before")
     for outcome in prepare(studies, out, preparation, n_jobs=args.jobs, force=args.force):
@@ -100,6 +103,12 @@ def run(args: argparse.Namespace) -> None:
         if lost > 0.01 * outcome.record.get("brain_ml", 0):
             say(
                 f"  {lost:.0f} ml of the brain are missing on a contrast, and were set to 0"
+            )
+        cut = outcome.record.get("lesion_outside_brain_ml", 0)
+        if cut > 0:
+            say(
+                f"  {cut:g} of {outcome.record['lesion_ml']:g} ml of lesion lie outside "
+                "the brain that was found; look at the picture"
             )
     failed = [outcome.name for outcome in outcomes if outcome.status == "failed"]
     print(f"Written to {out}: {len(outcomes) - len(failed)} of {len(outcomes)} patients")

@@ -2,12 +2,13 @@
 
 import argparse
 import shlex
-import warnings
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from skadm._files import replace_atomically
 from skadm.cli import _options
+from skadm.cli._data import warn_of_trained_patients
 from skadm.cli._model import load_model, read_for
 from skadm.cli._output import check_inner_folder, check_new_folder, print_files, say
 
@@ -26,8 +27,8 @@ examples:
 files: index.html, and patients/<patient>.html
 
 --normal gives regions p-values: the chance of a candidate lesion so strong in a normal
-slice of a new patient. Patients trained on or reported on are left out of it. With masks
-the slices without anomaly are taken, without masks all.
+slice of a new patient. Patients trained on, calibrated on or reported on are left out of
+it. With masks the slices without anomaly are taken, without masks all.
 
 A patient that cannot be scored does not stop the others; the page of the cohort and the
 last line name it, and the exit code is 1.
@@ -45,7 +46,7 @@ def add_parser(commands: Any) -> None:
         metavar="PATH",
         help="patients whose normal slices p-values are from, as --data has them",
     )
-    _options.add_patients(parser)
+    _options.add_selection(parser)
     _options.add_missing(parser, "report on")
     _options.add_device(parser)
     _options.add_force(parser)
@@ -69,30 +70,29 @@ def run(args: argparse.Namespace) -> None:
     stack = read_for(
         model,
         args.data,
-        patients=args.patients,
+        **_options.selected(args),
         allow_empty_masks=True,
         allow_missing=args.allow_missing,
     )
     pages = check_inner_folder(out, "patients")
     # Names were checked when they were read: none leads elsewhere.
     places = {volume.name: pages / f"{volume.name}.html" for volume in stack.volumes}
-    trained_on = set(model.training_.get("patients", ()))
-    seen = sorted(trained_on & set(stack.groups.tolist()))
-    if seen:
-        warnings.warn(
-            f"{len(seen)} of the patients reported were trained on ({', '.join(seen)}): "
-            "what the pages show of them says little about new patients",
-            stacklevel=1,
-        )
+    warn_of_trained_patients(stack, model.training_, "reported")
     candidates = note = None
     if args.normal is not None:
-        candidates = _candidates(model, args.normal, trained_on | set(stack.groups))
+        # Those of a calibration set the threshold: their false alarms are weaker.
+        others = {
+            *model.training_.get("patients", ()),
+            *getattr(model[-1], "calibration_groups_", ()),
+            *stack.groups.tolist(),
+        }
+        candidates = _candidates(model, args.normal, others)
         note = _p_value_note(candidates.n_groups)
     settings = [
         Setting("Report", "command", shlex.join(args.command_line)),
         *describe_model(model),
     ]
-    summaries, failures = [], {}
+    summaries, failures = [], dict(stack.record.left_out)
     # One volume at a time: memory does not grow with their number.
     for number, volume in enumerate(stack.volumes, start=1):
         say(f"scoring {volume.name} ({number} of {len(stack.volumes)})")
@@ -113,28 +113,28 @@ def run(args: argparse.Namespace) -> None:
             print(f"{summary.name}: {missing} missing, supplied by translation")
     if failures:
         errors = "; ".join(f"{name}: {error}" for name, error in failures.items())
-        raise RuntimeError(
-            f"{len(failures)} of {len(stack.volumes)} could not be scored: {errors}"
-        )
+        n_volumes = len(stack.volumes) + len(stack.record.left_out)
+        raise RuntimeError(f"{len(failures)} of {n_volumes} could not be scored: {errors}")
 
 
-def _candidates(model: Any, data: str, others: set[str]) -> Any:
+def _candidates(model: Any, data: str, others: Iterable[str]) -> Any:
     """Learn how strong candidate lesions of normal slices are, volume by volume."""
     import numpy as np
 
-    from skadm.base import looks_through_slices
+    from skadm._pipelines import looks_through_slices
     from skadm.conformal import CandidateLesions
-    from skadm.data import SliceStack
+    from skadm.data import SliceStack, patient_key
 
+    known = {patient_key(name) for name in others}
     volumes = [
         volume
         for volume in read_for(model, data, allow_empty_masks=True).volumes
-        if volume.patient not in others
+        if patient_key(volume.patient) not in known
     ]
     if not volumes:
         raise ValueError(
-            f"--normal {data} holds no patient but those trained on or reported on; "
-            "expected others, with whom these can be compared"
+            f"--normal {data} holds no patient but those trained on, calibrated on or "
+            "reported on; expected others, with whom these can be compared"
         )
     decisions, patients = [], []
     for number, volume in enumerate(volumes, start=1):
@@ -162,7 +162,7 @@ def _p_value_note(n_patients: int) -> str:
         "the strongest in the region, or stronger. From normal slices of "
         f"{n_patients} patient{'' if n_patients == 1 else 's'}; 1 / {n_patients + 1} is "
         "the least that so many can give. Not corrected for the number of slices and "
-        "regions."
+        "regions: among many, some are small by chance."
     )
 
 

@@ -20,7 +20,8 @@ examples:
 
 files: <patient>_anomaly.nii.gz; with --binary <patient>_segmentation.nii.gz; with
 --uncertainty, of a model of 'skadm fit --ensemble', <patient>_uncertainty.nii.gz; of a
-patient who lacks a contrast (--allow-missing), <patient>_supplied.json, which names it
+patient who lacks a contrast (--allow-missing), <patient>_supplied.json, which names it;
+of a patient with a warning, <patient>_warnings.json
 
 A patient that cannot be scored does not stop the others; it is named at the end, and the
 exit code is 1.
@@ -52,7 +53,7 @@ def add_parser(commands: Any) -> None:
         metavar="N",
         help="patients at a time, each in a process of its own (default: %(default)s)",
     )
-    _options.add_patients(parser)
+    _options.add_selection(parser, masks=False)
     _options.add_missing(parser, "score")
     _options.add_device(parser)
     existing = parser.add_mutually_exclusive_group()
@@ -87,7 +88,7 @@ def run(args: argparse.Namespace) -> None:
     stack = read_for(
         model,
         args.data,
-        patients=args.patients,
+        **_options.selected(args),
         labels=False,
         allow_missing=args.allow_missing,
     )
@@ -113,8 +114,8 @@ def run(args: argparse.Namespace) -> None:
         print(f"{name}: {', '.join(contrasts)} missing, supplied by translation")
     if found.skipped:
         print(f"left as they were: {', '.join(found.skipped)}")
-    if found.failures:
-        errors = "; ".join(f"{name}: {error}" for name, error in found.failures.items())
-        raise RuntimeError(
-            f"{len(found.failures)} of {len(stack.volumes)} could not be scored: {errors}"
-        )
+    failures = found.failures | stack.record.left_out
+    if failures:
+        errors = "; ".join(f"{name}: {error}" for name, error in failures.items())
+        n_volumes = len(stack.volumes) + len(stack.record.left_out)
+        raise RuntimeError(f"{len(failures)} of {n_volumes} could not be scored: {errors}")

@@ -3,6 +3,9 @@
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from skadm._arrays import as_numbers
+from skadm._validation import check_arrays
+
 
 class Calibration:
     """Hierarchical conformal p-values.
@@ -50,7 +53,7 @@ class Calibration:
     """
 
     def __init__(self, scores: ArrayLike, groups: ArrayLike | None = None) -> None:
-        values = np.asarray(scores)
+        values = as_numbers(scores, "scores")
         if values.ndim != 1 or not values.size or not np.isfinite(values).all():
             raise ValueError(
                 f"scores have shape {values.shape}; expected one or more finite numbers."
@@ -67,6 +70,14 @@ class Calibration:
         # Weight of an item: one over the number of its patient's items.
         self._below = np.append(0.0, np.cumsum(1 / sizes[group[order]]))
 
+    def _check_loaded(self) -> None:
+        """Refuse attributes, read from a file, that no calibration has."""
+        n_items = len(self._scores)
+        check_arrays(self, {"_scores": (n_items,), "_below": (n_items + 1,)})
+        shares = self._below[[0, -1]]
+        if (np.diff(self._scores) < 0).any() or not np.allclose(shares, [0, self.n_groups]):
+            raise ValueError("a Calibration has scores that are not in order.")
+
     def p_values(self, scores: ArrayLike) -> NDArray[np.float64]:
         """Compute the p-value of each score; small ones speak against normality.
 
@@ -80,7 +91,7 @@ class Calibration:
         p_values : ndarray of the same shape
             Between 1 / (K + 1) and 1.
         """
-        places = np.searchsorted(self._scores, scores, side="right")
+        places = np.searchsorted(self._scores, as_numbers(scores, "scores"), side="right")
         # Rounding of the cumulated shares must not lead above 1.
         return np.minimum((1 + self._below[places]) / (self.n_groups + 1), 1.0)
 

@@ -3,13 +3,14 @@
 from typing import TYPE_CHECKING, Any
 
 from skadm._brain import brain_mask
-from skadm.data._bids import read_bids
 from skadm.data._cache import CachedVolume
 from skadm.data._interfaces import Grid, VolumeStep
-from skadm.data._readers import find_studies, read_any, read_brats, read_isles
-from skadm.data._stack import SliceStack
+from skadm.data._masks import MaskValues
+from skadm.data._patients import patient_key
+from skadm.data._readers import find_studies, read_any, read_brats, read_isles, read_table
+from skadm.data._slices import as_slices
+from skadm.data._stack import ReadingRecord, SliceStack
 from skadm.data._studies import Study, choose_patients
-from skadm.data._table import read_table
 from skadm.data._volumes import ArrayVolume, NiftiVolume
 from skadm.data._write import on_original_grid, write_maps
 
@@ -20,17 +21,20 @@ __all__ = [
     "ArrayVolume",
     "CachedVolume",
     "Grid",
+    "MaskValues",
     "NiftiVolume",
+    "ReadingRecord",
     "SliceStack",
     "Study",
     "VolumeStep",
+    "as_slices",
     "brain_mask",
     "choose_patients",
     "find_studies",
     "make_phantom",
     "on_original_grid",
+    "patient_key",
     "read_any",
-    "read_bids",
     "read_brats",
     "read_isles",
     "read_table",

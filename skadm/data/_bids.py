@@ -1,116 +1,159 @@
-"""BIDS: raw data sets, and derivatives as `skadm prepare` writes them."""
+"""BIDS: raw data sets and derivatives, by the entities in the names of their files."""
 
 import re
-from collections.abc import Collection, Iterator, Sequence
-from os import PathLike
+from collections import defaultdict
+from collections.abc import Collection as Names
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from skadm.data._layouts import is_nifti
-from skadm.data._stack import SliceStack
-from skadm.data._studies import Study, stack_of
+from skadm.data._file_kinds import contrast_named, stem
+from skadm.data._studies import Collection, Study
 
 BIDS_DESCRIPTION = (
-    "BIDS: sub-<label>[/ses-<label>]/anat/ with <entities>_T1w.nii.gz, _T2w, _FLAIR, _PDw "
-    "(with ce-<agent>: T1ce, ...) or, prepared, <entities>_desc-preproc_<suffix>.nii.gz "
-    "and, with labels, <entities>_label-lesion_mask.nii.gz"
+    "BIDS: files named sub-<label>[_ses-<label>]_<entities>_T1w.nii.gz, _T2w, _FLAIR, "
+    "_PDw, _dwi, _adc (with ce-<agent>: T1ce, ...), in folders of any depth, derivatives/ "
+    "among them; with labels <entities>_label-lesion_mask.nii.gz, _msk or _label-lesion_roi"
 )
-CONTRAST_OF_SUFFIX = {"T1w": "T1", "T2w": "T2", "PDw": "PD", "FLAIR": "FLAIR"}
-_SUFFIX_OF_CONTRAST = {name: suffix for suffix, name in CONTRAST_OF_SUFFIX.items()}
-_ORDER = ("T1", "T1ce", "T2", "PD", "FLAIR")
+_SUFFIX_OF_CONTRAST = {"T1": "T1w", "T2": "T2w", "PD": "PDw"}
 _NAME = re.compile(
-    r"(?P<entities>(?:[a-z]+-[A-Za-z0-9]+_)+)(?P<suffix>[A-Za-z0-9]+)\.nii(\.gz)?"
+    r"(?P<entities>sub-[A-Za-z0-9]+_(?:[A-Za-z]+-[A-Za-z0-9.+]+_)*)(?P<suffix>[A-Za-z0-9]+)"
 )
+# Many data sets name the agent as an acquisition.
+_AGENT = re.compile(
+    r"(post)?(ce|gd|gad|gado|gadolinium|contrast)|post|.*postcontrast", re.I
+)
+_NO_AGENT = {"none", "no", "pre", "without", "n", "0"}
+# Of complex images, parts that are no weighted images.
+_NO_MAGNITUDE = {"phase", "real", "imag"}
+# Masks by the suffix alone; a bare "mask" or "dseg" can be of anything.
+_LESION_SUFFIXES = {"msk", "lesion", "lesions", "seg"}
+_MASK_SUFFIXES = {"mask", "roi", "dseg", *_LESION_SUFFIXES}
 
 
-def read_bids(
-    folder: str | PathLike[str],
+@dataclass(frozen=True)
+class _File:
+    """A file that BIDS names."""
+
+    path: Path
+    entities: dict[str, str]
+    suffix: str
+    derived: bool
+
+    @property
+    def contrast(self) -> str:
+        """Contrast, by the suffix and whether an agent was given."""
+        contrast = contrast_named(self.suffix) or self.suffix
+        agent = self.entities.get("ce", self.entities.get("acq", ""))
+        given = (
+            _AGENT.fullmatch(agent)
+            if "ce" not in self.entities
+            else (agent.lower() not in _NO_AGENT)
+        )
+        return contrast + ("ce" if given else "")
+
+    @property
+    def is_lesions(self) -> bool:
+        """Whether it is a mask of lesions."""
+        said = [*self.entities.values()]
+        return self.suffix in _MASK_SUFFIXES and (
+            any(re.search("lesion|tumou?r|stroke|infarct|wmh", text, re.I) for text in said)
+            or self.suffix in _LESION_SUFFIXES
+        )
+
+    @property
+    def is_brain(self) -> bool:
+        """Whether it is a mask of the brain."""
+        return self.suffix == "mask" and "brain" in (
+            self.entities.get("desc"),
+            self.entities.get("label"),
+        )
+
+
+@dataclass
+class _Session:
+    """What was found of a session."""
+
+    images: list[_File] = field(default_factory=list)
+    lesions: list[_File] = field(default_factory=list)
+    brains: list[_File] = field(default_factory=list)
+    unread: list[Path] = field(default_factory=list)
+
+
+def bids_collection(
+    files: list[Path],
     *,
-    contrasts: Sequence[str] | None = None,
-    patients: Collection[str] | None = None,
-    labels: bool = True,
-    allow_empty_masks: bool = False,
-    allow_missing: bool = False,
-) -> SliceStack:
-    """Read a BIDS folder whose images are skull-stripped and on one grid.
-
-    What `skadm prepare` writes, and any other derivative with a session's images named
-    ``desc-preproc`` and its lesions ``label-lesion_mask``. Where no image is so named,
-    those without a ``desc`` are read. Checks as in `read_brats`.
+    root: Path,
+    space: str | None = None,
+    run: str | None = None,
+    session: Names[str] | None = None,
+) -> Collection:
+    """Find the sessions among the files of a BIDS folder.
 
     Parameters
     ----------
-    folder : path
-        Folder that holds ``sub-<label>`` folders.
-    contrasts : sequence of str, default=None
-        Contrasts to read, in the order wanted: T1, T2, PD and FLAIR by their BIDS suffix
-        (T1w, ...), others named as their suffix; with ``ce`` at the end if an agent was
-        given. None: all that were found. Every session must have them, but for
-        allow_missing.
-    patients : collection of str, default=None
-        Patients (``sub-<label>``) or sessions (``sub-<label>_ses-<label>``) to read.
-        None: all.
-    labels : bool, default=True
-        Whether to read the masks. Any label greater than 0 is an anomaly. Either all
-        sessions have a mask or none has.
-    allow_empty_masks : bool, default=False
-        Whether a mask without any anomaly is accepted: for healthy controls.
-    allow_missing : bool, default=False
-        Whether a session may lack contrasts, though not all: to be scored by a detector
-        that does without, such as `ADMDetector`. Their channels are NaN.
+    files : list of Path
+        Image files, of which at least one has a name of BIDS.
+    root : Path
+        The folder of the data.
+    space : str, default=None
+        Space to read, by its label; "native" for images without one. None: images without
+        one where there are any, or else those of the only space.
+    run : str, default=None
+        Run to read, by its label, where there are several.
+    session : collection of str, default=None
+        Sessions to read, by their labels. None: all.
 
     Returns
     -------
-    SliceStack
-        All slices of all sessions, in the order of the folders' names. Sessions of one
-        patient share their group.
-
-    Raises
-    ------
-    FileNotFoundError
-        If there is no such folder.
-    ValueError
-        If no patient is found, or a session holds two images of one contrast, lacks a
-        file, or has one that is not readable, on another grid, or an empty mask.
+    Collection
+        Its sessions. One that cannot be told apart has a `problem`.
     """
-    place = Path(folder).expanduser()
-    if not place.is_dir():
-        raise FileNotFoundError(f"{place}: no such folder")
-    studies = bids_studies(place)
-    if not studies:
-        raise ValueError(f"{place}: no patient found. Expected {BIDS_DESCRIPTION}")
-    found = {name for study in studies for name in study.images}
-    return stack_of(
-        studies,
-        order=[*(name for name in _ORDER if name in found), *sorted(found - {*_ORDER})],
-        contrasts=contrasts,
-        patients=patients,
-        labels=labels,
-        allow_empty_masks=allow_empty_masks,
-        allow_missing=allow_missing,
+    sessions: dict[tuple[str, str], _Session] = defaultdict(_Session)
+    sources = [path for path in files if "sourcedata" in path.relative_to(root).parts]
+    if not has_bids_names([path for path in files if path not in sources]):
+        sources = []
+    strangers = list(sources)
+    for path in sorted({*files}.difference(sources)):
+        match = _NAME.fullmatch(stem(path.name))
+        if match is None:
+            strangers.append(path)
+            continue
+        pairs = [part.split("-", 1) for part in match["entities"].split("_")[:-1]]
+        entities = {key.lower(): value for key, value in pairs}
+        derived = "derivatives" in path.relative_to(root).parts
+        file = _File(path, entities, match["suffix"], derived)
+        _sort(file, sessions[f"sub-{entities['sub']}", entities.get("ses", "")])
+    studies = []
+    for (patient, label), found in sorted(sessions.items()):
+        if session is not None and label not in session:
+            continue
+        name = f"{patient}_ses-{label}" if label else patient
+        if found.images:
+            studies.append(_study(patient, label, name, found, space, run))
+        else:
+            strangers += [file.path for file in (*found.lesions, *found.brains)]
+            strangers += found.unread
+    return Collection(studies, tuple(strangers))
+
+
+def has_bids_names(files: list[Path]) -> bool:
+    """Whether any file has a name of BIDS that says what it is an image of.
+
+    Parameters
+    ----------
+    files : list of Path
+        Image files.
+
+    Returns
+    -------
+    bool
+        Whether there is one.
+    """
+    matches = (_NAME.fullmatch(stem(path.name)) for path in files)
+    return any(
+        match and (contrast_named(match["suffix"]) or "desc-preproc" in match["entities"])
+        for match in matches
     )
-
-
-def bids_studies(folder: Path) -> list[Study]:
-    """Find the sessions of a BIDS folder.
-
-    Parameters
-    ----------
-    folder : Path
-        Folder that holds ``sub-<label>`` folders.
-
-    Returns
-    -------
-    list of Study
-        One for each ``anat`` folder with images, in the order of the folders' names.
-
-    Raises
-    ------
-    ValueError
-        If two files of a session are of the same contrast.
-    """
-    places = [*folder.glob("sub-*/anat"), *folder.glob("sub-*/ses-*/anat")]
-    studies = (_study(place, folder) for place in sorted(places) if place.is_dir())
-    return [study for study in studies if study is not None]
 
 
 def file_suffix(contrast: str) -> str:
@@ -139,41 +182,111 @@ def file_suffix(contrast: str) -> str:
     return ("ce-agent_" if agent else "") + f"desc-preproc_{suffix}"
 
 
-def _study(place: Path, root: Path) -> Study | None:
-    files = list(_named_files(place))
-    prepared = any(entities.get("desc") == "preproc" for _, entities, _ in files)
-    images: dict[str, Path] = {}
-    mask = None
-    for path, entities, suffix in files:
-        if suffix == "mask":
-            if entities.get("label") == "lesion":
-                kind, there, mask = "the lesions", mask, path
-            else:
-                continue
-        elif entities.get("desc") == ("preproc" if prepared else None) and (
-            prepared or suffix in CONTRAST_OF_SUFFIX
-        ):
-            kind = CONTRAST_OF_SUFFIX.get(suffix, suffix) + (
-                "ce" if "ce" in entities else ""
-            )
-            there = images.get(kind)
-            images[kind] = path
-        else:
-            continue
-        if there is not None:
-            raise ValueError(
-                f"{place}: two files of {kind}, {there.name} and {path.name}; keep one, or "
-                "name the ones to take in a table"
-            )
-    if not images:
-        return None
-    parts = place.relative_to(root).parts[:-1]  # sub-<label> and, if there is one, ses-
-    return Study(parts[0], "_".join(parts), str(place), images, mask)
+def _sort(file: _File, session: _Session) -> None:
+    if file.is_lesions:
+        session.lesions.append(file)
+    elif file.is_brain:
+        session.brains.append(file)
+    elif file.entities.get("part") in _NO_MAGNITUDE:
+        session.unread.append(file.path)
+    elif file.suffix not in _MASK_SUFFIXES and (
+        file.entities.get("desc") == "preproc"
+        or ("desc" not in file.entities and contrast_named(file.suffix))
+    ):
+        session.images.append(file)
+    else:
+        session.unread.append(file.path)
 
 
-def _named_files(place: Path) -> Iterator[tuple[Path, dict[str, str], str]]:
-    for path in sorted(place.iterdir()):
-        match = _NAME.fullmatch(path.name)
-        if match and is_nifti(path):
-            pairs = (part.split("-", 1) for part in match["entities"].split("_")[:-1])
-            yield path, dict(pairs), match["suffix"]
+def _study(
+    patient: str,
+    label: str,
+    name: str,
+    found: _Session,
+    space: str | None,
+    run: str | None,
+) -> Study:
+    images = found.images
+    # What was made ready for use, where there is any.
+    if prepared := [file for file in images if file.entities.get("desc") == "preproc"]:
+        images = prepared
+    problems: list[str] = []
+    images = _in_space(images, space, name, problems)
+    by_contrast: dict[str, Path] = {}
+    for contrast in dict.fromkeys(file.contrast for file in images):
+        files = [file for file in images if file.contrast == contrast]
+        by_contrast[contrast] = _of_run(files, run, name, problems).path
+    spaces = {file.entities.get("space", "") for file in images}
+    masks = [
+        _mask(files, spaces, what, name, problems)
+        for what, files in (("the lesions", found.lesions), ("the brain", found.brains))
+    ]
+    read = {*by_contrast.values(), *masks}
+    unread = [
+        file.path
+        for file in (*found.images, *found.lesions, *found.brains)
+        if file.path not in read
+    ]
+    place = str(found.images[0].path.parent)
+    return Study(
+        patient,
+        name,
+        place,
+        by_contrast,
+        masks[0],
+        session=label,
+        brain=masks[1],
+        unread=(*unread, *found.unread),
+        problem="; ".join(problems),
+    )
+
+
+def _in_space(
+    files: list[_File], space: str | None, name: str, problems: list[str]
+) -> list[_File]:
+    """The files of one space."""
+    labels = sorted({file.entities.get("space", "") for file in files})
+    wanted = "" if space == "native" else space
+    if wanted is None:
+        if len(labels) > 1 and "" not in labels:
+            problems.append(
+                f"{name}: images in several spaces, {', '.join(labels)}; choose one by "
+                "space= (--space)"
+            )
+        wanted = labels[0]
+    elif wanted not in labels:
+        there = ", ".join(label or "native" for label in labels)
+        problems.append(f"{name}: no image in space {space!r}; there are {there}")
+    return [file for file in files if file.entities.get("space", "") == wanted] or files
+
+
+def _of_run(files: list[_File], run: str | None, name: str, problems: list[str]) -> _File:
+    """The file of a contrast, of those of several runs that of one."""
+    if len(files) > 1 and run is not None:
+        files = [file for file in files if file.entities.get("run") == run] or files
+    if len(files) > 1:
+        runs = {file.entities.get("run") for file in files}
+        problems.append(
+            f"{name}: two files of {files[0].contrast}, {files[0].path.name} and "
+            f"{files[1].path.name}; "
+            + ("choose one by run= (--run), or " if len(runs) > 1 else "")
+            + "list the ones to read in a table"
+        )
+    return files[0]
+
+
+def _mask(
+    files: list[_File], spaces: set[str], what: str, name: str, problems: list[str]
+) -> Path | None:
+    """The mask of a kind that lies in the space of the images."""
+    fitting = [file for file in files if file.entities.get("space", "") in spaces] or [
+        file for file in files if "space" not in file.entities
+    ]
+    if len(fitting) > 1 and len({file.derived for file in fitting}) == 2:
+        fitting = [file for file in fitting if file.derived]
+    if len(fitting) > 1 and not problems:
+        problems.append(
+            f"{name}: two files of {what}, {fitting[0].path.name} and "
+            f"{fitting[1].path.name}; keep one, or name the ones to read in a table"
+        )
+    return fitting[0].path if fitting else None

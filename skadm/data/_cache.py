@@ -25,7 +25,7 @@ from skadm.data._stored import StoredArray
 from skadm.data._volumes import ArrayVolume, MappedVolume, _GridAttributes, unpack
 
 _INDEX = "index.json"
-_FORMAT = 1
+_FORMAT = 2
 _TYPES = {
     kind: np.dtype(name)
     for kind, name in (("images", "<f4"), ("labels", "i1"), ("brain", "u1"))
@@ -50,6 +50,7 @@ class CachedVolume(_GridAttributes):
 
     def __init__(self, volume: Volume, stem: str) -> None:
         self.patient, self.name = volume.patient, volume.name
+        self.session = volume.session
         self.contrasts, self.n_slices = volume.contrasts, volume.n_slices
         self.grid = volume.grid
         self.has_labels = volume.has_labels
@@ -137,6 +138,7 @@ class _Outline(_GridAttributes):
 
     def __init__(self, volume: Volume) -> None:
         self.patient, self.name = volume.patient, volume.name
+        self.session = volume.session
         self.contrasts, self.n_slices = volume.contrasts, volume.n_slices
         self.grid, self.has_labels = volume.grid, volume.has_labels
 

@@ -2,6 +2,7 @@
 
 import gzip
 import zlib
+from pathlib import Path
 from typing import Any
 
 # Two modules with one interface; what either compresses, the other reads.
@@ -15,6 +16,24 @@ except ImportError:
 
 # No deflate stream shrinks by more: a larger size in a trailer is not to be believed.
 _LARGEST_RATIO = 1032
+
+
+def is_gzip(path: Path) -> bool:
+    """Tell whether a file is gzip by its first bytes, whatever its name ends in.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+
+    Returns
+    -------
+    bool
+        True for gzip. An empty file is what its name says.
+    """
+    with path.open("rb") as file:
+        beginning = file.read(2)
+    return beginning == b"\x1f\x8b" if beginning else path.suffix.lower() == ".gz"
 
 
 def decompress(data: bytes) -> bytes:

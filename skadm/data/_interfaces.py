@@ -57,7 +57,7 @@ class VolumeStep(Protocol):
         Parameters
         ----------
         labels : ndarray of int8, shape (n_z, H, W)
-            Labels, -1 outside the brain; not to be changed in place.
+            Labels, -1 outside the brain but for anomalies; not to be changed in place.
         brain : ndarray of bool, shape (n_z, H', W')
             The brain of the *new* images.
         grid : Grid
@@ -109,6 +109,10 @@ class Volume(Protocol):
         """Patient the volume belongs to."""
 
     @property
+    def session(self) -> str:
+        """Session of the patient; "" where none is known."""
+
+    @property
     def name(self) -> str:
         """Name of the volume."""
 
@@ -133,7 +137,10 @@ class Volume(Protocol):
         """The volume on the grid it was first given on; `invert` leads to that grid."""
 
     def read(self) -> tuple[NDArray[np.float32], NDArray[np.int8] | None]:
-        """Return images (n_z, K, H, W), labels (n_z, H, W) or None; change neither."""
+        """Return images (n_z, K, H, W), labels (n_z, H, W) or None; change neither.
+
+        Labels are -1 outside the brain, but for anomalies: these are 1 everywhere.
+        """
 
     def read_with_origin_brain(
         self,

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from os import PathLike
 from pathlib import Path
@@ -12,7 +13,27 @@ from numpy.typing import ArrayLike, NDArray
 
 from skadm.data._cache import cached_volumes
 from skadm.data._interfaces import Volume, VolumeStep
+from skadm.data._unlabelled import UnlabelledVolume
 from skadm.data._volumes import ArrayVolume, MappedVolume
+
+
+@dataclass(frozen=True)
+class ReadingRecord:
+    """What a reader noticed of the files of a stack.
+
+    Parameters
+    ----------
+    left_out : dict of str to str
+        Volumes that were left out since they could not be read, and why.
+    lesion_ml : dict of str to float
+        Millilitres that the mask of each volume marks, if masks were read.
+    unread : tuple of Path
+        Image files that were not read, since their names do not say what they are.
+    """
+
+    left_out: dict[str, str] = field(default_factory=dict)
+    lesion_ml: dict[str, float] = field(default_factory=dict)
+    unread: tuple[Path, ...] = ()
 
 
 class SliceStack:
@@ -31,9 +52,14 @@ class SliceStack:
     z : array-like of int, shape (n_slices,)
         Index of each slice in its volume.
 
+    Attributes
+    ----------
+    record : ReadingRecord
+        What the reader of a stack noticed; empty for other stacks.
+
     See Also
     --------
-    read_brats, read_isles, read_table : Make a stack of files.
+    read_any, read_brats, read_isles, read_table : Make a stack of files.
     make_phantom : Makes a stack of synthetic slices.
     """
 
@@ -43,6 +69,7 @@ class SliceStack:
         self.volumes = tuple(volumes)
         self._volume_index = np.asarray(volume_index, dtype=np.intp)
         self.z = np.asarray(z, dtype=np.intp)
+        self.record = ReadingRecord()
         self._check()
 
     def _check(self) -> None:
@@ -135,10 +162,20 @@ class SliceStack:
         """Names of the contrasts."""
         return self.volumes[0].contrasts
 
+    @property
+    def has_labels(self) -> bool:
+        """Whether the slices are labelled."""
+        return self.volumes[0].has_labels
+
     @cached_property
     def groups(self) -> NDArray[np.str_]:
         """Patient of each slice, shape (n_slices,); the ``groups`` of GroupKFold."""
         return self._of_slices([volume.patient for volume in self.volumes])
+
+    @cached_property
+    def sessions(self) -> NDArray[np.str_]:
+        """Session of each slice, shape (n_slices,); "" where none is known."""
+        return self._of_slices([volume.session for volume in self.volumes])
 
     @cached_property
     def volume_ids(self) -> NDArray[np.str_]:
@@ -163,10 +200,11 @@ class SliceStack:
 
     def __getstate__(self) -> dict[str, Any]:
         # Without what was computed from it.
-        return {name: vars(self)[name] for name in ("volumes", "_volume_index", "z")}
+        kept = ("volumes", "_volume_index", "z", "record")
+        return {name: vars(self)[name] for name in kept}
 
     def __repr__(self) -> str:
-        labelled = "labelled" if self.volumes[0].has_labels else "unlabelled"
+        labelled = "labelled" if self.has_labels else "unlabelled"
         patients = len({volume.patient for volume in self.volumes})
         return (
             f"<SliceStack: {len(self)} slices of {len(self.volumes)} volumes, {patients} "
@@ -264,7 +302,7 @@ class SliceStack:
         ValueError
             If the stack is unlabelled, or no slice is normal.
         """
-        if not self.volumes[0].has_labels:
+        if not self.has_labels:
             raise ValueError(
                 "the stack has no labels, which tell the normal slices from others: read "
                 "it with its masks"
@@ -282,6 +320,17 @@ class SliceStack:
             )
         return self[normal]
 
+    def without_labels(self) -> "SliceStack":
+        """Leave the labels out.
+
+        Returns
+        -------
+        SliceStack
+            The same slices, unlabelled; nothing is read.
+        """
+        volumes = [UnlabelledVolume(volume) for volume in self.volumes]
+        return SliceStack(volumes, self._volume_index, self.z)
+
     def load(self) -> tuple[NDArray[np.float32], NDArray[np.int8] | None]:
         """Read images and labels in one pass.
 
@@ -290,7 +339,8 @@ class SliceStack:
         X : ndarray of float32, shape (n_slices, n_contrasts, H, W)
             Images; background is exactly 0.
         y : ndarray of int8, shape (n_slices, H, W), or None
-            0 normal, 1 anomaly, -1 outside the brain; None for an unlabelled stack.
+            0 normal, 1 anomaly, -1 outside the brain; an anomaly outside the brain stays 1.
+            None for an unlabelled stack.
 
         Raises
         ------
@@ -309,7 +359,7 @@ class SliceStack:
         return X, y
 
     def _empty_labels(self) -> NDArray[np.int8] | None:
-        if not self.volumes[0].has_labels:
+        if not self.has_labels:
             return None
         n, _, height, width = self.shape
         return np.empty((n, height, width), dtype=np.int8)
@@ -355,6 +405,7 @@ class SliceStack:
                     labels,
                     patient=volume.patient,
                     name=volume.name,
+                    session=volume.session,
                     contrasts=volume.contrasts,
                     affine=volume.grid.affine,
                     origin=volume,

@@ -1,13 +1,26 @@
 """From the files that a reader found to a checked stack."""
 
 import warnings
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection as Names
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
+from skadm.data._file_kinds import CONTRASTS, looks_like_mask
+from skadm.data._image_files import inspect, read_slices
+from skadm.data._masks import MaskValues
 from skadm.data._names import require_file_name
-from skadm.data._stack import SliceStack
+from skadm.data._patients import common_stems
+from skadm.data._stack import ReadingRecord, SliceStack
 from skadm.data._volumes import NiftiVolume
+
+# A file of labels compresses to a small part of its voxels, an image does not.
+_MASK_BYTES = 0.03
+_MOST_LABELS = 20
+# Of the sides of a voxel within a slice; more than this, slices lie in another plane.
+_MOST_ANISOTROPY = 2.0
 
 
 @dataclass(frozen=True)
@@ -25,7 +38,15 @@ class Study:
     images : dict of str to Path
         File of each contrast found.
     mask : Path or None
-        Anomaly mask.
+        Mask of lesions.
+    session : str, default=""
+        Session; "" where the names say nothing of any.
+    brain : Path, default=None
+        Mask of the brain.
+    unread : tuple of Path, default=()
+        Image files of the study that are none of these.
+    problem : str, default=""
+        Why it cannot be read, such as two files of one contrast.
     """
 
     patient: str
@@ -33,61 +54,111 @@ class Study:
     place: str
     images: dict[str, Path]
     mask: Path | None
+    session: str = ""
+    brain: Path | None = None
+    unread: tuple[Path, ...] = ()
+    problem: str = ""
+
+
+@dataclass(frozen=True)
+class Collection:
+    """The studies of a data set.
+
+    Parameters
+    ----------
+    studies : list of Study
+        Its studies.
+    unread : tuple of Path
+        Image files that belong to none of them.
+    contrasts : tuple of str, default=None
+        Contrasts that every study must have, as the columns of a table. None: those that
+        are found.
+    usual : tuple of str, default=None
+        Contrasts to look for, in their order. None: all, in the usual order.
+    """
+
+    studies: list[Study]
+    unread: tuple[Path, ...]
+    contrasts: tuple[str, ...] | None = None
+    usual: tuple[str, ...] | None = None
+
+    @property
+    def order(self) -> tuple[str, ...]:
+        """The contrasts that were found, in their order."""
+        if self.contrasts is not None:
+            return self.contrasts
+        found = {name for study in self.studies for name in study.images}
+        if self.usual is not None:
+            return tuple(name for name in self.usual if name in found)
+        usual = [name for name in CONTRASTS if name in found]
+        return (*usual, *sorted(found.difference(usual)))
 
 
 def stack_of(
-    studies: Iterable[Study],
+    collection: Collection,
     *,
-    order: Sequence[str],
-    contrasts: Sequence[str] | None,
-    patients: Collection[str] | None,
-    labels: bool,
-    allow_empty_masks: bool,
-    allow_missing: bool,
+    contrasts: Sequence[str] | None = None,
+    patients: Names[str] | None = None,
+    labels: bool = True,
+    lesion_labels: Names[int] | None = None,
+    mask_threshold: float | None = None,
+    allow_empty_masks: bool = False,
+    allow_missing: bool = False,
 ) -> SliceStack:
     """Check studies and make a stack of them.
 
     Parameters
     ----------
-    studies : iterable of Study
+    collection : Collection
         What a reader found.
-    order : sequence of str
-        Contrasts the layout knows, in the order they take by default.
-    contrasts : sequence of str or None
-        Contrasts to read; None: all that were found.
-    patients : collection of str or None
-        Patients to read; None: all.
-    labels : bool
-        Whether to read masks where there are any.
-    allow_empty_masks : bool
-        Whether a mask without anomaly is accepted.
-    allow_missing : bool
-        Whether a study may lack contrasts, though not all.
+    contrasts, patients, labels, lesion_labels, mask_threshold : optional
+        As in `skadm.data.read_any`.
+    allow_empty_masks, allow_missing : bool, optional
+        As in `skadm.data.read_any`.
 
     Returns
     -------
     SliceStack
         All slices of the studies. Headers and masks are checked, images are not yet read.
     """
-    chosen = choose_patients(list(studies), patients)
-    names = _choose_contrasts(chosen, order, contrasts, allow_missing)
+    values = MaskValues(lesion_labels, mask_threshold)
+    chosen = choose_patients(collection.studies, patients)
+    if contrasts is None:
+        contrasts = collection.contrasts
+    names = _choose_contrasts(chosen, collection.order, contrasts, allow_missing)
+    # Now that the contrasts are known: those that are not wanted may be ambiguous.
+    chosen, left_out = _without_problems(chosen, names)
+    _require_contrasts(chosen, names, allow_missing)
+    unread = [path for study in chosen for path in study.unread]
+    if patients is None:
+        unread += collection.unread
     if labels:
         _require_all_masks_or_none(chosen)
+        if all(study.mask is None for study in chosen):
+            _require_no_mask_among(unread)
+    _warn_of(unread)
     volumes = [
         NiftiVolume(
             {name: study.images.get(name) for name in names},
             study.mask if labels else None,
             patient=study.patient,
             name=study.name,
+            session=study.session,
+            brain=study.brain,
+            values=values,
+            unread=study.unread,
         )
         for study in chosen
     ]
-    if not allow_empty_masks:
-        _require_anomalies(volumes)
-    return SliceStack.from_volumes(volumes)
+    _warn_of_geometry(volumes)
+    _warn_of_common_stems(chosen)
+    lesion_ml = _measured_masks(volumes, values, allow_empty_masks)
+    stack = SliceStack.from_volumes(volumes)
+    stack.record = ReadingRecord(left_out, lesion_ml, tuple(unread))
+    return stack
 
 
-def choose_patients(studies: list[Study], patients: Collection[str] | None) -> list[Study]:
+def choose_patients(studies: list[Study], patients: Names[str] | None) -> list[Study]:
     """Choose studies, whose names must differ and make file names.
 
     Parameters
@@ -135,9 +206,24 @@ def _require_unique_names(studies: list[Study]) -> None:
         if study.name in places:
             raise ValueError(
                 f"{study.name!r} occurs twice, in {places[study.name]} and {study.place}: "
-                "remove one, or name the two studies apart"
+                "rename one; or, if the folders above them are the patients or the "
+                "sessions, list the files in a table with the columns 'patient' and "
+                "'session'"
             )
         places[study.name] = study.place
+
+
+def _without_problems(
+    studies: list[Study], names: Sequence[str]
+) -> tuple[list[Study], dict[str, str]]:
+    """Leave out the studies that cannot be read, and say so."""
+    left_out = {study.name: study.problem for study in studies if study.problem}
+    sound = [study for study in studies if not study.problem]
+    if left_out and not sound:
+        raise ValueError("; ".join(left_out.values()))
+    for name, problem in left_out.items():
+        warnings.warn(f"{name} is left out. {problem}", stacklevel=4)
+    return sound, left_out
 
 
 def _choose_contrasts(
@@ -149,26 +235,31 @@ def _choose_contrasts(
     if isinstance(contrasts, str):
         raise ValueError(f"contrasts={contrasts!r} is one string; expected a list of names")
     if contrasts is None:
-        names = [name for name in order if any(name in study.images for study in studies)]
-    else:
-        names = list(contrasts)
-        unknown = [name for name in names if name not in order]
-        if not set(names) & set(order) or len(set(names)) < len(names):
-            raise ValueError(
-                f"contrasts={contrasts}: expected different names out of {tuple(order)}"
-            )
-        if unknown and not allow_missing:
-            raise ValueError(
-                f"no patient has contrast {', '.join(unknown)}; expected different names "
-                f"out of {tuple(order)}, or missing contrasts to be allowed "
-                "(allow_missing=True; skadm score and report: --allow-missing)"
-            )
-        if unknown:
-            warnings.warn(
-                f"no patient has contrast {', '.join(unknown)} (found {tuple(order)}): it "
-                "is missing throughout",
-                stacklevel=2,
-            )
+        return [name for name in order if any(name in study.images for study in studies)]
+    names = list(contrasts)
+    unknown = [name for name in names if name not in order]
+    if not set(names) & set(order) or len(set(names)) < len(names):
+        raise ValueError(
+            f"contrasts={contrasts}: expected different names out of {tuple(order)}"
+        )
+    if unknown and not allow_missing:
+        raise ValueError(
+            f"no patient has contrast {', '.join(unknown)}; expected different names "
+            f"out of {tuple(order)}, or missing contrasts to be allowed "
+            "(allow_missing=True; skadm score and report: --allow-missing)"
+        )
+    if unknown:
+        warnings.warn(
+            f"no patient has contrast {', '.join(unknown)} (found {tuple(order)}): it "
+            "is missing throughout",
+            stacklevel=2,
+        )
+    return names
+
+
+def _require_contrasts(
+    studies: list[Study], names: Sequence[str], allow_missing: bool
+) -> None:
     common = [name for name in names if all(name in study.images for study in studies)]
     for study in studies:
         missing = [name for name in names if name not in study.images]
@@ -177,10 +268,9 @@ def _choose_contrasts(
                 f"{study.place}: no file of contrast {', '.join(missing)} (found "
                 f"{', '.join(study.images) or 'none'}); add it, read only what all "
                 f"patients have (contrasts={common}), leave the patient out "
-                "(patients=[...], --patients), or, to score, let it be missing, if others "
-                "are there (allow_missing=True; skadm score and report: --allow-missing)"
+                "(patients=[...], --patients), or pass allow_missing=True when scoring "
+                "(skadm score and report: --allow-missing)"
             )
-    return names
 
 
 def _require_all_masks_or_none(studies: list[Study]) -> None:
@@ -189,18 +279,128 @@ def _require_all_masks_or_none(studies: list[Study]) -> None:
         raise ValueError(
             f"{bare[0].place}: no mask, but {len(studies) - len(bare)} of {len(studies)} "
             "volumes have one: add it, leave the patient out (patients=[...]), or read "
-            "without masks (labels=False)"
+            "without masks (labels=False, --no-masks)"
         )
 
 
-def _require_anomalies(volumes: list[NiftiVolume]) -> None:
+def _require_no_mask_among(unread: list[Path]) -> None:
+    """Refuse to take patients for unlabelled beside files that look like their masks."""
+    for path in unread:
+        by_name = looks_like_mask(path.name)
+        if by_name or _holds_labels(path):
+            why = "is named as a mask" if by_name else "holds a few whole numbers only"
+            raise ValueError(
+                f"{path}: looks like a mask, since it {why}, but is not known to be one of "
+                "lesions. If it marks lesions, name it <any>_seg or list it in the column "
+                "'mask' of a table; if it does not, read without masks (labels=False, "
+                "--no-masks)"
+            )
+
+
+def _holds_labels(path: Path) -> bool:
+    """Whether a file holds labels by its content; only small files are looked into."""
+    try:
+        header = inspect(path)
+        if path.stat().st_size > _MASK_BYTES * np.prod(header.shape):
+            return False
+        values = np.unique(read_slices(path))
+    except (ValueError, OSError, ImportError):
+        return False
+    return 2 <= len(values) <= _MOST_LABELS and bool((values == np.rint(values)).all())
+
+
+def _warn_of(unread: list[Path]) -> None:
+    if unread:
+        warnings.warn(
+            f"{len(unread)} image file{'s are' if len(unread) > 1 else ' is'} not read "
+            "(the name does not say that it is needed, or another file comes before it): "
+            f"{_some([*map(str, unread)])}",
+            stacklevel=4,
+        )
+
+
+def _warn_of_geometry(volumes: list[NiftiVolume]) -> None:
+    blind = [volume.name for volume in volumes if not volume.oriented]
+    if blind:
+        warnings.warn(
+            f"the headers of {_some(blind)} do not say how the head lies: the axes are "
+            "taken as running to the left, to the front and to the top, slices as axial",
+            stacklevel=4,
+        )
+    tilted = [
+        volume.name
+        for volume in volumes
+        if np.ptp(np.log(volume.voxel_size[:2])) > np.log(_MOST_ANISOTROPY)
+    ]
+    if tilted:
+        warnings.warn(
+            f"the slices of {_some(tilted)} were not acquired as axial ones: within an "
+            "axial slice their voxels are more than twice as long as wide. skadm prepare "
+            "makes cubic voxels",
+            stacklevel=4,
+        )
+
+
+def _warn_of_common_stems(studies: list[Study]) -> None:
+    stems = common_stems(study.patient for study in studies)
+    stems.update(_numbered_folders(studies))
+    if stems:
+        groups = [f"{stem} ({', '.join(names)})" for stem, names in stems.items()]
+        warnings.warn(
+            f"{_some(groups)}: these names count as different patients. If they are scans "
+            "of one, say which part of the path is the patient's name "
+            "(patient_pattern=r'...', --patient-pattern), or list the files in a table "
+            "with the columns 'patient' and 'session'",
+            stacklevel=4,
+        )
+
+
+def _numbered_folders(studies: list[Study]) -> dict[str, list[str]]:
+    """Find folders with a number in the name whose folders, of a number only, are patients.
+
+    P1/2019 and P1/2021 may be sessions of P1, or patients of a group.
+    """
+    folders: dict[Path, list[str]] = {}
+    for study in studies:
+        place = Path(study.place)
+        if place.name == study.patient and study.patient.isdigit():
+            folders.setdefault(place.parent, []).append(study.patient)
+    numbered = {
+        place: names
+        for place, names in folders.items()
+        if any(map(str.isdigit, place.name)) and len(names) > 1
+    }
+    return (
+        {place.name: names for place, names in numbered.items()} if len(folders) > 1 else {}
+    )
+
+
+def _measured_masks(
+    volumes: list[NiftiVolume], values: MaskValues, allow_empty: bool
+) -> dict[str, float]:
+    """Millilitres that each mask marks; a mask that cannot be one is refused."""
+    measured = {}
     for volume in volumes:
         mask = volume.read_mask()
-        if mask is not None and not mask.any():
-            raise ValueError(
-                f"{volume.mask_path}: the mask is empty; if {volume.name!r} is a healthy "
-                "control, say so (allow_empty_masks=True, --allow-empty-masks)"
+        if mask is None:
+            continue
+        voxel_ml = float(np.prod(volume.voxel_size)) / 1000
+        measured[volume.name] = int(np.count_nonzero(mask)) * voxel_ml
+        if mask.any() or allow_empty:
+            continue
+        if values.labels is not None:
+            found = np.unique(np.rint(read_slices(volume.mask_path)))  # type: ignore[arg-type]
+            said = (
+                f"no voxel has one of the lesion labels {list(values.labels)}; there are "
             )
+            said += ", ".join(f"{value:g}" for value in found[:10])
+        else:
+            said = "the mask is empty"
+        raise ValueError(
+            f"{volume.mask_path}: {said}; if {volume.name!r} is a healthy "
+            "control, say so (allow_empty_masks=True, --allow-empty-masks)"
+        )
+    return measured
 
 
 def _some(names: Sequence[str]) -> str:

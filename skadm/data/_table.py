@@ -1,98 +1,45 @@
-"""Reader of tables of files."""
+"""Tables of files."""
 
 import csv
-from collections.abc import Collection, Sequence
-from os import PathLike
+import os
 from pathlib import Path
 
-from skadm.data._stack import SliceStack
-from skadm.data._studies import Study, stack_of
+from skadm.data._file_kinds import contrast_named, names_brain, names_lesions
+from skadm.data._studies import Collection, Study
 
 TABLE_DESCRIPTION = (
     "table: a .csv file with a column 'patient', a column of paths per contrast, and "
-    "optionally 'mask' and 'volume'"
+    "optionally 'mask', 'brain_mask' and 'session'"
 )
-_NOT_CONTRASTS = ("patient", "volume", "mask")
+PATIENT, SESSION, MASK, BRAIN = "patient", "session", "mask", "brain_mask"
+_SESSION_HEADERS = ("session", "volume", "visit", "timepoint")
 
 
-def read_table(
-    path: str | PathLike[str],
-    *,
-    contrasts: Sequence[str] | None = None,
-    patients: Collection[str] | None = None,
-    labels: bool = True,
-    allow_empty_masks: bool = False,
-    allow_missing: bool = False,
-) -> SliceStack:
-    """Read the files that a table lists, for data in a layout of its own.
-
-    Parameters
-    ----------
-    path : path
-        A comma-separated file with a header and a row per volume. Columns: ``patient``;
-        one per contrast, named after it, with the path of its NIfTI file, absolute or
-        relative to the table's folder; optionally ``mask``, and ``volume``, a name that
-        tells several studies of one patient apart (the volume is then called
-        ``<patient>_<volume>``).
-    contrasts : sequence of str, default=None
-        Contrasts to read, in the order wanted. None: all columns in their order.
-    patients : collection of str, default=None
-        Patients (or names of volumes) to read. None: all.
-    labels : bool, default=True
-        Whether to read the masks. Any label greater than 0 is an anomaly. Either all
-        volumes have a mask or none has.
-    allow_empty_masks : bool, default=False
-        Whether a mask without any anomaly is accepted: for healthy controls.
-    allow_missing : bool, default=False
-        Whether a patient may lack contrasts, though not all: to be scored by a detector
-        that does without, such as `ADMDetector`. Their channels are NaN.
-
-    Returns
-    -------
-    SliceStack
-        All slices of all volumes, in the order of the table.
-
-    Raises
-    ------
-    FileNotFoundError
-        If the table or a file is missing.
-    ValueError
-        If the table lacks a column or an entry, names a volume twice, or a file is not
-        readable, on another grid than the volume's other files, or an empty mask.
-    """
-    order, studies = table_studies(Path(path).expanduser())
-    return stack_of(
-        studies,
-        order=order,
-        contrasts=order if contrasts is None else contrasts,
-        patients=patients,
-        labels=labels,
-        allow_empty_masks=allow_empty_masks,
-        allow_missing=allow_missing,
-    )
-
-
-def table_studies(table: Path) -> tuple[list[str], list[Study]]:
+def table_collection(table: Path) -> Collection:
     """Find the volumes that a table lists.
 
     Parameters
     ----------
     table : Path
-        The table.
+        A comma-separated file with a header and a row per volume. The names of its columns
+        may be in any case: ``patient``; one per contrast, named after it, with the path of
+        its image file, absolute or relative to the table's folder; optionally ``mask``
+        (or ``seg``, ``label``, ``lesion``, ...), ``brain_mask``, and ``session`` (or
+        ``volume``), which tells several scans of one patient apart: the volume is then
+        called ``<patient>_<session>``.
 
     Returns
     -------
-    contrasts : list of str
-        Contrasts in the order of the columns.
-    studies : list of Study
-        The volumes in the order of the rows.
+    Collection
+        The volumes in the order of the rows, and the contrasts in that of the columns.
 
     Raises
     ------
     FileNotFoundError
         If there is no such file.
     ValueError
-        If the table lacks a column or an entry, or has no row.
+        If the table lacks a column or an entry, has two columns for one thing, lists an
+        image twice, or has no row.
     """
     if not table.is_file():
         raise FileNotFoundError(f"{table}: no such file")
@@ -103,40 +50,78 @@ def table_studies(table: Path) -> tuple[list[str], list[Study]]:
         raise ValueError(
             f"{table}: not a readable table ({error}); save it as comma-separated UTF-8"
         ) from error
-    header = [name.strip() for name in rows[0]] if rows else []
-    order = _contrast_columns(table, header)
+    columns = _columns(table, [name.strip() for name in rows[0]] if rows else [])
     studies = [
-        _study(
-            table, line, dict(zip(header, (cell.strip() for cell in row))), len(row), order
-        )
+        _study(table, line, columns, [cell.strip() for cell in row])
         for line, row in enumerate(rows[1:], start=2)
         if any(cell.strip() for cell in row)
     ]
     if not studies:
         raise ValueError(f"{table}: no row below the header; expected one per volume")
-    return order, studies
+    _require_different_images(studies)
+    contrasts = tuple(
+        name for name in columns if name not in (PATIENT, SESSION, MASK, BRAIN)
+    )
+    return Collection(studies, (), contrasts)
 
 
-def _contrast_columns(table: Path, header: list[str]) -> list[str]:
-    order = [name for name in header if name not in _NOT_CONTRASTS]
-    if "patient" not in header or not order or "" in header or len({*header}) < len(header):
+def _require_different_images(studies: list[Study]) -> None:
+    """Refuse an image that is listed twice: as two contrasts, or of two volumes."""
+    seen: dict[str, str] = {}
+    for study in studies:
+        for contrast, path in study.images.items():
+            file, place = os.path.realpath(path), f"{study.place} ({contrast})"
+            if file in seen:
+                raise ValueError(
+                    f"{path} is listed twice, in {seen[file]} and {place}; expected a file "
+                    "of its own for each contrast and volume"
+                )
+            seen[file] = place
+
+
+def _columns(table: Path, header: list[str]) -> list[str]:
+    """What each column is: a contrast, or one of the names above."""
+    columns = [_meaning(name) for name in header]
+    twice = {name for name in columns if columns.count(name) > 1}
+    special = (PATIENT, SESSION, MASK, BRAIN)
+    if twice & {MASK, BRAIN}:
+        named = [old for old, new in zip(header, columns) if new in twice]
+        raise ValueError(
+            f"{table}: the columns {named} all name a mask; keep one of lesions ('mask') "
+            "and one of the brain ('brain_mask')"
+        )
+    if PATIENT not in columns or set(columns) <= set(special) or "" in columns or twice:
         raise ValueError(
             f"{table}: its first line names the columns {header}; expected, separated by "
-            "commas, 'patient', one different name per contrast, and optionally 'mask' and "
-            "'volume'"
+            "commas, 'patient', one different name per contrast, and optionally 'mask', "
+            "'brain_mask' and 'session'"
         )
-    return order
+    return columns
 
 
-def _study(
-    table: Path, line: int, row: dict[str, str], n_cells: int, order: list[str]
-) -> Study:
+def _meaning(name: str) -> str:
+    lower = name.lower()
+    if lower in (PATIENT, "subject", "participant_id"):
+        return PATIENT
+    if lower in _SESSION_HEADERS:
+        return SESSION
+    if names_brain(name):
+        return BRAIN
+    if names_lesions(name):
+        return MASK
+    return contrast_named(name) or name
+
+
+def _study(table: Path, line: int, columns: list[str], row: list[str]) -> Study:
     place = f"{table}, line {line}"
-    if n_cells != len(row) or any(name not in row for name in ("patient", *order)):
-        raise ValueError(f"{place}: {n_cells} entries, which is not what the header names")
-    if not row["patient"]:
+    if len(row) != len(columns):
+        raise ValueError(f"{place}: {len(row)} entries, which is not what the header names")
+    entries = dict(zip(columns, row))
+    patient = entries.pop(PATIENT)
+    if not patient:
         raise ValueError(f"{place}: no patient")
-    name = "_".join(filter(None, (row["patient"], row.get("volume"))))
-    images = {contrast: table.parent / row[contrast] for contrast in order if row[contrast]}
-    mask = row.get("mask")
-    return Study(row["patient"], name, place, images, table.parent / mask if mask else None)
+    session = entries.pop(SESSION, "")
+    files = {name: table.parent / entry for name, entry in entries.items() if entry}
+    mask, brain = files.pop(MASK, None), files.pop(BRAIN, None)
+    name = "_".join(filter(None, (patient, session)))
+    return Study(patient, name, place, files, mask, session=session, brain=brain)

@@ -10,16 +10,22 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from skadm._arrays import as_numbers
 from skadm._brain import brain_mask, ignore_background
 from skadm._missing import check_missing
+from skadm.data._image_files import ImageHeader, inspect, read_mask, read_slices
 from skadm.data._interfaces import Grid, Volume, VolumeStep
-from skadm.data._nifti import inspect, read_mask, read_slices
+from skadm.data._masks import ALL_LABELS, MaskValues, require_many_values
+
+# Lesions that fill more are an inverted mask, or one of the brain.
+_MOST_OF_BRAIN = 0.5
 
 
 class _GridAttributes:
     """The parts of a volume's grid under the names that users look for."""
 
     grid: Grid
+    session: Any = ""
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -46,11 +52,13 @@ class ArrayVolume(_GridAttributes):
         Finite intensities, kept as float32. A pixel whose contrasts are all exactly 0
         is background. A contrast that a slice lacks is NaN in all of its pixels.
     labels : array-like of shape (n_slices, H, W), default=None
-        0 normal, 1 anomaly, -1 ignored. Background becomes -1.
+        0 normal, 1 anomaly, -1 ignored. Background becomes -1, but for anomalies.
     patient : str
         Patient the volume belongs to; the unit that a split must not cut.
     name : str, default=None
         Name of the volume, unique within a stack. None: the patient's.
+    session : str, default=""
+        Session of the patient.
     contrasts : sequence of str
         Names of the contrasts.
     affine : array-like of shape (4, 4), default=None
@@ -69,6 +77,7 @@ class ArrayVolume(_GridAttributes):
         *,
         patient: str,
         name: str | None = None,
+        session: str = "",
         contrasts: Sequence[str],
         affine: ArrayLike | None = None,
         origin: Volume | None = None,
@@ -76,6 +85,7 @@ class ArrayVolume(_GridAttributes):
     ) -> None:
         self.patient = str(patient)
         self.name = self.patient if name is None else str(name)
+        self.session = str(session)
         self.contrasts = tuple(contrasts)
         self._images = self._check_images(images)
         self._labels = None if labels is None else self._check_labels(labels)
@@ -90,7 +100,7 @@ class ArrayVolume(_GridAttributes):
         )
 
     def _check_images(self, images: ArrayLike) -> NDArray[np.float32]:
-        array = np.asarray(images, dtype=np.float32)
+        array = self._numbers(images, "images").astype(np.float32, copy=False)
         if array.ndim != 4 or 0 in array.shape:
             raise ValueError(
                 f"volume {self.name!r}: images have shape {array.shape}; expected "
@@ -109,8 +119,11 @@ class ArrayVolume(_GridAttributes):
             raise ValueError(f"volume {self.name!r}: {error}") from error
         return _read_only(array)
 
+    def _numbers(self, values: ArrayLike, name: str) -> NDArray:
+        return as_numbers(values, f"volume {self.name!r}: {name}")
+
     def _check_labels(self, labels: ArrayLike) -> NDArray[np.int8]:
-        array = np.asarray(labels)
+        array = self._numbers(labels, "labels")
         expected = (len(self._images), *self._images.shape[2:])
         if array.shape != expected:
             raise ValueError(
@@ -143,7 +156,7 @@ class ArrayVolume(_GridAttributes):
         images : ndarray of float32, shape (n_slices, n_contrasts, H, W)
             Images.
         labels : ndarray of int8, shape (n_slices, H, W), or None
-            Labels, -1 outside the brain.
+            Labels, -1 outside the brain but for anomalies.
         """
         return self._images, self._labels
 
@@ -157,7 +170,7 @@ class ArrayVolume(_GridAttributes):
         images : ndarray of float32, shape (n_slices, n_contrasts, H, W)
             Images.
         labels : ndarray of int8, shape (n_slices, H, W), or None
-            Labels, -1 outside the brain.
+            Labels, -1 outside the brain but for anomalies.
         origin_brain : ndarray of bool, shape (n_slices, H', W')
             The brain on the grid of `origin`.
         """
@@ -186,30 +199,45 @@ class ArrayVolume(_GridAttributes):
 
 
 class NiftiVolume(_GridAttributes):
-    """A volume of NIfTI files, one per contrast, decoded each time it is read.
+    """A volume of image files, one per contrast, decoded each time it is read.
 
-    Array axes of a slice: H is the second voxel axis of the file, W the first, and slices
-    run along the third. Nothing is reoriented or resampled. It pickles as paths. Headers
-    are checked here, voxels when they are read.
+    Volumes are reoriented to axial slices: H runs to the patient's back, W to the left,
+    slices to the top of the head. Nothing is resampled. It pickles as paths. Headers are
+    checked here, voxels when they are read.
 
     Parameters
     ----------
     images : mapping of str to path or None
-        File of each contrast, in the order of the contrasts; all on one grid. None for a
-        contrast that is missing: its channel is NaN.
+        File of each contrast, in the order of the contrasts; all on one grid, whose axes
+        may be permuted and flipped. None for a contrast that is missing: its channel is
+        NaN. NIfTI files; with SimpleITK (extra ``raw``) also .mha, .mhd, .nrrd and .nhdr.
     mask : path, default=None
-        Anomaly mask on the same grid: anomaly where it is greater than 0.
+        Mask of anomalies on the same grid.
     patient : str
         Patient the volume belongs to; the unit that a split must not cut.
     name : str, default=None
         Name of the volume, unique within a stack. None: the patient's.
+    session : str, default=""
+        Session of the patient.
+    brain : path, default=None
+        Mask of the brain on the same grid: images are 0 outside it. None: they are
+        skull-stripped already.
+    values : MaskValues, default=MaskValues()
+        Which values of the masks count: all but 0, unless others are named.
+    unread : sequence of path, default=()
+        Image files beside these that nobody reads.
+
+    Attributes
+    ----------
+    oriented : bool
+        Whether the headers say how the head lies.
 
     Raises
     ------
     FileNotFoundError
         If a file is missing.
     ValueError
-        If a file is not a three-dimensional NIfTI image or the grids differ.
+        If a file is not a three-dimensional image or the grids differ.
     """
 
     def __init__(
@@ -219,9 +247,14 @@ class NiftiVolume(_GridAttributes):
         *,
         patient: str,
         name: str | None = None,
+        session: str = "",
+        brain: str | PathLike[str] | None = None,
+        values: MaskValues = ALL_LABELS,
+        unread: Sequence[str | PathLike[str]] = (),
     ) -> None:
         self.patient = str(patient)
         self.name = self.patient if name is None else str(name)
+        self.session = str(session)
         if all(path is None for path in images.values()):
             raise ValueError(f"volume {self.name!r}: no image file given")
         self.contrasts = tuple(images)
@@ -230,12 +263,17 @@ class NiftiVolume(_GridAttributes):
             None if path is None else Path(path).absolute() for path in images.values()
         )
         self.mask_path = None if mask is None else Path(mask).absolute()
+        self.brain_path = None if brain is None else Path(brain).absolute()
+        self.values = values
+        self.unread = tuple(Path(path).absolute() for path in unread)
         self.reference_path, *others = [path for path in self.paths if path is not None]
         first = inspect(self.reference_path)
-        for path in [*others, *([self.mask_path] if self.mask_path else [])]:
-            first.require_same_grid(inspect(path))
+        for path in (*others, self.mask_path, self.brain_path):
+            if path is not None:
+                first.require_same_grid(inspect(path))
         width, height, self.n_slices = first.shape
         self.grid = Grid((height, width), first.affine)
+        self.oriented = first.oriented
 
     @property
     def has_labels(self) -> bool:
@@ -247,15 +285,20 @@ class NiftiVolume(_GridAttributes):
         """The volume itself."""
         return self
 
+    @property
+    def header(self) -> ImageHeader:
+        """Header of the first file, read again."""
+        return inspect(self.reference_path)
+
     def read_mask(self) -> NDArray[np.bool_] | None:
-        """Decode the mask alone.
+        """Decode the mask of anomalies alone.
 
         Returns
         -------
         ndarray of bool, shape (n_slices, H, W), or None
             True on an anomaly, inside and outside the brain.
         """
-        return None if self.mask_path is None else read_mask(self.mask_path)
+        return None if self.mask_path is None else read_mask(self.mask_path, self.values)
 
     def read(self) -> tuple[NDArray[np.float32], NDArray[np.int8] | None]:
         """Decode the files.
@@ -265,26 +308,37 @@ class NiftiVolume(_GridAttributes):
         images : ndarray of float32, shape (n_slices, n_contrasts, H, W)
             Images.
         labels : ndarray of int8, shape (n_slices, H, W), or None
-            Labels, -1 outside the brain.
+            1 on an anomaly; elsewhere 0 in the brain and -1 outside it.
 
         Raises
         ------
         ValueError
-            If a file is truncated or holds NaN or infinite voxels.
+            If a file is truncated, holds NaN or infinite voxels, or is an image with two
+            values only; or if the anomalies fill most of the brain.
         MemoryError
             If there is no room for its voxels.
         """
+        images, labels, _ = self.read_with_origin_brain()
+        return images, labels
+
+    def _read_images(self) -> NDArray[np.float32]:
         shape = (self.n_slices, len(self.paths), *self.shape)
         try:
             images = np.empty(shape, dtype=np.float32)
         except MemoryError as error:
             raise MemoryError(f"{self.reference_path}: {error}") from error
-        for index, path in enumerate(self.paths):
-            images[:, index] = np.nan if path is None else read_slices(path)
-        mask = self.read_mask()
-        if mask is None:
-            return images, None
-        return images, ignore_background(mask, brain_mask(images))
+        brain = None
+        if self.brain_path is not None:
+            brain = read_mask(self.brain_path, self.values.of_brain())
+        for index, (path, contrast) in enumerate(zip(self.paths, self.contrasts)):
+            if path is None:
+                images[:, index] = np.nan
+                continue
+            images[:, index] = read_slices(path)
+            require_many_values(images[:, index], path, contrast)
+            if brain is not None:
+                images[:, index][~brain] = 0
+        return images
 
     def read_with_origin_brain(
         self,
@@ -296,12 +350,22 @@ class NiftiVolume(_GridAttributes):
         images : ndarray of float32, shape (n_slices, n_contrasts, H, W)
             Images.
         labels : ndarray of int8, shape (n_slices, H, W), or None
-            Labels, -1 outside the brain.
+            Labels, -1 outside the brain but for anomalies.
         origin_brain : ndarray of bool, shape (n_slices, H', W')
             The brain on the grid of `origin`.
         """
-        images, labels = self.read()
-        return images, labels, brain_mask(images) if labels is None else labels != -1
+        images = self._read_images()
+        brain = brain_mask(images)
+        mask = self.read_mask()
+        if mask is None:
+            return images, None, brain
+        inside = np.count_nonzero(mask & brain)
+        if inside > _MOST_OF_BRAIN * np.count_nonzero(brain):
+            raise ValueError(
+                f"{self.mask_path}: the anomalies fill {inside / brain.sum():.0%} of the "
+                "brain; expected less than half. Is it inverted, or a mask of the brain?"
+            )
+        return images, ignore_background(mask, brain), brain
 
     def invert(self, maps: NDArray) -> NDArray:
         """Return the maps: they are on the files' grid already.
@@ -338,6 +402,11 @@ class MappedVolume(_GridAttributes):
     def patient(self) -> str:
         """Patient the volume belongs to."""
         return self.source.patient
+
+    @property
+    def session(self) -> str:
+        """Session of the patient."""
+        return self.source.session
 
     @property
     def name(self) -> str:
@@ -387,7 +456,7 @@ class MappedVolume(_GridAttributes):
         images : ndarray of float32, shape (n_slices, n_contrasts, H, W)
             Images.
         labels : ndarray of int8, shape (n_slices, H, W), or None
-            Labels, -1 outside the brain.
+            Labels, -1 outside the brain but for anomalies.
         origin_brain : ndarray of bool, shape (n_slices, H', W')
             The brain on the grid of `origin`.
         """

@@ -9,12 +9,13 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import ndimage
 
+from skadm._arrays import as_numbers
 from skadm._brain import brain_mask
 from skadm._files import replace_atomically
 from skadm.data._gzip import compress
+from skadm.data._image_files import geometry, is_itk_file
 from skadm.data._interfaces import Volume
 from skadm.data._names import require_file_name
-from skadm.data._nifti import geometry
 from skadm.data._stack import SliceStack
 from skadm.data._volumes import NiftiVolume
 
@@ -88,15 +89,13 @@ def write_maps(
 
 
 def _check_maps(maps: ArrayLike, stack: SliceStack) -> NDArray:
-    array = np.asarray(maps)
+    array = as_numbers(maps, "maps")
     n, _, height, width = stack.shape
     if array.shape != (n, height, width):
         raise ValueError(
             f"maps have shape {array.shape}; expected {(n, height, width)}, as the slices "
             "of the stack"
         )
-    if array.dtype.kind not in "fbiu":
-        raise ValueError(f"maps are of type {array.dtype}; expected real numbers")
     # Volume by volume: maps on disk may be larger than memory.
     for volume, places in stack.volume_places():
         if not np.isfinite(array[places]).all():
@@ -162,13 +161,16 @@ def _extend(values: NDArray, brain: NDArray[np.bool_]) -> NDArray:
 
 
 def _image(voxels: NDArray, origin: Volume) -> nib.Nifti1Image:
-    """Return the image of slices (n_z, H, W), in file order."""
+    """Return the image of slices (n_z, H, W), in the orientation of the file."""
     if not isinstance(origin, NiftiVolume):
         image = nib.Nifti1Image(voxels.T, origin.grid.affine)
         image.header.set_xyzt_units("mm")
         return image
+    oriented = origin.header.orientation.from_canonical(voxels.T)
+    if is_itk_file(origin.reference_path):
+        return nib.Nifti1Image(oriented, origin.header.file_affine)
     header = nib.Nifti1Header()
     for field, value in geometry(origin.reference_path).items():
         header[field] = value
     header.set_data_dtype(voxels.dtype)
-    return nib.Nifti1Image(voxels.T, None, header)
+    return nib.Nifti1Image(oriented, None, header)

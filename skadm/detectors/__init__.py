@@ -1,37 +1,29 @@
 """The detectors, and a list of them all."""
 
-from skadm.base import BaseDetector
-from skadm.detectors._adm import ADMDetector
-from skadm.detectors._dae import DAEDetector
-from skadm.detectors._dag import DAGcDetector, DAGDetector
-from skadm.detectors._dsvdd import DSVDDDetector
-from skadm.detectors._eraser import EraserDetector
-from skadm.detectors._explanation import Explanation
-from skadm.detectors._fanogan import FAnoGANDetector
-from skadm.detectors._gaussian_mixture import GaussianMixtureDetector
-from skadm.detectors._gmvae import GMVAEDetector
-from skadm.detectors._intensity import IntensityDetector
-from skadm.detectors._pca import PCADetector
+from inspect import isabstract
 
-__all__ = [
-    "ADMDetector",
-    "DAEDetector",
-    "DAGDetector",
-    "DAGcDetector",
-    "DSVDDDetector",
-    "EraserDetector",
-    "Explanation",
-    "FAnoGANDetector",
-    "GMVAEDetector",
-    "GaussianMixtureDetector",
-    "IntensityDetector",
-    "PCADetector",
-    "all_detectors",
-]
+from skadm._supervision import supervision as supervision
+from skadm.base import BaseDetector
+from skadm.detectors._adm import ADMDetector as ADMDetector
+from skadm.detectors._dae import DAEDetector as DAEDetector
+from skadm.detectors._dag import DAGcDetector as DAGcDetector
+from skadm.detectors._dag import DAGDetector as DAGDetector
+from skadm.detectors._dsvdd import DSVDDDetector as DSVDDDetector
+from skadm.detectors._eraser import EraserDetector as EraserDetector
+from skadm.detectors._explanation import Explanation as Explanation
+from skadm.detectors._fanogan import FAnoGANDetector as FAnoGANDetector
+from skadm.detectors._gaussian_mixture import (
+    GaussianMixtureDetector as GaussianMixtureDetector,
+)
+from skadm.detectors._gmvae import GMVAEDetector as GMVAEDetector
+from skadm.detectors._intensity import IntensityDetector as IntensityDetector
+from skadm.detectors._pca import PCADetector as PCADetector
 
 
 def all_detectors() -> list[tuple[str, type[BaseDetector]]]:
     """All detectors of the package, as scikit-learn's `all_estimators`.
+
+    Catalogue, presets, command line and tests ask for them here.
 
     Returns
     -------
@@ -39,7 +31,17 @@ def all_detectors() -> list[tuple[str, type[BaseDetector]]]:
         (name, class), sorted by name.
     """
     return sorted(
-        (name, found)
-        for name, found in globals().items()
-        if isinstance(found, type) and issubclass(found, BaseDetector) and name in __all__
+        (name, value)
+        for name, value in globals().items()
+        if isinstance(value, type)
+        and issubclass(value, BaseDetector)
+        and not isabstract(value)
     )
+
+
+__all__ = [
+    "Explanation",
+    "all_detectors",
+    "supervision",
+    *(name for name, _ in all_detectors()),
+]

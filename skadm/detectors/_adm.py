@@ -12,7 +12,6 @@ from skadm.augmentation import Augmentation
 from skadm.detectors._adm_networks import ADMNetworks
 from skadm.detectors._adm_scoring import ADMScoring
 from skadm.neural import TorchDetector
-from skadm.neural._run import Run
 from skadm.nn.blocks import NORMS, build
 from skadm.nn.density import (
     EstimationNet,
@@ -28,7 +27,7 @@ from skadm.nn.missing import Substitution
 from skadm.nn.pixels import brain_mean, brain_of, pixels_of
 from skadm.nn.reduction import ReductionNet
 from skadm.nn.translation import TranslationNet
-from skadm.training import Checkpoints, Objective, SingularCovarianceError, Stage
+from skadm.training import Checkpoints, Objective, SingularCovarianceError, Stage, Trainer
 
 
 class ADMDetector(ADMScoring):
@@ -84,43 +83,28 @@ class ADMDetector(ADMScoring):
         Channels of the reduction network's hidden layers.
     estimation_width : int, default=16
         Units of the density network's hidden layer.
-    max_epochs : int, default=50
-        Epochs of each stage (BraTS in the paper; 200 for ISLES).
-    batch_size : int, default=16
-        Slices of a training step and of a scoring step. Scores do not depend on it.
-    learning_rate : float, default=1e-3
-        Of Adam, in both stages.
-    augmentation : Augmentation, "default" or None, default="default"
-        Random changes of training slices; "default" is ``Augmentation()``, None is none.
+    %(max_epochs)s
+        50 for BraTS in the paper, 200 for ISLES.
+    %(batch_size)s
+    %(learning_rate)s
+    %(augmentation)s
         In the second stage, where the translation errors are fixed, slices are flipped,
         translated and cropped together with their errors, and not scaled.
-    n_iter_no_change : int, default=None
-        A stage stops when its training loss has not fallen by `tol` for so many epochs.
-        None: never. No data is held out.
-    tol : float, default=1e-4
-        See `n_iter_no_change`.
-    warm_start : bool, default=False
-        Whether `fit` goes on from the weights of the last fit. `history_` grows.
-    checkpoints : str, path or Checkpoints, default=None
-        Folder in which the training is kept while it runs, after every epoch, so that an
-        interrupted fit goes on where it was; see `skadm.training.Checkpoints`. Needs an
-        integer `random_state`. None: nothing is kept.
+    %(n_iter_no_change)s
+    %(tol)s
+    %(warm_start)s
+    %(checkpoints)s
     memory : None, str or object with the joblib.Memory interface, default=None
         Where trained translation networks are kept. A search over parameters of the
         second stage (λ, C, L, ...) then trains each fold's translation network once, not
         once for each candidate; results are the same, with one `random_state`. A str is a
         folder. None: nowhere. What a callback does is not part of the memory: do not use
         it with one that stops the training early.
-    contamination : float, default=0.01
-        Fraction of the training pixels that `predict` calls anomalous; sets `offset_`.
-    device : str or torch.device, default="auto"
-        "auto" is a GPU where there is one.
-    precision : {"auto", "float32", "bfloat16"}, default="auto"
-        Of the translation network's convolutions. "auto" is bfloat16 where the
-        processor or GPU computes it natively. Density and reduction are float32, the
-        covariances float64, always.
-    random_state : int, RandomState instance or None, default=None
-        Seed of weights, batches, augmentation and targets.
+    %(contamination)s
+    %(device)s
+    %(precision)s
+        Density and reduction are float32, the covariances float64, always.
+    %(random_state)s
 
     Attributes
     ----------
@@ -130,14 +114,10 @@ class ADMDetector(ADMScoring):
         "least_eigenvalue" (before the floor); "singular" where the training had to stop.
     weights_ : dict of str to ndarray
         All that was learned, the final mixture included.
-    offset_ : float
-        Threshold of `predict` on the scale of `score_samples`.
-    background_score_ : float
-        Score of every background pixel.
-    n_features_in_ : int
-        K, the number of contrasts.
-    contrasts_ : tuple of str or None
-        Their names, if X carried them.
+    %(offset_)s
+    %(background_score_)s
+    %(n_features_in_)s
+    %(contrasts_)s
 
     Notes
     -----
@@ -167,6 +147,24 @@ class ADMDetector(ADMScoring):
     >>> detector.fit(stack, stack.y).score_samples(stack).shape
     (16, 32, 32)
     """
+
+    _paper = "Kim et al. 2021"
+    _tune = ("energy_weight", "n_components", "width", "features")
+    _good_at = (
+        "Contrasts that contradict each other, bright or not. Two contrasts or more; slow."
+    )
+    _presets = {
+        "quick": {"width": 8, "n_blocks": 2, "max_epochs": 4},
+        "cpu": {
+            "width": 16,
+            "max_epochs": 30,
+            "learning_rate": 2e-3,
+            "energy_weight": 5e-3,
+        },
+        # As published (2.3): λ and epochs; width and learning rate are ours.
+        "paper-brats": {"energy_weight": 5e-4, "max_epochs": 50, "targets_per_step": 4},
+        "paper-isles": {"energy_weight": 5e-3, "max_epochs": 200, "targets_per_step": 4},
+    }
 
     _parameter_constraints = {
         **TorchDetector._parameter_constraints,
@@ -275,19 +273,19 @@ class ADMDetector(ADMScoring):
         mixture = FittedMixture(self.n_components, n_features)
         return ADMNetworks(translation, reduction, estimation, mixture, substitution)
 
-    def _train(self, networks: ADMNetworks, images: NDArray, run: Run) -> None:
+    def _train(self, networks: ADMNetworks, images: NDArray, trainer: Trainer) -> None:
         n_contrasts = images.shape[1]
         parts: tuple[NDArray, ...] = (images,)
-        generator, augmentation = run.engine.generator, run.augmentation
+        generator, augmentation = trainer.generator, trainer.augmentation
         translation = networks.translation
         if translation is not None:
             objective = Objective(
                 translation,
                 lambda batch: self._translation_loss(translation, batch, generator),
             )
-            run.remembered_stage(
+            trainer.fit_stage(
                 Stage("translation", images, [objective], augmentation),
-                self.memory,
+                memory=self.memory,
                 # What the weights do not tell.
                 norm=self.norm,
                 median_prior=self.median_prior,
@@ -295,13 +293,13 @@ class ADMDetector(ADMScoring):
             )
             # Only G_ct makes them, and it is finished: one pass serves all epochs. They
             # come out of half precision, and need no more to be kept.
-            errors = run.engine.apply(
+            errors = trainer.engine.apply(
                 lambda batch: self._translation_errors(translation, batch),
                 images,
-                np.float32 if run.engine.half is None else np.float16,
+                np.float32 if trainer.engine.half is None else np.float16,
             )
             parts = (images, errors)
-        run.stage(
+        trainer.fit_stage(
             Stage(
                 "density",
                 parts,
@@ -318,13 +316,15 @@ class ADMDetector(ADMScoring):
             fit_mixture(
                 (
                     self._pixels(networks, batch[:, :n_contrasts], batch[:, n_contrasts:])
-                    for batch in run.engine.batches(*parts)
+                    for batch in trainer.engine.batches(*parts)
                 ),
                 networks.estimation,
             )
         )
         if networks.substitution is not None:
-            self._learn_substitution(networks, networks.substitution, images, run.engine)
+            self._learn_substitution(
+                networks, networks.substitution, images, trainer.engine
+            )
 
     def _pixels(
         self, networks: ADMNetworks, images: torch.Tensor, errors: torch.Tensor

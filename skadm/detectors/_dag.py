@@ -13,7 +13,6 @@ from skadm._brain import brain_values
 from skadm._quantile import value_of_rank
 from skadm.augmentation import Augmentation
 from skadm.neural import TorchDetector
-from skadm.neural._run import Run
 from skadm.nn.blocks import build
 from skadm.nn.density import (
     EstimationNet,
@@ -25,7 +24,7 @@ from skadm.nn.density import (
 )
 from skadm.nn.pixels import brain_of, map_of, pixels_of
 from skadm.nn.reduction import ReductionNet
-from skadm.training import Checkpoints, Objective, Stage
+from skadm.training import Checkpoints, Objective, Stage, Trainer
 
 # Share of the brain pixels that may be darker than what counts as intensity 0.
 _DARKEST = 0.001
@@ -61,33 +60,19 @@ class DAGDetector(TorchDetector):
         Channels of the autoencoder's hidden layers.
     estimation_width : int, default=10
         Units of the estimation network's hidden layer.
-    max_epochs : int, default=50
-        Epochs.
-    batch_size : int, default=16
-        Slices of a training step and of a scoring step. Scores do not depend on it.
-    learning_rate : float, default=1e-3
-        Of Adam.
-    augmentation : Augmentation, "default" or None, default="default"
-        Random changes of training slices; "default" is ``Augmentation()``, None is none.
-    n_iter_no_change : int, default=None
-        Training stops when its loss has not fallen by `tol` for so many epochs. None:
-        never.
-    tol : float, default=1e-4
-        See `n_iter_no_change`.
-    warm_start : bool, default=False
-        Whether `fit` goes on from the weights of the last fit. `history_` grows.
-    checkpoints : str, path or Checkpoints, default=None
-        Folder in which the training is kept while it runs, after every epoch, so that an
-        interrupted fit goes on where it was; see `skadm.training.Checkpoints`. Needs an
-        integer `random_state`. None: nothing is kept.
-    contamination : float, default=0.01
-        Fraction of the training pixels that `predict` calls anomalous; sets `offset_`.
-    device : str or torch.device, default="auto"
-        "auto" is a GPU where there is one.
-    precision : {"auto", "float32", "bfloat16"}, default="auto"
-        Without effect: all is float32, the covariances float64.
-    random_state : int, RandomState instance or None, default=None
-        Seed of weights, batches, augmentation and dropout.
+    %(max_epochs)s
+    %(batch_size)s
+    %(learning_rate)s
+    %(augmentation)s
+    %(n_iter_no_change)s
+    %(tol)s
+    %(warm_start)s
+    %(checkpoints)s
+    %(contamination)s
+    %(device)s
+    %(precision)s
+        Has no effect here: all is float32, the covariances float64.
+    %(random_state)s
 
     Attributes
     ----------
@@ -96,14 +81,10 @@ class DAGDetector(TorchDetector):
         "reconstruction", "energy", "penalty", "seconds".
     weights_ : dict of str to ndarray
         All that was learned, the final mixture included.
-    offset_ : float
-        Threshold of `predict` on the scale of `score_samples`.
-    background_score_ : float
-        Score of every background pixel.
-    n_features_in_ : int
-        K, the number of contrasts.
-    contrasts_ : tuple of str or None
-        Their names, if X carried them.
+    %(offset_)s
+    %(background_score_)s
+    %(n_features_in_)s
+    %(contrasts_)s
 
     See Also
     --------
@@ -134,6 +115,30 @@ class DAGDetector(TorchDetector):
     >>> detector.fit(stack, stack.y).score_samples(stack).shape
     (16, 32, 32)
     """
+
+    _paper = "Zong et al. 2018"
+    _tune = ("latent_dim", "n_components", "energy_weight", "penalty_weight")
+    _good_at = (
+        "Unusual combinations of intensities in one pixel; cheap. Blind to surroundings."
+    )
+    _presets = {
+        "quick": {"max_epochs": 4},
+        # Energy and penalty by validation: those of DAGMM keep the measures of
+        # reconstruction from becoming as sure as they could be.
+        "cpu": {
+            "energy_weight": 0.02,
+            "penalty_weight": 1e-4,
+            "max_epochs": 30,
+            "learning_rate": 5e-3,
+        },
+        # DAGMM's largest, for KDDCUP99 (Zong et al. 2018, 4.3); Kim et al. give no sizes.
+        "paper": {
+            "latent_dim": 1,
+            "width": 60,
+            "learning_rate": 1e-4,
+            "max_epochs": 200,
+        },
+    }
 
     _parameter_constraints = {
         **TorchDetector._parameter_constraints,
@@ -214,25 +219,25 @@ class DAGDetector(TorchDetector):
             n_contrasts,
         )
 
-    def _train(self, networks: "_Networks", images: NDArray, run: Run) -> None:
+    def _train(self, networks: "_Networks", images: NDArray, trainer: Trainer) -> None:
         networks.darkest.copy_(darkest(images))
         trained = torch.nn.ModuleList([networks.autoencoder, networks.estimation])
-        run.stage(
+        trainer.fit_stage(
             Stage(
                 "density",
                 images,
                 [
                     Objective(
                         trained,
-                        lambda batch: self._loss(networks, batch, run.engine.generator),
+                        lambda batch: self._loss(networks, batch, trainer.generator),
                     )
                 ],
-                run.augmentation,
+                trainer.augmentation,
             )
         )
         networks.mixture.set(
             fit_mixture(
-                (networks.features(batch)[0] for batch in run.engine.batches(images)),
+                (networks.features(batch)[0] for batch in trainer.engine.batches(images)),
                 networks.estimation,
             )
         )
@@ -269,66 +274,35 @@ class DAGcDetector(DAGDetector):
 
     Parameters
     ----------
-    n_components : int, default=4
-        C, the number of Gaussians.
-    latent_dim : int, default=2
-        Dimension of the code.
-    energy_weight : float, default=0.1
-        Weight λ₁ of the mean energy beside the mean squared reconstruction error.
-    penalty_weight : float, default=0.005
-        Weight λ₂ of the sum of 1 / Σ_ii, which keeps variances from vanishing.
-    covariance_floor : float, default=1e-6
-        Least eigenvalue of a covariance. The penalty alone does not keep covariances
-        regular (paper 2.7); DAGMM has no floor.
-    dropout : float, default=0.5
-        Share of the hidden units of the estimation network dropped in training.
-    width : int, default=16
-        Channels of the autoencoder's hidden layers.
-    estimation_width : int, default=10
-        Units of the estimation network's hidden layer.
-    max_epochs : int, default=50
-        Epochs.
-    batch_size : int, default=16
-        Slices of a training step and of a scoring step. Scores do not depend on it.
-    learning_rate : float, default=1e-3
-        Of Adam.
-    augmentation : Augmentation, "default" or None, default="default"
-        Random changes of training slices; "default" is ``Augmentation()``, None is none.
-    n_iter_no_change : int, default=None
-        Training stops when its loss has not fallen by `tol` for so many epochs. None:
-        never.
-    tol : float, default=1e-4
-        See `n_iter_no_change`.
-    warm_start : bool, default=False
-        Whether `fit` goes on from the weights of the last fit. `history_` grows.
-    checkpoints : str, path or Checkpoints, default=None
-        Folder in which the training is kept while it runs, after every epoch, so that an
-        interrupted fit goes on where it was; see `skadm.training.Checkpoints`. Needs an
-        integer `random_state`. None: nothing is kept.
-    contamination : float, default=0.01
-        Fraction of the training pixels that `predict` calls anomalous; sets `offset_`.
-    device : str or torch.device, default="auto"
-        "auto" is a GPU where there is one.
-    precision : {"auto", "float32", "bfloat16"}, default="auto"
-        Without effect: all is float32, the covariances float64.
-    random_state : int, RandomState instance or None, default=None
-        Seed of weights, batches, augmentation and dropout.
+    %(n_components)s
+    %(latent_dim)s
+    %(energy_weight)s
+    %(penalty_weight)s
+    %(covariance_floor)s
+    %(dropout)s
+    %(width)s
+    %(estimation_width)s
+    %(max_epochs)s
+    %(batch_size)s
+    %(learning_rate)s
+    %(augmentation)s
+    %(n_iter_no_change)s
+    %(tol)s
+    %(warm_start)s
+    %(checkpoints)s
+    %(contamination)s
+    %(device)s
+    %(precision)s
+    %(random_state)s
 
     Attributes
     ----------
-    history_ : list of dict
-        One record for each epoch: "stage" ("density"), "epoch", "loss",
-        "reconstruction", "energy", "penalty", "seconds".
-    weights_ : dict of str to ndarray
-        All that was learned, the final mixture included.
-    offset_ : float
-        Threshold of `predict` on the scale of `score_samples`.
-    background_score_ : float
-        Score of every background pixel.
-    n_features_in_ : int
-        K, the number of contrasts.
-    contrasts_ : tuple of str or None
-        Their names, if X carried them.
+    %(history_)s
+    %(weights_)s
+    %(offset_)s
+    %(background_score_)s
+    %(n_features_in_)s
+    %(contrasts_)s
 
     See Also
     --------
@@ -358,6 +332,14 @@ class DAGcDetector(DAGDetector):
     >>> detector.fit(stack, stack.y).score_samples(stack).shape
     (16, 32, 32)
     """
+
+    _paper = "Zong et al. 2018, Kim et al. 2021"
+    _good_at = "As DAG, with texture and edges; edges of the brain are unusual too."
+    _presets = {
+        "quick": {"width": 8, "max_epochs": 4},
+        "cpu": DAGDetector._presets["cpu"],
+        "paper": {"width": 60, "learning_rate": 1e-4, "max_epochs": 200},
+    }
 
     _kernel_size = 3
 

@@ -12,11 +12,10 @@ from skadm._brain import brain_values
 from skadm._quantile import value_of_rank
 from skadm.augmentation import Augmentation
 from skadm.neural import TorchDetector
-from skadm.neural._run import Run
 from skadm.nn.autoencoder import Decoder, pad_for_levels
 from skadm.nn.blocks import build
 from skadm.nn.pixels import brain_mean, brain_of, pixels_of
-from skadm.training import Checkpoints, Engine, Objective, Stage
+from skadm.training import Checkpoints, Engine, Objective, Stage, Trainer
 
 # Coordinates of the centre nearer to 0 than this are pushed away from it: weights of 0
 # would reach them.
@@ -50,35 +49,19 @@ class DSVDDDetector(TorchDetector):
         is that of an untrained network.
     warm_up_epochs : int, default=10
         Epochs with the one-class objective before a soft boundary is drawn first.
-    max_epochs : int, default=50
-        Epochs with the objective.
-    batch_size : int, default=16
-        Slices of a training step and of a scoring step. Scores do not depend on it.
-    learning_rate : float, default=1e-3
-        Of Adam.
-    augmentation : Augmentation, "default" or None, default="default"
-        Random changes of training slices; "default" is ``Augmentation()``, None is none.
-    n_iter_no_change : int, default=None
-        A stage stops when its loss has not fallen by `tol` for so many epochs. None:
-        never.
-    tol : float, default=1e-4
-        See `n_iter_no_change`.
-    warm_start : bool, default=False
-        Whether `fit` goes on from the weights of the last fit, around the same centre
-        and without another pre-training or warm-up. `history_` grows.
-    checkpoints : str, path or Checkpoints, default=None
-        Folder in which the training is kept while it runs, after every epoch, so that an
-        interrupted fit goes on where it was; see `skadm.training.Checkpoints`. Needs an
-        integer `random_state`. None: nothing is kept.
-    contamination : float, default=0.01
-        Fraction of the training pixels that `predict` calls anomalous; sets `offset_`.
-    device : str or torch.device, default="auto"
-        "auto" is a GPU where there is one.
-    precision : {"auto", "float32", "bfloat16"}, default="auto"
-        Of the convolutions. "auto" is bfloat16 where the processor or GPU computes it
-        natively.
-    random_state : int, RandomState instance or None, default=None
-        Seed of weights, batches and augmentation.
+    %(max_epochs)s
+    %(batch_size)s
+    %(learning_rate)s
+    %(augmentation)s
+    %(n_iter_no_change)s
+    %(tol)s
+    %(warm_start)s
+        It keeps the centre, and needs no other pre-training or warm-up.
+    %(checkpoints)s
+    %(contamination)s
+    %(device)s
+    %(precision)s
+    %(random_state)s
 
     Attributes
     ----------
@@ -88,14 +71,10 @@ class DSVDDDetector(TorchDetector):
         distance; with a soft boundary "radius".
     weights_ : dict of str to ndarray
         All that was learned, the centre and the radius included.
-    offset_ : float
-        Threshold of `predict` on the scale of `score_samples`.
-    background_score_ : float
-        Score of every background pixel.
-    n_features_in_ : int
-        K, the number of contrasts.
-    contrasts_ : tuple of str or None
-        Their names, if X carried them.
+    %(offset_)s
+    %(background_score_)s
+    %(n_features_in_)s
+    %(contrasts_)s
 
     Notes
     -----
@@ -124,6 +103,24 @@ class DSVDDDetector(TorchDetector):
     (16, 32, 32)
     """
 
+    _paper = "Ruff et al. 2018"
+    _tune = ("objective", "nu", "latent_dim", "n_levels")
+    _good_at = (
+        "Large regions of unusual texture; coarse, and takes the rim of the brain for one."
+    )
+    _presets = {
+        "quick": {"width": 8, "pretraining_epochs": 2, "max_epochs": 4},
+        "cpu": {"pretraining_epochs": 15, "max_epochs": 15, "learning_rate": 2e-3},
+        # Ruff et al. 2018, 4.3: their net for CIFAR-10.
+        "paper": {
+            "width": 32,
+            "latent_dim": 128,
+            "pretraining_epochs": 350,
+            "max_epochs": 150,
+            "learning_rate": 1e-4,
+        },
+    }
+
     _parameter_constraints = {
         **TorchDetector._parameter_constraints,
         "objective": [StrOptions({"one-class", "soft-boundary"})],
@@ -131,7 +128,7 @@ class DSVDDDetector(TorchDetector):
         "weight_decay": [Interval(Real, 0, None, closed="left")],
         "latent_dim": [Interval(Integral, 1, None, closed="left")],
         "width": [Interval(Integral, 1, None, closed="left")],
-        "n_levels": [Interval(Integral, 1, None, closed="left")],
+        "n_levels": [Interval(Integral, 1, 16, closed="both")],
         "pretraining_epochs": [None, Interval(Integral, 0, None, closed="left")],
         "warm_up_epochs": [Interval(Integral, 1, None, closed="left")],
     }
@@ -194,41 +191,28 @@ class DSVDDDetector(TorchDetector):
         )
         return _Networks(encoder, decoder, self.latent_dim)
 
-    def _train(self, networks: "_Networks", images: NDArray, run: Run) -> None:
+    def _train(self, networks: "_Networks", images: NDArray, trainer: Trainer) -> None:
+        augmentation = trainer.augmentation
         if not networks.centre.any():  # a warm start has one, and keeps it
-            self._pretrain(networks, images, run)
-            networks.centre.copy_(_centre(networks.encoder, images, run.engine))
+            if self.pretraining_epochs != 0:
+                autoencoder = nn.ModuleList([networks.encoder, networks.decoder])
+                errors = [Objective(autoencoder, lambda x: _restoration(networks, x))]
+                epochs = self.pretraining_epochs
+                trainer.fit_stage(
+                    Stage("pretraining", images, errors, augmentation, epochs)
+                )
+            networks.centre.copy_(_centre(networks.encoder, images, trainer.engine))
         one_class = [Objective(networks.encoder, lambda x: self._one_class(networks, x))]
         if self.objective == "one-class":
             networks.radius.zero_()
-            run.stage(Stage("one-class", images, one_class, run.augmentation))
+            trainer.fit_stage(Stage("one-class", images, one_class, augmentation))
             return
         if not networks.radius:
-            run.stage(
-                Stage("one-class", images, one_class, run.augmentation, self.warm_up_epochs)
-            )
+            epochs = self.warm_up_epochs
+            trainer.fit_stage(Stage("one-class", images, one_class, augmentation, epochs))
         soft = [Objective(networks.encoder, lambda x: self._soft_boundary(networks, x))]
-        run.stage(Stage("soft-boundary", images, soft, run.augmentation))
-        networks.radius.fill_(self._radius(networks, images, run.engine))
-
-    def _pretrain(self, networks: "_Networks", images: NDArray, run: Run) -> None:
-        if self.pretraining_epochs == 0:
-            return
-
-        def loss(batch: torch.Tensor) -> dict[str, torch.Tensor]:
-            errors = (networks.restore(batch) - batch).square().sum(dim=1)
-            return {"loss": brain_mean(errors, brain_of(batch))}
-
-        autoencoder = nn.ModuleList([networks.encoder, networks.decoder])
-        run.stage(
-            Stage(
-                "pretraining",
-                images,
-                [Objective(autoencoder, loss)],
-                run.augmentation,
-                self.pretraining_epochs,
-            )
-        )
+        trainer.fit_stage(Stage("soft-boundary", images, soft, augmentation))
+        networks.radius.fill_(self._radius(networks, images, trainer.engine))
 
     def _one_class(
         self, networks: "_Networks", images: torch.Tensor
@@ -330,6 +314,12 @@ class _Networks(nn.Module):
         # average, and a distance would be the smaller the farther from a point.
         squared = differences.square().sum(dim=1, keepdim=True)
         return self.encoder.to_pixels(squared, images)[:, 0]
+
+
+def _restoration(networks: _Networks, images: torch.Tensor) -> dict[str, torch.Tensor]:
+    """Squared error of the autoencoder, mean over brain pixels."""
+    errors = (networks.restore(images) - images).square().sum(dim=1)
+    return {"loss": brain_mean(errors, brain_of(images))}
 
 
 def _centre(encoder: _Encoder, images: NDArray, engine: Engine) -> torch.Tensor:

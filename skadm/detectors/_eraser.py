@@ -1,7 +1,7 @@
 """Eraser: a U-Net that takes artificial lesions away, and what it takes from a scan."""
 
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from numbers import Integral, Real
 
@@ -10,14 +10,10 @@ import torch
 from numpy.typing import NDArray
 from sklearn.mixture import GaussianMixture
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
-from sklearn.utils.validation import check_is_fitted
 
 from skadm.augmentation import Augmentation
-from skadm.detectors._contrasts import contrast_weights
-from skadm.detectors._lesion_axis import ResidualMoments, lesion_axis
+from skadm.detectors._prior import Prior, PriorDetector, learned_axis
 from skadm.neural import TorchDetector
-from skadm.neural._run import Run
-from skadm.neural._weights import load_weights
 from skadm.nn.blocks import NORMS, build
 from skadm.nn.density import FittedMixture, Mixture, mixture_energy
 from skadm.nn.mirror import mirrored
@@ -25,7 +21,7 @@ from skadm.nn.noise import blob_noise
 from skadm.nn.pixels import brain_mean, brain_of, map_of, pixels_of
 from skadm.nn.smoothing import smooth_in_brain
 from skadm.nn.unet import UNet
-from skadm.training import Checkpoints, Objective, Stage
+from skadm.training import Checkpoints, Objective, Stage, Trainer, load_weights
 
 # A pixel belongs to a blob if any contrast is changed by so much of `lesion_std`.
 _PRESENT = 1 / 3
@@ -35,7 +31,7 @@ _PRESENT = 1 / 3
 _FLOOR = 1e-4
 
 
-class EraserDetector(TorchDetector):
+class EraserDetector(PriorDetector, TorchDetector):
     """Blobs in normal slices are erased by a U-Net; what it erases in a scan is a lesion.
 
     Blobs of random shape, size and sharpness change all contrasts of a normal slice, each
@@ -46,22 +42,8 @@ class EraserDetector(TorchDetector):
 
     Parameters
     ----------
-    along : mapping of str or int to float, or "learned", default=None
-        None: whatever differs, in any contrast, is an anomaly; the density is that of the
-        residuals of all contrasts. Else a weak prior: weights of the contrasts that lesions
-        are known to change together, one way or the other, such as
-        ``{"FLAIR": 1, "T2": 0.5}``, by name (X must then carry names, as a SliceStack does)
-        or by index; only their ratios matter. The density is then that of the weighted sum
-        of the residuals, and has no direction: what is too dark is as anomalous as what is
-        too bright. "learned": no prior; the weights are those in which the slices that the
-        training leaves out, since there is an anomaly in them, differ most from the others
-        (contrastive PCA). `fit` then needs y, of which is used only which slices these are.
-    direction : mapping of str or int to float, or "learned", default=None
-        None: the score is the log-density, smoothed. Else a strong prior: weights of the
-        contrasts that lesions are known to be brighter in (positive) or darker
-        (negative), given as in `along`. The score is then minus the weighted sum of the
-        smoothed signed residuals, without a density. "learned": no prior; weights as in
-        `along`, and the sign by which abnormal slices have the heavier tail.
+    %(prior)s
+    %(prior_sign)s
     lesion_std : float, default=1.2
         Standard deviation of a blob's change of a contrast, in standard deviations of the
         brain, as the images are normalised to.
@@ -90,56 +72,35 @@ class EraserDetector(TorchDetector):
         Halvings of the U-Net.
     norm : {"batch", "instance", "none"}, default="batch"
         Norm layer of the U-Net.
-    max_epochs : int, default=50
-        Epochs.
-    batch_size : int, default=16
-        Slices of a training step and of a scoring step. Scores do not depend on it.
-    learning_rate : float, default=1e-3
-        Of Adam.
+    %(max_epochs)s
+    %(batch_size)s
+    %(learning_rate)s
     augmentation : Augmentation, "default" or None, default="default"
         Random changes of training slices; "default" is ``Augmentation(crop=1)``, since the
         middle of a cropped brain is not between its halves. None is none.
-    n_iter_no_change : int, default=None
-        Training stops when its loss has not fallen by `tol` for so many epochs. None:
-        never.
-    tol : float, default=1e-4
-        See `n_iter_no_change`.
-    warm_start : bool, default=False
-        Whether `fit` goes on from the weights of the last fit. `history_` grows.
-    checkpoints : str, path or Checkpoints, default=None
-        Folder in which the training is kept while it runs, after every epoch, so that an
-        interrupted fit goes on where it was; see `skadm.training.Checkpoints`. Needs an
-        integer `random_state`. None: nothing is kept.
+    %(n_iter_no_change)s
+    %(tol)s
+    %(warm_start)s
+    %(checkpoints)s
     memory : None, str or object with the joblib.Memory interface, default=None
-        Keeps the trained U-Net, so that a search over `along`, `direction`, `sigma` and
+        Keeps the trained U-Net, so that a search over `prior`, `prior_sign`, `sigma` and
         `n_components` trains it once.
-    contamination : float, default=0.01
-        Fraction of the training pixels that `predict` calls anomalous; sets `offset_`.
-    device : str or torch.device, default="auto"
-        "auto" is a GPU where there is one.
-    precision : {"auto", "float32", "bfloat16"}, default="auto"
-        Of the convolutions. "auto" is bfloat16 where the processor or GPU computes it
-        natively.
-    random_state : int, RandomState instance or None, default=None
-        Seed of weights, batches, augmentation, blobs and the mixture.
+    %(contamination)s
+    %(device)s
+    %(precision)s
+    %(random_state)s
 
     Attributes
     ----------
     history_ : list of dict
         One record for each epoch: "stage" ("erasing 1", ...), "epoch", "loss" and its parts
         "error" and "presence", "seconds".
-    weights_ : dict of str to ndarray
-        All that was learned.
-    offset_ : float
-        Threshold of `predict` on the scale of `score_samples`.
-    background_score_ : float
-        Score of every background pixel.
-    axis_ : ndarray of shape (K,) or None
-        Weights of the residuals, as stated by `along` or `direction` or learned.
-    n_features_in_ : int
-        K, the number of contrasts.
-    contrasts_ : tuple of str or None
-        Their names, if X carried them.
+    %(weights_)s
+    %(offset_)s
+    %(background_score_)s
+    %(axis_)s
+    %(n_features_in_)s
+    %(contrasts_)s
 
     See Also
     --------
@@ -147,6 +108,11 @@ class EraserDetector(TorchDetector):
 
     Notes
     -----
+    Without a prior the score is the log-density of the residuals of all contrasts,
+    smoothed: whatever differs, in any contrast, is an anomaly. With a prior whose sign is
+    not known it is the log-density of the weighted sum of the residuals, and with a known
+    sign minus that sum, without a density.
+
     The blobs know nothing of what lesions look like: brighter and darker are equally
     likely, in each contrast alone. Since most of a slice is left as it was, the U-Net can
     compare: it leaves normal tissue alone where a denoiser of noise everywhere
@@ -171,10 +137,19 @@ class EraserDetector(TorchDetector):
     (16, 32, 32)
     """
 
+    _paper = "Kascenas et al. 2022, changed"
+    _tune = ("prior", "prior_sign", "sigma", "lesion_scales", "max_epochs")
+    _good_at = "Lesions in nearly symmetric organs; better with a prior, as intensity is."
+    _presets = {
+        "quick": {"width": 4, "max_epochs": 4, "max_samples": 2_000},
+        "cpu": {"n_networks": 3, "max_epochs": 20, "learning_rate": 2e-3},
+        # There is no paper of it; as long as that of the DAE, whose kin it is.
+        "paper": {"width": 64, "learning_rate": 1e-4, "max_epochs": 200},
+    }
+
     _parameter_constraints = {
         **TorchDetector._parameter_constraints,
-        "along": [None, Mapping, StrOptions({"learned"})],
-        "direction": [None, Mapping, StrOptions({"learned"})],
+        **PriorDetector._parameter_constraints,
         "lesion_std": [Interval(Real, 0, None, closed="left")],
         "lesion_scales": ["array-like"],
         "presence_weight": [Interval(Real, 0, None, closed="left")],
@@ -184,7 +159,7 @@ class EraserDetector(TorchDetector):
         "n_components": [Interval(Integral, 1, None, closed="left")],
         "max_samples": [Interval(Integral, 1, None, closed="left")],
         "width": [Interval(Integral, 1, None, closed="left")],
-        "n_levels": [Interval(Integral, 1, None, closed="left")],
+        "n_levels": [Interval(Integral, 1, 16, closed="both")],
         "norm": [StrOptions(set(NORMS))],
         "memory": [None, str, HasMethods(["cache"])],
     }
@@ -192,8 +167,8 @@ class EraserDetector(TorchDetector):
     def __init__(
         self,
         *,
-        along: Mapping[str | int, float] | str | None = None,
-        direction: Mapping[str | int, float] | str | None = None,
+        prior: Prior = None,
+        prior_sign: str = "known",
         lesion_std: float = 1.2,
         lesion_scales: Sequence[int] = (8, 16, 32),
         presence_weight: float = 2.0,
@@ -233,8 +208,8 @@ class EraserDetector(TorchDetector):
             precision=precision,
             random_state=random_state,
         )
-        self.along = along
-        self.direction = direction
+        self.prior = prior
+        self.prior_sign = prior_sign
         self.lesion_std = lesion_std
         self.lesion_scales = lesion_scales
         self.presence_weight = presence_weight
@@ -255,31 +230,9 @@ class EraserDetector(TorchDetector):
                 f"lesion_scales={self.lesion_scales!r}; expected one or more sizes, each "
                 "an integer of at least 1."
             )
-        if self.along is not None and self.direction is not None:
-            raise ValueError(
-                f"along={self.along!r} and direction={self.direction!r}; expected one of "
-                "them: either lesions may differ both ways, or one way."
-            )
-        self._stated_axis(X.shape[1])  # a wrong name is told before the training
-        if not self._looks_at_abnormal:
-            self._fit_networks(X)
-        elif abnormal is None:
-            raise ValueError(
-                f"along={self.along!r}, direction={self.direction!r}; to learn it, fit "
-                "needs slices with an anomaly, and y to tell which slices these are."
-            )
-        else:
-            self._fit_networks(X, abnormal())
-
-    @property
-    def axis_(self) -> np.ndarray | None:
-        """Weights of the residuals in the sum that is scored."""
-        check_is_fitted(self)
-        return self.weights_.get("axis")
-
-    @property
-    def _looks_at_abnormal(self) -> bool:
-        return "learned" in (self.along, self.direction)
+        self.axis_ = self._stated_axis(X.shape[1])
+        # The axis is learned within the training, since the mixture depends on it.
+        self._fit(X, self._abnormal_slices(abnormal))
 
     def _go_on_from(self, networks: "_Networks", weights: dict[str, NDArray]) -> None:
         own = {
@@ -287,19 +240,7 @@ class EraserDetector(TorchDetector):
             for name, value in weights.items()
             if name.startswith("nets.")
         }
-        load_weights(networks.nets, own)  # axis and mixture are made anew
-
-    def _stated_axis(self, n_contrasts: int) -> torch.Tensor | None:
-        """Weights of the residuals, 0 if they are to be learned; None: no sum is scored."""
-        stated = self.along if self.direction is None else self.direction
-        if stated is None:
-            return None
-        if isinstance(stated, str):  # to be learned
-            return torch.zeros(n_contrasts, dtype=torch.float64)
-        weights = contrast_weights(stated, n_contrasts, self.contrasts_)
-        if self.along is not None:  # in units of the mixture's floor
-            weights /= np.abs(weights).max()
-        return torch.from_numpy(weights)
+        load_weights(networks.nets, own)  # the mixture is fitted again
 
     def _build(self, n_contrasts: int, generator: torch.Generator) -> "_Networks":
         n_in = n_contrasts * (1 + self.mirror)
@@ -310,19 +251,18 @@ class EraserDetector(TorchDetector):
             )
             for _ in range(self.n_networks)
         ]
-        n_features = n_contrasts if self.along is None else 1
-        mixture = FittedMixture(self.n_components, n_features)
-        return _Networks(nets, mixture, self._stated_axis(n_contrasts))
+        n_features = n_contrasts if self.prior is None else 1
+        return _Networks(nets, FittedMixture(self.n_components, n_features))
 
-    def _train(self, networks: "_Networks", images: NDArray, run: Run) -> None:
-        augmentation = run.augmentation
+    def _train(self, networks: "_Networks", images: NDArray, trainer: Trainer) -> None:
+        augmentation = trainer.augmentation
         if self.augmentation == "default":
             augmentation = Augmentation(crop=1)
         for number, net in enumerate(networks.nets, start=1):
-            objective = Objective(net, partial(self._loss, net, run.engine.generator))
-            run.remembered_stage(
+            objective = Objective(net, partial(self._loss, net, trainer.generator))
+            trainer.fit_stage(
                 Stage(f"erasing {number}", images, [objective], augmentation),
-                self.memory,
+                memory=self.memory,
                 # What the weights do not tell.
                 norm=self.norm,
                 mirror=self.mirror,
@@ -330,14 +270,13 @@ class EraserDetector(TorchDetector):
                 lesion_scales=tuple(self.lesion_scales),
                 presence_weight=self.presence_weight,
             )
-        if networks.axis is not None and run.abnormal is not None:
-            moments = [
-                ResidualMoments(self._pixels(self._residuals, networks, slices, run))
-                for slices in (run.abnormal, images)
-            ]
-            networks.axis.copy_(torch.from_numpy(lesion_axis(*moments)))
-        if self.direction is None:
-            networks.mixture.set(self._mixture(networks, images, run))
+        if trainer.abnormal is not None:
+            self.axis_ = learned_axis(
+                self._pixels(self._residuals, networks, trainer.abnormal, trainer),
+                self._pixels(self._residuals, networks, images, trainer),
+            )
+        if self._scores_density:
+            networks.mixture.set(self._mixture(networks, images, trainer))
 
     def _loss(
         self, net: torch.nn.Module, generator: torch.Generator, batch: torch.Tensor
@@ -355,31 +294,30 @@ class EraserDetector(TorchDetector):
         return {"loss": loss, "error": error, "presence": presence}
 
     def _pixels(
-        self, function: Callable, networks: "_Networks", images: NDArray, run: Run
-    ) -> Iterator[torch.Tensor]:
+        self, function: Callable, networks: "_Networks", images: NDArray, trainer: Trainer
+    ) -> Iterator[NDArray]:
         """Yield a function of networks and slices in the brain pixels, (n_pixels, d)."""
-        for batch in run.engine.batches(images):
+        for batch in trainer.engine.batches(images):
             with torch.inference_mode():
-                with run.engine.autocast():
+                with trainer.engine.autocast():
                     maps = function(networks, batch)
-                pixels = pixels_of(maps, brain_of(batch))
+                pixels = pixels_of(maps, brain_of(batch)).cpu().numpy()
             yield pixels  # out of inference mode, which is not for whoever asks
 
-    def _mixture(self, networks: "_Networks", images: NDArray, run: Run) -> Mixture:
+    def _mixture(self, networks: "_Networks", images: NDArray, trainer: Trainer) -> Mixture:
         """Of the features of some brain pixels of the normal slices, drawn at random."""
         # That of the order of slices: the same in all processes that train together.
-        generator = run.engine.order
+        generator = trainer.order
         brain_pixels = sum(
-            int(brain_of(batch).sum()) for batch in run.engine.batches(images)
+            int(brain_of(batch).sum()) for batch in trainer.engine.batches(images)
         )
         share = min(1.0, self.max_samples / brain_pixels)
         drawn = []
-        for features in self._pixels(self._features, networks, images, run):
-            pixels = features.cpu()
+        for pixels in self._pixels(self._features, networks, images, trainer):
             chosen = torch.rand(len(pixels), generator=generator) < share
-            drawn.append(pixels[chosen])
+            drawn.append(pixels[chosen.numpy()])
         seed = int(torch.randint(2**31 - 1, (), generator=generator))
-        samples = torch.cat(drawn).double().numpy()
+        samples = np.concatenate(drawn, dtype=np.float64)
         fitted = GaussianMixture(
             self.n_components, reg_covar=_FLOOR, n_init=3, random_state=seed
         ).fit(samples)
@@ -399,14 +337,18 @@ class EraserDetector(TorchDetector):
     def _features(self, networks: "_Networks", images: torch.Tensor) -> torch.Tensor:
         """Residuals of all contrasts, (n, K, H, W), or their weighted sum, (n, 1, H, W)."""
         residuals = self._residuals(networks, images)
-        if networks.axis is None:
+        if self.axis_ is None:
             return residuals
-        weights = networks.axis.float().view(1, -1, 1, 1)
-        return (residuals * weights).sum(dim=1, keepdim=True)
+        weights = torch.as_tensor(self.axis_, dtype=torch.float32, device=images.device)
+        return (residuals * weights.view(1, -1, 1, 1)).sum(dim=1, keepdim=True)
+
+    @property
+    def _scores_density(self) -> bool:
+        return self.prior is None or not self._sign_is_known
 
     def _anomaly(self, networks: "_Networks", images: torch.Tensor) -> torch.Tensor:
         features, brain = self._features(networks, images), brain_of(images)
-        if self.direction is not None:
+        if not self._scores_density:
             return features[:, 0]
         pixels = pixels_of(features, brain).double()
         energy = mixture_energy(pixels, networks.mixture.parameters_, _FLOOR)
@@ -414,14 +356,9 @@ class EraserDetector(TorchDetector):
 
 
 class _Networks(torch.nn.Module):
-    """The erasers, the mixture of what they make of normal slices, and what is added up."""
+    """The erasers, and the mixture of what they make of normal slices."""
 
-    axis: torch.Tensor | None
-
-    def __init__(
-        self, nets: Sequence[UNet], mixture: FittedMixture, axis: torch.Tensor | None
-    ) -> None:
+    def __init__(self, nets: Sequence[UNet], mixture: FittedMixture) -> None:
         super().__init__()
-        self.register_buffer("axis", axis)
         self.nets = torch.nn.ModuleList(nets)
         self.mixture = mixture

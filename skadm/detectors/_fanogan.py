@@ -11,12 +11,11 @@ from torch import nn
 
 from skadm.augmentation import Augmentation
 from skadm.neural import TorchDetector
-from skadm.neural._run import Run
 from skadm.nn.adversarial import Critic, build_critic, gradient_penalty
 from skadm.nn.autoencoder import Decoder, Encoder, pad_for_levels
 from skadm.nn.blocks import build, leaky_relu
 from skadm.nn.pixels import brain_mean, brain_of
-from skadm.training import Checkpoints, Objective, Stage
+from skadm.training import Checkpoints, Objective, Stage, Trainer
 
 
 class FAnoGANDetector(TorchDetector):
@@ -52,36 +51,22 @@ class FAnoGANDetector(TorchDetector):
         Weight κ of the critic's features beside the residual, in the encoder's loss.
     encoder_epochs : int, default=None
         Epochs of the second stage. None: `max_epochs`.
-    max_epochs : int, default=50
-        Epochs of the first stage.
-    batch_size : int, default=16
-        Slices of a training step and of a scoring step. Scores do not depend on it.
-    learning_rate : float, default=1e-3
-        Of Adam, in both stages.
-    augmentation : Augmentation, "default" or None, default="default"
-        Random changes of training slices; "default" is ``Augmentation()``, None is none.
+    %(max_epochs)s
+    %(batch_size)s
+    %(learning_rate)s
+    %(augmentation)s
         They are not cropped, since the generator has to make whole slices.
-    n_iter_no_change : int, default=None
-        A stage stops when its training loss has not fallen by `tol` for so many epochs.
-        None: never. The critic's loss does not keep falling, as others do: it falls while
-        the critic learns, and rises again while the generator does. No data is held out.
-    tol : float, default=1e-4
-        See `n_iter_no_change`.
-    warm_start : bool, default=False
-        Whether `fit` goes on from the weights of the last fit. `history_` grows.
-    checkpoints : str, path or Checkpoints, default=None
-        Folder in which the training is kept while it runs, after every epoch, so that an
-        interrupted fit goes on where it was; see `skadm.training.Checkpoints`. Needs an
-        integer `random_state`. None: nothing is kept.
-    contamination : float, default=0.01
-        Fraction of the training pixels that `predict` calls anomalous; sets `offset_`.
-    device : str or torch.device, default="auto"
-        "auto" is a GPU where there is one.
-    precision : {"auto", "float32", "bfloat16"}, default="auto"
-        Of the convolutions of generator and encoder. "auto" is bfloat16 where the
-        processor or GPU computes it natively. The critic is float32 always.
-    random_state : int, RandomState instance or None, default=None
-        Seed of weights, batches, augmentation and noise.
+    %(n_iter_no_change)s
+        The critic's loss does not keep falling, as others do: it falls while the critic
+        learns, and rises again while the generator does.
+    %(tol)s
+    %(warm_start)s
+    %(checkpoints)s
+    %(contamination)s
+    %(device)s
+    %(precision)s
+        The critic is float32 always.
+    %(random_state)s
 
     Attributes
     ----------
@@ -91,16 +76,11 @@ class FAnoGANDetector(TorchDetector):
         "distance" (estimate of the Wasserstein distance) and "penalty" (before its
         weight) beside it, and "generator" in epochs in which the generator took a step.
         In the encoder stage the parts are "residual" and "features" (before its weight).
-    weights_ : dict of str to ndarray
-        All that was learned.
-    offset_ : float
-        Threshold of `predict` on the scale of `score_samples`.
-    background_score_ : float
-        Score of every background pixel.
-    n_features_in_ : int
-        K, the number of contrasts.
-    contrasts_ : tuple of str or None
-        Their names, if X carried them.
+    %(weights_)s
+    %(offset_)s
+    %(background_score_)s
+    %(n_features_in_)s
+    %(contrasts_)s
 
     Notes
     -----
@@ -150,11 +130,35 @@ class FAnoGANDetector(TorchDetector):
     (16, 32, 32)
     """
 
+    _paper = "Schlegl et al. 2019"
+    _tune = ("latent_dim", "width", "feature_weight", "max_epochs")
+    _good_at = (
+        "Lesions that differ much from what they replace; wants many slices and a GPU."
+    )
+    _presets = {
+        "quick": {"width": 8, "n_levels": 3, "max_epochs": 4},
+        # As many steps of the generator as there is time for: still few for a GAN.
+        "cpu": {
+            "width": 8,
+            "critic_steps": 2,
+            "batch_size": 4,
+            "max_epochs": 20,
+            "learning_rate": 3e-3,
+        },
+        # The authors' code: 64 channels, batches of 64, learning rate 1e-4.
+        "paper": {
+            "width": 64,
+            "batch_size": 64,
+            "learning_rate": 1e-4,
+            "max_epochs": 200,
+        },
+    }
+
     _parameter_constraints = {
         **TorchDetector._parameter_constraints,
         "latent_dim": [Interval(Integral, 1, None, closed="left")],
         "width": [Interval(Integral, 1, None, closed="left")],
-        "n_levels": [Interval(Integral, 1, None, closed="left")],
+        "n_levels": [Interval(Integral, 1, 16, closed="both")],
         "gradient_penalty": [Interval(Real, 0, None, closed="left")],
         "critic_steps": [Interval(Integral, 1, None, closed="left")],
         "feature_weight": [Interval(Real, 0, None, closed="left")],
@@ -228,9 +232,9 @@ class FAnoGANDetector(TorchDetector):
             ),
         )
 
-    def _train(self, networks: "_Networks", images: NDArray, run: Run) -> None:
-        generator, augment = run.engine.generator, _uncropped(run.augmentation)
-        run.stage(
+    def _train(self, networks: "_Networks", images: NDArray, trainer: Trainer) -> None:
+        generator, augment = trainer.generator, _uncropped(trainer.augmentation)
+        trainer.fit_stage(
             Stage(
                 "adversarial",
                 images,
@@ -253,7 +257,7 @@ class FAnoGANDetector(TorchDetector):
         )
         for frozen in (networks.generator, networks.critic):
             frozen.eval().requires_grad_(False)
-        run.stage(
+        trainer.fit_stage(
             Stage(
                 "encoder",
                 images,

@@ -9,12 +9,11 @@ from sklearn.utils._param_validation import Interval
 
 from skadm.augmentation import Augmentation
 from skadm.neural import TorchDetector
-from skadm.neural._run import Run
 from skadm.nn.blocks import build
 from skadm.nn.gmvae import GMVAE
 from skadm.nn.pixels import brain_of
 from skadm.nn.restoration import restore
-from skadm.training import Checkpoints, Objective, Stage
+from skadm.training import Checkpoints, Objective, Stage, Trainer
 
 
 class GMVAEDetector(TorchDetector):
@@ -55,34 +54,19 @@ class GMVAEDetector(TorchDetector):
     step_size : float, default=0.5
         Length of a step; the squared error has curvature 1. With a small `tv_weight` it
         has to be smaller.
-    max_epochs : int, default=50
-        Epochs.
-    batch_size : int, default=16
-        Slices of a training step and of a scoring step. Scores do not depend on it.
-    learning_rate : float, default=1e-3
-        Of Adam.
-    augmentation : Augmentation, "default" or None, default="default"
-        Random changes of training slices; "default" is ``Augmentation()``, None is none.
-    n_iter_no_change : int, default=None
-        Training stops when its loss has not fallen by `tol` for so many epochs. None:
-        never.
-    tol : float, default=1e-4
-        See `n_iter_no_change`.
-    warm_start : bool, default=False
-        Whether `fit` goes on from the weights of the last fit. `history_` grows.
-    checkpoints : str, path or Checkpoints, default=None
-        Folder in which the training is kept while it runs, after every epoch, so that an
-        interrupted fit goes on where it was; see `skadm.training.Checkpoints`. Needs an
-        integer `random_state`. None: nothing is kept.
-    contamination : float, default=0.01
-        Fraction of the training pixels that `predict` calls anomalous; sets `offset_`.
-    device : str or torch.device, default="auto"
-        "auto" is a GPU where there is one.
-    precision : {"auto", "float32", "bfloat16"}, default="auto"
-        Of the training's convolutions. "auto" is bfloat16 where the processor or GPU
-        computes it natively. The restoration is float32 always.
-    random_state : int, RandomState instance or None, default=None
-        Seed of weights, batches, augmentation and the latents' noise.
+    %(max_epochs)s
+    %(batch_size)s
+    %(learning_rate)s
+    %(augmentation)s
+    %(n_iter_no_change)s
+    %(tol)s
+    %(warm_start)s
+    %(checkpoints)s
+    %(contamination)s
+    %(device)s
+    %(precision)s
+        The restoration is float32 always.
+    %(random_state)s
 
     Attributes
     ----------
@@ -90,16 +74,11 @@ class GMVAEDetector(TorchDetector):
         One record for each epoch: "stage" ("autoencoder"), "epoch", "seconds", "loss",
         the negative ELBO in nats for each brain pixel, and its terms "reconstruction",
         "conditional_prior", "w_prior" and "c_prior".
-    weights_ : dict of str to ndarray
-        All that was learned.
-    offset_ : float
-        Threshold of `predict` on the scale of `score_samples`.
-    background_score_ : float
-        Score of every background pixel.
-    n_features_in_ : int
-        K, the number of contrasts.
-    contrasts_ : tuple of str or None
-        Their names, if X carried them.
+    %(weights_)s
+    %(offset_)s
+    %(background_score_)s
+    %(n_features_in_)s
+    %(contrasts_)s
 
     Notes
     -----
@@ -153,6 +132,26 @@ class GMVAEDetector(TorchDetector):
     (16, 32, 32)
     """
 
+    _paper = "You et al. 2019, Chen et al. 2020"
+    _tune = ("tv_weight", "latent_dim", "restoration_steps", "n_components")
+    _good_at = "Compact lesions that a smooth change undoes; scoring is slow."
+    _presets = {
+        "quick": {"width": 8, "max_epochs": 4, "restoration_steps": 2},
+        "cpu": {"restoration_steps": 5, "max_epochs": 40, "learning_rate": 2e-3},
+        # The authors' code, for one contrast. Their objective, squared error and 1.8 times
+        # the total variation, is twice that of here; their steps were 5e-3, then 2e-3.
+        "paper": {
+            "width": 64,
+            "latent_dim": 1,
+            "tv_weight": 0.9,
+            "restoration_steps": 500,
+            "step_size": 5e-3,
+            "max_epochs": 400,
+            "learning_rate": 5e-5,
+            "augmentation": None,
+        },
+    }
+
     _parameter_constraints = {
         **TorchDetector._parameter_constraints,
         "n_components": [Interval(Integral, 1, None, closed="left")],
@@ -160,7 +159,7 @@ class GMVAEDetector(TorchDetector):
         "mixture_latent_dim": [Interval(Integral, 1, None, closed="left")],
         "free_bits": [Interval(Real, 0, None, closed="left")],
         "width": [Interval(Integral, 1, None, closed="left")],
-        "n_levels": [Interval(Integral, 1, None, closed="left")],
+        "n_levels": [Interval(Integral, 1, 16, closed="both")],
         "tv_weight": [Interval(Real, 0, None, closed="left")],
         "restoration_steps": [Interval(Integral, 1, None, closed="left")],
         "step_size": [Interval(Real, 0, None, closed="neither")],
@@ -228,8 +227,8 @@ class GMVAEDetector(TorchDetector):
             generator,
         )
 
-    def _train(self, networks: GMVAE, images: NDArray, run: Run) -> None:
-        generator = run.engine.generator
+    def _train(self, networks: GMVAE, images: NDArray, trainer: Trainer) -> None:
+        generator = trainer.generator
 
         def loss(batch: torch.Tensor) -> dict[str, torch.Tensor]:
             brain = brain_of(batch)
@@ -238,8 +237,8 @@ class GMVAEDetector(TorchDetector):
             means = {name: term.sum() / n_pixels for name, term in terms._asdict().items()}
             return {"loss": terms.negative_elbo.sum() / n_pixels, **means}
 
-        run.stage(
-            Stage("autoencoder", images, [Objective(networks, loss)], run.augmentation)
+        trainer.fit_stage(
+            Stage("autoencoder", images, [Objective(networks, loss)], trainer.augmentation)
         )
 
     def _anomaly(self, networks: GMVAE, images: torch.Tensor) -> torch.Tensor:

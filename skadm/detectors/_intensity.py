@@ -1,82 +1,133 @@
 """Intensity alone: what a sceptic asks for first."""
 
-from collections.abc import Mapping
 from numbers import Real
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from sklearn.utils._param_validation import Interval
 
 from skadm._brain import brain_mask
+from skadm._disk import release, row_chunks
 from skadm._filters import smooth_in_brain
-from skadm.base import BaseDetector
-from skadm.detectors._contrasts import contrast_weights
+from skadm._validation import check_arrays
+from skadm.detectors._prior import Prior, PriorDetector
 
 # Scores end here: the sum of a few of them, as a filter takes it, is still a float32.
 _MOST = 1e35
 
 
-class IntensityDetector(BaseDetector):
+class IntensityDetector(PriorDetector):
     """A weighted sum of contrasts: bright pixels are anomalies.
 
-    Nothing is learned but the threshold. On normalised FLAIR, or FLAIR + T2, this is
-    the baseline that a detector of tumours has to beat.
+    Nothing is trained but the threshold, and the weights if `prior` is "learned". On
+    normalised FLAIR, or FLAIR + T2, this is the baseline that a detector of tumours has to
+    beat; with learned weights, one that learns from slice labels.
 
     Parameters
     ----------
-    weights : mapping of str or int to float, default=None
-        Weight of each contrast, by name (X must then carry names, as a SliceStack does)
-        or by index. A negative weight makes dark pixels anomalous. None: all contrasts
-        with weight 1.
+    %(prior)s
+    %(prior_sign)s
     sigma : float, default=0
         Standard deviation, in pixels, of a Gaussian that smooths the map within its
         slice and within the brain. 0: no smoothing.
-    contamination : float, default=0.01
-        Fraction of the training pixels that `predict` calls anomalous; sets `offset_`.
+    %(contamination)s
 
     Attributes
     ----------
-    weights_ : ndarray of shape (n_contrasts,)
-        Weight of each contrast.
-    offset_ : float
-        Threshold of `predict` on the scale of `score_samples`.
+    %(axis_)s
+    mean_ : ndarray of shape (K,)
+        Mean of each contrast over the brain pixels of normal slices.
+    %(offset_)s
+
+    Notes
+    -----
+    Intensities say nothing of lesions by themselves. Without a `prior` this detector
+    therefore assumes one: that lesions change all contrasts in the same direction, with
+    weight 1 each (`axis_`). So it is never without supervision.
+
+    The score is minus the weighted sum; if the sign is not known, minus the distance of the
+    sum from its mean in normal slices. An axis is learned from how far intensities are from
+    their means in normal slices.
 
     Examples
     --------
     >>> from skadm import IntensityDetector
     >>> from skadm.data import make_phantom
     >>> stack = make_phantom(n_patients=2, n_slices=8, size=32, random_state=0)
-    >>> detector = IntensityDetector(weights={"FLAIR": 1, "T2": 1}, sigma=1)
-    >>> detector.fit(stack, stack.y).weights_
+    >>> detector = IntensityDetector(prior={"FLAIR": 1, "T2": 1}, sigma=1)
+    >>> detector.fit(stack, stack.y).axis_
     array([0., 0., 1., 1.])
     """
 
+    _tune = ("prior", "sigma")
+    _good_at = (
+        "Lesions that are bright (or dark) on contrasts that are known, or learned from "
+        "slice labels. No network."
+    )
+    _presets = {
+        # No preset has parameters; the names are there so that every detector has them.
+        "quick": {},
+        "cpu": {},
+        "paper": {},
+    }
+
     _parameter_constraints: dict[str, list[Any]] = {
-        **BaseDetector._parameter_constraints,
-        "weights": [None, Mapping],
+        **PriorDetector._parameter_constraints,
         "sigma": [Interval(Real, 0, None, closed="left")],
     }
 
     def __init__(
         self,
         *,
-        weights: Mapping[str | int, float] | None = None,
+        prior: Prior = None,
+        prior_sign: str = "known",
         sigma: float = 0.0,
         contamination: float = 0.01,
     ) -> None:
         super().__init__(contamination=contamination)
-        self.weights = weights
+        self.prior = prior
+        self.prior_sign = prior_sign
         self.sigma = sigma
 
+    @property
+    def _supervision(self) -> str:
+        if self._looks_at_abnormal:
+            return "slice labels"
+        return "known direction" if self._sign_is_known else "known contrasts"
+
+    def _stated_axis(self, n_contrasts: int) -> NDArray[np.float64] | None:
+        if self.prior is None:
+            return np.ones(n_contrasts)
+        return super()._stated_axis(n_contrasts)
+
     def _fit(self, X: np.ndarray) -> None:
-        equal: dict[str | int, float] = dict.fromkeys(range(X.shape[1]), 1.0)
-        given = equal if self.weights is None else self.weights
-        self.weights_ = contrast_weights(given, X.shape[1], self.contrasts_)
+        n_pixels, total = 0, np.zeros(X.shape[1])
+        for rows in row_chunks(len(X), X[:1].nbytes):
+            pixels = _brain_pixels(X[rows])
+            n_pixels += len(pixels)
+            total += pixels.sum(axis=0, dtype=np.float64)
+            release(X)
+        self.mean_ = total / n_pixels
+
+    def _deviations(self, X: np.ndarray) -> np.ndarray:
+        return _brain_pixels(X) - self.mean_
+
+    def _check_learned(self) -> None:
+        super()._check_learned()
+        check_arrays(self, {"mean_": (self.n_features_in_,)})
 
     def _score(self, X: np.ndarray) -> np.ndarray:
         # Contrast by contrast: a matrix product would round by the number of slices.
+        assert self.axis_ is not None
         maps = np.zeros(X[:, 0].shape)
-        for contrast, weight in enumerate(self.weights_):
+        for contrast, weight in enumerate(self.axis_):
             maps -= weight * X[:, contrast].astype(np.float64)
+        if not self._sign_is_known:
+            maps = -np.abs(maps + self.axis_ @ self.mean_)
         maps = maps.clip(-_MOST, _MOST).astype(np.float32)
         return smooth_in_brain(maps, brain_mask(X), self.sigma) if self.sigma else maps
+
+
+def _brain_pixels(X: np.ndarray) -> np.ndarray:
+    return X.transpose(0, 2, 3, 1)[brain_mask(X)]

@@ -1,6 +1,6 @@
 """Brain pixels with their neighbours, as rows of a table for scikit-learn."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
 from numpy.typing import NDArray
@@ -124,15 +124,41 @@ def score_patches(
     maps : ndarray of shape (n_slices, H, W), float32
         Finite; 0 in the background.
     """
-    brain = brain_mask(X)
-    maps = np.zeros(brain.shape, np.float32)
-    step = max(1, CHUNK_VALUES // (neighbourhood**2 * X.shape[1]))
+    maps = np.zeros((len(X), *X.shape[2:]), np.float32)
     # Absurd intensities overflow: as far as a number can say.
     most = np.finfo(np.float32).max
-    for image, shown, out in zip(X, brain, maps):
-        pixels = np.flatnonzero(shown)
-        for start in range(0, len(pixels), step):
-            chunk = pixels[start : start + step]
-            scores = score(patches_at(image[None], chunk, neighbourhood))
-            out.flat[chunk] = scores.clip(-most, most)
+    for image, out in zip(X, maps):
+        for pixels, patches in iterate_patches(image[None], neighbourhood):
+            out.flat[pixels] = score(patches).clip(-most, most)
     return maps
+
+
+def iterate_patches(
+    X: NDArray, neighbourhood: int
+) -> Iterator[tuple[NDArray[np.intp], NDArray[np.float64]]]:
+    """Yield the patches of all brain pixels, some at a time.
+
+    Parameters
+    ----------
+    X : ndarray of shape (n_slices, n_contrasts, H, W)
+        Slices.
+    neighbourhood : int
+        Side of the square, in pixels; odd.
+
+    Yields
+    ------
+    pixels : ndarray of shape (n_pixels,)
+        Flat indices into the maps, (n_slices, H, W).
+    patches : ndarray of shape (n_pixels, neighbourhood**2 * n_contrasts), float64
+        As of `patches_at`.
+    """
+    all_pixels = np.flatnonzero(brain_mask(X))
+    step = max(1, CHUNK_VALUES // (neighbourhood**2 * X.shape[1]))
+    for start in range(0, len(all_pixels), step):
+        pixels = all_pixels[start : start + step]
+        yield pixels, patches_at(X, pixels, neighbourhood)
+
+
+def mean_of_patches(patches: NDArray, n_contrasts: int) -> NDArray[np.float64]:
+    """Mean of each contrast over each patch, (n_pixels, n_contrasts)."""
+    return patches.reshape(len(patches), -1, n_contrasts).mean(axis=1)

@@ -8,11 +8,17 @@ from sklearn.decomposition import PCA
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, RealNotInt
 
-from skadm.base import BaseDetector
-from skadm.detectors._patches import draw_patches, score_patches
+from skadm._validation import check_arrays
+from skadm.detectors._patches import (
+    draw_patches,
+    iterate_patches,
+    mean_of_patches,
+    score_patches,
+)
+from skadm.detectors._prior import Prior, PriorDetector
 
 
-class PCADetector(BaseDetector):
+class PCADetector(PriorDetector):
     """Patches that the principal components of normal patches do not restore.
 
     A patch is a brain pixel with its neighbours in the slice, in all contrasts. The
@@ -21,6 +27,8 @@ class PCADetector(BaseDetector):
 
     Parameters
     ----------
+    %(prior)s
+    %(prior_sign)s
     n_components : int or float, default=1
         Number of principal components, or, in (0, 1), the share of the variance that
         they have to explain. At least one component that varies is always left out: see
@@ -30,8 +38,7 @@ class PCADetector(BaseDetector):
     max_samples : int, default=100_000
         Brain pixels drawn to learn the components from. None: all. Their patches are held
         in memory at once, 8 bytes for each value: 80 MB for 5 × 5 patches of 4 contrasts.
-    contamination : float, default=0.01
-        Fraction of the training pixels that `predict` calls anomalous; sets `offset_`.
+    %(contamination)s
     random_state : int, RandomState instance or None, default=None
         Draws the pixels.
 
@@ -39,14 +46,11 @@ class PCADetector(BaseDetector):
     ----------
     pca_ : sklearn.decomposition.PCA
         Mean and components; features are ordered by row, column and contrast.
-    offset_ : float
-        Threshold of `predict` on the scale of `score_samples`.
-    background_score_ : float
-        Score of every background pixel.
-    n_features_in_ : int
-        K, the number of contrasts.
-    contrasts_ : tuple of str or None
-        Their names, if X carried them.
+    %(axis_)s
+    %(offset_)s
+    %(background_score_)s
+    %(n_features_in_)s
+    %(contrasts_)s
 
     Notes
     -----
@@ -64,6 +68,9 @@ class PCADetector(BaseDetector):
     edges and texture. A lesion that is bright but smooth is found better by few components
     and with ``neighbourhood=1``, where only the relation of the contrasts counts. Hence
     the defaults.
+
+    With a prior, the anomaly is the weighted sum of the *signed* errors instead, averaged
+    over the patch, or its absolute value if the sign is not known.
 
     Neighbours in the background, or outside of the slice, are 0. The rim of the brain is
     therefore part of what is learned.
@@ -91,8 +98,18 @@ class PCADetector(BaseDetector):
     (10, 36)
     """
 
+    _tune = ("n_components", "neighbourhood")
+    _good_at = "Contrasts that break their linear relation, in seconds."
+    _presets = {
+        "quick": {"max_samples": 2_000},
+        # A fit of seconds, in less than 100 MB.
+        "cpu": {"max_samples": 100_000},
+        # Every pixel, as above. With 5 × 5 patches of 4 contrasts, 800 bytes each.
+        "paper": {"max_samples": None},
+    }
+
     _parameter_constraints: dict[str, list[Any]] = {
-        **BaseDetector._parameter_constraints,
+        **PriorDetector._parameter_constraints,
         "n_components": [
             Interval(Integral, 1, None, closed="left"),
             Interval(RealNotInt, 0, 1, closed="neither"),
@@ -105,6 +122,8 @@ class PCADetector(BaseDetector):
     def __init__(
         self,
         *,
+        prior: Prior = None,
+        prior_sign: str = "known",
         n_components: int | float = 1,
         neighbourhood: int = 1,
         max_samples: int | None = 100_000,
@@ -112,6 +131,8 @@ class PCADetector(BaseDetector):
         random_state=None,
     ) -> None:
         super().__init__(contamination=contamination)
+        self.prior = prior
+        self.prior_sign = prior_sign
         self.n_components = n_components
         self.neighbourhood = neighbourhood
         self.max_samples = max_samples
@@ -135,6 +156,11 @@ class PCADetector(BaseDetector):
             n_components = self._resolve_n_components(complete)
             self.pca_ = _pca(n_components).fit(patches)
 
+    def _check_learned(self) -> None:
+        super()._check_learned()
+        n_values = self.n_features_in_ * self.neighbourhood**2
+        check_arrays(self.pca_, {"mean_": (n_values,), "components_": (None, n_values)})
+
     def _resolve_n_components(self, complete: PCA) -> int:
         """How many components to keep, given all of them."""
         variances = complete.explained_variance_
@@ -153,12 +179,27 @@ class PCADetector(BaseDetector):
         return score_patches(X, self.neighbourhood, self._normality_of_patches)
 
     def _normality_of_patches(self, patches: np.ndarray) -> np.ndarray:
+        errors = self._errors(patches)
+        if self.axis_ is None:
+            return -np.square(errors, out=errors).mean(axis=1)
+        sums = (mean_of_patches(errors, len(self.axis_)) * self.axis_).sum(axis=1)
+        return -sums if self._sign_is_known else -np.abs(sums)
+
+    def _deviations(self, X: np.ndarray) -> np.ndarray:
+        parts = [
+            mean_of_patches(self._errors(patches), X.shape[1])
+            for _, patches in iterate_patches(X, self.neighbourhood)
+        ]
+        return np.concatenate(parts)
+
+    def _errors(self, patches: np.ndarray) -> np.ndarray:
+        """What is not restored; in place of the patches."""
         # Not by `transform` and `inverse_transform`, which refuse 0 components. Nor by
         # ‖x‖² - ‖Vx‖², whose difference has no digits left where the error is small.
         patches -= self.pca_.mean_
         components = self.pca_.components_
         patches -= (patches @ components.T) @ components
-        return -np.square(patches, out=patches).mean(axis=1)
+        return patches
 
 
 def _pca(n_components: int | None = None) -> PCA:

@@ -9,7 +9,6 @@ every method: give ``stack.in_memory()`` where there is room for it.
 """
 
 from skadm.evaluation._baselines import intensity_baselines
-from skadm.evaluation._bootstrap import bootstrap_patients
 from skadm.evaluation._protocol import (
     Evaluation,
     evaluate,
@@ -18,18 +17,16 @@ from skadm.evaluation._protocol import (
 )
 from skadm.evaluation._t_test import paired_t_tests
 from skadm.evaluation._tables import (
-    baseline_verdict,
     format_markdown,
     format_table,
     summarise_patients,
     summarise_seeds,
-    verdict,
 )
+from skadm.evaluation._verdict import baseline_verdict, verdict
 
 __all__ = [
     "Evaluation",
     "baseline_verdict",
-    "bootstrap_patients",
     "evaluate",
     "evaluate_split",
     "format_markdown",

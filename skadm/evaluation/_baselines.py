@@ -34,8 +34,6 @@ def intensity_baselines(
             if missing:
                 left_out[name] = f"no {' and no '.join(missing)}"
             else:
-                weights: dict[str | int, float] = {
-                    by_name[contrast]: 1.0 for contrast in wanted
-                }
-                detectors[name] = IntensityDetector(weights=weights, sigma=width)
+                bright = [by_name[contrast] for contrast in wanted]
+                detectors[name] = IntensityDetector(prior=bright, sigma=width)
     return detectors, left_out

@@ -12,7 +12,9 @@ from sklearn.base import clone
 from sklearn.exceptions import UndefinedMetricWarning
 from sklearn.utils import check_random_state
 
-from skadm.base import looks_at_abnormal, looks_through_slices
+from skadm._pipelines import looks_at_abnormal, looks_through_slices
+from skadm._supervision import supervision
+from skadm.data import as_slices
 from skadm.evaluation._tables import METRICS, Row
 from skadm.metrics import (
     best_dice_score,
@@ -30,10 +32,11 @@ class Evaluation:
     Attributes
     ----------
     rows : list of dict
-        One for each method and split: method, split ("validation" or "test"), seed, auc,
-        ap, precision, recall, f1, dice, threshold, n_patients, n_slices. Precision, recall
-        and F1 are those at the threshold; dice is the best that any threshold reaches on
-        this very split, an upper bound. What is undefined is NaN.
+        One for each method and split: method, supervision (what its maps owe to knowledge
+        of lesions, as `skadm.detectors.supervision` names it), split ("validation" or
+        "test"), seed, auc, ap, precision, recall, f1, dice, threshold, n_patients,
+        n_slices. Precision, recall and F1 are those at the threshold; dice is the best that
+        any threshold reaches on this very split, an upper bound. What is undefined is NaN.
     patient_rows : list of dict
         The same with one more key, "patient", for each method and test patient.
     maps : dict of str to ndarray of shape (n_slices, H, W)
@@ -186,6 +189,7 @@ def evaluate_split(
         If a patient is on both sides, the training patients lack normal or abnormal slices,
         the test patients lack anomalies, there are no labels, or shapes do not fit.
     """
+    X = as_slices(X)
     labels, patients = _labels_and_patients(detectors, X, y, groups)
     train, test = _check_sides(train, test, patients)
     abnormal = (labels == 1).any(axis=(1, 2))
@@ -294,7 +298,12 @@ class _Results:
     ) -> None:
         """Measure the scores of a fitted detector."""
         threshold = float(detector.offset_)
-        head = {"method": name, "split": self.split, "seed": self.seed}
+        head = {
+            "method": name,
+            "supervision": supervision(detector),
+            "split": self.split,
+            "seed": self.seed,
+        }
         self.rows.append(head | _metrics(labels, scores, threshold, patients))
         for patient in dict.fromkeys(patients.tolist()):
             own = patients == patient

@@ -1,9 +1,10 @@
-"""Rows summed up, and written for people to read."""
+"""Rows summed up, and written as tables."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 Row = dict[str, Any]
 
@@ -25,26 +26,15 @@ def summarise_patients(patient_rows: Iterable[Row]) -> list[Row]:
         auc_mean, auc_std, auc_min, ap_mean, ap_std. Standard deviations have n - 1 in the
         denominator.
     """
-    by_method: dict[str, list[Row]] = {}
-    for row in patient_rows:
-        own = by_method.setdefault(row["method"], [])
-        if not np.isnan(row["auc"]):
-            own.append(row)
-    summary = []
-    for method, rows in by_method.items():
-        auc, ap = (np.array([row[key] for row in rows]) for key in ("auc", "ap"))
-        summary.append(
-            {
-                "method": method,
-                "n_patients": len(rows),
-                "auc_mean": float(auc.mean()) if len(rows) else np.nan,
-                "auc_std": float(auc.std(ddof=1)) if len(rows) > 1 else np.nan,
-                "auc_min": float(auc.min()) if len(rows) else np.nan,
-                "ap_mean": float(ap.mean()) if len(rows) else np.nan,
-                "ap_std": float(ap.std(ddof=1)) if len(rows) > 1 else np.nan,
-            }
-        )
-    return summary
+    table = pd.DataFrame(list(patient_rows))
+    if table.empty:
+        return []
+    auc, methods = table["auc"], table["method"]
+    auc_of = auc.groupby(methods, sort=False)
+    ap_of = table["ap"].where(auc.notna()).groupby(methods, sort=False)
+    summary = auc_of.agg(n_patients="count", auc_mean="mean", auc_std="std", auc_min="min")
+    summary = summary.join(ap_of.agg(ap_mean="mean", ap_std="std"))
+    return summary.reset_index().to_dict("records")
 
 
 def summarise_seeds(rows: Iterable[Row]) -> list[Row]:
@@ -58,26 +48,24 @@ def summarise_seeds(rows: Iterable[Row]) -> list[Row]:
     Returns
     -------
     list of dict
-        For each method and split (and patient, if the rows have one): these, n_patients,
-        n_slices, n_seeds, for each metric its mean under its own name, and its standard
-        deviation as, for instance, auc_std, with n - 1 in the denominator; NaN for one run.
-        So the result can be given to `verdict` or `summarise_patients`.
+        For each method and split (and patient, if the rows have one): these, supervision,
+        n_patients, n_slices, n_seeds, for each metric its mean under its own name, and its
+        standard deviation as, for instance, auc_std, with n - 1 in the denominator; NaN for
+        one run. So the result can be given to `verdict` or `summarise_patients`.
     """
-    kept = ("method", "split", "patient", "n_patients", "n_slices")
-    alike: dict[tuple, list[Row]] = {}
-    for row in rows:
-        alike.setdefault(tuple(row.get(key) for key in kept[:3]), []).append(row)
-    summary = []
-    for runs in alike.values():
-        summed: Row = {key: runs[0][key] for key in kept if key in runs[0]}
-        summed["n_seeds"] = len(runs)
-        for metric in METRICS:
-            values = np.array([run[metric] for run in runs], dtype=float)
-            summed[metric] = float(values.mean())
-            spread = values.std(ddof=1) if len(runs) > 1 else np.nan
-            summed[f"{metric}_std"] = float(spread)
-        summary.append(summed)
-    return summary
+    table = pd.DataFrame(list(rows))
+    if table.empty:
+        return []
+    present = [key for key in ("method", "split", "patient") if key in table]
+    groups = table.groupby(present, sort=False)
+    kept = ("supervision", "n_patients", "n_slices")
+    summary = groups[[key for key in kept if key in table]].first()
+    summary["n_seeds"] = groups.size()
+    for metric in METRICS:
+        # A run without a value leaves the mean without one: none is skipped.
+        summary[metric] = groups[metric].mean(skipna=False)
+        summary[f"{metric}_std"] = groups[metric].std(skipna=False)
+    return summary.reset_index().to_dict("records")
 
 
 def format_table(rows: Iterable[Row]) -> str:
@@ -86,36 +74,16 @@ def format_table(rows: Iterable[Row]) -> str:
     Parameters
     ----------
     rows : iterable of dict
-        Their keys are the columns, in the order of the first row. A row with a key "note"
-        shows it in place of the numbers it does not have.
+        Their keys are the columns, in the order of their first appearance. A key "note"
+        makes the last column.
 
     Returns
     -------
     str
         A header, a rule, and a line for each row; numbers with three decimals, "-" for
-        NaN and None.
+        NaN, None and what a row does not have.
     """
-    rows = list(rows)
-    columns = [key for key in (rows[0] if rows else {}) if key != "note"]
-    cells = [[_cell(row[key]) if key in row else "" for key in columns] for row in rows]
-    widths = [
-        max(len(_title(key)), *(len(line[index]) for line in cells))
-        for index, key in enumerate(columns)
-    ]
-    is_text = [any(isinstance(row.get(key), str) for row in rows) for key in columns]
-
-    def aligned(line: Sequence[str]) -> str:
-        padded = (
-            text.ljust(width) if left else text.rjust(width)
-            for text, width, left in zip(line, widths, is_text)
-        )
-        return "  ".join(padded).rstrip()
-
-    lines = [aligned([_title(key) for key in columns])]
-    lines.append("-" * max(map(len, lines)))
-    for row, line in zip(rows, cells):
-        lines.append(aligned(line) + (f"  {row['note']}" if "note" in row else ""))
-    return "\n".join(lines)
+    return _format(rows, "simple")
 
 
 def format_markdown(rows: Iterable[Row]) -> str:
@@ -124,87 +92,35 @@ def format_markdown(rows: Iterable[Row]) -> str:
     Parameters
     ----------
     rows : iterable of dict
-        As `format_table` takes them; a note stands in brackets in the first column.
+        As `format_table` takes them.
 
     Returns
     -------
     str
-        A header, a rule, and a line for each row.
+        A header, a rule, and a line for each row, columns aligned.
     """
-    rows = list(rows)
-    columns = [key for key in (rows[0] if rows else {}) if key != "note"]
-
-    def line(cells: Iterable[str]) -> str:
-        escaped = (" ".join(cell.split()).replace("|", "\\|") for cell in cells)
-        return f"| {' | '.join(escaped)} |"
-
-    lines = [line(map(_title, columns)), "|---" * len(columns) + "|"]
-    for row in rows:
-        cells = [_cell(row[key]) if key in row else "" for key in columns]
-        if "note" in row:
-            cells[0] += f" ({row['note']})"
-        lines.append(line(cells))
-    return "\n".join(lines)
+    return _format(rows, "pipe")
 
 
-def verdict(rows: Iterable[Row]) -> str:
-    """Name the methods with the best AUC and the best AP on the test patients.
-
-    Parameters
-    ----------
-    rows : iterable of dict
-        `Evaluation.rows`.
-
-    Returns
-    -------
-    str
-        One sentence.
-    """
-    tested = [row for row in rows if row["split"] == "test" and not np.isnan(row["auc"])]
-    if not tested:
-        return "No method has a test AUC: the test slices hold only one kind of pixel."
-    auc, ap = (max(tested, key=lambda row: row[key]) for key in ("auc", "ap"))
-    n = tested[0]["n_patients"]
-    other = "" if ap["method"] == auc["method"] else f"{ap['method']} has "
-    return (
-        f"On {n} test patient{'' if n == 1 else 's'}, {auc['method']} has the best AUC "
-        f"({auc['auc']:.3f}) and {other}the best AP ({ap['ap']:.3f})."
+def _format(rows: Iterable[Row], kind: str) -> str:
+    # Without a common type, an integer beside a missing value stays one.
+    table = pd.DataFrame(list(rows), dtype=object)
+    if table.empty:
+        return ""
+    columns = sorted(table, key=lambda key: key == "note")
+    is_text = table.map(lambda value: isinstance(value, str)).any()
+    cells = table[columns].map(_cell)
+    if "note" in cells:
+        cells["note"] = cells["note"].replace("-", "")
+    if kind == "pipe":
+        cells = cells.map(lambda cell: cell.replace("|", "\\|"))
+    return cells.to_markdown(
+        index=False,
+        tablefmt=kind,
+        headers=[title(key) for key in columns],
+        disable_numparse=True,
+        colalign=["left" if is_text[key] else "right" for key in columns],
     )
-
-
-def baseline_verdict(rows: Iterable[Row], baselines: Iterable[str]) -> str:
-    """Name the methods that the best of the baselines beats on the test patients.
-
-    Parameters
-    ----------
-    rows : iterable of dict
-        `Evaluation.rows`, or their means over seeds.
-    baselines : iterable of str
-        Which of the methods are the baselines, as of `intensity_baselines`.
-
-    Returns
-    -------
-    str
-        One line: for AUC and for AP, the best baseline and the methods below it.
-    """
-    tested = [row for row in rows if row["split"] == "test" and not np.isnan(row["auc"])]
-    names = set(baselines)
-    simple = [row for row in tested if row["method"] in names]
-    others = [row for row in tested if row["method"] not in names]
-    if not simple or not others:
-        return "Nothing to compare: there is no baseline, or no method beside them."
-    parts = []
-    for metric in ("auc", "ap"):
-        best = max(simple, key=lambda row: row[metric])
-        beaten = [row["method"] for row in others if row[metric] < best[metric]]
-        told = ", ".join(beaten) or "none"
-        if len(beaten) == len(others) > 1:
-            told = f"all ({told})"
-        parts.append(
-            f"Best baseline by {_title(metric)}: {best['method']} ({best[metric]:.3f}), "
-            f"which beats {told}."
-        )
-    return " ".join(parts)
 
 
 _TITLES = {"auc": "AUC", "ap": "AP", "f1": "F1", "n_patients": "patients"}
@@ -213,11 +129,12 @@ _TITLES |= {"auc_mean": "AUC mean", "auc_std": "sd", "auc_min": "lowest AUC"}
 _TITLES |= {"ap_mean": "AP mean", "ap_std": "sd"}
 
 
-def _title(key: str) -> str:
+def title(key: str) -> str:
+    """Heading of a column: "auc" is "AUC"."""
     return _TITLES.get(key, key)
 
 
 def _cell(value: Any) -> str:
     if value is None or (isinstance(value, float) and np.isnan(value)):
         return "-"
-    return f"{value:.3f}" if isinstance(value, float) else str(value)
+    return f"{value:.3f}" if isinstance(value, float) else " ".join(str(value).split())

@@ -1,14 +1,10 @@
-"""Detection at the level of images: one score for a whole slice, or a whole volume."""
+"""Labels of whole slices and volumes, a scorer for them, and stacks split into volumes."""
 
+from skadm.image_level._average_precision import anomaly_average_precision
 from skadm.image_level._labels import slice_labels, volume_labels
-from skadm.image_level._scorer import anomaly_average_precision
-from skadm.image_level._slices import SliceDetector
-from skadm.image_level._split import volumes_of
-from skadm.image_level._volumes import VolumeDetector
+from skadm.image_level._volumes_of import volumes_of
 
 __all__ = [
-    "SliceDetector",
-    "VolumeDetector",
     "anomaly_average_precision",
     "slice_labels",
     "volume_labels",

@@ -6,8 +6,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from skadm._brain import brain_mask
+from skadm._pipelines import as_seen
 from skadm.model_selection._normal import normal_part
-from skadm.model_selection._transformed import as_seen
 
 
 class HeldOutLikelihoodScorer:

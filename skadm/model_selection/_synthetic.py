@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from skadm._pipelines import as_seen
 from skadm.metrics import pixel_average_precision_score, pixel_roc_auc_score
 from skadm.model_selection._normal import normal_part
-from skadm.model_selection._transformed import as_seen
 from skadm.synthetic import KINDS, LesionKind, paste_lesions
 
 _METRICS = {

@@ -41,10 +41,14 @@ def build(factory: Callable[[], Network], generator: torch.Generator) -> Network
     Returns
     -------
     module : torch.nn.Module
-        On the CPU, in float32.
+        On the CPU, in float32; without memory, and not filled, within
+        ``torch.device("meta")``.
     """
+    only_shapes = torch.empty(0).device.type == "meta"
     with torch.device("meta"):
         module = factory()
+    if only_shapes:
+        return module
     module.to_empty(device="cpu")
     for layer in module.modules():
         if isinstance(layer, nn.Conv2d | nn.Linear):

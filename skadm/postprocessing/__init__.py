@@ -1,14 +1,14 @@
-"""Filters of score maps, as transformers, and a detector that carries them along.
+"""Filters of score maps, as transformers.
 
 A filter takes normality maps (n_slices, H, W) and gives such maps back. Only brain pixels
 enter and are changed; slices of one patient are neighbours in the order they have.
+`skadm.PostprocessedDetector` carries filters along with a detector.
 """
 
-from skadm.postprocessing._base import MapTransformer
 from skadm.postprocessing._border import BorderEroder
 from skadm.postprocessing._components import SmallComponentRemover
-from skadm.postprocessing._detector import PostprocessedDetector
 from skadm.postprocessing._gaussian import GaussianSmoother
+from skadm.postprocessing._map_transformer import MapTransformer
 from skadm.postprocessing._median import MedianFilter
 
 __all__ = [
@@ -16,6 +16,5 @@ __all__ = [
     "GaussianSmoother",
     "MapTransformer",
     "MedianFilter",
-    "PostprocessedDetector",
     "SmallComponentRemover",
 ]

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import distance_transform_edt
 from sklearn.utils._param_validation import Interval
 
-from skadm.postprocessing._base import MapTransformer
+from skadm.postprocessing._map_transformer import MapTransformer
 
 
 class BorderEroder(MapTransformer):

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from sklearn.utils._param_validation import Interval
 
 from skadm.metrics import anomaly_map
-from skadm.postprocessing._base import MapTransformer
+from skadm.postprocessing._map_transformer import MapTransformer
 
 
 class SmallComponentRemover(MapTransformer):
@@ -30,12 +30,6 @@ class SmallComponentRemover(MapTransformer):
     image_shape_ : tuple of int
         Height and width of the maps seen in `fit`.
 
-    Raises
-    ------
-    ImportError
-        When maps are transformed, if scikit-image is not installed; ``pip install
-        skadm[filters]`` brings it.
-
     References
     ----------
     L. Vincent. Grayscale area openings and closings, their efficient implementation and
@@ -56,13 +50,8 @@ class SmallComponentRemover(MapTransformer):
         return self.through_slices
 
     def _filter(self, volume: NDArray, brain: NDArray[np.bool_]) -> NDArray:
-        try:
-            from skimage.morphology import area_opening
-        except ImportError as error:
-            raise ImportError(
-                "SmallComponentRemover needs scikit-image, which is not installed: "
-                "pip install skadm[filters]"
-            ) from error
+        from skimage.morphology import area_opening
+
         # Ranks: exact, whatever the precision of the scores. Rank 0 is the background,
         # below everything, so that it connects nothing.
         levels, ranks = np.unique(anomaly_map(volume[brain]), return_inverse=True)

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 from sklearn.utils._param_validation import Interval
 
-from skadm.postprocessing._base import MapTransformer
+from skadm.postprocessing._map_transformer import MapTransformer
 
 
 class GaussianSmoother(MapTransformer):

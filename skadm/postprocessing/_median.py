@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.utils._param_validation import Interval
 
-from skadm.postprocessing._base import MapTransformer
+from skadm.postprocessing._map_transformer import MapTransformer
 
 
 class MedianFilter(MapTransformer):

@@ -86,6 +86,14 @@ class BrainCropper(StackTransformer):
             min(tight.right + self.margin, width),
         )
 
+    def _check_loaded(self) -> None:
+        """Refuse a box, read from a file, that is not within the slices."""
+        if not hasattr(self, "box_"):
+            return
+        (top, bottom, left, right), (height, width) = self.box_, self.image_shape_
+        if not (0 <= top < bottom <= height and 0 <= left < right <= width):
+            raise ValueError(f"{self.box_} is not within slices of {self.image_shape_}.")
+
     def transform(self, X: Any) -> Any:
         """Crop slices to the box.
 
@@ -132,7 +140,7 @@ class BrainCropper(StackTransformer):
         """
         check_is_fitted(self)
         labels = check_maps(y, self.image_shape_).astype(np.int8)
-        return labels[(slice(None), *self.box_.inside)].copy()
+        return _crop_labels(labels, self.box_).copy()
 
     def inverse_transform(self, maps: ArrayLike, fill: float = 0) -> NDArray:
         """Put maps back to their places in the original slices.
@@ -202,6 +210,18 @@ def _crop_images(images: NDArray[np.float32], box: Box) -> NDArray[np.float32]:
     return images[(slice(None), slice(None), *box.inside)]
 
 
+def _crop_labels(labels: NDArray[np.int8], box: Box) -> NDArray[np.int8]:
+    inside = labels[(slice(None), *box.inside)]
+    cut = np.count_nonzero(labels == 1) - np.count_nonzero(inside == 1)
+    if cut:
+        raise ValueError(
+            f"{cut} pixels of an anomaly lie outside the box {tuple(box)} (top, bottom, "
+            "left, right), and outside the brain: give BrainCropper a larger margin, or "
+            "look at the mask"
+        )
+    return inside
+
+
 def _uncrop(maps: NDArray, box: Box, shape: tuple[int, int], fill: float) -> NDArray:
     out = np.full((len(maps), *shape), fill, dtype=maps.dtype)
     out[(slice(None), *box.inside)] = maps
@@ -227,8 +247,8 @@ class Crop:
     def labels(
         self, labels: NDArray[np.int8], brain: NDArray[np.bool_], grid: Grid
     ) -> NDArray[np.int8]:
-        """Return cropped labels."""
-        return labels[(slice(None), *self.box.inside)]
+        """Return cropped labels; an anomaly that reaches out of the box is an error."""
+        return _crop_labels(labels, self.box)
 
     def grid(self, grid: Grid) -> Grid:
         """Return the new slice size and affine: pixels stay where they are in space."""

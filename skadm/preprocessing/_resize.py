@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from skadm._brain import ignore_background
 from skadm._missing import missing_contrasts
 from skadm.data import Grid, SliceStack, brain_mask
 from skadm.preprocessing._base import (
@@ -243,11 +244,11 @@ def resize_labels(
     Returns
     -------
     ndarray of int8, shape (n_slices, height, width)
-        Labels, -1 outside ``brain``. Where the nearest pixel was outside the old brain,
-        the label with the larger weight. A lesion that no pixel is nearest to keeps the
-        one pixel that holds most of it.
+        Labels, -1 outside ``brain`` but for anomalies. Where the nearest pixel was outside
+        the old brain, the label with the larger weight. A lesion that no pixel is nearest
+        to keeps the one pixel that holds most of it, in the brain if any does.
     """
-    out = np.where(brain, _nearest(labels, size), -1).astype(np.int8)
+    out = ignore_background(_nearest(labels, size), brain)
     gained, labelled = brain & (out == -1), labels != -1
     for index in np.flatnonzero(gained.any(axis=(1, 2)) & labelled.any(axis=(1, 2))):
         kinds = (labels[index] == 1, labels[index] == 0)
@@ -259,9 +260,9 @@ def resize_labels(
     # trained on: the pixel that holds most of it stands for it.
     lost = (labels == 1).any(axis=(1, 2)) & ~(out == 1).any(axis=(1, 2))
     for index in np.flatnonzero(lost):
-        lesion = np.where(brain[index], _weight(labels[index] == 1, size), 0)
-        if lesion.any():
-            out[index].flat[lesion.argmax()] = 1
+        weight = _weight(labels[index] == 1, size)
+        inside = np.where(brain[index], weight, 0)
+        out[index].flat[(inside if inside.any() else weight).argmax()] = 1
     return out
 
 

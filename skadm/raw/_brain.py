@@ -11,7 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from skadm.raw._itk import import_sitk, read_image
+from skadm.data._image_files import inspect, read_slices
+from skadm.data._masks import ALL_LABELS, MaskValues
+from skadm.raw._itk import import_sitk, to_itk
 
 _GRID_TOLERANCE = 1e-2  # mm
 
@@ -163,13 +165,15 @@ class HDBET:
 class GivenMasks:
     """Masks of one's own: a folder with ``<study>.nii.gz`` or ``<study>.nii``.
 
-    Each lies on the grid of its study's reference contrast; any label greater than 0 is
-    brain.
+    Each lies on the grid of its study's reference contrast.
 
     Parameters
     ----------
     folder : path
         The folder.
+    threshold : float, default=None
+        For masks of probabilities: values above it are brain. None: such masks are
+        refused, and all labels but 0 are brain.
 
     Raises
     ------
@@ -177,7 +181,8 @@ class GivenMasks:
         If there is no such folder.
     """
 
-    def __init__(self, folder: str | Path):
+    def __init__(self, folder: str | Path, threshold: float | None = None):
+        self.values = MaskValues(threshold=threshold)
         self.folder = Path(folder).expanduser()
         if not self.folder.is_dir():
             raise NotADirectoryError(f"{self.folder}: no such folder of brain masks")
@@ -190,7 +195,7 @@ class GivenMasks:
         dict
             Name.
         """
-        return {"method": "given"}
+        return {"method": "given", "threshold": self.values.threshold}
 
     def files(self, name: str) -> dict[str, Path]:
         """Say which file it reads.
@@ -238,18 +243,20 @@ class GivenMasks:
         ValueError
             If it lies on another grid.
         """
-        return read_mask(self.files(name)["brain mask"], image)
+        return read_mask(self.files(name)["brain mask"], image, self.values)
 
 
-def read_mask(path: Path, image: Any) -> Any:
+def read_mask(path: Path, image: Any, values: MaskValues = ALL_LABELS) -> Any:
     """Read a mask that must lie on the grid of an image.
 
     Parameters
     ----------
     path : Path
-        NIfTI file; any label greater than 0 counts.
+        An image file.
     image : SimpleITK.Image
         The reference contrast.
+    values : MaskValues, default=ALL_LABELS
+        Which values count.
 
     Returns
     -------
@@ -259,9 +266,10 @@ def read_mask(path: Path, image: Any) -> Any:
     Raises
     ------
     ValueError
-        If the grids differ.
+        If the grids differ, or the file holds values that no mask has.
     """
-    mask = read_image(path)
+    header = inspect(path)
+    mask = to_itk(values.of(read_slices(path), path).astype(np.uint8), header.affine)
     if mask.GetSize() != image.GetSize():
         difference = f"of {mask.GetSize()} voxels, not {image.GetSize()}"
     elif (distance := _corner_distance(mask, image)) > _GRID_TOLERANCE:
@@ -273,7 +281,6 @@ def read_mask(path: Path, image: Any) -> Any:
             f"{path}: on another grid than the reference contrast, {difference}; masks "
             "must lie on its grid: choose as reference the contrast they were drawn on"
         )
-    mask = mask > 0
     # Headers differ by rounding, which ITK would not accept as one grid.
     mask.CopyInformation(image)
     return mask

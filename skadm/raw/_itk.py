@@ -13,36 +13,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from skadm.data._nifti import inspect, read_slices, write_volume
+from skadm.data._image_files import inspect, read_slices, write_volume
+from skadm.data._itk_files import RAS_TO_LPS, affine_of, import_sitk
 
-# NIfTI counts x and y to the right and the front, ITK to the left and the back.
-_RAS_TO_LPS = np.diag([-1.0, -1.0, 1.0])
 # 0.4 mm in a cube of 25 cm has as many; more is an error in a header, or an attack.
 MOST_VOXELS = 2**28
 # Cosine between axes that headers, in float32, may have for a right angle.
 _SHEAR_TOLERANCE = 1e-3
-
-
-def import_sitk() -> Any:
-    """Return SimpleITK, or say how to install it.
-
-    Returns
-    -------
-    module
-        SimpleITK.
-
-    Raises
-    ------
-    ImportError
-        If it is not installed.
-    """
-    try:
-        import SimpleITK
-    except ImportError as error:
-        raise ImportError(
-            "raw scans need SimpleITK, which is not installed: pip install skadm[raw]"
-        ) from error
-    return SimpleITK
 
 
 @contextmanager
@@ -58,12 +35,12 @@ def one_thread() -> Iterator[None]:
 
 
 def read_image(path: Path) -> Any:
-    """Read a NIfTI file.
+    """Read an image file, in the orientation LPS.
 
     Parameters
     ----------
     path : Path
-        A .nii or .nii.gz file.
+        A NIfTI, .mha, .mhd, .nrrd or .nhdr file.
 
     Returns
     -------
@@ -128,7 +105,7 @@ def to_itk(voxels: NDArray, affine: NDArray[np.float64]) -> Any:
     ValueError
         If the axes are not at right angles, which ITK cannot express.
     """
-    axes = _RAS_TO_LPS @ affine[:3, :3]
+    axes = RAS_TO_LPS @ affine[:3, :3]
     spacing = np.linalg.norm(axes, axis=0)
     direction = axes / spacing
     if np.abs(direction.T @ direction - np.eye(3)).max() > _SHEAR_TOLERANCE:
@@ -140,25 +117,5 @@ def to_itk(voxels: NDArray, affine: NDArray[np.float64]) -> Any:
     image = import_sitk().GetImageFromArray(np.ascontiguousarray(voxels))
     image.SetSpacing(spacing.tolist())
     image.SetDirection((left @ right).ravel().tolist())
-    image.SetOrigin((_RAS_TO_LPS @ affine[:3, 3]).tolist())
+    image.SetOrigin((RAS_TO_LPS @ affine[:3, 3]).tolist())
     return image
-
-
-def affine_of(image: Any) -> NDArray[np.float64]:
-    """Affine of an image, as NIfTI has it.
-
-    Parameters
-    ----------
-    image : SimpleITK.Image
-        The image.
-
-    Returns
-    -------
-    ndarray of float64, shape (4, 4)
-        From voxel indices, in the order of the file, to mm.
-    """
-    affine = np.eye(4)
-    direction = np.array(image.GetDirection()).reshape(3, 3)
-    affine[:3, :3] = _RAS_TO_LPS @ direction * np.array(image.GetSpacing())
-    affine[:3, 3] = _RAS_TO_LPS @ np.array(image.GetOrigin())
-    return affine

@@ -14,6 +14,7 @@ import numpy as np
 from skadm._files import require_file
 from skadm._version import __version__
 from skadm.data import Study
+from skadm.data._masks import ALL_LABELS, MaskValues
 from skadm.raw._bias_field import correct_bias_field
 from skadm.raw._brain import HDBET, BrainExtractor, read_mask
 from skadm.raw._itk import import_sitk, read_image, write_image
@@ -38,12 +39,15 @@ class Preparation:
     spacing : float, default=1.0
         Side of a voxel in mm.
     brain : BrainExtractor, default=HDBET()
-        What finds the brain.
+        What finds the brain of patients who come without a mask of it.
+    mask_values : MaskValues, default=MaskValues()
+        Which values of the patients' masks count: all but 0, unless others are named.
     """
 
     reference: str = "FLAIR"
     spacing: float = 1.0
     brain: BrainExtractor = field(default_factory=HDBET)
+    mask_values: MaskValues = ALL_LABELS
 
     def __post_init__(self) -> None:
         """Check the spacing."""
@@ -62,6 +66,8 @@ class Preparation:
             "reference": self.reference,
             "spacing_mm": self.spacing,
             "brain": self.brain.describe(),
+            "lesion_labels": self.mask_values.labels and list(self.mask_values.labels),
+            "mask_threshold": self.mask_values.threshold,
         }
 
     def fingerprint(self, study: Study) -> dict[str, Any]:
@@ -83,9 +89,14 @@ class Preparation:
         OSError
             If a file is missing, a folder, or cannot be read.
         """
-        lesions = {"lesions": study.mask} if study.mask else {}
+        files = dict(study.images)
+        if study.mask:
+            files["lesions"] = study.mask
+        files |= (
+            {"brain mask": study.brain} if study.brain else self.brain.files(study.name)
+        )
         prints = {}
-        for name, path in (study.images | lesions | self.brain.files(study.name)).items():
+        for name, path in files.items():
             require_file(path)
             with path.open("rb") as file:
                 digest = hashlib.file_digest(file, "sha256").hexdigest()
@@ -116,6 +127,8 @@ class Preparation:
         OSError
             If a file cannot be read or written.
         """
+        if study.problem:
+            raise ValueError(study.problem)
         if self.reference not in study.images:
             raise ValueError(
                 f"{study.place}: no {self.reference}, which the other contrasts are "
@@ -128,11 +141,19 @@ class Preparation:
             (folder / part).mkdir(parents=True)
         with clock("read"):
             raw = {name: read_image(path) for name, path in study.images.items()}
-            lesion = read_mask(study.mask, raw[self.reference]) if study.mask else None
+            lesion = (
+                read_mask(study.mask, raw[self.reference], self.mask_values)
+                if study.mask
+                else None
+            )
         with clock("bias field"):
             scans = {name: _named(name, correct_bias_field, raw[name]) for name in raw}
         with clock("brain"):
-            brain = self.brain(scans[self.reference], study.name)
+            if study.brain is None:
+                brain = self.brain(scans[self.reference], study.name)
+            else:
+                values = self.mask_values.of_brain()
+                brain = read_mask(study.brain, scans[self.reference], values)
             _require_brain(brain, study.name)
         with clock("registration"):
             found = {
@@ -158,13 +179,18 @@ class Preparation:
                 write_image(path, sitk.Mask(head, inside), np.float32)
             write_image(folder / names.mask("desc-brain"), inside, np.uint8)
             if lesion is not None:
-                path = folder / names.mask("label-lesion")
-                write_image(path, resample_mask(lesion, grid), np.uint8)
+                lesion = resample_mask(lesion, grid)
+                write_image(folder / names.mask("label-lesion"), lesion, np.uint8)
             for name, each in found.items():
                 path = folder / names.transform(name, self.reference)
                 sitk.WriteTransform(each.transform, str(path))
             draw_quality(folder / names.picture, heads, inside, self.reference, study.name)
         files = sorted(path for path in folder.rglob("*") if path.is_file())
+        lesions = {}
+        if lesion is not None:
+            lesions["lesion_ml"] = _millilitres(lesion)
+            outside = sitk.And(lesion, sitk.Not(inside))
+            lesions["lesion_outside_brain_ml"] = _millilitres(outside)
         return {
             "patient": study.patient,
             "name": study.name,
@@ -176,6 +202,7 @@ class Preparation:
                 for name, each in found.items()
             },
             "brain_ml": _millilitres(inside),
+            **lesions,
             # Of the brain on the reference; set to 0, since a contrast lacks it.
             "brain_not_scanned_ml": round(_millilitres(whole) - _millilitres(inside), 2),
             "seconds": clock.seconds,

@@ -2,8 +2,8 @@
 
 from typing import Any, NamedTuple
 
+from skadm._parts import COMPOSING, parts_of
 from skadm._version import __version__
-from skadm.persistence._parts import COMPOSING, parts_of
 
 
 class Setting(NamedTuple):

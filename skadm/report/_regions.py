@@ -143,25 +143,26 @@ def describe_regions(
     regions : list of Region
         By rank.
     """
+    from skimage.measure import regionprops
+
     voxel_ml = float(np.prod(grid.voxel_size)) / 1000
     brain_mm = _millimetres(np.argwhere(brain), grid)
     middle = float(brain_mm[:, 0].mean())
     lowest, highest = float(brain_mm[:, 2].min()), float(brain_mm[:, 2].max())
     anomaly = anomaly_map(scores)
     regions = []
-    boxes = ndimage.find_objects(ranking.numbers, max_label=len(ranking.strengths))
-    for index, box in enumerate(boxes):
-        inside = ranking.numbers[box] == index + 1
-        places = np.argwhere(inside) + [part.start for part in box]
-        values = anomaly[box][inside]
-        points = _millimetres(places, grid)
+    measured = regionprops(ranking.numbers)[: len(ranking.strengths)]
+    for index, component in enumerate(measured):
+        places = tuple(component.coords.T)
+        values = anomaly[places]
+        points = _millimetres(component.coords, grid)
         centroid = points.mean(axis=0)
-        overlap = None if labels is None else float((labels[box][inside] == 1).mean())
+        overlap = None if labels is None else float((labels[places] == 1).mean())
         regions.append(
             Region(
                 rank=index + 1,
-                n_voxels=len(places),
-                volume_ml=len(places) * voxel_ml,
+                n_voxels=len(values),
+                volume_ml=len(values) * voxel_ml,
                 strength=float(ranking.strengths[index]) * voxel_ml,
                 peak=float(values.max()),
                 peak_mm=_triple(points[values.argmax()]),

@@ -1,11 +1,17 @@
-"""The one training loop: stages of batches, on any device, that can be interrupted."""
+"""The trainer: stages of batches, on any device, that can be interrupted."""
 
 from skadm.training._checkpoints import Checkpoints
+from skadm.training._device import computes_bfloat16, resolve_device
 from skadm.training._engine import Engine
-from skadm.training._errors import DivergenceError, SingularCovarianceError
-from skadm.training._loop import Training
 from skadm.training._processes import Processes, launched
-from skadm.training._stage import Objective, Stage
+from skadm.training._stage import (
+    DivergenceError,
+    Objective,
+    SingularCovarianceError,
+    Stage,
+)
+from skadm.training._trainer import Trainer
+from skadm.training._weights import check_weights, load_weights, weights_of
 
 __all__ = [
     "Checkpoints",
@@ -15,6 +21,11 @@ __all__ = [
     "Processes",
     "SingularCovarianceError",
     "Stage",
-    "Training",
+    "Trainer",
+    "check_weights",
+    "computes_bfloat16",
     "launched",
+    "load_weights",
+    "resolve_device",
+    "weights_of",
 ]

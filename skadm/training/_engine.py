@@ -26,19 +26,11 @@ class Engine:
         Type of the convolutions under autocast; None computes all in float32.
     batch_size : int
         Slices.
-    generator : torch.Generator
-        Of augmentation and losses. On the CPU, whatever the device: the same draws
-        everywhere.
-    order : torch.Generator or None
-        Of the order of slices, the same in all processes that train together. None: the
-        other one.
     """
 
     device: torch.device
     half: torch.dtype | None
     batch_size: int
-    generator: torch.Generator
-    order: torch.Generator | None = None
 
     def autocast(self) -> torch.autocast:
         """Context in which networks run."""

@@ -7,6 +7,14 @@ import torch
 from numpy.typing import NDArray
 
 
+class DivergenceError(RuntimeError):
+    """A loss is not finite any more."""
+
+
+class SingularCovarianceError(RuntimeError):
+    """A covariance without a floor cannot be inverted any more (paper 2.7)."""
+
+
 @dataclass(frozen=True)
 class Objective:
     """What is optimised, and by which loss.
@@ -61,3 +69,8 @@ class Stage:
     def parts(self) -> tuple[NDArray, ...]:
         """The arrays whose channels make a slice; the first one tells where brain is."""
         return self.images if isinstance(self.images, tuple) else (self.images,)
+
+    @property
+    def module(self) -> torch.nn.ModuleList:
+        """All that is trained."""
+        return torch.nn.ModuleList(objective.module for objective in self.objectives)

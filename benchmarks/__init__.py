@@ -1,0 +1,1 @@
+"""Benchmarks: the paper's experiments, and speed. ``python -m benchmarks`` lists them."""

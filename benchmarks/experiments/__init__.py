@@ -1,0 +1,1 @@
+"""What the detectors find: the paper's experiments, and others."""

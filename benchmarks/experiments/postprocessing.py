@@ -1,0 +1,134 @@
+"""What filters of the score maps buy: median, smoothing, border erosion, small components.
+
+Each filter is applied to the same maps of each method; the threshold is set anew on the
+validation slices. The sizes are fixed beforehand (`filters`), not chosen. "Through slices"
+filters take the neighbouring slices of the patient in, as they lie in the data.
+
+    python -m benchmarks postprocessing --data brats
+
+Uses the runs of compare if it is given their cache. Writes postprocessing.csv (a row for
+each method, seed, filter and side), montage.png and run.json.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from benchmarks.lib.options import add_experiment_arguments, add_methods, read_options, say
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from benchmarks.lib.data import Split
+    from skadm.postprocessing import MapTransformer
+
+SIDES = ("validation", "test")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options."""
+    add_experiment_arguments(parser)
+    add_methods(parser, ["ADM", "DAE", "GaussianMixture"])
+
+
+def filters() -> dict[str, list[MapTransformer]]:
+    """Filters that are applied one after the other, by what they are called."""
+    from skadm.postprocessing import (
+        BorderEroder,
+        GaussianSmoother,
+        MedianFilter,
+        SmallComponentRemover,
+    )
+
+    return {
+        "none": [],
+        "median 5 × 5": [MedianFilter(5)],
+        "median 5 × 5 × 5": [MedianFilter(5, size_through=5)],
+        "Gaussian, σ 2": [GaussianSmoother(2.0)],
+        "Gaussian, σ 2, through slices": [GaussianSmoother(2.0, sigma_through=2.0)],
+        "border, 4 pixels": [BorderEroder(4.0)],
+        "components under 20 pixels": [SmallComponentRemover(20)],
+        "Gaussian, then border": [GaussianSmoother(2.0), BorderEroder(4.0)],
+    }
+
+
+def apply(
+    steps: Sequence[MapTransformer], split: Split, maps: dict[str, NDArray]
+) -> dict[str, NDArray]:
+    """Maps of either side after the filters, which are fitted on validation slices."""
+    known = {
+        side: {
+            "brain": split.labels[slices] >= 0,
+            "groups": split.stack.groups[slices],
+        }
+        for side, slices in (("validation", split.validation), ("test", split.test))
+    }
+    for step in steps:
+        step.fit(maps["validation"], **known["validation"])
+        maps = {side: step.transform(maps[side], **known[side]) for side in SIDES}
+    return maps
+
+
+def measure(split: Split, maps: dict[str, NDArray]) -> list[dict[str, Any]]:
+    """AUC, AP and F1 of either side."""
+    from skadm.metrics import (
+        best_f1_threshold,
+        pixel_average_precision_score,
+        pixel_roc_auc_score,
+        pixel_scores_at_threshold,
+    )
+
+    labels = {side: split.labels[getattr(split, side)] for side in SIDES}
+    threshold = best_f1_threshold(labels["validation"], maps["validation"])
+    return [
+        {
+            "split": side,
+            "auc": pixel_roc_auc_score(labels[side], maps[side]),
+            "ap": pixel_average_precision_score(labels[side], maps[side]),
+            "f1": pixel_scores_at_threshold(labels[side], maps[side], threshold)["f1"],
+        }
+        for side in SIDES
+    ]
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run the experiment."""
+    options = read_options(__name__, argv)
+
+    from benchmarks.lib.data import load_split
+    from benchmarks.lib.methods import variants_of
+    from benchmarks.lib.page import Page
+    from benchmarks.lib.runs import run_variants
+    from benchmarks.lib.summary import draw_montage, mean_over_seeds, parameters
+    from skadm.evaluation import intensity_baselines
+
+    split = load_split(options)
+    variants = variants_of(options, split)
+    baselines, _ = intensity_baselines(split.stack.contrasts)
+    unsmoothed = [name for name in baselines if "smoothed" not in name][-1:]
+    variants |= {name: baselines[name] for name in unsmoothed}
+    outcomes = run_variants(variants, split, options)
+    rows, shown = [], {}
+    for outcome in outcomes:
+        say(f"{outcome.run.title}: filters")
+        maps = outcome.load_maps()._asdict()
+        for name, steps in filters().items():
+            after = apply(steps, split, maps)
+            head = {"method": outcome.run.method, "seed": outcome.run.seed, "filter": name}
+            rows += [head | row for row in measure(split, after)]
+            if outcome is outcomes[0]:
+                shown[name] = after["test"]
+    page = Page(
+        options,
+        "Post-processing of score maps",
+        "Filters applied to the same maps; thresholds set anew on the validation slices. "
+        "The DAE's own median filter comes before them.",
+    )
+    test = [row for row in rows if row["split"] == "test"]
+    means = mean_over_seeds(test, ["method", "filter"], ["auc", "ap", "f1"])
+    page.table("postprocessing", rows, "Test, mean over seeds", means)
+    caption = f"{outcomes[0].run.title}: score maps after each filter"
+    page.figure("montage", draw_montage(split, shown), caption)
+    page.close(split.describe(), parameters=parameters(outcomes))

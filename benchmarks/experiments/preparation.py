@@ -1,0 +1,245 @@
+"""Preparation of raw scans, against masks and transforms that others have made.
+
+Two data sets, whichever the folder holds:
+
+- open_ms/raw (Lesjak et al. 2018): multiple sclerosis, each contrast on its own grid, with
+  the authors' transforms between contrasts and a brain mask. Target registration error: the
+  distance in mm between where our transform and theirs puts a point of the brain, averaged
+  over such points. Theirs may scale and shear, ours may not: "best rigid" is what the rigid
+  transform nearest to theirs would leave, "headers" what the scanner's own positions leave.
+  Theirs are no truth either, but the result of another program.
+- lgg_raw (TCGA): contrasts on one grid, which is taken for the truth; slices are 5 to 8 mm
+  thick. "Displaced": every contrast but the reference is moved by a known rotation of 6°
+  and a shift of 10 mm before it is registered, and loses 16 columns, so that neither
+  headers nor centres give the place away; the error is the distance to where it was.
+  "In plane": the part of the error within slices. "Between": distance between where the
+  two registrations put a point; if it is less than the errors, part of these is of the
+  grid. The mask that is compared with comes from HD-BET too, run on the FLAIR as it is:
+  the overlap shows what N4 and the new grid change, nothing about HD-BET. That of open_ms
+  does.
+
+    python -m benchmarks preparation --data ../shared/data
+
+Prints a table of each, and the seconds that each step took. A second run prepares nothing
+again: the seconds are those of the first. Writes a CSV file for each table, and run.json.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from benchmarks.lib.options import positive, read_options, say
+
+if TYPE_CHECKING:
+    import SimpleITK as sitk
+    from numpy.typing import NDArray
+
+    from skadm.data import Study
+
+_EVERY = 101  # brain voxels between two target points
+_REFERENCE = "FLAIR"
+_LOST = 16  # columns
+_DEGREES, _SHIFT = 6.0, (6.0, -6.0, 5.29)  # the shift is 10 mm long
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options."""
+    parser.add_argument("--data", type=Path, required=True, help="folder of both")
+    parser.add_argument("--jobs", type=positive, default=1, help="patients at a time")
+    parser.add_argument("--patients", type=positive, help="at most so many of each")
+
+
+def ms_studies(folder: Path) -> list[Study]:
+    """Studies of open_ms/raw: <patient>/study<n>_<contrast>.nii.gz."""
+    from skadm.data import Study
+
+    studies = []
+    for flair in sorted(folder.glob("*/study*_FLAIR.nii.gz")):
+        stem = flair.name.removesuffix("_FLAIR.nii.gz")
+        images = {
+            name: flair.with_name(f"{stem}_{ending}.nii.gz")
+            for name, ending in (("T1", "T1W"), ("T2", "T2W"), ("FLAIR", "FLAIR"))
+        }
+        patient = flair.parent.name
+        place = str(flair.parent)
+        studies.append(Study(patient, f"{patient}_{stem}", place, images, None))
+    return studies
+
+
+def points_in(mask: sitk.Image) -> NDArray[np.float64]:
+    """Points of a mask, in mm."""
+    import SimpleITK as sitk
+
+    indices = np.argwhere(sitk.GetArrayViewFromImage(mask) > 0)[::_EVERY, ::-1]
+    return np.array([mask.TransformIndexToPhysicalPoint(i) for i in indices.tolist()])
+
+
+def moved(transform: Any, points: NDArray) -> NDArray:
+    """Where a transform puts points."""
+    return np.array([transform.TransformPoint(point) for point in points.tolist()])
+
+
+def distance(first: NDArray, second: NDArray) -> NDArray:
+    """Distance of each point from its counterpart."""
+    return np.linalg.norm(first - second, axis=1)
+
+
+def across(points: NDArray, image: sitk.Image) -> NDArray:
+    """Coordinates of points within the slices of an image, in mm."""
+    return points @ np.array(image.GetDirection()).reshape(3, 3)[:, :2]
+
+
+def nearest_rigid(points: NDArray, targets: NDArray) -> NDArray:
+    """Points after the rigid motion that brings them nearest to the targets."""
+    a, b = points - points.mean(0), targets - targets.mean(0)
+    left, _, right = np.linalg.svd(a.T @ b)
+    sign = np.diag([1, 1, np.linalg.det(left @ right)])
+    return a @ left @ sign @ right + targets.mean(0)
+
+
+def dice(first: NDArray, second: NDArray) -> float:
+    """Overlap of two masks."""
+    return float(2 * (first & second).sum() / (first.sum() + second.sum()))
+
+
+def on_grid(mask: sitk.Image, grid: sitk.Image, transform: Any = None) -> NDArray[np.bool_]:
+    """Values of a mask on another grid."""
+    import SimpleITK as sitk
+
+    nearest = sitk.sitkNearestNeighbor
+    moved_mask = sitk.Resample(mask, grid, transform or sitk.Transform(), nearest)
+    return sitk.GetArrayFromImage(moved_mask) > 0
+
+
+def prepared(outcome: Any, ending: str) -> sitk.Image:
+    """An image that was written."""
+    from skadm.raw._itk import read_image
+
+    file = next(file for file in outcome.record["outputs"] if file.endswith(ending))
+    return read_image(outcome.folder / file)
+
+
+def ms_rows(study: Study, outcome: Any) -> Iterator[dict[str, Any]]:
+    """Compare a study of open_ms with what its authors give."""
+    import SimpleITK as sitk
+
+    from skadm.raw._itk import read_image
+
+    flair = study.images[_REFERENCE]
+    stem = flair.name.removesuffix("_FLAIR.nii.gz")
+    brain = prepared(outcome, "desc-brain_mask.nii.gz")
+    given = read_image(flair.parent / "reference" / "brainmask.nii.gz") > 0
+    common = flair.parent / "reference" / f"{stem}_FLAIR_to_common_space.txt"
+    # From points of the common space to points of FLAIR: the mask goes the other way.
+    back = sitk.ReadTransform(str(common)).GetInverse()
+    given_mask = on_grid(given, brain, back)
+    points = points_in(brain)
+    for name in ("T1", "T2"):
+        theirs = sitk.ReadTransform(
+            str(flair.with_name(f"{stem}_{name}W_intrastudy_to_FLAIR.txt"))
+        )
+        ours = sitk.ReadTransform(
+            str(outcome.folder / outcome.record["transforms"][name]["file"])
+        )
+        targets = moved(theirs, points)
+        error = distance(moved(ours, points), targets)
+        yield {
+            "study": study.name,
+            "brain_dice": dice(sitk.GetArrayFromImage(brain) > 0, given_mask),
+            "contrast": name,
+            "tre_mm": error.mean(),
+            "tre_max_mm": error.max(),
+            "headers_mm": distance(points, targets).mean(),
+            "best_rigid_mm": distance(nearest_rigid(points, targets), targets).mean(),
+        }
+
+
+def lgg_rows(study: Study, outcome: Any, stripped: Path) -> Iterator[dict[str, Any]]:
+    """Compare a patient of lgg_raw with the skull-stripped scan, and with its own grid."""
+    import SimpleITK as sitk
+
+    from skadm.raw import register_rigidly
+    from skadm.raw._itk import read_image
+
+    flair = read_image(study.images[_REFERENCE])
+    given = read_image(stripped / study.name / study.images[_REFERENCE].name) != 0
+    brain = prepared(outcome, "desc-brain_mask.nii.gz")
+    overlap = dice(on_grid(brain, flair), sitk.GetArrayFromImage(given) > 0)
+    native = sitk.Resample(brain, flair, sitk.Transform(), sitk.sitkNearestNeighbor) > 0
+    points = points_in(brain)
+    motion = sitk.Euler3DTransform()
+    motion.SetCenter(points.mean(0).tolist())
+    motion.SetRotation(*(np.radians(_DEGREES) * np.array([1, -1, 1]) / np.sqrt(3)))
+    motion.SetTranslation(_SHIFT)
+    for name in outcome.record["transforms"]:
+        ours = sitk.ReadTransform(
+            str(outcome.folder / outcome.record["transforms"][name]["file"])
+        )
+        scan = read_image(study.images[name])
+        found = register_rigidly(flair, displaced(scan, motion), native).transform
+        placed, brought_back = (
+            moved(ours, points),
+            moved(motion.GetInverse(), moved(found, points)),
+        )
+        yield {
+            "study": study.name,
+            "slice_mm": flair.GetSpacing()[2],
+            "brain_dice": overlap,
+            "contrast": name,
+            "tre_mm": distance(placed, points).mean(),
+            "in_plane_mm": distance(across(placed, flair), across(points, flair)).mean(),
+            "displaced_mm": distance(moved(motion, points), points).mean(),
+            "displaced_tre_mm": distance(brought_back, points).mean(),
+            "between_mm": distance(brought_back, placed).mean(),
+        }
+
+
+def displaced(image: sitk.Image, motion: sitk.Euler3DTransform) -> sitk.Image:
+    """The same voxels, but for some at the side, elsewhere in the scanner."""
+    out = image[_LOST:, :, :]
+    out.SetOrigin(motion.TransformPoint(out.GetOrigin()))
+    turn = np.array(motion.GetMatrix()).reshape(3, 3)
+    out.SetDirection((turn @ np.array(image.GetDirection()).reshape(3, 3)).ravel().tolist())
+    return out
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Prepare, compare, print."""
+    options = read_options(__name__, argv)
+
+    from benchmarks.lib.page import Page
+    from skadm.data import find_studies
+    from skadm.raw import HDBET, Preparation, prepare
+
+    data = options.data
+    sets = {
+        "open_ms": (ms_studies(data / "open_ms" / "raw"), ms_rows),
+        "lgg": (
+            find_studies(data / "lgg_raw") if (data / "lgg_raw").is_dir() else [],
+            lambda study, outcome: lgg_rows(study, outcome, data / "lgg"),
+        ),
+    }
+    preparation = Preparation(_REFERENCE, 1.0, HDBET())
+    page = Page(options, "Preparation of raw scans", "Errors in mm, overlaps as Dice.")
+    for title, (studies, compare) in sets.items():
+        if not studies:
+            say(f"{title}: no raw scans in {data}")
+            continue
+        studies = studies[: options.patients]
+        rows, seconds = [], []
+        outcomes = prepare(studies, options.out / title, preparation, n_jobs=options.jobs)
+        for study, outcome in zip(studies, outcomes):
+            say(f"{study.name}: {outcome.status} {outcome.error}")
+            if outcome.status != "failed":
+                rows += list(compare(study, outcome))
+                seconds.append({"study": study.name, **outcome.record["seconds"]})
+        page.table(f"{title}_comparison", rows, f"{title}, comparison")
+        page.table(f"{title}_seconds", seconds, f"{title}, seconds of each step")
+    if not page.tables:
+        raise ValueError(f"{data}: neither open_ms/raw nor lgg_raw is there")
+    page.close()

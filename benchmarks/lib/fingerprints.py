@@ -1,0 +1,71 @@
+"""Fingerprints of data and of code: what a finished run is recognised by."""
+
+import functools
+import hashlib
+import inspect
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from skadm.data import SliceStack
+
+
+def data_fingerprint(stack: SliceStack) -> str:
+    """Digest of images, labels, contrasts and patients."""
+    digest = hashlib.blake2b(digest_size=16)
+    digest.update(repr((stack.shape, stack.contrasts, stack.groups.tolist())).encode())
+    for image in stack:
+        digest.update(np.ascontiguousarray(image))
+    digest.update(np.ascontiguousarray(stack.y))
+    return digest.hexdigest()
+
+
+def code_fingerprint(*objects: Any) -> str:
+    """Digest of the code of skadm behind classes and functions.
+
+    The version of the package stays the same while its code is worked on; results of the
+    code before must not pass for results of the code after.
+    """
+    digest = hashlib.blake2b(digest_size=16)
+    for name in sorted(modules_behind(*objects)):
+        digest.update(_source(str(sys.modules[name].__file__)))
+    return digest.hexdigest()
+
+
+@functools.cache
+def _source(path: str) -> bytes:
+    """A source file as it was when it was asked for first: it may change during a run."""
+    return Path(path).read_bytes()
+
+
+def remember_sources() -> None:
+    """Read the source of all modules of skadm, as soon as they are imported."""
+    for name, module in list(sys.modules.items()):
+        if name.startswith("skadm.") and module.__file__ is not None:
+            _source(str(module.__file__))
+
+
+def modules_behind(*objects: Any) -> set[str]:
+    """Names of the modules of skadm that define objects, or that those modules import."""
+    waiting = set()
+    for item in objects:
+        bases = inspect.getmro(item) if inspect.isclass(item) else (item,)
+        waiting |= {base.__module__ for base in bases}
+    modules: set[str] = set()
+    while waiting:
+        name = waiting.pop()
+        if name in modules or not name.startswith("skadm."):
+            continue
+        modules.add(name)
+        for value in vars(sys.modules[name]).values():
+            home = value.__name__ if inspect.ismodule(value) else _home(value)
+            waiting.add(home)
+    return modules
+
+
+def _home(value: Any) -> str:
+    """Name of the module that defines a value, if the value tells."""
+    home = getattr(value, "__module__", None)
+    return home if isinstance(home, str) else ""

@@ -1,0 +1,271 @@
+"""Runs of detectors on a split: done once, then read from the cache."""
+
+import argparse
+import json
+import time
+import traceback
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from joblib import Memory
+from numpy.typing import NDArray
+from sklearn.base import BaseEstimator, clone
+from sklearn.callback import CallbackSupportMixin
+
+from benchmarks.lib.budget import with_fewer_epochs
+from benchmarks.lib.data import Split
+from benchmarks.lib.fingerprints import (
+    code_fingerprint,
+    data_fingerprint,
+    remember_sources,
+)
+from benchmarks.lib.options import say
+from skadm._parts import parts_of
+from skadm.base import BaseDetector, MapDetector
+from skadm.callbacks import ProgressLog
+from skadm.evaluation import evaluate_split
+from skadm.metrics import pixel_roc_curve
+
+remember_sources()
+
+
+class Run(NamedTuple):
+    """One method with one seed.
+
+    Attributes
+    ----------
+    method : str
+    seed : int or None
+        None for a method without anything random.
+    detector : MapDetector or Exception
+        Not fitted; or why there is none.
+    """
+
+    method: str
+    seed: int | None
+    detector: MapDetector | Exception
+
+    @property
+    def title(self) -> str:
+        """For messages."""
+        return self.method if self.seed is None else f"{self.method}, seed {self.seed}"
+
+
+class Result(NamedTuple):
+    """What a run gave.
+
+    Attributes
+    ----------
+    rows, patient_rows : list of dict
+        As those of `skadm.evaluation.Evaluation`.
+    seconds : float
+        To train, set the threshold, score and measure.
+    history : list of dict
+        `history_` of the detector; empty if it trains no network.
+    roc : ndarray of shape (2, n_points)
+        False and true positive rates on the test slices.
+    """
+
+    rows: list[dict[str, Any]]
+    patient_rows: list[dict[str, Any]]
+    seconds: float
+    history: list[dict[str, Any]]
+    roc: NDArray
+
+
+class Maps(NamedTuple):
+    """Normality maps (n_slices, H, W) of either side of a split."""
+
+    validation: NDArray[np.float32]
+    test: NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a run.
+
+    Attributes
+    ----------
+    run : Run
+    result : Result or None
+        None after an error.
+    error : Exception or None
+    load_maps : callable
+        Reads the maps from the cache: those of all runs together can be large.
+    """
+
+    run: Run
+    result: Result | None = None
+    error: Exception | None = None
+    load_maps: Callable[[], Maps] | None = None
+
+
+def seeded(method: str, detector: MapDetector, n_seeds: int) -> list[Run]:
+    """A run for each seed; one for a method without anything random."""
+    names = _named(detector, "random_state")
+    if not names:
+        return [Run(method, None, detector)]
+    return [
+        Run(method, seed, clone(detector).set_params(**dict.fromkeys(names, seed)))
+        for seed in range(n_seeds)
+    ]
+
+
+def run_variants(
+    variants: Mapping[str, MapDetector], split: Split, options: argparse.Namespace
+) -> list[Outcome]:
+    """Each variant with each seed, from the cache where it is there.
+
+    Parameters
+    ----------
+    variants : mapping of str to MapDetector
+        Not fitted, with the epochs of their preset.
+    split : Split
+    options : Namespace
+        As `options.read_options` returns them: budget, seeds, cache.
+
+    Raises
+    ------
+    RuntimeError
+        If a run failed: without it the experiment says nothing.
+    """
+    runs: list[Run] = []
+    for name, detector in variants.items():
+        if options.budget:
+            detector = with_fewer_epochs(detector)
+        runs += seeded(name, detector, options.seeds)
+    outcomes = list(carry_out(runs, split, options.cache))
+    for outcome in outcomes:
+        if outcome.error is not None:
+            raise RuntimeError(f"{outcome.run.title} failed") from outcome.error
+    return outcomes
+
+
+def carry_out(runs: Sequence[Run], split: Split, cache: Path) -> Iterator[Outcome]:
+    """Do each run, or read it from the cache; say what happens."""
+    data = data_fingerprint(split.stack)
+    remembered = open_cache(cache).cache(
+        train_and_test, ignore=["detector", "split", "cache"]
+    )
+    started = time.perf_counter()
+    for number, run in enumerate(runs, start=1):
+        minutes = (time.perf_counter() - started) / 60
+        head = f"[{number}/{len(runs)}, {minutes:.1f} min] {run.title}:"
+        if isinstance(run.detector, Exception):
+            say(f"{head} {run.detector}")
+            yield Outcome(run, error=run.detector)
+            continue
+        work = (describe(run, split, data), run.detector, split, cache)
+        known = remembered.check_call_in_cache(*work)
+        say(f"{head} {f'found in {cache}' if known else 'running'}")
+        try:
+            result = remembered(*work)[0]
+        except Exception as error:  # one broken method must not cost the others
+            traceback.print_exc()
+            say(f"{head} failed")
+            yield Outcome(run, error=error)
+            continue
+        if not known:
+            auc = result.rows[-1]["auc"]
+            say(f"{head} {result.seconds:.0f} s, test AUC {auc:.3f}")
+        yield Outcome(run, result, load_maps=lambda work=work: remembered(*work)[1])
+
+
+def open_cache(folder: Path) -> Memory:
+    """Results of functions on disk, whose damage shows when they are read."""
+    return Memory(folder, verbose=0, compress=3)  # zlib keeps a checksum
+
+
+def train_and_test(
+    run: str, detector: MapDetector, split: Split, cache: Path
+) -> tuple[Result, Maps]:
+    """The result, and the normality maps.
+
+    Parameters
+    ----------
+    run : str
+        As `describe` tells it: all that the result depends on.
+    detector : MapDetector
+        Not fitted.
+    split : Split
+    cache : Path
+        Where stages of a training are kept that variants share.
+    """
+    method, seed = (json.loads(run)[key] for key in ("method", "seed"))
+    detector = clone(detector)
+    if isinstance(detector, CallbackSupportMixin):
+        detector.set_callbacks(ProgressLog(interval=30))
+    for part in _parts(detector):
+        if "memory" in part.get_params(deep=False):
+            part.set_params(memory=stages_of(part, cache))
+    done = evaluate_split(
+        {method: detector},
+        split.stack,
+        split.labels,
+        train=split.train,
+        test=split.test,
+        seed=seed,
+    )
+    maps = Maps(
+        *(sides[method].astype(np.float32) for sides in (done.validation_maps, done.maps))
+    )
+    result = Result(
+        rows=done.rows,
+        patient_rows=done.patient_rows,
+        seconds=done.seconds[method],
+        history=getattr(_trained(done.detectors[method]), "history_", []),
+        roc=np.array(pixel_roc_curve(split.labels[split.test], maps.test)[:2]),
+    )
+    return result, maps
+
+
+def describe(run: Run, split: Split, data: str) -> str:
+    """All that the result of a run depends on, for the cache."""
+    groups = split.stack.groups
+    parameters = run.detector.get_params()
+    for name in _named(run.detector, "memory"):  # which does not change the result
+        del parameters[name]
+    known = {
+        "method": run.method,
+        "detector": type(run.detector).__name__,
+        "parameters": parameters,
+        "seed": run.seed,
+        "data": data,
+        "train": np.unique(groups[split.train]).tolist(),
+        "test": np.unique(groups[split.test]).tolist(),
+        "versions": {
+            name: version(name)
+            for name in ("skadm", "torch", "scikit-learn", "numpy", "scipy")
+        },
+        "code": code_fingerprint(*map(type, _parts(run.detector)), evaluate_split),
+    }
+    return json.dumps(known, sort_keys=True, default=repr)
+
+
+def stages_of(detector: BaseEstimator, cache: Path) -> str:
+    """Folder of the trained stages of a detector's class, for its parameter `memory`.
+
+    Variants of a method that begin alike share what they have in common.
+    """
+    return str(cache / f"stages-{code_fingerprint(type(detector))}")
+
+
+def _named(detector: MapDetector, name: str) -> list[str]:
+    """Parameters of a name, those of the detectors and filters in it too."""
+    parameters = detector.get_params()
+    return [each for each in parameters if each.split("__")[-1] == name]
+
+
+def _parts(detector: MapDetector) -> list[BaseEstimator]:
+    """The detector, and the detectors and filters in it."""
+    inner = detector.get_params().values()
+    return [detector, *(each for each in inner if isinstance(each, BaseEstimator))]
+
+
+def _trained(detector: MapDetector) -> MapDetector:
+    """The fitted detector in one that is made of detectors, the first if there are some."""
+    return next(part for part in parts_of(detector) if isinstance(part, BaseDetector))

@@ -1,0 +1,1 @@
+"""Sections of the benchmark ``speed``, and the plain version that it compares with."""

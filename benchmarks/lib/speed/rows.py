@@ -1,0 +1,83 @@
+"""What was measured: rows, each a time of ours beside that of a reference."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Row:
+    """A time of ours and of a reference for the same work.
+
+    Attributes
+    ----------
+    name : str
+        What was done, and after a comma or "against" with what it is compared.
+    ours_s, reference_s : float, float or None
+        Seconds.
+    goal : float or None
+        Least ratio wanted.
+    note : str
+        What else there is to know.
+    ours_mib, reference_mib : float or None
+        Peak memory.
+    more : dict
+        Further numbers, which go to the file only.
+    """
+
+    name: str
+    ours_s: float
+    reference_s: float | None = None
+    goal: float | None = None
+    note: str = ""
+    ours_mib: float | None = None
+    reference_mib: float | None = None
+    more: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def ratio(self) -> float | None:
+        """How many times as long the reference takes."""
+        return None if self.reference_s is None else self.reference_s / self.ours_s
+
+    def record(self) -> dict[str, Any]:
+        """For the file."""
+        return {
+            "name": self.name,
+            "ours_s": self.ours_s,
+            "reference_s": self.reference_s,
+            "ratio": self.ratio,
+            "goal": self.goal,
+            "ours_mib": self.ours_mib,
+            "reference_mib": self.reference_mib,
+            "note": self.note,
+            **self.more,
+        }
+
+    def shown(self) -> dict[str, str]:
+        """For people to read."""
+        return {
+            "measurement": self.name,
+            "ours": seconds(self.ours_s),
+            "reference": seconds(self.reference_s),
+            "ratio": short(self.ratio),
+            "goal": short(self.goal),
+            "ours, MiB": short(self.ours_mib),
+            "reference, MiB": short(self.reference_mib),
+            "remark": self.note,
+        }
+
+
+def seconds(value: float | None) -> str:
+    """Seconds with a unit that suits them."""
+    if value is None:
+        return ""
+    for unit, scale in (("s", 1.0), ("ms", 1e-3)):
+        if value >= scale:
+            return f"{short(value / scale)} {unit}"
+    return f"{short(value / 1e-6)} µs"
+
+
+def short(value: float | None) -> str:
+    """Three significant digits are more than a timing is worth."""
+    if value is None:
+        return ""
+    return f"{value:.0f}" if abs(value) >= 100 else f"{value:.3g}"

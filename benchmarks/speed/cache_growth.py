@@ -1,0 +1,121 @@
+"""What a cache of slices costs, as the number of volumes in it grows.
+
+Builds caches of more and more synthetic volumes, and tells what it costs to open one, to
+read random slices, to go through it, and the highest memory that each of these processes
+took (on Linux).
+
+    OMP_NUM_THREADS=1 python -m benchmarks cache_growth --volumes 100 2000
+
+Prints a table, and writes cache_growth.csv and run.json.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from benchmarks.lib.options import positive, read_options
+from benchmarks.lib.speed.memory import run_alone
+
+if TYPE_CHECKING:
+    from skadm.data import Grid
+
+N_SLICES, N_CONTRASTS = 25, 4
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options."""
+    parser.add_argument("--volumes", type=positive, nargs="+", default=[100, 2000])
+    parser.add_argument("--size", type=positive, default=32, help="of the synthetic slices")
+
+
+@dataclass(frozen=True, eq=False)
+class Noise:
+    """A volume that is made when it is read, from its number."""
+
+    number: int
+    size: int
+    session = ""
+    contrasts = ("T1", "T1ce", "T2", "FLAIR")
+    n_slices = N_SLICES
+    has_labels = True
+
+    @property
+    def name(self) -> str:
+        return f"P{self.number}"
+
+    patient = name
+
+    @property
+    def grid(self) -> Grid:
+        from skadm.data import Grid
+
+        return Grid((self.size, self.size), np.eye(4))
+
+    @property
+    def origin(self) -> Noise:
+        return self
+
+    def read(self):
+        rng = np.random.default_rng(self.number)
+        shape = (N_SLICES, N_CONTRASTS, self.size, self.size)
+        images = rng.standard_normal(shape, dtype=np.float32)
+        return images, (images[:, 0] > 4).astype(np.int8)
+
+    def read_with_origin_brain(self):
+        images, labels = self.read()
+        return images, labels, np.ones(labels.shape, dtype=bool)
+
+    def invert(self, maps):
+        return maps
+
+
+def use_cache(n_volumes: int, size: int) -> dict[str, float]:
+    """Build a cache, use it, and make a row of it."""
+    from skadm.data import SliceStack
+
+    row: dict[str, float] = {"volumes": n_volumes}
+    with tempfile.TemporaryDirectory() as folder:
+        stack = SliceStack.from_volumes([Noise(i, size) for i in range(n_volumes)])
+        stack.cache(folder)
+        on_disk = sum(path.stat().st_size for path in Path(folder).iterdir())
+        row |= {"slices": len(stack), "disk, MiB": on_disk / 2**20}
+        start = time.perf_counter()
+        cached = stack.cache(folder)
+        row["open, ms"] = (time.perf_counter() - start) * 1e3
+        rng, batches = np.random.default_rng(0), []
+        for _ in range(200):
+            start = time.perf_counter()
+            cached[rng.integers(len(cached), size=16)].load()
+            batches.append(time.perf_counter() - start)
+        row["16 random slices, ms"] = float(np.median(batches)) * 1e3
+        for name, work in (
+            ("normal slices, s", cached.normal),
+            ("all chunks, s", lambda: [len(places) for places, _ in cached.chunks()]),
+        ):
+            start = time.perf_counter()
+            work()
+            row[name] = time.perf_counter() - start
+    # Not that of getrusage, which a new process takes over from its parent.
+    status = Path("/proc/self/status").read_text()
+    row["peak memory, MiB"] = int(status.split("VmHWM:")[1].split()[0]) / 1024
+    return row
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run the benchmark."""
+    options = read_options(__name__, argv)
+
+    from benchmarks.lib.page import Page
+
+    page = Page(options, "Caches", "Synthetic volumes; a process for each number of them.")
+    rows = [run_alone(use_cache, number, options.size) for number in options.volumes]
+    page.table("cache_growth", rows, "Caches of synthetic volumes")
+    page.close()

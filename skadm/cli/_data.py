@@ -1,0 +1,84 @@
+"""What was found in the data: the first lines of the commands that read masks."""
+
+import warnings
+from typing import Any
+
+from skadm.cli._output import say
+
+_MOST_NAMES = 12
+
+
+def print_data(place: str, stack: Any) -> None:
+    """Name patients, sessions, contrasts, volumes of the masks, and files left unread."""
+    import numpy as np
+
+    patients = sorted({volume.patient for volume in stack.volumes})
+    sessions = [volume.name for volume in stack.volumes if volume.session]
+    print(
+        f"data:      {place}, {len(stack)} slices of {len(stack.volumes)} volumes, "
+        f"{'labelled' if stack.volumes[0].has_labels else 'unlabelled'}"
+    )
+    print(f"patients:  {len(patients)} ({_some(patients)})")
+    if sessions:
+        print(f"sessions:  {len(sessions)} ({_some(sessions)})")
+    print(f"contrasts: {', '.join(stack.contrasts)}")
+    names = {volume.name for volume in stack.volumes}
+    masks = {name: ml for name, ml in stack.record.lesion_ml.items() if name in names}
+    if masks:
+        values = np.array([*masks.values()])
+        print(
+            f"masks:     {len(masks)}, {values.min():.3g} to {values.max():.3g} ml "
+            f"({_some([f'{name} {ml:.3g}' for name, ml in masks.items()])})"
+        )
+    for title, entries in (
+        ("unread:   ", [str(path) for path in stack.record.unread]),
+        ("left out: ", list(stack.record.left_out)),
+    ):
+        if entries:
+            print(f"{title} {len(entries)} ({_some(entries)})")
+    print(end="", flush=True)
+
+
+def lesions_outside_brain(stack: Any) -> dict[str, float]:
+    """Millilitres of the masks that lie outside the brain, of each patient with any.
+
+    On the grid of the stack. They count as missed, and their slices are not normal.
+    """
+    import numpy as np
+
+    from skadm.data import brain_mask
+
+    found: dict[str, float] = {}
+    for volume in stack.volumes:
+        images, labels = volume.read()
+        if labels is None:
+            continue
+        n_voxels = int(np.count_nonzero((labels == 1) & ~brain_mask(images)))
+        if n_voxels:
+            ml = n_voxels * float(np.prod(volume.grid.voxel_size)) / 1000
+            found[volume.patient] = found.get(volume.patient, 0.0) + ml
+    for patient, ml in found.items():
+        say(
+            f"{patient}: {ml:.3g} ml of the lesion mask lie outside the brain; they count "
+            "as missed, and their slices as abnormal"
+        )
+    return found
+
+
+def warn_of_trained_patients(stack: Any, training: dict[str, Any], done: str) -> None:
+    """Warn of patients that the model was trained on, also under their prepared names."""
+    from skadm.data import patient_key
+
+    trained = {patient_key(name) for name in training.get("patients", ())}
+    seen = [p for p in sorted(set(stack.groups.tolist())) if patient_key(p) in trained]
+    if seen:
+        warnings.warn(
+            f"{len(seen)} of the patients {done} were trained on ({_some(seen)}): "
+            "results on them say little about new patients",
+            stacklevel=2,
+        )
+
+
+def _some(names: list[str]) -> str:
+    shown = ", ".join(names[:_MOST_NAMES])
+    return shown if len(names) <= _MOST_NAMES else f"{shown}, …"

@@ -1,0 +1,386 @@
+"""Reading single image files, in one orientation, with errors that name the file."""
+
+import gzip
+import math
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+from nibabel.nifti1 import Nifti1Extensions
+from numpy.typing import NDArray
+
+from skadm._files import replace_atomically, require_file
+from skadm.data import _itk_files
+from skadm.data._gzip import compress, decompress, is_gzip
+from skadm.data._masks import ALL_LABELS, MaskValues
+from skadm.data._orientation import Orientation, axis_codes
+
+# Headers of one grid differ by rounding. Of the smallest voxel side, at the corners.
+_GRID_TOLERANCE = 0.02
+# Cosine between the axes that the two forms of a header's geometry give: below it they
+# are other axes, not the same ones up to a registration.
+_SAME_AXIS = 0.5
+_GEOMETRY = (
+    *("pixdim", "xyzt_units", "qform_code", "sform_code", "srow_x", "srow_y", "srow_z"),
+    *("quatern_b", "quatern_c", "quatern_d", "qoffset_x", "qoffset_y", "qoffset_z"),
+)
+# To how many bytes one of a compressed file can expand: a bound of the format.
+_MOST_EXPANSION = {".gz": 1032, ".bz2": math.inf, ".zst": math.inf}
+
+
+@dataclass(frozen=True, eq=False)
+class ImageHeader:
+    """Where the voxels of a three-dimensional image lie.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    shape : tuple of int
+        Size along the three voxel axes, in the canonical orientation.
+    affine : ndarray of float64, shape (4, 4)
+        From voxel indices to mm, in the canonical orientation.
+    orientation : Orientation
+        How the file has its axes.
+    file_affine : ndarray of float64, shape (4, 4)
+        From voxel indices to mm, in the orientation of the file.
+    oriented : bool
+        Whether the header says how it is oriented. If not, its axes are taken as
+        running to the left, to the front and to the top.
+    """
+
+    path: Path
+    shape: tuple[int, int, int]
+    affine: NDArray[np.float64]
+    orientation: Orientation
+    file_affine: NDArray[np.float64]
+    oriented: bool
+
+    def require_same_grid(self, other: "ImageHeader") -> None:
+        """Raise a ValueError unless the other file lies on the same grid.
+
+        Axes of the files may be permuted or flipped.
+
+        Parameters
+        ----------
+        other : ImageHeader
+            Header of the other file.
+        """
+        if other.shape != self.shape:
+            raise ValueError(
+                f"{other.path} has shape {other.shape}, but {self.path} has {self.shape} "
+                "(as axial slices): the files of a patient must be co-registered and "
+                "resampled to one grid (skadm prepare does it)"
+            )
+        corners = np.array(np.meshgrid(*((0, n - 1) for n in self.shape))).reshape(3, -1)
+        difference = (other.affine - self.affine)[:3] @ np.vstack([corners, np.ones(8)])
+        distance = float(np.linalg.norm(difference, axis=0).max())
+        side = float(np.linalg.norm(self.affine[:3, :3], axis=0).min())
+        if distance > _GRID_TOLERANCE * side:
+            raise ValueError(
+                f"{other.path} and {self.path} have different affines (corners up to "
+                f"{distance:.3g} mm apart): the files of a patient must be co-registered "
+                "and resampled to one grid (skadm prepare does it)"
+            )
+
+
+class _NoExtensions(Nifti1Extensions):
+    """Extensions are left unread: nobody needs them, and their length may be any."""
+
+    @classmethod
+    def from_fileobj(cls, *_: Any) -> "_NoExtensions":
+        return cls()
+
+
+def _without_extensions(kind: Any) -> Any:
+    header = kind.header_class
+    header = type(header.__name__, (header,), {"exts_klass": _NoExtensions})
+    return type(kind.__name__, (kind,), {"header_class": header})
+
+
+_NIFTI = [
+    _without_extensions(kind)
+    for kind in (nib.Nifti1Pair, nib.Nifti1Image, nib.Nifti2Pair, nib.Nifti2Image)
+]
+
+
+def _open(path: Path) -> Any:
+    """Read the header of a NIfTI file; check that the file can hold what it promises."""
+    require_file(path)
+    path.open("rb").close()  # says so where reading is not allowed
+    try:
+        kind, image = _read_nifti_header(path)
+    except Exception as error:  # a header is bytes of any origin: anything may happen
+        raise ValueError(
+            f"{path}: not a readable NIfTI file ({_problem(path, error)}); fetch it again"
+        ) from error
+    if image is None:
+        raise ValueError(
+            f"{path}: a {kind.__name__}, not a NIfTI file; convert it to .nii.gz"
+        )
+    _require_room(path, image)
+    return image
+
+
+def _problem(path: Path, error: Exception) -> str:
+    beginning = path.read_bytes()[:40]
+    if not beginning:
+        return "it is empty"
+    if beginning.startswith(b"version https://git-lfs"):
+        return "it is a pointer of Git LFS; git lfs pull brings the file itself"
+    return str(error)
+
+
+def _read_nifti_header(path: Path) -> tuple[Any, Any]:
+    """The kind of an image file and, if it is NIfTI, its header with voxels to be read.
+
+    The first bytes say whether it is compressed; the ending of its name may be wrong.
+    """
+    compressed = is_gzip(path)
+    if compressed == (path.suffix.lower() == ".gz"):
+        kind = _kind_of(path)
+        return kind, kind.from_filename(path) if kind in _NIFTI else None
+    # Stays open: the voxels are read from it.
+    stream: Any = gzip.open(path) if compressed else path.open("rb")  # noqa: SIM115
+    beginning = stream.read(2048)
+    stream.seek(0)
+    for kind in _NIFTI:
+        if kind.header_class.may_contain_header(beginning) and len(kind.files_types) == 1:
+            holder = nib.fileholders.FileHolder(fileobj=stream)
+            return kind, kind.from_file_map({"image": holder})
+    raise nib.filebasedimages.ImageFileError(
+        "it is gzip, but does not hold NIfTI" if compressed else "it is not gzip"
+    )
+
+
+def _kind_of(path: Path) -> Any:
+    """Which kind of image a file holds, as nibabel tells by its first bytes."""
+    sniff = None
+    for kind in (*_NIFTI, *nib.imageclasses.all_image_classes):
+        fits, sniff = kind.path_maybe_image(path, sniff)
+        if fits:
+            return kind
+    raise nib.filebasedimages.ImageFileError("its first bytes are of no known format")
+
+
+def _require_room(path: Path, image: Any) -> None:
+    """Refuse a header that promises more voxels than its file can hold."""
+    shape, dtype = image.shape, image.get_data_dtype()
+    if min(shape, default=1) < 0:
+        raise ValueError(f"{path}: shape {shape}; repair the header")
+    file = Path(image.file_map["image"].filename or path)
+    if not file.is_file():
+        raise FileNotFoundError(f"{file}: no such file, but {path} is the header of it")
+    size = file.stat().st_size
+    suffix = ".gz" if is_gzip(file) else file.suffix.lower()
+    most = size * _MOST_EXPANSION.get(suffix, 1)
+    if _end_of_voxels(image) > most:
+        raise ValueError(
+            f"{path}: its header promises {shape} voxels of {dtype}, but a file of {size} "
+            "bytes cannot hold them, it is truncated or damaged; fetch it again"
+        )
+
+
+def is_itk_file(path: Path) -> bool:
+    """Tell whether a file is one that SimpleITK reads and nibabel does not."""
+    return path.suffix.lower() in _itk_files.SUFFIXES
+
+
+def inspect(path: Path) -> ImageHeader:
+    """Read and check the header of a file.
+
+    Parameters
+    ----------
+    path : Path
+        A NIfTI file; or, where SimpleITK is installed, a .mha, .mhd, .nrrd or .nhdr file.
+
+    Returns
+    -------
+    ImageHeader
+        Shape and affine in the canonical orientation.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    ValueError
+        If it is not an image file of a three-dimensional scalar image, or the two forms
+        in which NIfTI has the orientation contradict each other.
+    """
+    if is_itk_file(path):
+        require_file(path)
+        shape, affine = _itk_files.read_header(path)
+        oriented = True
+    else:
+        image = _open(path)
+        if len(image.shape) < 3 or 0 in image.shape or any(n > 1 for n in image.shape[3:]):
+            raise ValueError(
+                f"{path}: shape {image.shape}; expected a three-dimensional volume: save "
+                "each contrast (and time point) as a file of its own"
+            )
+        if image.get_data_dtype().kind not in "iuf":
+            raise ValueError(
+                f"{path}: voxels of type {image.get_data_dtype()}; expected real numbers"
+            )
+        shape, affine = image.shape[:3], image.affine
+        oriented = _require_one_orientation(path, image.header)
+    if not np.isfinite(affine).all() or np.linalg.det(affine[:3, :3]) == 0:
+        raise ValueError(f"{path}: its affine is singular or not finite; repair the header")
+    orientation = Orientation.of(affine)
+    return ImageHeader(
+        path,
+        orientation.canonical_shape(shape),
+        orientation.canonical_affine(affine, shape),
+        orientation,
+        affine,
+        oriented,
+    )
+
+
+def _require_one_orientation(path: Path, header: Any) -> bool:
+    """Whether a header says how it is oriented; refuse one that says two things."""
+    try:
+        forms = [header.get_qform(coded=True), header.get_sform(coded=True)]
+    except Exception:  # a quaternion that is none: nibabel takes the sform then
+        return bool(header["sform_code"])
+    said = [affine for affine, code in forms if code]
+    if len(said) < 2 or not all(np.isfinite(affine).all() for affine in said):
+        return bool(said)
+    lengths = [np.linalg.norm(affine[:3, :3], axis=0) for affine in said]
+    if min(length.min() for length in lengths) == 0:
+        return True  # a flat affine is refused by the caller, or was not chosen
+    q, s = (affine[:3, :3] / length for affine, length in zip(said, lengths))
+    if (q * s).sum(axis=0).min() < _SAME_AXIS:
+        raise ValueError(
+            f"{path}: its qform says {axis_codes(said[0])} and its sform "
+            f"{axis_codes(said[1])}, so that left and right cannot be told; find out which "
+            "is right, and set the other to it (nibabel: image.set_qform(image.affine))"
+        )
+    return True
+
+
+def _end_of_voxels(image: Any) -> int:
+    """Where the last voxel ends in an uncompressed file, in bytes."""
+    n_bytes = math.prod(image.shape) * image.get_data_dtype().itemsize
+    return image.dataobj.offset + n_bytes
+
+
+def geometry(path: Path) -> dict[str, Any]:
+    """Read the fields of a header that say where its voxels lie.
+
+    Parameters
+    ----------
+    path : Path
+        A NIfTI file that `inspect` accepts.
+
+    Returns
+    -------
+    dict of str to value
+        By the names of NIfTI. Nothing else of a header, which may also name the patient.
+    """
+    header = _open(path).header
+    return {field: header[field] for field in _GEOMETRY}
+
+
+def read_slices(path: Path) -> NDArray:
+    """Decode a file into axial slices.
+
+    Parameters
+    ----------
+    path : Path
+        A file that `inspect` accepts.
+
+    Returns
+    -------
+    ndarray of shape (n_slices, H, W)
+        The voxels, with scaling applied, in the file's own type or float32. Slices run
+        to the top of the head, H to the back and W to the left.
+
+    Raises
+    ------
+    ValueError
+        If the file is truncated or broken, or holds NaN or infinite voxels.
+    """
+    if is_itk_file(path):
+        _, affine = _itk_files.read_header(path)
+        voxels = _itk_files.read_voxels(path)
+    else:
+        image = _open(path)
+        voxels, affine = _nifti_voxels(path, image), image.affine
+        voxels = voxels.reshape(voxels.shape[:3])  # without trailing axes of length 1
+    if voxels.dtype.kind == "f":
+        with np.errstate(over="ignore"):
+            voxels = voxels.astype(np.float32, copy=False)
+        if not np.isfinite(voxels).all():
+            raise ValueError(
+                f"{path}: holds NaN or infinite voxels; replace them (background is 0)"
+            )
+    # NIfTI stores the first axis fastest: where the file is canonical, the transpose is
+    # contiguous, and nothing is copied.
+    return Orientation.of(affine).to_canonical(voxels).T
+
+
+def _nifti_voxels(path: Path, image: Any) -> NDArray:
+    try:
+        if is_gzip(path) and isinstance(image, nib.Nifti1Image):
+            data = path.read_bytes()
+            # In one call: as a stream, through Python, it takes more than twice as long.
+            # A file that says it holds more than the voxels is not taken at its word.
+            if int.from_bytes(data[-4:], "little") == _end_of_voxels(image):
+                image = type(image).from_bytes(decompress(data))
+        return np.asanyarray(image.dataobj)
+    except MemoryError as error:
+        raise MemoryError(
+            f"{path}: no memory for {image.shape} voxels of {image.get_data_dtype()}"
+        ) from error
+    except (OSError, EOFError, ValueError, zlib.error) as error:
+        raise ValueError(
+            f"{path}: its voxels cannot be read, the file is truncated or damaged "
+            f"({error}); fetch it again"
+        ) from error
+
+
+def read_mask(path: Path, values: MaskValues = ALL_LABELS) -> NDArray[np.bool_]:
+    """Decode a mask into axial slices.
+
+    Parameters
+    ----------
+    path : Path
+        A file that `inspect` accepts.
+    values : MaskValues, default=ALL_LABELS
+        Which values count.
+
+    Returns
+    -------
+    ndarray of bool, shape (n_slices, H, W)
+        True where the mask is.
+
+    Raises
+    ------
+    ValueError
+        If the file holds values that no mask has; see `MaskValues.of`.
+    """
+    return values.of(read_slices(path), path)
+
+
+def write_volume(path: Path, voxels: NDArray, affine: NDArray[np.float64]) -> None:
+    """Write slices as a NIfTI file, whose two forms of geometry are the same.
+
+    Parameters
+    ----------
+    path : Path
+        A .nii.gz file.
+    voxels : ndarray of shape (n_slices, H, W)
+        The voxels, in the type that they are stored as.
+    affine : ndarray of shape (4, 4)
+        From voxel indices, in the order of the file, to mm.
+    """
+    image = nib.Nifti1Image(voxels.T, affine)
+    image.header.set_xyzt_units("mm")
+    image.set_qform(affine, 1)
+    image.set_sform(affine, 1)
+    data = compress(image.to_bytes())
+    replace_atomically(path, lambda temporary: temporary.write_bytes(data))

@@ -1,0 +1,86 @@
+"""One orientation for all volumes: axial slices, as radiologists look at them."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from nibabel import orientations
+from numpy.typing import NDArray
+
+# Voxel axes run to the left, to the back and to the top of the head. Slices are then
+# axial, and a slice (H, W) shows the face up and the patient's right on the left.
+CANONICAL = "LPS"
+
+
+@dataclass(frozen=True)
+class Orientation:
+    """Which way the voxel axes of a file run, and the way to `CANONICAL` and back.
+
+    Oblique axes count as the body axis that they are closest to.
+
+    Parameters
+    ----------
+    axes : tuple of (int, int)
+        For each voxel axis, the canonical axis that it becomes, and 1 or -1 for the
+        direction in which it runs.
+    """
+
+    axes: tuple[tuple[int, int], ...]
+
+    @classmethod
+    def of(cls, affine: NDArray[np.float64]) -> "Orientation":
+        """Find the orientation of a file.
+
+        Parameters
+        ----------
+        affine : ndarray of shape (4, 4)
+            From voxel indices to mm, right, front and top being positive (RAS+).
+
+        Returns
+        -------
+        Orientation
+            Its orientation.
+        """
+        transform = orientations.ornt_transform(
+            orientations.io_orientation(affine), orientations.axcodes2ornt(CANONICAL)
+        )
+        return cls(tuple((int(axis), int(sign)) for axis, sign in transform))
+
+    def to_canonical(self, voxels: NDArray) -> NDArray:
+        """Reorient voxels (x, y, z) of the file; nothing is copied or interpolated."""
+        return orientations.apply_orientation(voxels, np.array(self.axes))
+
+    def from_canonical(self, voxels: NDArray) -> NDArray:
+        """Reorient canonical voxels (x, y, z) as the file has them."""
+        inverse = [(0, 1)] * 3
+        for axis, (canonical_axis, sign) in enumerate(self.axes):
+            inverse[canonical_axis] = (axis, sign)
+        return orientations.apply_orientation(voxels, np.array(inverse))
+
+    def canonical_shape(self, shape: tuple[int, ...]) -> tuple[int, int, int]:
+        """Shape of the canonical voxels of a file of a shape."""
+        lengths = [0, 0, 0]
+        for axis, (canonical_axis, _) in enumerate(self.axes):
+            lengths[canonical_axis] = int(shape[axis])
+        return lengths[0], lengths[1], lengths[2]
+
+    def canonical_affine(
+        self, affine: NDArray[np.float64], shape: tuple[int, ...]
+    ) -> NDArray[np.float64]:
+        """Affine of the canonical voxels of a file of a shape and affine."""
+        return affine @ orientations.inv_ornt_aff(np.array(self.axes), shape)
+
+
+def axis_codes(affine: NDArray[np.float64]) -> str:
+    """Name the directions of the voxel axes, such as LPS.
+
+    Parameters
+    ----------
+    affine : ndarray of shape (4, 4)
+        From voxel indices to mm (RAS+).
+
+    Returns
+    -------
+    str
+        Three letters out of L, R, P, A, I and S.
+    """
+    return "".join(orientations.aff2axcodes(affine))

@@ -1,0 +1,145 @@
+"""Which patient and which session a study is of, by the names of its folders."""
+
+import re
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+_MONTH = "(jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)"
+_DATE = (
+    r"(19|20)\d{2}[-_.]?\d{2}[-_.]?\d{2}(\d{4}(\d{2})?)?|(19|20)\d{2}[-_.]\d{1,2}[-_.]\d{1,2}"
+    rf"|\d{{1,2}}[-_.]?{_MONTH}[-_.]?(19|20)\d{{2}}|(19|20)\d{{2}}[-_.]?{_MONTH}[-_.]?\d{{1,2}}"
+    r"|\d{2}[-_.]\d{2}[-_.]((19|20)\d{2}|\d{2})"
+)
+_SESSION = (
+    rf"{_DATE}(?!\d).*|(ses|session|visit|v|tp|t|time|timepoint|study|scan|exam|fu|followup"
+    r"|month|week|day|year|m|w|d|y)[-_]?\d+(-\d+)?[a-z]?|baseline|follow[-_]?up\d*|bl"
+    r"|(pre|post|intra)([-_]?(op|operative|surgery|treatment|therapy|rt))?|before|after"
+    r"|first|second|third|initial"
+)
+_IS_SESSION = re.compile(_SESSION, re.IGNORECASE)
+# Collections whose names end in the number of the scan, and any name that ends in what
+# can only be a session.
+_WITH_SESSION = [
+    re.compile(r"(?P<patient>BraTS-[A-Z]+(-[A-Z]+)?-\d+)-(?P<session>\d+)", re.IGNORECASE),
+    re.compile(r"(?P<patient>UPENN-GBM-\d+)_(?P<session>\d+)", re.IGNORECASE),
+    re.compile(r"(?P<patient>UCSF-PDGM-\d+)_(?P<session>FU\w+)", re.IGNORECASE),
+    re.compile(rf"(?P<patient>.*?[A-Za-z0-9])[-_](?P<session>{_SESSION})", re.IGNORECASE),
+    re.compile(rf"(?P<session>{_DATE})[-_](?P<patient>.+)", re.IGNORECASE),
+]
+# Added to the name of a folder by a converter.
+_CONVERTED = re.compile(r"_(nifti|nii)$", re.IGNORECASE)
+
+
+class Owner(NamedTuple):
+    """Whose a study is.
+
+    Parameters
+    ----------
+    patient : str
+        The patient.
+    session : str
+        The session; "" if there is but one.
+    """
+
+    patient: str
+    session: str
+
+    @property
+    def name(self) -> str:
+        """Name of the volume."""
+        return "_".join(filter(None, self))
+
+
+def is_session(name: str) -> bool:
+    """Whether a name is that of a session, such as a date, ``ses-01`` or ``T2``."""
+    return _IS_SESSION.fullmatch(name) is not None
+
+
+def owner_of(parts: Sequence[str], pattern: str | None = None) -> tuple[Owner, str]:
+    """Tell whose a study is by the names of the folders that it lies in.
+
+    Parameters
+    ----------
+    parts : sequence of str
+        Names of the folders below that of the data, the study's last.
+    pattern : str, default=None
+        Regular expression that finds the patient in the path of these folders: its group
+        "patient", or else its first group.
+
+    Returns
+    -------
+    owner : Owner
+        Patient and session.
+    name : str
+        Name of the volume.
+
+    Raises
+    ------
+    ValueError
+        If there is a pattern, and it does not fit.
+    """
+    path, last = "/".join(parts), _CONVERTED.sub("", parts[-1])
+    if pattern is not None:
+        found = re.search(pattern, path)
+        if found is None:
+            raise ValueError(f"{path}: the pattern {pattern!r} does not find the patient")
+        patient = found["patient"] if "patient" in found.re.groupindex else found[1]
+        session = last.removeprefix(patient).strip("_-. ")
+        return Owner(patient, session), last if last != session else f"{patient}_{session}"
+    if len(parts) > 1 and is_session(last):
+        owner = Owner(_CONVERTED.sub("", parts[-2]), last)
+        return owner, owner.name
+    if len(parts) > 1 and is_session(parts[-2]):
+        owner = Owner(last, parts[-2])
+        return owner, owner.name
+    for expression in _WITH_SESSION:
+        if found := expression.fullmatch(last):
+            return Owner(found["patient"], found["session"]), last
+    return Owner(last, ""), last
+
+
+def patient_key(patient: str) -> str:
+    """What the names of one patient have in common, raw or prepared.
+
+    `skadm prepare` keeps letters and digits alone, and puts "sub-" in front.
+
+    Parameters
+    ----------
+    patient : str
+        Name of the patient.
+
+    Returns
+    -------
+    str
+        Equal for the names of one patient.
+    """
+    return re.sub(r"[^a-z0-9]", "", patient.lower().removeprefix("sub-"))
+
+
+def common_stems(patients: Iterable[str]) -> dict[str, list[str]]:
+    """Find names of patients that may be names of one patient's scans.
+
+    Names such as A01_1 and A01_2, A01 and A01_b, or A01a and A01b: a stem with a digit,
+    and at the most two digits or a letter after it. A stem that all names share is that
+    of the data.
+
+    Parameters
+    ----------
+    patients : iterable of str
+        Names.
+
+    Returns
+    -------
+    dict of str to list of str
+        Stems that several names have, but not all of them.
+    """
+    names = sorted(set(patients))
+    stems: dict[str, list[str]] = {}
+    for name in names:
+        found = re.fullmatch(
+            r"(?P<stem>.*\d.*?)[-_. ](\d{1,2}|[A-Za-z])|(?P<number>.*\d)[A-Za-z]", name
+        )
+        stem = (found["stem"] or found["number"]) if found else name
+        stems.setdefault(stem, []).append(name)
+    several = {stem: found for stem, found in stems.items() if len(found) > 1}
+    return several if len(stems) > 1 else {}

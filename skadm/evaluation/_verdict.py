@@ -1,0 +1,115 @@
+"""What an evaluation found, in a sentence or two."""
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+
+from skadm.evaluation._t_test import coverage, paired_t_tests
+from skadm.evaluation._tables import Row, title
+
+_SHOWN = ("auc", "ap")
+
+
+def verdict(rows: Iterable[Row], patient_rows: Iterable[Row] = ()) -> str:
+    """Name the methods with the best AUC and the best AP on the test patients.
+
+    Parameters
+    ----------
+    rows : iterable of dict
+        `Evaluation.rows`.
+    patient_rows : iterable of dict, default=()
+        `Evaluation.patient_rows` of the same methods. If there are any, a second sentence
+        says by how much the best method differs from the next best, with a t interval over
+        patients (`paired_t_tests`) and how often such an interval covers the true
+        difference.
+
+    Returns
+    -------
+    str
+        One or two sentences.
+
+    Notes
+    -----
+    The best and the next best are chosen by pooled pixels of these very patients. The
+    interval does not know of that choice.
+    """
+    tested = _tested(rows)
+    if not tested:
+        return "No method has a test AUC: the test slices hold only one kind of pixel."
+    auc, ap = (max(tested, key=lambda row: row[key]) for key in _SHOWN)
+    n = tested[0]["n_patients"]
+    other = "" if ap["method"] == auc["method"] else f"{ap['method']} has "
+    best = (
+        f"On {n} test patient{'' if n == 1 else 's'}, pixels pooled, {auc['method']} has "
+        f"the best AUC ({auc['auc']:.3f}) and {other}the best AP ({ap['ap']:.3f})."
+    )
+    patient_rows = list(patient_rows)
+    if not patient_rows or len(tested) < 2:
+        return best
+    return f"{best} {_lead(tested, patient_rows)}"
+
+
+def _lead(tested: Sequence[Row], patient_rows: Sequence[Row]) -> str:
+    """By how much the best method differs from the next best, over patients."""
+    parts, n_patients = [], 0
+    for metric in _SHOWN:
+        best, following, *_ = sorted(tested, key=lambda row: row[metric], reverse=True)
+        names = (best["method"], following["method"])
+        own = [row for row in patient_rows if row["method"] in names]
+        (found,) = paired_t_tests(own, names[1], (metric,))
+        n_patients = found["n"]
+        interval = (
+            "no interval"
+            if np.isnan(found["low"])
+            else f"95 % t interval {found['low']:+.3f} to {found['high']:+.3f}"
+        )
+        parts.append(
+            f"{title(metric)} of {names[0]} less that of {names[1]} "
+            f"{found['difference']:+.3f} ({interval})"
+        )
+    if n_patients < 2:
+        return "Differences have no interval: only one patient has an anomaly."
+    return (
+        f"Mean over the {n_patients} patients with an anomaly: {'; '.join(parts)}. Such "
+        f"intervals cover {coverage(n_patients)} with so many patients."
+    )
+
+
+def baseline_verdict(rows: Iterable[Row], baselines: Iterable[str]) -> str:
+    """Name the methods that are below the best of the baselines on the test patients.
+
+    Parameters
+    ----------
+    rows : iterable of dict
+        `Evaluation.rows`, or their means over seeds.
+    baselines : iterable of str
+        Which of the methods are the baselines, as of `intensity_baselines`.
+
+    Returns
+    -------
+    str
+        One line: for AUC and for AP, the best baseline and the methods below it, pixels
+        pooled. Whether other patients would give the same order, `paired_t_tests` tells.
+    """
+    tested = _tested(rows)
+    names = set(baselines)
+    simple = [row for row in tested if row["method"] in names]
+    others = [row for row in tested if row["method"] not in names]
+    if not simple or not others:
+        return "Nothing to compare: there is no baseline, or no method beside them."
+    parts = []
+    for metric in _SHOWN:
+        best = max(simple, key=lambda row: row[metric])
+        below = [row["method"] for row in others if row[metric] < best[metric]]
+        told = ", ".join(below) or "none"
+        if len(below) == len(others) > 1:
+            told = f"all ({told})"
+        parts.append(
+            f"Best baseline by {title(metric)}: {best['method']} ({best[metric]:.3f}), "
+            f"above {told}."
+        )
+    return " ".join(parts)
+
+
+def _tested(rows: Iterable[Row]) -> list[Row]:
+    return [row for row in rows if row["split"] == "test" and not np.isnan(row["auc"])]

@@ -1,0 +1,278 @@
+"""Objects as JSON and tensors, and back, without anything that could run."""
+
+import inspect
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import is_dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.base import BaseEstimator
+from sklearn.decomposition import PCA
+from sklearn.frozen import FrozenEstimator
+from sklearn.mixture import GaussianMixture
+from sklearn.pipeline import Pipeline
+from sklearn.utils._param_validation import validate_parameter_constraints
+
+from skadm._version import __version__
+
+# JSON knows no tuple, no array, ...: an object with the one key of a tag stands for them.
+_TUPLE, _DICT, _FLOAT, _OBJECT = "$tuple", "$dict", "$float", "$object"
+# Tensors, by name: as they are, in Fortran's memory order, a scalar of NumPy, text.
+_ARRAY, _FORTRAN, _SCALAR, _TEXT = "$array", "$fortran", "$scalar", "$text"
+_NUMBERS = "bool int8 int16 int32 int64 uint8 uint16 uint32 uint64 float16 float32 float64"
+_LAST_CODE_POINT = 0x10FFFF
+
+# Folders and caches are of the machine that trains, not of the model. One from a file of
+# somebody else would be read, as a pickle, by the next fit.
+_OF_THE_MACHINE = ("memory", "checkpoints")
+
+
+def known_classes(more: Iterable[type] = ()) -> dict[str, type]:
+    """Classes that a file may name: every estimator of skadm, and what they hold.
+
+    They are known by name, without the module, so that a class that moves is still found.
+    """
+    import skadm
+    from skadm.conformal import Calibration
+    from skadm.preprocessing._crop import Box
+    from skadm.reference import ScoreReference, TrainingReference
+
+    for name in skadm.__all__:
+        getattr(skadm, name)  # imports its module
+    classes = [
+        *(FrozenEstimator, GaussianMixture, PCA, Pipeline),
+        *(Box, Calibration, ScoreReference, TrainingReference),
+        *(kind for kind in _subclasses(BaseEstimator) if _is_of_skadm(kind)),
+        *more,
+    ]
+    known: dict[str, type] = {}
+    for kind in classes:
+        if known.setdefault(kind.__name__, kind) is not kind:
+            raise ValueError(f"two classes are called {kind.__name__}; rename one.")
+    return known
+
+
+def _subclasses(kind: type) -> Iterator[type]:
+    subclasses: list[type] = type.__subclasses__(kind)
+    for subclass in subclasses:
+        yield subclass
+        yield from _subclasses(subclass)
+
+
+def _is_of_skadm(kind: type) -> bool:
+    public = kind.__module__.startswith("skadm.") and not kind.__name__.startswith("_")
+    return public and not inspect.isabstract(kind)
+
+
+class Encoder:
+    """Takes objects apart; their arrays are in `tensors`, each once, by its place."""
+
+    def __init__(self, classes: Mapping[str, type]) -> None:
+        self.tensors: dict[str, NDArray] = {}
+        self._classes = classes
+        # With the array itself, which keeps its id from being given to another.
+        self._references: dict[int, tuple[Any, dict[str, str]]] = {}
+
+    def knows(self, kind: type) -> bool:
+        """Whether a class may occur; one of the same name from elsewhere may not."""
+        return self._classes.get(kind.__name__) is kind
+
+    def encode(self, value: Any, place: str) -> Any:
+        """Turn a value into what JSON knows, which refers to tensors by name."""
+        kind = type(value)
+        if value is None or kind in (bool, int, str):
+            return value
+        if kind is float:
+            return value if math.isfinite(value) else {_FLOAT: repr(value)}
+        if kind is np.str_:
+            return str(value)
+        if kind in (np.ndarray, np.memmap) or isinstance(value, np.generic):
+            if id(value) not in self._references:
+                self._references[id(value)] = value, self._encode_array(value, place)
+            return self._references[id(value)][1]
+        if kind in (list, tuple):
+            items = [self.encode(v, f"{place}[{i}]") for i, v in enumerate(value)]
+            return items if kind is list else {_TUPLE: items}
+        if kind is dict:
+            return self._encode_dict(value, place)
+        if kind.__module__ == "torch" and kind.__name__ == "device":
+            return str(value)  # which means the same wherever a device is named
+        if not self.knows(kind):
+            raise TypeError(
+                f"{place} is a {kind.__module__}.{kind.__qualname__}, which is not among "
+                "the classes that are saved; expected plain data, or detectors, filters "
+                "and transformers of skadm. Classes of your own: save(..., classes=[...])."
+            )
+        named = getattr(value, "_asdict", None)  # a tuple
+        state = _state_of(value) if named is None else named()
+        _check_state(kind, state)
+        return {_OBJECT: [kind.__name__, self._encode_dict(state, place)]}
+
+    def _encode_dict(self, value: dict, place: str) -> dict[str, Any]:
+        pairs = [(key, self.encode(v, f"{place}.{key}")) for key, v in value.items()]
+        if all(type(key) is str and not key.startswith("$") for key, _ in pairs):
+            return dict(pairs)
+        return {_DICT: [[self.encode(key, f"{place} (key)"), v] for key, v in pairs]}
+
+    def _encode_array(self, array: NDArray | np.generic, place: str) -> dict[str, str]:
+        if isinstance(array, np.generic):
+            return {_SCALAR: self._keep(np.asarray(array), place)}
+        if array.dtype.kind == "U":
+            return {_TEXT: self._keep(_code_points(array), place)}
+        _check_values(array, place)
+        # Sums depend on the memory order, in the last bit.
+        fortran = array.flags.f_contiguous and not array.flags.c_contiguous
+        return {_FORTRAN if fortran else _ARRAY: self._keep(array, place)}
+
+    def _keep(self, array: NDArray, place: str) -> str:
+        if array.dtype.name not in _NUMBERS.split():
+            raise TypeError(
+                f"{place} is an array of {array.dtype}; expected numbers or text."
+            )
+        while place in self.tensors:  # a key with a dot can look like a place further in
+            place += "'"
+        self.tensors[place] = np.asarray(array, order="C")
+        return place
+
+
+class Decoder:
+    """Puts objects together, of tensors that a function reads by name."""
+
+    def __init__(self, read: Callable[[str], NDArray], classes: Mapping[str, type]) -> None:
+        self.used: dict[str, tuple[str, Any]] = {}  # tag and array by name
+        self._read = read
+        self._classes = classes
+
+    def decode(self, tree: Any) -> Any:
+        """Turn what `Encoder.encode` made into a value; an error if it did not make it."""
+        if isinstance(tree, list):
+            return [self.decode(item) for item in tree]
+        if not isinstance(tree, dict):
+            return tree
+        tag = next((key for key in tree if key.startswith("$")), None)
+        if tag is None:
+            return {key: self.decode(item) for key, item in tree.items()}
+        if len(tree) != 1:
+            raise ValueError(f"it holds {tag[:20]!r} beside other keys.")
+        content = tree[tag]
+        if tag == _FLOAT:
+            return float(content)
+        if tag == _TUPLE:
+            return tuple([self.decode(item) for item in content])
+        if tag == _DICT:
+            return {self.decode(key): self.decode(item) for key, item in content}
+        if tag in (_ARRAY, _FORTRAN, _SCALAR, _TEXT):
+            # Each tensor once, in one way: more memory than the file is never needed.
+            if content not in self.used:
+                self.used[content] = tag, self._decode_array(tag, content)
+            if self.used[content][0] != tag:
+                raise ValueError(f"it takes {content[:80]!r} in two ways.")
+            return self.used[content][1]
+        if tag == _OBJECT:
+            name, state = content
+            if (kind := self._classes.get(name)) is None:
+                raise ValueError(
+                    f"it names {name[:100]!r}, which is not among the classes that are "
+                    "loaded."
+                )
+            return _make(kind, self.decode(state))
+        raise ValueError(f"it holds the unknown mark {tag[:20]!r}.")
+
+    def _decode_array(self, tag: str, name: str) -> Any:
+        array = self._read(name)
+        if array.dtype.name not in _NUMBERS.split():
+            raise ValueError(f"its {name[:80]} is of {array.dtype}; expected numbers.")
+        if array.dtype == bool and array.size and array.view(np.uint8).max() > 1:
+            raise ValueError(f"its {name[:80]} holds what is neither true nor false.")
+        if tag == _SCALAR and not array.ndim:
+            return array[()]
+        if tag == _TEXT:
+            return _text_of(array)
+        _check_values(array, name)
+        return np.asfortranarray(array) if tag == _FORTRAN else array
+
+
+def _make(kind: type, state: dict[str, Any]) -> Any:
+    """Make an object with attributes of a file; no estimator's ``__init__`` is called."""
+    _check_state(kind, state)
+    if is_dataclass(kind) or issubclass(kind, tuple):
+        return kind(**state)
+    new = kind.__new__(kind)
+    if isinstance(new, BaseEstimator):
+        new.__setstate__(state)  # compares versions of scikit-learn
+    else:
+        new.__dict__.update(state)
+    if (check := getattr(new, "_check_loaded", None)) is not None:
+        check()
+    return new
+
+
+def _state_of(value: Any) -> dict[str, Any]:
+    """Attributes, without what is not of the model."""
+    state = {
+        name: item
+        for name, item in value.__getstate__().items()
+        if not name.startswith("_skl_")  # callbacks
+    }
+    if isinstance(value, BaseEstimator):
+        state |= {name: None for name in _OF_THE_MACHINE if name in state}
+    return state
+
+
+def _check_state(kind: type, state: dict[str, Any]) -> None:
+    """Refuse attributes of an estimator that its class, as it is now, cannot have."""
+    if not issubclass(kind, BaseEstimator):
+        return
+    parameters = set(kind._get_param_names())  # type: ignore[attr-defined]
+    # What was fitted ends in an underscore. scikit-learn keeps private attributes too.
+    private = not kind.__module__.startswith("skadm.")
+    fitted = {
+        name
+        for name in state.keys() - parameters
+        if name.endswith("_") or (private and name.startswith("_"))
+    }
+    if other := (state.keys() - fitted) ^ parameters:
+        raise ValueError(
+            f"the attributes of a {kind.__name__} are not those of skadm {__version__}, "
+            f"which differ in {', '.join(sorted(str(name)[:40] for name in other))}. The "
+            "card of a file tells the version it is of."
+        )
+    for name in _OF_THE_MACHINE:
+        if state.get(name) is not None:
+            raise ValueError(f"a {kind.__name__} names {name}, a folder of some machine.")
+    for name in fitted:
+        value = state[name]
+        if isinstance(value, float | np.floating) and not math.isfinite(value):
+            raise ValueError(f"{name} of a {kind.__name__} is {value}.")
+    validate_parameter_constraints(
+        getattr(kind, "_parameter_constraints", {}),
+        {name: state[name] for name in parameters},
+        caller_name=kind.__name__,
+    )
+
+
+def _check_values(array: NDArray, name: str) -> None:
+    """Refuse NaN and infinity, without another array of the same size."""
+    if array.dtype.kind != "f" or not array.size:
+        return
+    if not np.isfinite([array.min(), array.max()]).all():
+        raise ValueError(
+            f"{name[:80]} holds NaN or infinity; expected finite numbers, as every fitted "
+            "model has."
+        )
+
+
+def _code_points(text: NDArray) -> NDArray[np.uint32]:
+    """Text as numbers, (..., characters)."""
+    text = text.astype(text.dtype.newbyteorder("="), order="C")
+    return np.ndarray((*text.shape, text.dtype.itemsize // 4), np.uint32, text)
+
+
+def _text_of(code_points: NDArray) -> NDArray[np.str_]:
+    *shape, n_characters = code_points.shape
+    known = code_points.dtype == np.uint32 and (code_points <= _LAST_CODE_POINT).all()
+    if not n_characters or not known:
+        raise ValueError("it holds text of characters that do not exist.")
+    return np.ndarray(shape, f"<U{n_characters}", code_points)

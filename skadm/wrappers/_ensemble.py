@@ -1,0 +1,200 @@
+"""The same detector with several seeds: their mean, and what they do not agree on."""
+
+import warnings
+from numbers import Integral
+from typing import Any
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+from sklearn.base import clone
+from sklearn.ensemble._base import _set_random_states
+from sklearn.utils import check_random_state
+from sklearn.utils._param_validation import Interval
+from sklearn.utils.validation import check_is_fitted
+
+from skadm._validation import check_arrays
+from skadm.wrappers._base import MetaDetector, Train
+from skadm.wrappers._reading import score_by_volume, score_maps
+
+
+class EnsembleDetector(MetaDetector):
+    """Train a detector with several seeds, and take the mean of their maps.
+
+    Networks that start from other weights and see the slices in another order agree on
+    what is far from normal, and disagree on much of the rest (deep ensembles). The spread
+    of their maps tells how far a score depends on chance.
+
+    Parameters
+    ----------
+    detector : detector
+        A detector of pixels with a `random_state`, which may be one of its parts. It is
+        cloned and trained `n_detectors` times.
+    n_detectors : int, default=5
+        How many, at least 2.
+    contamination : float, default=0.01
+        Fraction of the training pixels that `predict` calls anomalous, in (0, 0.5].
+    random_state : int, RandomState instance or None, default=None
+        Draws the seeds of the detectors.
+
+    Attributes
+    ----------
+    detectors_ : list of detector
+        The fitted detectors.
+    locations_, scales_ : ndarray of shape (n_detectors,)
+        Mean and standard deviation of each one's scores of the training pixels.
+    offset_ : float
+        Threshold of `predict` on the scale of `score_samples`.
+    background_score_ : float
+        Score of every background pixel, the highest of the training.
+    n_features_in_ : int
+        Number of contrasts.
+    contrasts_ : tuple of str or None
+        Their names, if X carried them.
+
+    See Also
+    --------
+    FlipAveragedDetector : The mean over a slice and its mirror image.
+
+    Notes
+    -----
+    Scores are in standard deviations of the training pixels, each detector's own, since
+    log-densities of two trainings differ by a constant, and GANs by a factor: normal pixels
+    have a mean of 0. That is our choice.
+
+    The spread tells of the training alone. It does not hold what all members have in
+    common: few patients, the same slices, the same blind spots.
+
+    References
+    ----------
+    B. Lakshminarayanan, A. Pritzel, C. Blundell. Simple and scalable predictive uncertainty
+    estimation using deep ensembles. NeurIPS 2017.
+
+    Examples
+    --------
+    >>> from skadm import DAEDetector, EnsembleDetector
+    >>> from skadm.data import make_phantom
+    >>> stack = make_phantom(n_patients=2, n_slices=8, size=32, random_state=0)
+    >>> member = DAEDetector(width=4, max_epochs=2)
+    >>> detector = EnsembleDetector(member, n_detectors=3, random_state=0)
+    >>> detector.fit(stack, stack.y).uncertainty(stack).shape
+    (16, 32, 32)
+    """
+
+    _parameter_constraints: dict[str, list[Any]] = {
+        **MetaDetector._parameter_constraints,
+        "n_detectors": [Interval(Integral, 2, None, closed="left")],
+        "random_state": ["random_state"],
+    }
+
+    def __init__(
+        self,
+        detector,
+        *,
+        n_detectors: int = 5,
+        contamination: float = 0.01,
+        random_state=None,
+    ) -> None:
+        self.detector = detector
+        self.n_detectors = n_detectors
+        self.contamination = contamination
+        self.random_state = random_state
+
+    def uncertainty(self, X):
+        """How far the detectors disagree on every pixel.
+
+        Parameters
+        ----------
+        X : array-like or SliceStack of shape (n_slices, n_contrasts, H, W)
+            Slices.
+
+        Returns
+        -------
+        spread : ndarray of shape (n_slices, H, W)
+            Standard deviation of the detectors' scores, each in the unit of
+            `score_samples`; 0 in the background.
+
+        Raises
+        ------
+        ValueError
+            If X is not like the slices of the training; see `score_samples`.
+        """
+        check_is_fitted(self)
+        X = self._input(X)
+        spread = np.empty(*self._shape_and_type(X))
+        for places, some, _ in score_by_volume(self._spread, X):
+            spread[places] = some
+        return spread
+
+    def _check(self) -> None:
+        super()._check()
+        names = self.detector.get_params()
+        if not any(name.split("__")[-1] == "random_state" for name in names):
+            raise ValueError(
+                f"{type(self.detector).__name__} has no random_state: all detectors of the "
+                "ensemble would be the same."
+            )
+
+    def _n_trainings(self) -> int:
+        return self.n_detectors
+
+    def _fit_parts(self, train: Train, X: Any, normal: NDArray[np.intp]) -> NDArray:
+        random = check_random_state(self.random_state)
+        self.detectors_: list[Any] = []
+        for _ in range(self.n_detectors):
+            member = clone(self.detector)
+            _set_random_states(member, random)
+            self.detectors_.append(train(member))
+        X, counted = self._around(X, normal)
+        pixels = [
+            maps[:, counted[places]][:, brain[counted[places]]]
+            for places, maps, brain in score_by_volume(self._members, X)
+        ]
+        scores = np.concatenate(pixels, axis=1)
+        self.locations_ = scores.mean(axis=1, dtype=np.float64)
+        self.scales_ = scores.std(axis=1, dtype=np.float64)
+        if not self.scales_.all():
+            raise ValueError(
+                f"a {type(self.detector).__name__} scores all training pixels alike; "
+                "its maps have no standard deviation to be measured in."
+            )
+        if np.ptp(self.locations_) <= 1e-6 * self.scales_.min():
+            warnings.warn(
+                f"the seed hardly changes a {type(self.detector).__name__}: all detectors "
+                "of the ensemble are the same.",
+                UserWarning,
+                stacklevel=2,
+            )
+        return _finite(self._standardized(scores).mean(axis=0), scores.dtype)
+
+    def _check_loaded(self) -> None:
+        n_members = (len(getattr(self, "detectors_", ())),)
+        if n_members[0]:
+            check_arrays(self, {"locations_": n_members, "scales_": n_members})
+
+    def _members(self, X: Any, brain: NDArray[np.bool_]) -> NDArray:
+        """Maps of each detector, (n_detectors, n_slices, H, W)."""
+        return np.stack([score_maps(member, X) for member in self.detectors_])
+
+    def _standardized(self, scores: NDArray) -> NDArray[np.float64]:
+        """Scores of each detector in standard deviations of its training pixels."""
+        shape = (-1,) + (1,) * (scores.ndim - 1)
+        return (scores - self.locations_.reshape(shape)) / self.scales_.reshape(shape)
+
+    def _maps(self, X: Any, brain: NDArray[np.bool_]) -> NDArray:
+        scores = self._members(X, brain)
+        return _finite(self._standardized(scores).mean(axis=0), scores.dtype)
+
+    def _spread(self, X: Any, brain: NDArray[np.bool_]) -> NDArray:
+        scores = self._members(X, brain)
+        spread = self._standardized(scores).std(axis=0, ddof=1)
+        return _finite(np.where(brain, spread, 0), scores.dtype)
+
+    @property
+    def _trained(self) -> Any:
+        return self.detectors_[0]
+
+
+def _finite(values: NDArray[np.float64], dtype: DTypeLike) -> NDArray:
+    """In another type, without becoming infinite."""
+    limits = np.finfo(dtype)
+    return np.clip(values, limits.min, limits.max).astype(dtype)

@@ -1,0 +1,98 @@
+"""A slice and its mirror image, scored alike."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.base import clone
+
+from skadm.data import Grid, SliceStack
+from skadm.wrappers._base import MetaDetector, Train
+from skadm.wrappers._reading import score_maps
+
+
+class FlipAveragedDetector(MetaDetector):
+    """Score every slice and its mirror image, and take the mean (test-time augmentation).
+
+    The training flips slices at random, but a network does not become symmetric by it. The
+    mean over both is: the map of a mirrored slice is the mirrored map, for twice the time
+    of scoring.
+
+    Parameters
+    ----------
+    detector : detector
+        A detector of pixels. It is cloned and trained; one that is trained already can be
+        given as ``sklearn.frozen.FrozenEstimator(detector)``.
+    contamination : float, default=0.01
+        Fraction of the training pixels that `predict` calls anomalous, in (0, 0.5].
+
+    Attributes
+    ----------
+    detector_ : detector
+        The fitted detector.
+    offset_ : float
+        Threshold of `predict` on the scale of `score_samples`.
+    background_score_ : float
+        Score of every background pixel, the highest of the training.
+    n_features_in_ : int
+        Number of contrasts.
+    contrasts_ : tuple of str or None
+        Their names, if X carried them.
+
+    See Also
+    --------
+    EnsembleDetector : The mean over several trainings.
+
+    Notes
+    -----
+    The mirror is the middle of the image, left to right (last axis).
+
+    Examples
+    --------
+    >>> from skadm import DAEDetector, FlipAveragedDetector
+    >>> from skadm.data import make_phantom
+    >>> stack = make_phantom(n_patients=2, n_slices=8, size=32, random_state=0)
+    >>> detector = FlipAveragedDetector(DAEDetector(width=4, max_epochs=2, random_state=0))
+    >>> detector.fit(stack, stack.y).score_samples(stack).shape
+    (16, 32, 32)
+    """
+
+    def __init__(self, detector, *, contamination: float = 0.01) -> None:
+        self.detector = detector
+        self.contamination = contamination
+
+    def _fit_parts(self, train: Train, X: Any, normal: NDArray[np.intp]) -> NDArray:
+        self.detector_ = train(clone(self.detector))
+        return self._normal_scores(X, normal)
+
+    def _maps(self, X: Any, brain: NDArray[np.bool_]) -> NDArray:
+        maps = score_maps(self.detector_, X)
+        mirrored = score_maps(self.detector_, _mirrored(X))
+        return maps / 2 + mirrored[..., ::-1] / 2  # the sum can be too large
+
+
+def _mirrored(X: Any) -> Any:
+    """Mirror images of slices; of a stack, with all that it knows of them."""
+    if isinstance(X, SliceStack):
+        return X.map(_LeftRight())
+    return np.ascontiguousarray(X[..., ::-1])
+
+
+@dataclass(frozen=True)
+class _LeftRight:
+    """The step of a volume to its mirror image."""
+
+    def images(self, images: NDArray[np.float32], grid: Grid) -> NDArray[np.float32]:
+        return np.ascontiguousarray(images[..., ::-1])
+
+    def labels(
+        self, labels: NDArray[np.int8], brain: NDArray[np.bool_], grid: Grid
+    ) -> NDArray[np.int8]:
+        return labels[..., ::-1]
+
+    def grid(self, grid: Grid) -> Grid:
+        return grid
+
+    def invert(self, maps: NDArray, grid: Grid) -> NDArray:
+        return maps[..., ::-1]

@@ -1,0 +1,173 @@
+"""A detector whose maps are filtered."""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.base import BaseEstimator, clone
+from sklearn.utils.metaestimators import _BaseComposition
+
+from skadm.data import SliceStack
+from skadm.postprocessing import MapTransformer
+from skadm.wrappers._base import MetaDetector, Train
+from skadm.wrappers._reading import score_by_volume, score_maps
+
+
+class PostprocessedDetector(MetaDetector, _BaseComposition):
+    """A detector and filters of its score maps, as one detector.
+
+    It keeps the contract of the detectors: maps of normality, higher = more normal;
+    ``fit`` trains on normal slices only; `contamination` sets `offset_`, of the filtered
+    maps.
+
+    Parameters
+    ----------
+    detector : detector
+        It is cloned and trained; one that is trained already can be given as
+        ``sklearn.frozen.FrozenEstimator(detector)``.
+    postprocessing : MapTransformer or list of (str, MapTransformer)
+        One filter, or named ones in the order in which they are applied. Their parameters
+        are searched as ``postprocessing__sigma`` and, of a list, ``name__sigma``.
+    contamination : float, default=0.01
+        Fraction of the training pixels that `predict` calls anomalous, in (0, 0.5].
+
+    Attributes
+    ----------
+    detector_ : detector
+        The fitted detector.
+    filters_ : list of MapTransformer
+        The fitted filters.
+    offset_ : float
+        Threshold of `predict` on the scale of `score_samples`.
+    background_score_ : float
+        Score of every background pixel, the highest of the training.
+    n_features_in_ : int
+        Number of contrasts.
+    contrasts_ : tuple of str or None
+        Their names, if X carried them.
+
+    Notes
+    -----
+    Filters that look through slices need a `SliceStack`, which knows the volumes and where
+    in them a slice lies. Give whole volumes: slices that are left out are not known to
+    be missing. `set_offset_on_abnormal_slices` sets a threshold so.
+
+    Examples
+    --------
+    >>> from skadm import PCADetector, PostprocessedDetector
+    >>> from skadm.data import make_phantom
+    >>> from skadm.postprocessing import GaussianSmoother
+    >>> stack = make_phantom(n_patients=2, n_slices=8, size=32, random_state=0)
+    >>> detector = PostprocessedDetector(PCADetector(), GaussianSmoother(sigma=1.5))
+    >>> detector.fit(stack, stack.y).score_samples(stack).shape
+    (16, 32, 32)
+    """
+
+    _parameter_constraints: dict[str, list[Any]] = {
+        **MetaDetector._parameter_constraints,
+        "postprocessing": [MapTransformer, list],
+    }
+
+    def __init__(
+        self,
+        detector,
+        postprocessing: MapTransformer | Sequence[tuple[str, MapTransformer]],
+        *,
+        contamination: float = 0.01,
+    ) -> None:
+        self.detector = detector
+        self.postprocessing = postprocessing
+        self.contamination = contamination
+
+    def get_params(self, deep=True):
+        """Get the parameters, those of the detector and the filters too.
+
+        Parameters
+        ----------
+        deep : bool, default=True
+            Whether to go into the detector and the filters.
+
+        Returns
+        -------
+        params : dict
+            Names and values.
+        """
+        if isinstance(self.postprocessing, MapTransformer):
+            return BaseEstimator.get_params(self, deep)
+        return self._get_params("postprocessing", deep=deep)
+
+    def set_params(self, **params):
+        """Set parameters, those of the detector and the filters too.
+
+        Parameters
+        ----------
+        **params : dict
+            Names as in `get_params`.
+
+        Returns
+        -------
+        self : object
+            This detector.
+        """
+        if isinstance(self.postprocessing, MapTransformer):
+            return BaseEstimator.set_params(self, **params)
+        return self._set_params("postprocessing", **params)
+
+    def _check(self) -> None:
+        super()._check()
+        self._named_filters()
+
+    def _fit_parts(self, train: Train, X: Any, normal: NDArray[np.intp]) -> NDArray:
+        self.detector_ = train(clone(self.detector))
+        self.filters_: list[MapTransformer] = []
+        X, counted = self._around(X, normal)
+        # In the order of the volumes, in which filters look through slices.
+        places, maps, brain = _concatenated(
+            score_by_volume(lambda part, _: score_maps(self.detector_, part), X)
+        )
+        counted = counted[places]
+        volumes = X.volume_ids[places] if isinstance(X, SliceStack) else None
+        own = None if volumes is None else volumes[counted]
+        for each in self._named_filters():
+            fitted = clone(each).fit(maps[counted], brain=brain[counted], groups=own)
+            maps = fitted.transform(maps, brain=brain, groups=volumes)
+            self.filters_.append(fitted)
+        return maps[counted][brain[counted]]
+
+    def _maps(self, X: Any, brain: NDArray[np.bool_]) -> NDArray:
+        maps = score_maps(self.detector_, X)
+        volumes = X.volume_ids if isinstance(X, SliceStack) else None
+        for each in self.filters_:
+            maps = each.transform(maps, brain=brain, groups=volumes)
+        return maps
+
+    @property
+    def _looks_through(self) -> bool:
+        filters = any(each._looks_through for each in self._named_filters())
+        return filters or super()._looks_through
+
+    def _named_filters(self) -> list[MapTransformer]:
+        if isinstance(self.postprocessing, MapTransformer):
+            return [self.postprocessing]
+        for entry in self.postprocessing:
+            named = isinstance(entry, tuple) and len(entry) == 2
+            if not named or not isinstance(entry[1], MapTransformer):
+                raise ValueError(
+                    f"postprocessing holds {entry!r}; expected (name, filter) pairs."
+                )
+        self._validate_names([name for name, _ in self.postprocessing])
+        return [each for _, each in self.postprocessing]
+
+
+def _concatenated(parts: Iterable[tuple[Any, NDArray, NDArray]]) -> list[NDArray]:
+    """Places, maps and brain of all parts, one after the other."""
+    rows = [
+        (
+            np.arange(places.start, places.stop) if isinstance(places, slice) else places,
+            maps,
+            brain,
+        )
+        for places, maps, brain in parts
+    ]
+    return [np.concatenate(entries) for entries in zip(*rows)]

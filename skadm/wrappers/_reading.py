@@ -1,0 +1,158 @@
+"""Volumes are decoded once, however many detectors look at them."""
+
+import warnings
+from collections.abc import Callable, Iterator
+from math import prod
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from skadm._brain import brain_mask
+from skadm._disk import release, row_chunks, working_memory
+from skadm._validation import check_shape
+from skadm.data import ArrayVolume, SliceStack, as_slices
+from skadm.reference import FlaggedShareWarning
+
+Places = slice | NDArray[np.intp]
+
+
+def read_if_it_fits(stacks: list[Any]) -> list[Any]:
+    """Read the volumes of stacks, unless they take more than `working_memory`.
+
+    Whole volumes are kept, also where a stack holds some of the slices: steps of a Pipeline
+    take statistics of whole volumes.
+
+    Parameters
+    ----------
+    stacks : list of SliceStack or array
+        Arrays are left as they are.
+
+    Returns
+    -------
+    stacks : list of SliceStack or array
+        The same slices, decoded; or the stacks that were given.
+    """
+    lazy = [X for X in stacks if isinstance(X, SliceStack)]
+    if sum(map(_volume_bytes, lazy)) > working_memory():
+        return stacks
+    return [in_memory(X) for X in stacks]
+
+
+def in_memory(X: Any) -> Any:
+    """Read the volumes of a stack, unless they are in memory already.
+
+    Parameters
+    ----------
+    X : array or SliceStack
+        Slices.
+
+    Returns
+    -------
+    X : array or SliceStack
+        The same slices.
+    """
+    if not isinstance(X, SliceStack):
+        return X
+    decoded = all(isinstance(volume, ArrayVolume) for volume in X.volumes)
+    return X if decoded else X.in_memory()
+
+
+def by_volume(X: Any) -> Iterator[tuple[Places, Any]]:
+    """Go through slices, those together that have to be seen together.
+
+    Parameters
+    ----------
+    X : array-like or SliceStack of shape (n_slices, n_contrasts, H, W)
+        Slices.
+
+    Yields
+    ------
+    places : slice or ndarray of int
+        Where some slices are in X.
+    part : array or SliceStack
+        These slices, in memory: of a stack, those of a volume from the lowest to the
+        highest; of an array, as many as make a chunk.
+
+    Raises
+    ------
+    ValueError
+        If X has a wrong shape, or no slice.
+    """
+    X = as_slices(X)
+    if not check_shape(X)[0]:
+        raise ValueError("X holds 0 slices, while a minimum of 1 is required.")
+    if not isinstance(X, SliceStack):
+        for rows in row_chunks(len(X), X[:1].nbytes):
+            yield rows, X[rows]
+            release(X)
+        return
+    names = X.volume_ids
+    for name in dict.fromkeys(names.tolist()):
+        places = np.flatnonzero(names == name)
+        places = places[np.argsort(X.z[places], kind="stable")]
+        yield places, in_memory(X[places])
+
+
+def score_by_volume(
+    score: Callable[[Any, NDArray[np.bool_]], NDArray], X: Any
+) -> Iterator[tuple[Places, NDArray, NDArray[np.bool_]]]:
+    """Score slices volume by volume.
+
+    Parameters
+    ----------
+    score : callable
+        Takes slices in memory and their brain (n, H, W), and returns scores.
+    X : array-like or SliceStack of shape (n_slices, n_contrasts, H, W)
+        Slices.
+
+    Yields
+    ------
+    places : slice or ndarray of int
+        Where some slices are in X.
+    scores : ndarray
+        What `score` makes of them.
+    brain : ndarray of bool, shape (n, H, W)
+        Their brain.
+    """
+    for places, part in by_volume(X):
+        brain = brain_mask(np.asarray(part))
+        yield places, score(part, brain), brain
+
+
+def score_maps(detector: Any, X: Any) -> NDArray:
+    """Score slices in memory, a pixel each.
+
+    Parameters
+    ----------
+    detector : detector or Pipeline
+        Fitted.
+    X : array or SliceStack of shape (n_slices, n_contrasts, H, W)
+        Slices.
+
+    Returns
+    -------
+    maps : ndarray of shape (n_slices, H, W)
+        Normality.
+
+    Raises
+    ------
+    ValueError
+        If the detector returns another shape.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FlaggedShareWarning)  # its threshold is not in use
+        maps = np.asarray(detector.score_samples(X))
+    expected = (X.shape[0], *X.shape[2:])
+    if maps.shape != expected:
+        raise ValueError(
+            f"score_samples of {type(detector).__name__} has shape {maps.shape}; expected "
+            f"maps of shape {expected}, one number for each pixel of X. Steps that change "
+            "the size of slices go before the wrapper: make_pipeline(SliceResizer(), ...)."
+        )
+    return maps
+
+
+def _volume_bytes(stack: SliceStack) -> int:
+    pixels = sum(volume.n_slices * prod(volume.grid.shape) for volume in stack.volumes)
+    return 4 * len(stack.contrasts) * pixels

@@ -1,0 +1,89 @@
+"""One score for each slice."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from skadm._arrays import as_numbers
+from skadm._validation import check_labels, check_shape
+from skadm.image_level import slice_labels
+from skadm.wrappers._image_scores import ImageDetector
+from skadm.wrappers._reading import Places, by_volume
+
+
+class SliceDetector(ImageDetector):
+    """One score for each slice, from the maps of a pixel detector.
+
+    It is an outlier detector as scikit-learn has them, with labels +1 for normal and -1
+    for an anomaly, so that ``scoring="roc_auc"``, `StratifiedGroupKFold` and all that work
+    on labels work on slices. X are slices of shape (n_slices, n_contrasts, H, W), as an
+    array, a list or a `SliceStack`; y are labels of shape (n_slices,), or masks of shape
+    (n_slices, H, W) as pixel detectors take them.
+
+    Parameters
+    ----------
+    detector : detector or Pipeline
+        A detector of this package, or a Pipeline that ends in one. It is cloned, and
+        trained on the normal slices.
+    pooling : Pooling, default=None
+        How a map becomes one number, see `skadm.pooling`. None: ``Quantile(0.01)``. To
+        search its parameters (``pooling__q``), give one.
+    contamination : float, default=0.01
+        Fraction of the training slices that `predict` calls anomalous, in (0, 0.5]; sets
+        `offset_`. That of the pixels is a parameter of the detector.
+
+    Attributes
+    ----------
+    detector_ : detector or Pipeline
+        The fitted detector.
+    pooling_ : Pooling
+        The pooling in use.
+    offset_ : float
+        Threshold of `predict` on the scale of `score_samples`.
+    background_score_ : float
+        Score of slices without brain, the highest of the training.
+    n_features_in_ : int
+        Number of contrasts.
+
+    See Also
+    --------
+    slice_labels : Makes labels of masks.
+    VolumeDetector : One score for each volume.
+
+    Notes
+    -----
+    Slices of one patient are alike: split by patient, with ``groups=stack.groups``.
+
+    Metrics of scikit-learn take +1, the normal slices, for the positive class. ROC AUC is
+    the same for both; for the average precision of anomalies, pass
+    `anomaly_average_precision` as `scoring`.
+
+    Examples
+    --------
+    >>> from sklearn.model_selection import StratifiedGroupKFold, cross_val_score
+    >>> from skadm import IntensityDetector, SliceDetector
+    >>> from skadm.data import make_phantom
+    >>> from skadm.image_level import slice_labels
+    >>> stack = make_phantom(n_patients=4, n_slices=12, size=32, random_state=0)
+    >>> detector = SliceDetector(IntensityDetector(prior={"FLAIR": 1}, sigma=1))
+    >>> labels = slice_labels(stack.y)
+    >>> folds = StratifiedGroupKFold(2)
+    >>> cross_val_score(
+    ...     detector, stack, labels, groups=stack.groups, scoring="roc_auc", cv=folds
+    ... ).shape
+    (2,)
+    """
+
+    _scored_unit = "slice"
+
+    def _masks_to_labels(self, X: Any, y: Any) -> NDArray[np.int64] | None:
+        y = as_numbers(y, "y")
+        return slice_labels(check_labels(y, check_shape(X))) if y.ndim == 3 else None
+
+    def _scored(self, X: Any) -> Iterator[tuple[Places, NDArray, NDArray[np.bool_]]]:
+        for places, part in by_volume(X):
+            decision, brain = self._decisions(part)
+            scores = np.array([self._pool(*each) for each in zip(decision, brain)])
+            yield places, scores, np.asarray(brain.any(axis=(1, 2)))
