@@ -39,7 +39,8 @@ class TorchDetector(BaseDetector):
     max_epochs : int, default=50
         Epochs of each stage of the training, unless another parameter sets them.
     batch_size : int, default=16
-        Slices of a training step and of a scoring step. Scores do not depend on it.
+        Slices of a training step and, on a GPU, of a scoring step. Scores do not depend
+        on it; those of a GPU only to the rounding of its convolutions.
     learning_rate : float, default=1e-3
         Of Adam, at the peak of a one-cycle schedule.
     augmentation : Augmentation, "default" or None, default="default"
