@@ -561,7 +561,7 @@ def bad_inputs():
         "shape of y": ((X, y[:, :-1]), r"shape \(12, 14, 11\).*got \(12, 13, 11\)"),
         "number of masks": ((X, y[:-1]), r"shape \(12, 14, 11\).*got \(11, 14, 11\)"),
         "values of y": ((X, two), r"0 \(normal\), 1 \(anomaly\).*found \[2\]"),
-        "text": (([[[["thick"]]]],), "could not convert string to float"),
+        "text": (([[[["thick"]]]],), "X holds text"),
     }
 
 
