@@ -1,6 +1,8 @@
 # make demo                    trains and tests ADM on the built-in phantom
 # make demo DATA=path/to/brats the same on real scans
 # make test                    runs the tests
+# make test-fast               the same without those that take long
+# make test-portable           numerical tests, as on an older processor
 # make check                   formatting, lint, types, layers
 # make docs                    builds the documentation, runs every example: docs/_build/html
 # make release-check           builds wheel and sdist, tries the wheel in an empty environment
@@ -15,7 +17,7 @@ PRESET ?= cpu
 BIN := $(VENV)/bin
 SOURCES := skadm tests benchmarks examples docs .ci
 
-.PHONY: demo test check format docs release-check clean
+.PHONY: demo test test-fast test-portable check format docs release-check clean
 
 demo: $(VENV)/demo.stamp
 	$(BIN)/skadm demo --data "$(DATA)" --out "$(OUT)" --seed $(SEED) --preset $(PRESET) --force
@@ -24,6 +26,19 @@ test: $(VENV)/dev.stamp
 	# One thread for each worker: two workers with two threads each would wait for each other.
 	# loadgroup: the tests that start clusters stay in one of them.
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadgroup
+
+test-fast: $(VENV)/dev.stamp
+	# Without clusters, browsers, other processes, and trainings from end to end.
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadgroup -m "not slow"
+
+test-portable: $(VENV)/dev.stamp
+	# What rests on the kernels of the processor, as on an older one and on a plain one;
+	# in float32 and in bfloat16, which such processors compute without hardware for it.
+	for capability in avx2 default; do \
+		ATEN_CPU_CAPABILITY=$$capability ONEDNN_MAX_CPU_ISA=AVX2 \
+		OPENBLAS_CORETYPE=Haswell OMP_NUM_THREADS=1 \
+		$(BIN)/python -m pytest -q -n auto --dist loadgroup -m numerical || exit 1; \
+	done
 
 check: $(VENV)/dev.stamp
 	$(BIN)/ruff format --check $(SOURCES)

@@ -65,6 +65,15 @@ def brain_counts(images: NDArray, chunks: Sequence[slice]) -> NDArray[np.intp]:
     return counts
 
 
+def brain_sizes(images: NDArray) -> NDArray[np.intp]:
+    """Number of brain pixels of each slice, of slices that may be more than memory."""
+    sizes = np.zeros(len(images), dtype=np.intp)
+    for rows in row_chunks(len(images), images[:1].nbytes):
+        sizes[rows] = brain_mask(images[rows]).sum(axis=(1, 2))
+        release(images)
+    return sizes
+
+
 def brain_values(
     function: Callable[[NDArray], NDArray], images: NDArray
 ) -> NDArray[np.float32]:

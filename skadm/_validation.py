@@ -5,6 +5,8 @@ from typing import Any
 
 import numpy as np
 
+from skadm._arrays import as_numbers
+
 
 def check_shape(X) -> tuple[int, int, int, int]:
     """Shape of X, which has to be that of a stack of slices.
@@ -46,10 +48,10 @@ def check_labels(y, shape: tuple[int, ...]) -> np.ndarray:
     Raises
     ------
     ValueError
-        If the shape is not that of X without its contrasts, or a value is none of
-        -1, 0, 1.
+        If y is no array of numbers, its shape is not that of X without its contrasts, or a
+        value is none of -1, 0, 1.
     """
-    y = np.asarray(y)
+    y = as_numbers(y, "y")
     expected = (shape[0], *shape[2:])
     if y.shape != expected:
         raise ValueError(

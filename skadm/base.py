@@ -7,23 +7,24 @@ from numbers import Real
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import ArrayLike, DTypeLike, NDArray
+from numpy.typing import DTypeLike, NDArray
 from sklearn.base import BaseEstimator, OutlierMixin, _fit_context
 from sklearn.callback import CallbackSupportMixin, with_callbacks
 from sklearn.utils._param_validation import Interval
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from skadm._brain import brain_mask, brain_values, ignore_background
-from skadm._disk import is_on_disk, release, row_chunks, scratch_array, working_memory
+from skadm._brain import brain_mask, brain_sizes, brain_values, ignore_background
+from skadm._disk import release, scratch_array, working_memory
 from skadm._docstrings import with_descriptions
 from skadm._failure import unchanged_on_failure
 from skadm._missing import check_missing, describe_missing
 from skadm._quantile import quantile
 from skadm._validation import check_labels, check_shape, normal_slices
 from skadm._version import __version__
-from skadm.data import SliceStack
+from skadm.data import as_slices
+from skadm.data._slices import in_chunks, is_lazy, training_slices
 from skadm.metrics import pixel_roc_auc_score
-from skadm.reference import TrainingReference
+from skadm.reference import ScoreReference, TrainingReference
 
 
 class Chunk(NamedTuple):
@@ -54,10 +55,29 @@ class MapDetector(OutlierMixin, BaseEstimator, ABC):
 
     offset_: float
     background_score_: float
+    training_scores_: ScoreReference
 
     @abstractmethod
     def _chunks(self, X) -> Iterator[Chunk]:
         """Scores of all slices of X, some at a time."""
+
+    def _watched_chunks(self, X) -> Iterator[Chunk]:
+        """The same, with a warning at their end if far too much of a brain is flagged."""
+        if not hasattr(self, "training_scores_"):  # not pixels, or of an earlier version
+            yield from self._chunks(X)
+            return
+        n_flagged, n_brain = np.zeros((2, len(X)), np.intp)
+        for chunk in self._chunks(X):
+            flagged = chunk.brain & (chunk.maps < chunk.maps.dtype.type(self.offset_))
+            n_flagged[chunk.places] = flagged.sum(axis=(1, 2))
+            n_brain[chunk.places] = chunk.brain.sum(axis=(1, 2))
+            yield chunk
+        volumes = getattr(X, "volume_ids", None)
+        self.training_scores_.check(self.offset_, n_flagged, n_brain, volumes)
+
+    def _input(self, X) -> Any:
+        """What users give as slices, or volumes for detectors of those."""
+        return as_slices(X)
 
     def _shape_and_type(self, X) -> tuple[tuple[int, ...], DTypeLike]:
         """Shape and type of the scores of X."""
@@ -90,6 +110,7 @@ class MapDetector(OutlierMixin, BaseEstimator, ABC):
             `out` has another shape or no floating-point numbers. If what is wrong is found
             only while X is read, `out` holds some of the maps.
         """
+        X = self._input(X)
         shape, dtype = self._shape_and_type(X)
         out = np.empty(shape, dtype) if out is None else out
         if out.shape != shape or out.dtype.kind != "f":
@@ -97,7 +118,7 @@ class MapDetector(OutlierMixin, BaseEstimator, ABC):
                 f"out has shape {out.shape} and type {out.dtype}; expected floating-point "
                 f"numbers of shape {shape}."
             )
-        for chunk in self._chunks(X):
+        for chunk in self._watched_chunks(X):
             out[chunk.places] = chunk.maps
             release(out)
         return out
@@ -115,8 +136,9 @@ class MapDetector(OutlierMixin, BaseEstimator, ABC):
         scores : ndarray of shape (n_slices, H, W), (n_slices,) or (n_volumes,)
             ``score_samples(X) - offset_``: negative for anomalies, never in the background.
         """
+        X = self._input(X)
         out = np.empty(*self._shape_and_type(X))
-        for chunk in self._chunks(X):
+        for chunk in self._watched_chunks(X):
             out[chunk.places] = self._decision(chunk)
         return out
 
@@ -133,8 +155,9 @@ class MapDetector(OutlierMixin, BaseEstimator, ABC):
         labels : ndarray of int8, shape (n_slices, H, W), (n_slices,) or (n_volumes,)
             -1 for an anomaly, +1 for normal and for background.
         """
+        X = self._input(X)
         labels = np.empty(self._shape_and_type(X)[0], np.int8)
-        for chunk in self._chunks(X):
+        for chunk in self._watched_chunks(X):
             labels[chunk.places] = np.where(self._decision(chunk) < 0, -1, 1)
         return labels
 
@@ -176,9 +199,10 @@ class MapDetector(OutlierMixin, BaseEstimator, ABC):
             Over all brain pixels of all slices. An anomaly outside the brain, which skull
             stripping has cut away, counts as missed.
         """
+        X = self._input(X)
         y = check_labels(y, check_shape(X))
         maps = np.empty(y.shape, _map_dtype(X))
-        for chunk in self._chunks(X):
+        for chunk in self._watched_chunks(X):
             maps[chunk.places] = chunk.maps
             y[chunk.places] = ignore_background(y[chunk.places], chunk.brain)
         return pixel_roc_auc_score(y, maps)
@@ -298,7 +322,7 @@ class BaseDetector(CallbackSupportMixin, MapDetector):
         y : array-like of shape (n_slices, H, W), default=None
             Masks: 0 normal, 1 anomaly, -1 outside the brain. Slices with any pixel 1
             are left out of the training; y is used for nothing else, but where a detector
-            says so. None: all slices are taken for normal.
+            says so. None: all slices are normal; a labelled `SliceStack` must agree.
 
         Returns
         -------
@@ -308,8 +332,8 @@ class BaseDetector(CallbackSupportMixin, MapDetector):
         Raises
         ------
         ValueError
-            If X or y has a wrong shape or values, no slice is normal, or no pixel shows
-            brain.
+            If X or y has a wrong shape or values, no slice is normal, no pixel shows
+            brain, or y is None and X is a labelled stack that holds an anomaly.
 
         Notes
         -----
@@ -320,6 +344,7 @@ class BaseDetector(CallbackSupportMixin, MapDetector):
         chunk by chunk. What is trained on then waits in a file without a name in the
         folder of temporary files (TMPDIR); the result is the same to the bit.
         """
+        X = training_slices(X, y)
         shape = check_shape(X)
         contrasts = getattr(X, "contrasts", None)
         # Before the slices are read: a lazy stack then reads the normal ones only.
@@ -327,56 +352,69 @@ class BaseDetector(CallbackSupportMixin, MapDetector):
         abnormal = None
         if normal is not None and len(normal) < shape[0]:
             others = np.setdiff1d(np.arange(shape[0]), normal)
-            abnormal = partial(self._training_slices, X, others, "with an anomaly")
+            abnormal = partial(self._slices_with_anomaly, X, others)
         patients = getattr(X, "groups", None)
         if patients is not None and normal is not None:
             patients = patients[normal]
-        X = self._training_slices(X, normal)
+        X, kept = self._training_slices(X, normal)
+        if patients is not None:
+            patients = patients[kept]
         self.contrasts_ = None if contrasts is None else tuple(contrasts)
         self.skadm_version_ = __version__
         self.training_reference_ = TrainingReference.of(X, patients)
         self._fit_beside(X, abnormal)
-        self._set_offset(X)
+        self._set_offset(X, patients)
         return self
 
     def _training_slices(
         self, X, chosen: NDArray[np.intp] | None, which: str = "to train on"
-    ) -> NDArray[np.float32]:
-        """Chosen slices with brain, checked: in memory, or on disk if they are many."""
+    ) -> tuple[NDArray[np.float32], NDArray[np.intp]]:
+        """Chosen slices with brain, checked, and which of the chosen these are.
+
+        They are in memory, or on disk if they are many.
+        """
         n_slices = len(X) if chosen is None else len(chosen)
-        row_bytes = 4 * int(np.prod(X.shape[1:])) if _is_lazy(X) else 0
+        row_bytes = 4 * int(np.prod(X.shape[1:])) if is_lazy(X) else 0
         if n_slices * row_bytes <= working_memory():
-            X = X if chosen is None else _take(X, chosen)
+            X = X if chosen is None else X[chosen]
             X = self._validated(X, reset=True, fitting=True)
             with_brain = brain_mask(X).any(axis=(1, 2))
-            filled = X if with_brain.all() else X[with_brain]
+            filled, kept = (
+                X if with_brain.all() else X[with_brain],
+                np.flatnonzero(with_brain),
+            )
         else:
-            filled = self._spool(X if chosen is None else X[chosen], n_slices)
+            filled, kept = self._spool(X if chosen is None else X[chosen], n_slices)
         if not len(filled):
             raise ValueError(
                 f"no brain pixel in the {n_slices} slices {which}: everything is "
                 "exactly 0, which means background."
             )
-        return filled
+        return filled, kept
 
-    def _spool(self, X, n_slices: int) -> NDArray[np.float32]:
-        """Slices with brain, in their order, in an array on disk."""
+    def _slices_with_anomaly(self, X, chosen: NDArray[np.intp]) -> NDArray[np.float32]:
+        return self._training_slices(X, chosen, "with an anomaly")[0]
+
+    def _spool(self, X, n_slices: int) -> tuple[NDArray[np.float32], NDArray[np.intp]]:
+        """Slices with brain, in their order, in an array on disk, and which they are."""
         spooled = scratch_array((n_slices, *X.shape[1:]))
-        n_filled = 0
-        for number, (_, images) in enumerate(_read(X)):
+        n_filled, with_brain = 0, np.zeros(n_slices, dtype=bool)
+        for number, (places, images) in enumerate(in_chunks(X)):
             images = self._validated(images, reset=not number, fitting=True)
-            images = images[brain_mask(images).any(axis=(1, 2))]
+            shown = brain_mask(images).any(axis=(1, 2))
+            images, with_brain[places] = images[shown], shown
             spooled[n_filled : n_filled + len(images)] = images
             n_filled += len(images)
             release(spooled)
-        return spooled[:n_filled]
+        return spooled[:n_filled], np.flatnonzero(with_brain)
 
-    def _set_offset(self, X: NDArray[np.float32]) -> None:
+    def _set_offset(self, X: NDArray[np.float32], patients: NDArray | None) -> None:
         """Set threshold and background by the scores of the training pixels."""
         scores = brain_values(self._score, X)
         self.offset_ = quantile(scores, self.contamination)
         # Background is as normal as anything: the highest score of the training.
         self.background_score_ = quantile(scores, 1)
+        self.training_scores_ = ScoreReference.of(scores, brain_sizes(X), patients)
 
     def _chunks(self, X) -> Iterator[Chunk]:
         check_is_fitted(self)
@@ -394,12 +432,13 @@ class BaseDetector(CallbackSupportMixin, MapDetector):
 
     def _checked(self, X) -> Iterator[tuple[slice | NDArray, NDArray[np.float32]]]:
         """Yield slices like those of the training, and their places in X."""
+        X = as_slices(X)
         self._check_like_training(X)
-        lazy = _is_lazy(X)
+        lazy = is_lazy(X)
         if not lazy:
             X = self._validated(X)
         warned = False
-        for places, images in _read(X):
+        for places, images in in_chunks(X):
             if lazy:
                 images = self._validated(images)
             # One patient in other units is enough to warn, and one warning is enough.
@@ -443,31 +482,11 @@ class BaseDetector(CallbackSupportMixin, MapDetector):
                 )
 
 
-def _take(X, indices: np.ndarray):
-    """Rows of an array, a stack, or a list of slices."""
-    return X[indices] if hasattr(X, "shape") else np.asarray(X)[indices]
-
-
-def _is_lazy(X) -> bool:
-    """Whether X is read from files when it is looked at."""
-    return isinstance(X, SliceStack) or is_on_disk(X)
-
-
-def _read(X) -> Iterator[tuple[slice | NDArray[np.intp], NDArray]]:
-    """Yield slices of X, some at a time, and their places."""
-    if isinstance(X, SliceStack):
-        yield from X.chunks()
-        return
-    for rows in row_chunks(len(X), X[:1].nbytes):
-        yield rows, X[rows]
-        release(X)
-
-
-def _map_shape(X: ArrayLike) -> tuple[int, ...]:
+def _map_shape(X) -> tuple[int, ...]:
     shape = check_shape(X)
     return (shape[0], *shape[2:])
 
 
 def _map_dtype(X) -> DTypeLike:
-    """Type of the maps: as scikit-learn has it, that of X, but float32 at the least."""
-    return np.result_type(getattr(X, "dtype", np.float64), np.float32)
+    """Type of the maps: as scikit-learn has it, that of X, from float32 to float64."""
+    return np.float64 if X.dtype.itemsize > 8 else np.result_type(X.dtype, np.float32)

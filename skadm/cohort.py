@@ -1,13 +1,14 @@
 """Anomaly maps of many patients: one task for each volume, on one machine or on many."""
 
 import json
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import product
 from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import joblib
 import numpy as np
@@ -22,6 +23,7 @@ from skadm.base import MapDetector
 from skadm.data import SliceStack, write_maps
 from skadm.io import load
 from skadm.metrics import anomaly_map
+from skadm.reference import FlaggedShareWarning
 
 __all__ = ["KINDS", "UNCERTAINTY", "CohortReport", "score_cohort", "write_scores"]
 
@@ -44,12 +46,15 @@ class CohortReport:
         Volumes without maps, and the error of each.
     supplied : dict of str to tuple of str
         Volumes scored without some of their contrasts, and which the model supplied.
+    warned : dict of str to tuple of str
+        Volumes that were scored with warnings, and these.
     """
 
     files: list[Path]
     skipped: list[str]
     failures: dict[str, str]
     supplied: dict[str, tuple[str, ...]]
+    warned: dict[str, tuple[str, ...]]
 
 
 def score_cohort(
@@ -70,7 +75,9 @@ def score_cohort(
     this machine, or on a cluster of Dask or Ray whose workers see the same files.
 
     Of a volume that lacks a contrast, ``<volume>_supplied.json`` says which contrasts the
-    model supplied from the others, beside the maps.
+    model supplied from the others, beside the maps. Of a volume that was scored with
+    warnings, ``<volume>_warnings.json`` tells these; of a `FlaggedShareWarning`, the
+    flagged share of the brain and the one to be expected from the training as well.
 
     Parameters
     ----------
@@ -110,6 +117,12 @@ def score_cohort(
     ValueError
         If the model is not a fitted detector of pixels or learned other contrasts, cannot
         tell its uncertainty, or `kinds` or `existing` is not as above.
+
+    Warns
+    -----
+    UserWarning
+        Of what was warned of while a volume was scored, in whatever process, with the name
+        of the volume.
     """
     _check_kinds(kinds, (*KINDS, UNCERTAINTY))
     if existing not in _EXISTING:
@@ -127,18 +140,21 @@ def score_cohort(
                 wanted[name].remove(kind)
         if existing == "raise":
             for name in wanted:
-                if (path := folder / f"{name}_supplied.json").exists():
-                    raise FileExistsError(f"{path} exists")
+                for record in ("supplied", "warnings"):
+                    if (path := folder / f"{name}_{record}.json").exists():
+                        raise FileExistsError(f"{path} exists")
     todo = {name: missing for name, missing in wanted.items() if missing}
     folder.mkdir(parents=True, exist_ok=True)
     # No batches: a volume takes seconds, and what fails or is killed should be small.
-    outcomes = joblib.Parallel(n_jobs=n_jobs, batch_size=1)(
+    found = joblib.Parallel(n_jobs=n_jobs, batch_size=1)(
         # Workers may have another working directory.
         _tasks(model, stack, folder.absolute(), todo, on_start)
     )
-    failures = {
-        name: outcome for name, outcome in zip(todo, outcomes) if isinstance(outcome, str)
-    }
+    outcomes: dict[str, _Outcome] = dict(zip(todo, found))
+    failures = {name: outcome.error for name, outcome in outcomes.items() if outcome.error}
+    for name, outcome in outcomes.items():
+        for text, category in outcome.warned.items():
+            warnings.warn(f"{name}: {text}", category, stacklevel=2)
     return CohortReport(
         files=[
             folder / f"{name}_{kind}.nii.gz"
@@ -149,11 +165,24 @@ def score_cohort(
         skipped=[name for name in wanted if name not in todo],
         failures=failures,
         supplied={
-            name: outcome
-            for name, outcome in zip(todo, outcomes)
-            if outcome and name not in failures
+            name: outcome.supplied
+            for name, outcome in outcomes.items()
+            if outcome.supplied and not outcome.error
+        },
+        warned={
+            name: tuple(outcome.warned)
+            for name, outcome in outcomes.items()
+            if outcome.warned
         },
     )
+
+
+class _Outcome(NamedTuple):
+    """What became of a volume."""
+
+    error: str
+    supplied: tuple[str, ...]
+    warned: dict[str, type[Warning]]
 
 
 def write_scores(
@@ -225,36 +254,78 @@ def _tasks(
 
 def _score_volume(
     model: Any, stack: SliceStack, folder: Path, kinds: Sequence[str]
-) -> str | tuple[str, ...]:
-    """Score one volume; return the contrasts supplied, or the error if there was one."""
-    steps, detector = _parts(_loaded(model))
-    try:
-        for step in steps:
-            stack = step.transform(stack)
-        stack = stack.in_memory()
-        of_scores = [kind for kind in kinds if kind in KINDS]
-        scores = detector.score_samples(stack) if of_scores else None
-        spread = detector.uncertainty(stack) if UNCERTAINTY in kinds else None
-        # It scored them: what they lack it has supplied.
-        supplied = missing_names(stack.X, stack.contrasts)
-        # First, so that no map is ever without it.
-        _write_supplied(supplied, stack, folder)
-        if scores is not None:
-            write_scores(scores, stack, folder, detector, kinds=of_scores)
-        if spread is not None:
-            write_maps(spread, stack, folder, suffix="_uncertainty", fill=0.0, force=True)
-    except Exception as error:  # of whatever kind: the other patients are to be scored
-        return f"{type(error).__name__}: {error}"
+) -> _Outcome:
+    """Score one volume."""
+    error = ""
+    supplied: tuple[str, ...] = ()
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", UserWarning)
+        try:
+            supplied = _write_volume(_loaded(model), stack, folder, kinds, caught)
+        except Exception as raised:  # of whatever kind: the other patients are to be scored
+            error = f"{type(raised).__name__}: {raised}"
+    warned: dict[str, type[Warning]] = {}
+    for each in caught:
+        if issubclass(each.category, UserWarning):
+            # By its category alone: not every warning travels between processes.
+            warned[str(each.message)] = each.category
+        else:  # of libraries: not of the patient
+            warnings.warn_explicit(each.message, each.category, each.filename, each.lineno)
+    return _Outcome(error, supplied, warned)
+
+
+def _write_volume(
+    model: Any,
+    stack: SliceStack,
+    folder: Path,
+    kinds: Sequence[str],
+    caught: Sequence[warnings.WarningMessage],
+) -> tuple[str, ...]:
+    """Score one volume and write its maps; return the contrasts supplied."""
+    steps, detector = _parts(model)
+    for step in steps:
+        stack = step.transform(stack)
+    stack = stack.in_memory()
+    of_scores = [kind for kind in kinds if kind in KINDS]
+    scores = detector.score_samples(stack) if of_scores else None
+    spread = detector.uncertainty(stack) if UNCERTAINTY in kinds else None
+    # It scored them: what they lack it has supplied.
+    supplied = missing_names(stack.X, stack.contrasts)
+    # First, so that no map is ever without them.
+    _write_supplied(supplied, stack, folder)
+    _write_warnings([each.message for each in caught], stack, folder)
+    if scores is not None:
+        write_scores(scores, stack, folder, detector, kinds=of_scores)
+    if spread is not None:
+        write_maps(spread, stack, folder, suffix="_uncertainty", fill=0.0, force=True)
     return supplied
+
+
+def _write_warnings(
+    caught: Sequence[Warning | str], stack: SliceStack, folder: Path
+) -> None:
+    """Tell beside the maps of a volume what was warned of; nothing if nothing was."""
+    found = [each for each in caught if isinstance(each, UserWarning)]
+    record: dict[str, Any] = {"warnings": list(dict.fromkeys(map(str, found)))}
+    for each in found:
+        if isinstance(each, FlaggedShareWarning):
+            record |= {"flagged_share": each.share, "expected_share": each.expected}
+    _write_record(record if found else None, "warnings", stack, folder)
 
 
 def _write_supplied(supplied: Sequence[str], stack: SliceStack, folder: Path) -> None:
     """Say beside the maps of a volume what was supplied; nothing if nothing was."""
-    path = folder / f"{stack.volumes[0].name}_supplied.json"
-    if not supplied:
-        path.unlink(missing_ok=True)  # of an earlier run, when it was missing
-        return
     record = {"contrasts": list(stack.contrasts), "supplied": list(supplied)}
+    _write_record(record if supplied else None, "supplied", stack, folder)
+
+
+def _write_record(
+    record: dict[str, Any] | None, name: str, stack: SliceStack, folder: Path
+) -> None:
+    path = folder / f"{stack.volumes[0].name}_{name}.json"
+    if record is None:
+        path.unlink(missing_ok=True)  # of an earlier run, when there was one
+        return
     text = json.dumps(record, indent=2) + "\n"
     replace_atomically(path, lambda place: place.write_text(text, encoding="utf-8"))
 

@@ -10,6 +10,8 @@ from scipy.ndimage import generate_binary_structure, label
 from sklearn.base import BaseEstimator
 from sklearn.utils._param_validation import Interval, validate_parameter_constraints
 
+from skadm._arrays import as_numbers
+
 __all__ = ["LargestComponent", "Pooling", "Quantile", "TopKMean"]
 
 
@@ -65,17 +67,18 @@ class Pooling(BaseEstimator, ABC):
         """
         self.check()
         # Scores may be as large as float32 goes: differences of such overflow in float32.
-        decision, brain = np.asarray(decision, dtype=np.float64), np.asarray(brain, bool)
-        if decision.shape != brain.shape or decision.ndim not in (2, 3):
+        maps = as_numbers(decision, "decision").astype(np.float64, copy=False)
+        inside = as_numbers(brain, "brain") != 0
+        if maps.shape != inside.shape or maps.ndim not in (2, 3):
             raise ValueError(
-                f"decision has shape {decision.shape} and brain {brain.shape}; expected "
+                f"decision has shape {maps.shape} and brain {inside.shape}; expected "
                 "the same, (H, W) of a slice or (n_slices, H, W) of a volume."
             )
-        if not brain.any():
+        if not inside.any():
             raise ValueError("no brain pixel: there is nothing to pool.")
-        if np.isnan(decision[brain]).any():
+        if np.isnan(maps[inside]).any():
             raise ValueError("decision holds NaN in the brain; expected numbers.")
-        normality = float(self._pool(decision, brain))
+        normality = float(self._pool(maps, inside))
         if not np.isfinite(normality):
             raise ValueError(f"{self} made {normality} of a map; expected a finite number.")
         return normality

@@ -1,4 +1,4 @@
-"""What the slices of a training looked like, and whether others look like them."""
+"""What the slices and scores of a training looked like, and whether others do."""
 
 import hashlib
 import warnings
@@ -13,7 +13,12 @@ from skadm._brain import brain_mask
 from skadm._disk import release, row_chunks
 from skadm._validation import check_arrays
 
-__all__ = ["IntensityShiftWarning", "TrainingReference"]
+__all__ = [
+    "FlaggedShareWarning",
+    "IntensityShiftWarning",
+    "ScoreReference",
+    "TrainingReference",
+]
 
 LEVELS = (0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99)
 _LOW, _MIDDLE, _HIGH = (LEVELS.index(level) for level in (0.05, 0.5, 0.95))
@@ -27,9 +32,160 @@ _LEAST_PIXELS = 1000
 
 _SAMPLE = 2**18
 
+# Shares of the training below the thresholds of which a `ScoreReference` keeps count.
+_SHARES = np.concatenate([[0], np.geomspace(1e-4, 0.5, 60), np.linspace(0.5, 1, 41)[1:]])
+_OF_PATIENTS = 0.9  # the highest share of all would be that of an odd patient
+# Shares of a brain, see docs/persistence.md.
+_LARGEST_LESION = 0.16
+_MOST_FLAGGED = 0.25
+
 
 class IntensityShiftWarning(UserWarning):
     """Intensities to be scored are not like those of the training."""
+
+
+class FlaggedShareWarning(UserWarning):
+    """More of a brain is flagged than lesions make up.
+
+    Parameters
+    ----------
+    message : str
+        What to tell.
+    share : float, default=None
+        Share of the brain pixels that is flagged.
+    expected : float, default=None
+        Share that is flagged of a normal brain of the training: nine of ten patients have
+        less.
+    volume : str, default=None
+        Name of the volume; None for slices of an array.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        share: float | None = None,
+        expected: float | None = None,
+        volume: str | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.share, self.expected, self.volume = share, expected, volume
+
+
+@dataclass(frozen=True, eq=False)
+class ScoreReference:
+    """How much of the normal brains of a training lies below any threshold.
+
+    Attributes
+    ----------
+    thresholds : ndarray of shape (n_thresholds,)
+        Normality, ascending.
+    shares : ndarray of shape (n_thresholds,)
+        Share of brain pixels with a score below each threshold: nine of ten patients of
+        the training have less. Of all its slices together, if X did not tell patients.
+    """
+
+    thresholds: NDArray[np.float64]
+    shares: NDArray[np.float64]
+
+    def __post_init__(self) -> None:
+        n_thresholds = len(self.thresholds)
+        check_arrays(self, {"thresholds": (n_thresholds,), "shares": (n_thresholds,)})
+
+    @classmethod
+    def of(
+        cls,
+        scores: NDArray,
+        counts: NDArray[np.intp],
+        patients: Sequence[str] | NDArray | None = None,
+    ) -> "ScoreReference":
+        """Look at the scores of a training, some at a time.
+
+        Parameters
+        ----------
+        scores : ndarray of shape (n_pixels,)
+            Normality of the brain pixels, slice by slice; in memory or mapped to a file.
+        counts : ndarray of int, shape (n_slices,)
+            Brain pixels of each slice.
+        patients : sequence of shape (n_slices,), default=None
+            Patient of each slice, if known.
+
+        Returns
+        -------
+        reference : ScoreReference
+            Its size depends neither on the pixels nor on the patients.
+        """
+        step = max(1, len(scores) // _SAMPLE)
+        sample = scores[::step].astype(np.float64)
+        release(scores)
+        thresholds = np.unique(np.quantile(sample, _SHARES))
+        names = np.zeros(len(counts)) if patients is None else np.asarray(patients)
+        known, owner = np.unique(names, return_inverse=True)
+        below = np.zeros((len(known), len(thresholds)))
+        ends = np.cumsum(counts)
+        for patient, start, end in zip(owner, ends - counts, ends):
+            # Number of thresholds that do not lie above a score.
+            passed = np.searchsorted(thresholds, scores[start:end], side="right")
+            found = np.bincount(passed, minlength=len(thresholds) + 1)
+            below[patient] += np.cumsum(found)[:-1]
+            release(scores)
+        sizes = np.bincount(owner, counts, minlength=len(known))
+        shares = below[sizes > 0] / sizes[sizes > 0, None]
+        return cls(thresholds, np.quantile(shares, _OF_PATIENTS, axis=0))
+
+    def expected(self, threshold: float) -> float:
+        """Find the share of a brain of the training that lies below a threshold.
+
+        Parameters
+        ----------
+        threshold : float
+            Normality.
+
+        Returns
+        -------
+        share : float
+            Interpolated between the thresholds that are kept.
+        """
+        return float(np.interp(threshold, self.thresholds, self.shares, 0.0, 1.0))
+
+    def check(
+        self,
+        threshold: float,
+        n_flagged: NDArray,
+        n_brain: NDArray,
+        volumes: Sequence[str] | NDArray | None = None,
+    ) -> None:
+        """Warn of brains of which more is flagged than lesions make up.
+
+        Parameters
+        ----------
+        threshold : float
+            Below which a pixel is flagged.
+        n_flagged, n_brain : ndarray of int, shape (n_slices,)
+            Flagged pixels and brain pixels of each slice.
+        volumes : sequence of str, shape (n_slices,), default=None
+            Volume of each slice. None: all slices are looked at together.
+
+        Warns
+        -----
+        FlaggedShareWarning
+            For each volume with 1000 brain pixels or more, if the share flagged is above
+            the expected one by more than 16 % of the brain, which is as much as the largest
+            lesions make up, or is above 25 % anyway.
+        """
+        expected = self.expected(threshold)
+        names = np.zeros(len(n_brain)) if volumes is None else np.asarray(volumes)
+        for name in dict.fromkeys(names.tolist()):
+            own = names == name
+            total = int(n_brain[own].sum())
+            if total < _LEAST_PIXELS:
+                continue
+            share = int(n_flagged[own].sum()) / total
+            if share > min(expected + _LARGEST_LESION, _MOST_FLAGGED):
+                volume = None if volumes is None else str(name)
+                message = _flagged(volume, share, expected)
+                warnings.warn(
+                    FlaggedShareWarning(message, share, expected, volume), stacklevel=4
+                )
 
 
 @dataclass(frozen=True, eq=False)
@@ -178,6 +334,23 @@ class TrainingReference:
             gains[one, other] = distance(as_it_is) - distance(order)
         best = max(gains, key=gains.__getitem__)
         return best if gains[best] > _MOST_GAIN else None
+
+
+def _flagged(volume: str | None, share: float, expected: float) -> str:
+    """What a `FlaggedShareWarning` tells."""
+    if expected + _LARGEST_LESION > _MOST_FLAGGED:
+        why = "The threshold does not tell normal brain from lesions: choose another."
+    else:
+        why = (
+            "Scans that are not like those of the training (scanner, contrasts, "
+            "preparation) are flagged so; what is flagged then says nothing of lesions."
+        )
+    whose = "the brain" if volume is None else f"the brain of {volume!r}"
+    return (
+        f"{share:.0%} of {whose} is flagged at the model's threshold; expected up to "
+        f"{expected:.1%}, as of the normal slices of the training, and lesions, which "
+        f"seldom make up more than {_LARGEST_LESION:.0%}. {why}"
+    )
 
 
 def _blocks(X: NDArray) -> Iterator[NDArray]:

@@ -19,6 +19,8 @@ from skadm.presets import PRESETS, make_detector
 
 pytest.importorskip("matplotlib")
 
+pytestmark = pytest.mark.slow
+
 TINY = ("--size", "32", "--patients", "6", "--slices", "8", "--preset", "quick")
 
 

@@ -20,6 +20,8 @@ from skadm import ADMDetector, DSVDDDetector, FAnoGANDetector
 from skadm.training import Checkpoints, Trainer
 from skadm.training._checkpoints import CheckpointFile
 
+pytestmark = pytest.mark.slow
+
 DETECTORS = [
     ADMDetector(width=4, n_blocks=1, max_epochs=3, batch_size=4, random_state=0),
     DSVDDDetector(

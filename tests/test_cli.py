@@ -20,7 +20,7 @@ import skadm
 from skadm import IntensityDetector, presets
 from skadm._files import replace_atomically
 from skadm.callbacks import ProgressLog
-from skadm.cli import main
+from skadm.cli import _parser, main
 from skadm.data import make_phantom, read_brats
 from skadm.detectors import all_detectors
 from skadm.preprocessing import IntensityNormalizer
@@ -789,7 +789,13 @@ def test_wrong_usage(arguments, capsys):
     assert "usage: skadm" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("command", ["", "demo", "fit", "score", "evaluate", "report"])
+def commands():
+    """Names of all commands."""
+    groups = (action.choices for action in _parser()._actions)
+    return sorted(next(group for group in groups if isinstance(group, dict)))
+
+
+@pytest.mark.parametrize("command", ["", *commands()])
 def test_help(command, capsys):
     with pytest.raises(SystemExit) as stopped:
         main([*command.split(), "--help"])

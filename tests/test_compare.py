@@ -21,6 +21,8 @@ from skadm.presets import PRESETS, make_detector
 
 pytest.importorskip("matplotlib")
 
+pytestmark = pytest.mark.slow
+
 METRICS = ("auc", "ap", "precision", "recall", "f1", "dice")
 
 

@@ -175,7 +175,7 @@ def test_detector_of_slices(stack):
 
 
 def test_a_trained_detector_is_calibrated_with_all_patients(stack):
-    trained = IntensityDetector().fit(stack[:12])
+    trained = IntensityDetector().fit(stack[:12], stack.y[:12])
     detector = ConformalDetector(FrozenEstimator(trained), contamination=0.2)
     detector.fit(stack[12:], stack.y[12:])
     assert len(detector.calibration_groups_) == 6
@@ -193,7 +193,7 @@ def test_too_few_patients_are_told_before_any_training(stack):
     with pytest.raises(ValueError, match="4 units to calibrate on"):
         detector.fit(stack, stack.y)
     with pytest.raises(ValueError, match="1 patient with normal slices"):
-        detector.fit(stack[:6])
+        detector.fit(stack[:6], stack.y[:6])
     with pytest.raises(ValueError, match="groups have shape"):
         detector.fit(stack.X, groups=["a"])
     with pytest.raises(ValueError, match="'contamination' parameter"):
@@ -233,7 +233,7 @@ def test_no_candidates_where_nothing_is_flagged():
 
 
 def test_candidates_of_a_detector(stack):
-    trained = IntensityDetector(contamination=0.05).fit(stack[:12])
+    trained = IntensityDetector(contamination=0.05).fit(stack[:12], stack.y[:12])
     detector = ConformalDetector(FrozenEstimator(trained), contamination=0.25)
     calibrating, others = stack[12:30], stack[30:]
     detector.fit(calibrating, calibrating.y)
@@ -270,7 +270,7 @@ def through():
 
 def test_normal_slices_calibrate_as_they_are_scored_later(stack):
     """The lesion slices beside them are there: without them the threshold is another."""
-    trained = through().fit(stack[:12])
+    trained = through().fit(stack[:12], stack.y[:12])
     X, y, groups = stack[12:], stack.y[12:], stack.groups[12:]
     detector = ConformalDetector(FrozenEstimator(trained), contamination=0.25).fit(X, y)
     brain, normal = y >= 0, ~(y == 1).any(axis=(1, 2))

@@ -17,9 +17,8 @@ def tiny(cls=DAGDetector, **parameters):
 
 
 def features_of(detector, X):
-    dtype = detector._scoring_dtype
     with torch.inference_mode():
-        return detector._networks.features(torch.from_numpy(X).to(dtype))[0].double()
+        return detector._networks.features(torch.from_numpy(X))[0].double()
 
 
 def test_reconstruction_features():
@@ -52,7 +51,7 @@ def test_features_are_code_error_and_similarity():
     assert features.shape == (brain.sum(), 3 + 2)
     networks = detector._networks
     with torch.inference_mode():
-        code, restored = networks.autoencoder(torch.from_numpy(X).double())
+        code, restored = networks.autoencoder(torch.from_numpy(X))
     np.testing.assert_allclose(
         features[:, :3], code.permute(0, 2, 3, 1).numpy()[brain], rtol=1e-5, atol=1e-6
     )

@@ -23,6 +23,8 @@ from skadm.nn.density import (
 )
 from skadm.nn.spectral import whiten
 
+pytestmark = pytest.mark.numerical
+
 FLOOR = 0.1
 
 

@@ -86,6 +86,19 @@ def test_a_gpu_gives_the_scores_of_the_cpu(detector):
 
 
 @needs_cuda
+@pytest.mark.parametrize("detector", TRAINED)
+def test_batches_of_a_gpu_differ_by_rounding(detector):
+    """On the CPU they do not differ: tests/test_contract.py."""
+    X, y = make_slices()
+    fitted = clone(detector).set_params(device="cuda", precision="float32").fit(X, y)
+    expected = fitted.score_samples(X)
+    scale = np.abs(expected[y >= 0]).mean()
+    for batch_size in (1, 5, 100):
+        found = fitted.set_params(batch_size=batch_size).score_samples(X)
+        np.testing.assert_allclose(found, expected, rtol=1e-2, atol=1e-2 * scale)
+
+
+@needs_cuda
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 @pytest.mark.parametrize("detector", TRAINED)
 def test_the_first_epoch_on_a_gpu_is_that_of_the_cpu(detector, precision):

@@ -241,7 +241,9 @@ def test_thresholds_are_of_the_maps_that_whole_volumes_get():
     assert alone.offset_ != detector.offset_
     # Where nothing looks through slices, it is the same.
     plain = IntensityDetector().fit(STACK, STACK.y)
-    expected = set_offset_by_f1(clone(plain).fit(STACK), STACK[~NORMAL], STACK.y[~NORMAL])
+    expected = set_offset_by_f1(
+        clone(plain).fit(STACK, STACK.y), STACK[~NORMAL], STACK.y[~NORMAL]
+    )
     assert set_offset_on_abnormal_slices(plain, STACK, STACK.y).offset_ == expected.offset_
 
 
@@ -295,7 +297,7 @@ def test_scores_of_huge_intensities_stay_finite(ensemble):
 
 def test_an_ensemble_that_the_seed_does_not_change_is_told():
     with pytest.warns(UserWarning, match="the seed hardly changes a PCADetector"):
-        EnsembleDetector(PCADetector(), n_detectors=2, random_state=0).fit(STACK)
+        EnsembleDetector(PCADetector(), n_detectors=2, random_state=0).fit(STACK, STACK.y)
 
 
 def test_no_slice_is_told():
@@ -352,6 +354,6 @@ def test_a_conformal_draw_without_an_abnormal_patient_is_told():
 
 
 def test_a_threshold_without_an_anomaly_is_refused():
-    detector = IntensityDetector().fit(STACK)
+    detector = IntensityDetector().fit(STACK, STACK.y)
     with pytest.raises(ValueError, match="no slice with an anomaly among 18"):
         set_offset_on_abnormal_slices(detector, STACK, np.zeros_like(STACK.y))

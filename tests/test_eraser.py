@@ -1,6 +1,7 @@
 """Eraser: its blobs, its mirror, its density, its direction; and its benchmark."""
 
 import csv
+from itertools import product
 
 import numpy as np
 import pytest
@@ -276,7 +277,7 @@ def test_false_positives_by_place():
     maps[0, 14, 14] = -1  # of the lesion: no false positive
     found = beyond.false_positives(images, labels, maps, ("T1", "T1ce", "FLAIR"))
     scale = 100 / 8
-    assert found == {
+    expected = {
         "all": 11 * scale,
         "rim": 4 * scale,
         "fluid": scale,
@@ -284,6 +285,7 @@ def test_false_positives_by_place():
         "lesion's edge": 4 * scale,
         "elsewhere": scale,
     }
+    assert found == pytest.approx(expected)
 
 
 def test_every_patient_is_tested_once():
@@ -316,6 +318,9 @@ def test_what_the_benchmark_tells():
     names = {
         "Eraser, 3-D": "none",
         "Eraser, learned axis, 3-D": "slice labels",
+        "Intensity, learned axis": "slice labels",
+        "Intensity, learned direction, 3-D": "slice labels",
+        "PCA, learned direction": "slice labels",
         "Eraser, along FLAIR": "known contrasts",
         "DAE-signed": "known direction",
         "FLAIR, smoothed, 3-D": "known direction",
@@ -323,9 +328,34 @@ def test_what_the_benchmark_tells():
     assert {name: supervision(detectors[name]) for name in names} == names
 
 
+def test_rivals_learn_what_the_eraser_learns():
+    detectors = beyond.methods(("T1", "FLAIR"), "quick", 5.0)
+    for how in ("learned axis", "learned direction"):
+        for dimension in ("", ", 3-D"):
+            told = [
+                _innermost(detectors[f"{rival}, {how}{dimension}"])
+                for rival in ("Eraser", "Intensity", "PCA")
+            ]
+            assert {each.prior for each in told} == {"learned"}
+            assert len({each.prior_sign for each in told}) == 1
+
+
+def _innermost(detector):
+    while hasattr(detector, "detector"):
+        detector = detector.detector
+    return detector
+
+
 def test_benchmark(tmp_path):
     pytest.importorskip("matplotlib")
-    names = ("FLAIR + T2, smoothed", "Eraser", "Eraser, directed", "Eraser, learned axis")
+    rivals = (
+        "FLAIR + T2, smoothed",
+        "Intensity, learned axis",
+        "Intensity, learned direction, 3-D",
+        "PCA, learned direction",
+    )
+    erasers = ("Eraser", "Eraser, directed", "Eraser, learned axis")
+    names = (*rivals, *erasers)
     options = ("--quick", "--seeds", "1", "--size", "32", "--methods", *names)
     beyond.main([*options, "--out", str(tmp_path)])
     with (tmp_path / "pooled.csv").open(newline="", encoding="utf-8") as file:
@@ -334,16 +364,15 @@ def test_benchmark(tmp_path):
     with (tmp_path / "per_patient.csv").open(newline="", encoding="utf-8") as file:
         patients = [row for row in csv.DictReader(file) if row["auc"]]
     with (tmp_path / "differences.csv").open(newline="", encoding="utf-8") as file:
-        found = {(r["method"], r["metric"]): r for r in csv.DictReader(file)}
-    for name in names[1:]:
-        for metric in ("auc", "ap", "f1"):
-            ours, theirs = (
-                {r["patient"]: float(r[metric]) for r in patients if r["method"] == each}
-                for each in (name, names[0])
-            )
-            assert len(ours) > 1
-            differences = [ours[patient] - theirs[patient] for patient in theirs]
-            low, high = ttest_1samp(differences, 0).confidence_interval(0.95)
-            row = found[name, metric]
-            assert float(row["difference"]) == pytest.approx(np.mean(differences))
-            assert (float(row["low"]), float(row["high"])) == pytest.approx((low, high))
+        found = {(r["method"], r["rival"], r["metric"]): r for r in csv.DictReader(file)}
+    for eraser, rival, metric in product(erasers, rivals, ("auc", "ap", "f1")):
+        ours, theirs = (
+            {r["patient"]: float(r[metric]) for r in patients if r["method"] == each}
+            for each in (eraser, rival)
+        )
+        assert len(ours) > 1
+        differences = [ours[patient] - theirs[patient] for patient in theirs]
+        low, high = ttest_1samp(differences, 0).confidence_interval(0.95)
+        row = found[eraser, rival, metric]
+        assert float(row["difference"]) == pytest.approx(np.mean(differences))
+        assert (float(row["low"]), float(row["high"])) == pytest.approx((low, high))

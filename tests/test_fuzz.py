@@ -364,7 +364,7 @@ def scored(tmp_path_factory):
     place = tmp_path_factory.mktemp("fuzz")
     stack = make_phantom(1, 4, 16, contrasts=("FLAIR",), random_state=0)
     detector = IntensityDetector(prior={"FLAIR": 1.0})
-    model = make_pipeline(IntensityNormalizer(), detector).fit(stack)
+    model = make_pipeline(IntensityNormalizer(), detector).fit(stack, stack.y)
     skadm.save(model, place / "model.skadm")
     flair = place / "flair.nii.gz"
     nib.save(nib.Nifti1Image(stack.X[:, 0].T, np.eye(4)), flair)

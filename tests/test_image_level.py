@@ -120,8 +120,8 @@ def test_higher_is_more_normal():
     scores = detector.score_samples(X)
     assert scores[labels == 1].mean() > scores[labels == -1].mean()
     assert 0.6 < roc_auc_score(labels, detector.decision_function(X)) < 1
-    assert detector.score(X, labels) == roc_auc_score(labels, scores)
-    assert detector.score(X, y) == detector.score(X, labels)
+    assert detector.score(X, labels) == pytest.approx(roc_auc_score(labels, scores))
+    assert detector.score(X, y) == pytest.approx(detector.score(X, labels))
 
 
 def test_cross_val_score_is_that_by_hand():
@@ -208,7 +208,7 @@ def test_last_step_of_a_pipeline():
     normalised = IntensityNormalizer().fit_transform(stack)
     expected = clone(detector).fit(normalised, labels).decision_function(normalised)
     np.testing.assert_array_equal(pipeline.decision_function(stack), expected)
-    assert pipeline.score(stack, labels) == roc_auc_score(labels, expected)
+    assert pipeline.score(stack, labels) == pytest.approx(roc_auc_score(labels, expected))
     np.testing.assert_array_equal(
         clone(pipeline).fit_predict(stack, labels), pipeline.predict(stack)
     )
@@ -294,7 +294,7 @@ def bad_labels():
         "0 and 1": ((labels == -1).astype(int), r"\+1 \(normal\) and -1.*found \[0, 1\]"),
         "0 alone": (np.zeros(30), r"found \[0.0\]"),
         "bool": (labels == -1, r"found \[False, True\].*numpy.where\(y == 1, -1, 1\)"),
-        "text": (np.where(labels == 1, "normal", "ill"), r"found \['ill', 'normal'\]"),
+        "text": (np.where(labels == 1, "normal", "ill"), "y holds text"),
         "nan": (np.where(labels == 1, 1, np.nan), r"found \[1.0, nan\]"),
         "length": (
             labels[:-1],
@@ -336,7 +336,7 @@ def test_contamination(contamination):
     X, y = make_labelled(60)
     detector = SliceDetector(IntensityDetector(), contamination=contamination).fit(X, y)
     normal = X[slice_labels(y) == 1]
-    assert (detector.predict(normal) == -1).mean() == contamination
+    assert (detector.predict(normal) == -1).mean() == pytest.approx(contamination)
 
 
 def test_slices_without_brain():
@@ -692,7 +692,9 @@ def test_pooling_of_ones_own():
             return decision[brain].mean()
 
     volumes = make_volumes()
-    detector = VolumeDetector(IntensityDetector(), Mean()).fit(volumes)
+    detector = VolumeDetector(IntensityDetector(), Mean()).fit(
+        volumes, volume_labels(masks_of(volumes))
+    )
     maps = detector.detector_.decision_function(volumes[2])
     expected = maps[(volumes[2].X != 0).any(axis=1)].mean(dtype=np.float64)
     assert detector.score_samples(volumes)[2] == pytest.approx(expected)
@@ -701,7 +703,8 @@ def test_pooling_of_ones_own():
 @pytest.mark.parametrize("y", [None, 3])
 def test_a_score_needs_labels(y):
     volumes = make_volumes()
-    detector = VolumeDetector(IntensityDetector()).fit(volumes)
+    truth = volume_labels(masks_of(volumes))
+    detector = VolumeDetector(IntensityDetector()).fit(volumes, truth)
     with pytest.raises(ValueError, match=rf"y is {y}; expected a label .* for each volume"):
         detector.score(volumes, y)
     X, _ = make_slices()

@@ -63,8 +63,8 @@ def test_lesions_at_a_threshold(threshold, min_size, min_overlap):
     options = {"min_size": min_size, "min_overlap": min_overlap}
     found = lesions_at_threshold(y, scores, groups, threshold, **options)
     assert found == brute_counts(y, scores, groups, threshold, **options)
-    assert found.sensitivity == found.n_found / found.n_lesions
-    assert found.false_positives_per_volume == found.n_false / 2
+    assert found.sensitivity == pytest.approx(found.n_found / found.n_lesions)
+    assert found.false_positives_per_volume == pytest.approx(found.n_false / 2)
 
 
 def test_froc_curve_and_the_sensitivity_it_allows():
@@ -73,12 +73,12 @@ def test_froc_curve_and_the_sensitivity_it_allows():
     assert (np.diff(thresholds) > 0).all()
     for triple in zip(false, sensitivity, thresholds):
         n_lesions, n_found, n_false, n_volumes = brute_counts(y, scores, groups, triple[2])
-        assert triple[:2] == (n_false / n_volumes, n_found / n_lesions)
+        assert triple[:2] == pytest.approx((n_false / n_volumes, n_found / n_lesions))
     for most in (0, 1, 5, 1000):
         allowed = sensitivity[false <= most]
         assert lesion_sensitivity_score(
             y, scores, groups, false_positives_per_volume=most, max_points=15
-        ) == (allowed.max() if allowed.size else 0)
+        ) == pytest.approx(allowed.max() if allowed.size else 0)
 
 
 def test_flagging_everything_finds_nothing():

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import auc
 
+from skadm.data import ArrayVolume, SliceStack
 from skadm.metrics import (
     pixel_average_precision_score,
     pixel_precision_recall_curve,
@@ -43,21 +44,17 @@ def scan():
     return X, y, maps
 
 
-class Stack:
-    """A stack as far as the montage cares."""
-
-    contrasts = ("T1", "T2", "FLAIR")
-
-    def __init__(self, X, y, groups, z, affines):
-        self.X, self.y, self.groups, self.z, self.affines = X, y, groups, z, affines
-        self.shape = X.shape
-
-    def __getitem__(self, key):
-        arrays = (self.X, self.y, self.groups, self.z, self.affines)
-        return Stack(*(array[key] for array in arrays))
-
-    def __array__(self, dtype=None, copy=None):
-        return self.X
+def as_stack(X, y):
+    """The same slices, two of each of the patients a, b and c, at the places 10 to 15."""
+    volumes, index = [], np.repeat([0, 1, 2], 2)
+    for number, patient in enumerate("abc"):
+        images = np.zeros((16, *X.shape[1:]), X.dtype)
+        labels = np.full((16, *y.shape[1:]), -1)
+        places = slice(10 + 2 * number, 12 + 2 * number)
+        images[places], labels[places] = X[index == number], y[index == number]
+        contrasts = ("T1", "T2", "FLAIR")
+        volumes.append(ArrayVolume(images, labels, patient=patient, contrasts=contrasts))
+    return SliceStack(volumes, index, np.arange(10, 16))
 
 
 def lines_of(axes):
@@ -238,8 +235,7 @@ def test_montage_flips_as_told_and_not_without_an_affine(scan):
 
 def test_montage_takes_what_a_stack_knows(scan):
     X, y, maps = scan
-    groups = np.array(["a", "a", "b", "b", "c", "c"])
-    stack = Stack(X, y, groups, np.arange(10, 16), np.tile(np.eye(4), (6, 1, 1)))
+    stack = as_stack(X, y)
     for slices in (None, [4, 2]):
         figure = plot_montage(stack, maps=maps, slices=slices)
         assert [axes.get_title() for axes in figure.axes[:4]] == [

@@ -29,6 +29,8 @@ from skadm.raw import (  # noqa: E402
 )
 from skadm.raw._itk import affine_of, read_image, to_itk  # noqa: E402
 
+pytestmark = pytest.mark.slow
+
 # Axes flipped, anisotropic, and oblique: what a scanner gives.
 TURN = np.array(nib.eulerangles.euler2mat(0.1, -0.05, 0.08))
 AFFINE = np.eye(4)

@@ -14,6 +14,8 @@ import skadm
 from skadm import ADMDetector, FAnoGANDetector
 from skadm.cli import main
 
+pytestmark = pytest.mark.slow
+
 _TRAIN = """
 import pickle, sys, torch
 torch.set_num_threads(1)

@@ -23,6 +23,8 @@ from skadm.nn.density import estimate_mixture, mixture_energy
 
 pytest.importorskip("matplotlib")
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def images():

@@ -14,6 +14,8 @@ from skadm._disk import is_on_disk, release, scratch_array
 from skadm._quantile import quantile
 from skadm.data import make_phantom
 
+pytestmark = pytest.mark.slow
+
 DETECTORS = [
     ADMDetector(width=4, n_blocks=1, max_epochs=2, batch_size=4, random_state=0),
     DAEDetector(width=4, n_levels=2, max_epochs=2, batch_size=4, random_state=0),

@@ -1,4 +1,4 @@
-"""The eraser beside intensity, ADM and the DAE over folds of patients; what its parts buy.
+"""The eraser beside its rivals over folds of patients; what its parts buy.
 
 Patients are dealt into folds. Those of a fold are tested by detectors that were trained on
 the normal slices of the others, with the threshold of the best F1 on their abnormal slices.
@@ -6,8 +6,9 @@ The test slices of all folds are pooled, each score relative to its threshold. I
 "DAE-signed" and "directed" methods are told that lesions are bright on FLAIR and T2, as far
 as there are these contrasts, or on FLAIR alone; those "along" these contrasts, that lesions
 change them, brighter or darker; those with something "learned" look at the abnormal slices
-of the training patients, without their masks; the others are told nothing. Then:
-mean differences of patients with t intervals, and where the false positives are.
+of the training patients, without their masks. The rivals "Intensity" (of all contrasts)
+and "PCA" learn this as the eraser does. The others are told nothing. Then: mean differences
+of patients with t intervals, and where the false positives are.
 
     python -m benchmarks beyond --data brats
     python -m benchmarks beyond --data brats --test other.csv --out out/beyond_other
@@ -42,6 +43,10 @@ WINNER = "Eraser"
 # What is told of lesions. That T2 counts half was chosen on BraTS' validation slices.
 WEIGHTS = {"FLAIR": 1.0, "T2": 0.5}
 LIKE_ERASER = "FLAIR + T2/2, smoothed"
+LEARNED: dict[str, dict[str, Any]] = {  # from slice labels
+    "learned axis": {"prior": "learned", "prior_sign": "unknown"},
+    "learned direction": {"prior": "learned"},
+}
 ABLATIONS: dict[str, dict[str, Any]] = {
     "one network": {"n_networks": 1},
     "one network, no mirror": {"n_networks": 1, "mirror": False},
@@ -86,6 +91,7 @@ def methods(
 
     found = slice_methods(contrasts, preset)
     main = [name for name in found if "smoothed" in name]
+    main += [name for name in found if name.startswith(("Intensity", "PCA"))]
     main += [WINNER, *(f"{WINNER}, {how}" for how in priors(contrasts))]
     smoother = GaussianSmoother(0.0, sigma_through=sigma_through)
     return found | {
@@ -98,8 +104,14 @@ def slice_methods(contrasts: Sequence[str], preset: str) -> dict[str, MapDetecto
     from sklearn.base import clone
 
     from benchmarks.lib.methods import SIGNED, parameters_beside_preset
-    from skadm import EnsembleDetector, FlipAveragedDetector, IntensityDetector
+    from skadm import (
+        EnsembleDetector,
+        FlipAveragedDetector,
+        IntensityDetector,
+        PostprocessedDetector,
+    )
     from skadm.evaluation import intensity_baselines
+    from skadm.postprocessing import GaussianSmoother
     from skadm.presets import make_detector
 
     baselines, _ = intensity_baselines(contrasts)
@@ -109,6 +121,11 @@ def slice_methods(contrasts: Sequence[str], preset: str) -> dict[str, MapDetecto
     weights = stated(contrasts)
     if len(weights) > 1:  # as the eraser is told
         found[LIKE_ERASER] = IntensityDetector(prior=weights, sigma=2.0)
+    # Rivals learn from slice labels as the eraser does, and are smoothed like the others.
+    for how, prior in LEARNED.items():
+        found[f"Intensity, {how}"] = IntensityDetector(sigma=2.0, **prior)
+        errors = make_detector("PCADetector", preset, **prior)
+        found[f"PCA, {how}"] = PostprocessedDetector(errors, GaussianSmoother(2.0))
     found["ADM"] = make_detector("ADMDetector", preset)
     found["DAE"] = make_detector("DAEDetector", preset)
     found[SIGNED] = make_detector(
@@ -134,13 +151,9 @@ def priors(contrasts: Sequence[str]) -> dict[str, dict[str, Any]]:
     """Parameters that tell the eraser of lesions, by a name for what is told."""
     weights = stated(contrasts)
     flair = {name: weight for name, weight in weights.items() if name.upper() == "FLAIR"}
-    found: dict[str, dict[str, Any]] = {
-        "learned axis": {"prior": "learned", "prior_sign": "unknown"},
-        "learned direction": {"prior": "learned"},
-    }
     if not weights:
-        return found
-    found |= {
+        return dict(LEARNED)
+    found = LEARNED | {
         f"along {' + '.join(weights)}": {"prior": weights, "prior_sign": "unknown"},
         "directed": {"prior": weights},
     }

@@ -3,6 +3,7 @@
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from skadm._arrays import as_numbers
 from skadm._validation import check_arrays
 
 
@@ -52,7 +53,7 @@ class Calibration:
     """
 
     def __init__(self, scores: ArrayLike, groups: ArrayLike | None = None) -> None:
-        values = np.asarray(scores)
+        values = as_numbers(scores, "scores")
         if values.ndim != 1 or not values.size or not np.isfinite(values).all():
             raise ValueError(
                 f"scores have shape {values.shape}; expected one or more finite numbers."
@@ -90,7 +91,7 @@ class Calibration:
         p_values : ndarray of the same shape
             Between 1 / (K + 1) and 1.
         """
-        places = np.searchsorted(self._scores, scores, side="right")
+        places = np.searchsorted(self._scores, as_numbers(scores, "scores"), side="right")
         # Rounding of the cumulated shares must not lead above 1.
         return np.minimum((1 + self._below[places]) / (self.n_groups + 1), 1.0)
 

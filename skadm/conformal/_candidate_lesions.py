@@ -12,6 +12,7 @@ from scipy.ndimage import (
 )
 from scipy.stats import false_discovery_control
 
+from skadm._arrays import as_numbers
 from skadm.conformal._calibration import Calibration
 
 _WITHIN_SLICE = generate_binary_structure(3, 2)
@@ -124,7 +125,7 @@ class CandidateLesions:
 
 
 def _check(decision: ArrayLike) -> NDArray:
-    maps = np.asarray(decision, dtype=np.float64)
+    maps = as_numbers(decision, "decision").astype(np.float64, copy=False)
     if maps.ndim != 3:
         raise ValueError(
             f"the decision function has shape {maps.shape}; expected maps of shape "

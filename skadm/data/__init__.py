@@ -8,6 +8,7 @@ from skadm.data._interfaces import Grid, VolumeStep
 from skadm.data._masks import MaskValues
 from skadm.data._patients import patient_key
 from skadm.data._readers import find_studies, read_any, read_brats, read_isles, read_table
+from skadm.data._slices import as_slices
 from skadm.data._stack import ReadingRecord, SliceStack
 from skadm.data._studies import Study, choose_patients
 from skadm.data._volumes import ArrayVolume, NiftiVolume
@@ -26,6 +27,7 @@ __all__ = [
     "SliceStack",
     "Study",
     "VolumeStep",
+    "as_slices",
     "brain_mask",
     "choose_patients",
     "find_studies",

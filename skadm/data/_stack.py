@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from skadm.data._cache import cached_volumes
 from skadm.data._interfaces import Volume, VolumeStep
+from skadm.data._unlabelled import UnlabelledVolume
 from skadm.data._volumes import ArrayVolume, MappedVolume
 
 
@@ -161,6 +162,11 @@ class SliceStack:
         """Names of the contrasts."""
         return self.volumes[0].contrasts
 
+    @property
+    def has_labels(self) -> bool:
+        """Whether the slices are labelled."""
+        return self.volumes[0].has_labels
+
     @cached_property
     def groups(self) -> NDArray[np.str_]:
         """Patient of each slice, shape (n_slices,); the ``groups`` of GroupKFold."""
@@ -198,7 +204,7 @@ class SliceStack:
         return {name: vars(self)[name] for name in kept}
 
     def __repr__(self) -> str:
-        labelled = "labelled" if self.volumes[0].has_labels else "unlabelled"
+        labelled = "labelled" if self.has_labels else "unlabelled"
         patients = len({volume.patient for volume in self.volumes})
         return (
             f"<SliceStack: {len(self)} slices of {len(self.volumes)} volumes, {patients} "
@@ -296,7 +302,7 @@ class SliceStack:
         ValueError
             If the stack is unlabelled, or no slice is normal.
         """
-        if not self.volumes[0].has_labels:
+        if not self.has_labels:
             raise ValueError(
                 "the stack has no labels, which tell the normal slices from others: read "
                 "it with its masks"
@@ -313,6 +319,17 @@ class SliceStack:
                 "anomaly"
             )
         return self[normal]
+
+    def without_labels(self) -> "SliceStack":
+        """Leave the labels out.
+
+        Returns
+        -------
+        SliceStack
+            The same slices, unlabelled; nothing is read.
+        """
+        volumes = [UnlabelledVolume(volume) for volume in self.volumes]
+        return SliceStack(volumes, self._volume_index, self.z)
 
     def load(self) -> tuple[NDArray[np.float32], NDArray[np.int8] | None]:
         """Read images and labels in one pass.
@@ -342,7 +359,7 @@ class SliceStack:
         return X, y
 
     def _empty_labels(self) -> NDArray[np.int8] | None:
-        if not self.volumes[0].has_labels:
+        if not self.has_labels:
             return None
         n, _, height, width = self.shape
         return np.empty((n, height, width), dtype=np.int8)

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from skadm._arrays import as_numbers
 from skadm._brain import brain_mask, ignore_background
 from skadm._missing import check_missing
 from skadm.data._image_files import ImageHeader, inspect, read_mask, read_slices
@@ -99,7 +100,7 @@ class ArrayVolume(_GridAttributes):
         )
 
     def _check_images(self, images: ArrayLike) -> NDArray[np.float32]:
-        array = np.asarray(images, dtype=np.float32)
+        array = self._numbers(images, "images").astype(np.float32, copy=False)
         if array.ndim != 4 or 0 in array.shape:
             raise ValueError(
                 f"volume {self.name!r}: images have shape {array.shape}; expected "
@@ -118,8 +119,11 @@ class ArrayVolume(_GridAttributes):
             raise ValueError(f"volume {self.name!r}: {error}") from error
         return _read_only(array)
 
+    def _numbers(self, values: ArrayLike, name: str) -> NDArray:
+        return as_numbers(values, f"volume {self.name!r}: {name}")
+
     def _check_labels(self, labels: ArrayLike) -> NDArray[np.int8]:
-        array = np.asarray(labels)
+        array = self._numbers(labels, "labels")
         expected = (len(self._images), *self._images.shape[2:])
         if array.shape != expected:
             raise ValueError(

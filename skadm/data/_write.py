@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import ndimage
 
+from skadm._arrays import as_numbers
 from skadm._brain import brain_mask
 from skadm._files import replace_atomically
 from skadm.data._gzip import compress
@@ -88,15 +89,13 @@ def write_maps(
 
 
 def _check_maps(maps: ArrayLike, stack: SliceStack) -> NDArray:
-    array = np.asarray(maps)
+    array = as_numbers(maps, "maps")
     n, _, height, width = stack.shape
     if array.shape != (n, height, width):
         raise ValueError(
             f"maps have shape {array.shape}; expected {(n, height, width)}, as the slices "
             "of the stack"
         )
-    if array.dtype.kind not in "fbiu":
-        raise ValueError(f"maps are of type {array.dtype}; expected real numbers")
     # Volume by volume: maps on disk may be larger than memory.
     for volume, places in stack.volume_places():
         if not np.isfinite(array[places]).all():

@@ -153,9 +153,6 @@ class DAGDetector(TorchDetector):
     }
 
     _kernel_size: ClassVar[int] = 1
-    # 1×1 convolutions are products of matrices, which round by the number of their rows:
-    # in float32 a score would depend on the batch.
-    _scoring_dtype: ClassVar[torch.dtype] = torch.float64
 
     def __init__(
         self,
@@ -264,8 +261,7 @@ class DAGDetector(TorchDetector):
         }
 
     def _anomaly(self, networks: "_Networks", images: torch.Tensor) -> torch.Tensor:
-        networks.autoencoder.to(self._scoring_dtype)
-        features = networks.features(images.to(self._scoring_dtype))[0]
+        features = networks.features(images)[0]
         energy = networks.mixture.energy(features, self.covariance_floor)
         return map_of(energy, brain_of(images))
 
@@ -346,7 +342,6 @@ class DAGcDetector(DAGDetector):
     }
 
     _kernel_size = 3
-    _scoring_dtype = torch.float32
 
 
 class _Networks(torch.nn.Module):

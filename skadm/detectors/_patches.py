@@ -116,7 +116,8 @@ def score_patches(
         Side of the square, in pixels; odd.
     score : callable
         Takes patches (n_pixels, n_features), which it may overwrite, and returns
-        (n_pixels,). Called with a chunk of the pixels at a time.
+        (n_pixels,). Called with pixels of one slice at a time: matrix products round by
+        the number of their rows, so the result would depend on other slices.
 
     Returns
     -------
@@ -126,8 +127,9 @@ def score_patches(
     maps = np.zeros((len(X), *X.shape[2:]), np.float32)
     # Absurd intensities overflow: as far as a number can say.
     most = np.finfo(np.float32).max
-    for pixels, patches in iterate_patches(X, neighbourhood):
-        maps.flat[pixels] = score(patches).clip(-most, most)
+    for image, out in zip(X, maps):
+        for pixels, patches in iterate_patches(image[None], neighbourhood):
+            out.flat[pixels] = score(patches).clip(-most, most)
     return maps
 
 

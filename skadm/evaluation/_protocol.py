@@ -14,6 +14,7 @@ from sklearn.utils import check_random_state
 
 from skadm._pipelines import looks_at_abnormal, looks_through_slices
 from skadm._supervision import supervision
+from skadm.data import as_slices
 from skadm.evaluation._tables import METRICS, Row
 from skadm.metrics import (
     best_dice_score,
@@ -188,6 +189,7 @@ def evaluate_split(
         If a patient is on both sides, the training patients lack normal or abnormal slices,
         the test patients lack anomalies, there are no labels, or shapes do not fit.
     """
+    X = as_slices(X)
     labels, patients = _labels_and_patients(detectors, X, y, groups)
     train, test = _check_sides(train, test, patients)
     abnormal = (labels == 1).any(axis=(1, 2))

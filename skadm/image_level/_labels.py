@@ -5,6 +5,7 @@ from collections.abc import Iterable
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from skadm._arrays import as_numbers
 from skadm._validation import check_labels
 
 
@@ -32,7 +33,7 @@ def slice_labels(masks: ArrayLike) -> NDArray[np.int64]:
     >>> slice_labels([[[0, 0]], [[0, 1]], [[-1, -1]]])
     array([ 1, -1,  1])
     """
-    array = np.asarray(masks)
+    array = as_numbers(masks, "masks")
     if array.ndim != 3:
         raise ValueError(f"masks have shape {array.shape}; expected (n_slices, H, W).")
     array = check_labels(array, (len(array), 1, *array.shape[1:]))
@@ -73,7 +74,7 @@ def signed(normal: NDArray[np.bool_]) -> NDArray[np.int64]:
 
 def check_signed(y: ArrayLike, n: int, kind: str) -> NDArray[np.int64]:
     """Labels of n images, refused if they are not +1 and -1."""
-    labels = np.asarray(y)
+    labels = as_numbers(y, "y")
     if labels.shape != (n,):
         raise ValueError(
             f"y has shape {labels.shape}; expected ({n},), one label for each {kind}, or "

@@ -1,13 +1,11 @@
 """A stack split into its volumes, and put together again."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from skadm.data import Grid, SliceStack
+from skadm.data import SliceStack
+from skadm.data._unlabelled import UnlabelledVolume
 
 
 def volumes_of(stack: SliceStack) -> list[SliceStack]:
@@ -44,63 +42,18 @@ def volumes_of(stack: SliceStack) -> list[SliceStack]:
 
 
 def merged(stacks: Sequence[SliceStack]) -> SliceStack:
-    """All slices of the stacks, in order; nothing is read."""
-    volumes: list[_Member] = []
+    """All slices of the stacks, in order; nothing is read.
+
+    Without labels, and under other names: so stacks go together that share a name or a
+    volume, or of which only some are labelled.
+    """
+    volumes: list[UnlabelledVolume] = []
     index: list[int] = []
     for place, stack in enumerate(stacks):
         own = {volume.name: len(volumes) + i for i, volume in enumerate(stack.volumes)}
         index += [own[name] for name in stack.volume_ids.tolist()]
         volumes += [
-            _Member(volume, f"{volume.name} (volume {place} of the training)")
+            UnlabelledVolume(volume, name=f"{volume.name} (volume {place} of the training)")
             for volume in stack.volumes
         ]
     return SliceStack(volumes, index, np.concatenate([stack.z for stack in stacks]))
-
-
-@dataclass(frozen=True, eq=False)
-class _Member:
-    """A volume under another name and without labels.
-
-    So stacks go together that share a name or a volume, or of which only some are labelled.
-    """
-
-    source: Any
-    name: str
-
-    has_labels = False
-
-    @property
-    def patient(self) -> str:
-        return self.source.patient
-
-    @property
-    def session(self) -> str:
-        return self.source.session
-
-    @property
-    def contrasts(self) -> tuple[str, ...]:
-        return self.source.contrasts
-
-    @property
-    def n_slices(self) -> int:
-        return self.source.n_slices
-
-    @property
-    def grid(self) -> Grid:
-        return self.source.grid
-
-    @property
-    def origin(self) -> Any:
-        return self.source.origin
-
-    def read(self) -> tuple[NDArray[np.float32], None]:
-        return self.source.read()[0], None
-
-    def read_with_origin_brain(
-        self,
-    ) -> tuple[NDArray[np.float32], None, NDArray[np.bool_]]:
-        images, _, origin_brain = self.source.read_with_origin_brain()
-        return images, None, origin_brain
-
-    def invert(self, maps: NDArray) -> NDArray:
-        return self.source.invert(maps)

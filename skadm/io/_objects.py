@@ -37,13 +37,13 @@ def known_classes(more: Iterable[type] = ()) -> dict[str, type]:
     import skadm
     from skadm.conformal import Calibration
     from skadm.preprocessing._crop import Box
-    from skadm.reference import TrainingReference
+    from skadm.reference import ScoreReference, TrainingReference
 
     for name in skadm.__all__:
         getattr(skadm, name)  # imports its module
     classes = [
         *(FrozenEstimator, GaussianMixture, PCA, Pipeline),
-        *(Box, Calibration, TrainingReference),
+        *(Box, Calibration, ScoreReference, TrainingReference),
         *(kind for kind in _subclasses(BaseEstimator) if _is_of_skadm(kind)),
         *more,
     ]

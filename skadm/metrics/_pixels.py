@@ -13,6 +13,8 @@ import joblib
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from skadm._arrays import as_numbers
+
 CHUNK = 1 << 20
 
 _WORTH_THREADS = 1 << 19  # scores; fewer are sorted sooner than they are parted
@@ -52,19 +54,17 @@ def as_labels(y: ArrayLike | None) -> NDArray:
             "y is None: pixel labels (0 normal, 1 anomaly, -1 ignored) of the scores' "
             "shape are needed to compute a metric."
         )
-    return np.asarray(y)
+    return as_numbers(y, "y")
 
 
 def as_pair(y: ArrayLike | None, scores: ArrayLike) -> tuple[NDArray, NDArray]:
     """Return labels and floating-point scores of one shape."""
-    labels, values = as_labels(y), np.asarray(scores)
+    labels, values = as_labels(y), as_numbers(scores, "scores")
     if labels.shape != values.shape:
         raise ValueError(
             f"y has shape {labels.shape} but scores have shape {values.shape}; both must "
             "be equal: one label and one normality score for each pixel."
         )
-    if values.dtype.kind not in "fiub":
-        raise ValueError(f"scores must be real numbers, got dtype {values.dtype}.")
     if values.dtype.kind != "f" or values.dtype.itemsize > 8:
         values = values.astype(np.float64)
     return labels, values

@@ -3,6 +3,8 @@
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from skadm._arrays import as_numbers
+
 
 def anomaly_map(scores: ArrayLike) -> NDArray:
     """Turn normality maps into anomaly maps.
@@ -17,4 +19,7 @@ def anomaly_map(scores: ArrayLike) -> NDArray:
     ndarray of the same shape
         Anomaly, higher = more abnormal: the scores with their sign turned.
     """
-    return np.negative(scores)
+    values = as_numbers(scores, "scores")
+    if values.dtype.kind in "bu":  # which have no negative numbers
+        values = values.astype(np.float64)
+    return np.negative(values)

@@ -8,6 +8,7 @@ from numpy.typing import ArrayLike
 from sklearn.exceptions import UndefinedMetricWarning
 
 from skadm._validation import check_labels, check_shape
+from skadm.data import as_slices
 
 
 def normal_part(metric: str, X: Any, y: ArrayLike | None) -> Any:
@@ -27,9 +28,10 @@ def normal_part(metric: str, X: Any, y: ArrayLike | None) -> Any:
     X : array-like or SliceStack, or None
         Those left.
     """
+    X = as_slices(X)
     if y is None:
         return X
-    normal = ~(check_labels(np.asarray(y), check_shape(X)) == 1).any(axis=(1, 2))
+    normal = ~(check_labels(y, check_shape(X)) == 1).any(axis=(1, 2))
     if normal.any():
         return X[np.flatnonzero(normal)]
     warnings.warn(

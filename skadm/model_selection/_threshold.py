@@ -5,9 +5,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from skadm._arrays import as_numbers
 from skadm._brain import brain_mask, ignore_background
 from skadm._pipelines import as_seen, looks_through_slices
 from skadm._validation import check_labels, check_shape
+from skadm.data import as_slices
 from skadm.metrics import best_f1_threshold
 
 _CHUNK = 256  # slices whose brain is looked at together
@@ -88,8 +90,9 @@ def set_offset_on_abnormal_slices(detector: Any, X: Any, y: ArrayLike) -> Any:
     >>> detector = IntensityDetector().fit(stack, stack.y)
     >>> detector = set_offset_on_abnormal_slices(detector, stack, stack.y)
     """
-    shape = check_shape(X)
-    labels = check_labels(y, (shape[0], 1, *np.shape(y)[1:]))
+    X = as_slices(X)
+    masks = as_numbers(y, "y")
+    labels = check_labels(masks, (check_shape(X)[0], 1, *masks.shape[1:]))
     abnormal = (labels == 1).any(axis=(1, 2))
     if not abnormal.any():
         raise ValueError(
@@ -121,7 +124,8 @@ def labels_in_brain(X: Any, y: ArrayLike) -> NDArray:
     ValueError
         If X or y has a wrong shape, or y wrong values.
     """
-    labels = check_labels(np.asarray(y), check_shape(X))
+    X = as_slices(X)
+    labels = check_labels(y, check_shape(X))
     for start in range(0, len(labels), _CHUNK):
         some = slice(start, start + _CHUNK)
         labels[some] = ignore_background(labels[some], brain_mask(np.asarray(X[some])))

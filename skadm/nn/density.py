@@ -376,8 +376,8 @@ class FittedMixture(nn.Module):
     ) -> torch.Tensor:
         """Energy of (n, d) features under the final mixture (Eq. 12), shape (n,).
 
-        In float64, since products of matrices round by the number of their rows, which
-        depends on the batch. A feature that is `dropped` is not looked at.
+        In float64: a covariance may be nearly singular, and whitening magnifies rounding.
+        A feature that is `dropped` is not looked at.
         """
         return mixture_energy(*self._of(features, floor, dropped), floor)
 

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from skadm._arrays import as_numbers
+from skadm.data import as_slices
 from skadm.plotting._montage import (
     OUTLINE,
     _colour_range,
@@ -64,15 +66,14 @@ def plot_explanation(
         If matplotlib is not installed.
     """
     matplotlib = import_matplotlib()
-    if not hasattr(X, "shape"):
-        X = np.asarray(X)
+    X = as_slices(X)
     n_slices, n_contrasts, height, width = X.shape
     if explanation.baseline.shape != (n_slices, height, width):
         raise ValueError(
             f"the explanation is of maps of shape {explanation.baseline.shape}; expected "
             f"{(n_slices, height, width)}, as X has them."
         )
-    y = getattr(X, "y", None) if y is None else np.asarray(y)
+    y = getattr(X, "y", None) if y is None else as_numbers(y, "y")
     groups, z = getattr(X, "groups", None), getattr(X, "z", None)
     affine = getattr(X, "affines", None)
     chosen = _slice_indices(slices, y, groups, n_slices)

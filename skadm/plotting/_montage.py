@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from skadm._arrays import as_numbers
+from skadm.data import as_slices
 from skadm.metrics import anomaly_map
 from skadm.plotting._style import FONT_SIZE, SMALL_FONT_SIZE, import_matplotlib
 
@@ -108,8 +110,7 @@ def plot_montage(
     matplotlib = import_matplotlib()
     if max_columns < 1:
         raise ValueError(f"max_columns is {max_columns}; expected 1 or more.")
-    if not hasattr(X, "shape"):
-        X = np.asarray(X)
+    X = as_slices(X)
     if len(X.shape) != 4:
         raise ValueError(f"X has shape {X.shape}; expected (n_slices, n_contrasts, H, W).")
     n_slices, n_contrasts, height, width = X.shape
@@ -183,7 +184,7 @@ def representative_slices(
         Indices: lesions from large to small, then the normal slice with the most brain.
         Fewer than `n_slices` when there are no more.
     """
-    labels = np.asarray(y)
+    labels = as_numbers(y, "y")
     lesion = (labels == 1).reshape(len(labels), -1).sum(axis=1)
     brain = (labels >= 0).reshape(len(labels), -1).sum(axis=1)
     patients = np.arange(len(labels)) if groups is None else np.asarray(groups)
@@ -210,7 +211,7 @@ def representative_slices(
 
 
 def _of_shape(name: str, array: ArrayLike, shape: tuple[int, ...]) -> NDArray:
-    found = np.asarray(array)
+    found = as_numbers(array, name)
     if found.shape != shape:
         raise ValueError(f"{name} has shape {found.shape}; expected {shape} to fit X.")
     return found

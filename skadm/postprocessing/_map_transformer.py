@@ -10,6 +10,8 @@ from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils._param_validation import validate_parameter_constraints
 from sklearn.utils.validation import check_is_fitted
 
+from skadm._arrays import as_numbers
+
 
 class MapTransformer(TransformerMixin, BaseEstimator, ABC):
     """Base of the filters of maps.
@@ -102,12 +104,16 @@ class MapTransformer(TransformerMixin, BaseEstimator, ABC):
     def _check(
         self, maps: ArrayLike, brain: ArrayLike | None, groups: ArrayLike | None
     ) -> tuple[NDArray, NDArray[np.bool_], NDArray]:
-        values = np.asarray(maps)
+        values = as_numbers(maps, "maps")
         if values.ndim != 3:
             raise ValueError(f"maps have shape {values.shape}; expected (n_slices, H, W).")
         if values.dtype.kind != "f":
             values = values.astype(np.float64)
-        inside = np.ones(values.shape, bool) if brain is None else np.asarray(brain, bool)
+        inside = (
+            np.ones(values.shape, bool)
+            if brain is None
+            else as_numbers(brain, "brain") != 0
+        )
         if inside.shape != values.shape:
             raise ValueError(
                 f"brain has shape {inside.shape}; expected {values.shape}, as the maps."

@@ -7,9 +7,10 @@ from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.callback import CallbackSupportMixin, with_callbacks
 
+from skadm._arrays import as_numbers
 from skadm._missing import check_missing, missing_contrasts
 from skadm._validation import check_shape
-from skadm.data import SliceStack, brain_mask
+from skadm.data import SliceStack, as_slices, brain_mask
 
 # A brain pixel whose contrasts would all become exactly 0 would be taken for background.
 # This is far below anything seen in z-scores, and still not 0 in half precision.
@@ -53,7 +54,7 @@ def check_images(X: Any) -> NDArray[np.float32]:
         If X has another number of dimensions, no entry, infinite values, NaN other than
         in the whole of a contrast that is missing, or no brain pixel.
     """
-    X = np.asarray(X, dtype=np.float32)
+    X = np.asarray(as_slices(X), dtype=np.float32)
     check_shape(X)
     if np.isinf(X).any():
         raise ValueError("X holds infinite values; replace them (background is 0)")
@@ -83,7 +84,7 @@ def check_maps(maps: Any, shape: tuple[int, int] | None = None) -> NDArray:
     ValueError
         If their shape is another.
     """
-    maps = np.asarray(maps)
+    maps = as_numbers(maps, "maps")
     if maps.ndim != 3 or (shape is not None and maps.shape[1:] != tuple(shape)):
         expected = "H, W" if shape is None else f"{shape[0]}, {shape[1]}"
         raise ValueError(f"maps have shape {maps.shape}; expected (n_slices, {expected})")

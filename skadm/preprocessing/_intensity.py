@@ -56,7 +56,9 @@ class IntensityNormalizer(StackTransformer):
         X : SliceStack or array-like of shape (n_slices, n_contrasts, H, W)
             Slices. A stack is changed lazily.
         groups : array-like of shape (n_slices,), default=None
-            Only with an array: the volume of each slice. None: each slice by itself.
+            Of an array, the volume of each slice; None: each slice by itself. A stack
+            knows its volumes: groups, such as the patients that a search routes here,
+            change nothing, but must not part a volume.
 
         Returns
         -------
@@ -66,15 +68,13 @@ class IntensityNormalizer(StackTransformer):
         Raises
         ------
         ValueError
-            If X is not of the shape expected, not finite or without brain, or groups are
-            not one per slice.
+            If X is not of the shape expected, not finite or without brain, groups are not
+            one per slice, or they part a volume of a stack.
         """
         X = self._check(X)
         if isinstance(X, SliceStack):
             if groups is not None:
-                raise ValueError(
-                    "groups are for arrays only: a SliceStack knows its volumes"
-                )
+                _require_whole_volumes(X, groups)
             return X.map(ZScore())
         out = np.zeros_like(X)
         for members in _members(groups, len(X)):
@@ -91,7 +91,7 @@ class IntensityNormalizer(StackTransformer):
         y : None
             Ignored.
         groups : array-like of shape (n_slices,), default=None
-            Only with an array: the volume of each slice. None: each slice by itself.
+            As in `transform`.
 
         Returns
         -------
@@ -105,13 +105,27 @@ def _members(groups: ArrayLike | None, n: int) -> list[NDArray[np.intp]]:
     """Return the slices of each volume."""
     if groups is None:
         return [np.array([index]) for index in range(n)]
-    groups = np.asarray(groups)
-    if groups.shape != (n,):
-        raise ValueError(
-            f"groups have shape {groups.shape}; expected ({n},), the volume of each slice"
-        )
-    _, volume = np.unique(groups, return_inverse=True)
+    _, volume = np.unique(_one_per_slice(groups, n), return_inverse=True)
     return [np.flatnonzero(volume == index) for index in range(volume.max() + 1)]
+
+
+def _one_per_slice(groups: ArrayLike, n: int) -> NDArray:
+    names = np.asarray(groups)
+    if names.shape != (n,):
+        raise ValueError(
+            f"groups have shape {names.shape}; expected ({n},), the volume of each slice"
+        )
+    return names
+
+
+def _require_whole_volumes(stack: SliceStack, groups: ArrayLike) -> None:
+    names = _one_per_slice(groups, len(stack))
+    for volume, places in stack.volume_places():
+        if len(found := np.unique(names[places])) > 1:
+            raise ValueError(
+                f"groups part volume {volume.name!r} ({found[0]}, {found[1]}), which a "
+                "SliceStack knows as one, and which is normalised as a whole"
+            )
 
 
 def zscore(images: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -7,6 +7,7 @@ from sklearn.utils import check_random_state
 from skadm._brain import brain_mask
 from skadm._fields import smooth_field
 from skadm._validation import check_shape
+from skadm.data import as_slices
 from skadm.synthetic._kinds import LesionKind, Site
 
 # Brains of fewer pixels hold no lesion worth the name.
@@ -51,13 +52,13 @@ def paste_lesions(
     ValueError
         If X has a wrong shape, or fewer contrasts than the kind needs.
     """
-    n_slices, n_contrasts, *_ = check_shape(X)
+    images = np.array(as_slices(X), dtype=np.float32)
+    n_slices, n_contrasts, *_ = check_shape(images)
     if n_contrasts < kind.min_contrasts:
         raise ValueError(
             f"{type(kind).__name__} needs {kind.min_contrasts} contrasts or more; X has "
             f"{n_contrasts}."
         )
-    images = np.array(X, dtype=np.float32)
     brains = brain_mask(images)
     y = np.where(brains, 0, -1).astype(np.int8)
     seed = check_random_state(random_state).randint(np.iinfo(np.int32).max)

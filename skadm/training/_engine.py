@@ -10,6 +10,10 @@ from numpy.typing import DTypeLike, NDArray
 from skadm._disk import scratch_array
 from skadm.training._windows import Windows
 
+# On the CPU, windows of few pixels are computed together, in calls that copies of them fill
+# up: most of their time is spent between the kernels. All others gain little by that.
+_SMALL, _TOGETHER = 256, 32
+
 
 @dataclass(frozen=True)
 class Engine:
@@ -61,9 +65,9 @@ class Engine:
     ) -> NDArray:
         """Result of `function` on every slice, 0 outside of the windows around the brain.
 
-        The result for a slice depends neither on the batch size nor on other slices. A
-        lone slice is computed twice over: for one small image torch takes another
-        convolution kernel than for two or more, and it rounds differently.
+        On the CPU, the result for a slice depends on no other slice and not on the batch
+        size, to the last bit. A GPU needs batches to be fast: there results agree to
+        rounding.
 
         Parameters
         ----------
@@ -80,14 +84,33 @@ class Engine:
             On disk if it is larger than memory.
         """
         windows, result = Windows(images), None
-        for rows in windows.of_one_size(self.batch_size):
-            batch = self.place(windows.cut((images,), rows))
-            pair = batch.expand(max(2, len(batch)), *batch.shape[1:])
+        on_cpu = self.device.type == "cpu"
+        for rows in windows.of_one_size(_TOGETHER if on_cpu else self.batch_size):
+            batch = windows.cut((images,), rows)
             with torch.inference_mode(), self.autocast():
-                values = function(pair)[: len(batch)].float().cpu().numpy()
+                if on_cpu:
+                    found = self._apply_on_cpu(function, batch)
+                else:
+                    found = function(self.place(batch)).float().cpu()
+            values = found.numpy()
             if result is None:
                 shape = (len(images), *values.shape[1:-2], *images.shape[2:])
                 result = scratch_array(shape, dtype)
             windows.paste(result, rows, values)
         assert result is not None  # there is no stack without slices
         return result
+
+    def _apply_on_cpu(
+        self, function: Callable[[torch.Tensor], torch.Tensor], batch: NDArray
+    ) -> torch.Tensor:
+        """Result of `function` in calls whose shape follows from the window alone.
+
+        Libraries choose the kernels of convolutions and matrix products by the number of
+        rows, and kernels round differently.
+        """
+        n_slices = len(batch)
+        if batch[0, 0].size > _SMALL:
+            parts = [function(self.place(batch[n : n + 1])) for n in range(n_slices)]
+            return torch.cat(parts).float()
+        filled = np.resize(batch, (_TOGETHER, *batch.shape[1:]))
+        return function(self.place(filled))[:n_slices].float()

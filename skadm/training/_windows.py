@@ -93,12 +93,12 @@ class Windows:
     def of_one_size(self, batch_size: int) -> Iterator[NDArray]:
         """All slices in batches whose windows have one size.
 
-        What is computed for a slice then depends on no other slice.
+        No slice then has more background around it because of another one.
 
         Yields
         ------
         rows : ndarray of int
-            At most `batch_size`; one alone only where there is no other of its size.
+            At most `batch_size`.
         """
         order = np.lexsort(self.sizes.T)
         changes = np.any(np.diff(self.sizes[order], axis=0), axis=1)

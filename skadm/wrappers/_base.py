@@ -25,6 +25,8 @@ from skadm._pipelines import (
 from skadm._validation import check_labels, check_shape, normal_slices
 from skadm.base import Chunk, MapDetector, unchanged_on_failure
 from skadm.data import SliceStack
+from skadm.data._slices import training_slices
+from skadm.reference import ScoreReference
 from skadm.wrappers._reading import Places, read_if_it_fits, score_by_volume
 
 Train = Callable[[Any], Any]
@@ -104,6 +106,10 @@ class MetaDetector(CallbackSupportMixin, MetaEstimatorMixin, MapDetector):
 
     # How images are given. An image is what gets one label in `fit`: a slice or a volume.
 
+    def _for_training(self, X: Any, y: Any) -> Any:
+        """What users give to `fit`; without y, nothing in it must be known as abnormal."""
+        return training_slices(X, y)
+
     def _images(self, X: Any) -> Any:
         """Images that can be indexed, decoded if they fit into memory."""
         if self._looks_through and not isinstance(X, SliceStack):
@@ -111,7 +117,6 @@ class MetaDetector(CallbackSupportMixin, MetaEstimatorMixin, MapDetector):
                 f"{self} looks through slices, and does not know which are of one volume: "
                 "give a SliceStack."
             )
-        X = X if hasattr(X, "shape") else np.asarray(X)
         check_shape(X)
         return read_if_it_fits([X])[0]
 
@@ -139,7 +144,7 @@ class MetaDetector(CallbackSupportMixin, MetaEstimatorMixin, MapDetector):
             Masks: 0 normal, 1 anomaly, -1 outside the brain. Slices with any pixel 1 are
             left out; y is used for nothing else, but where the detector says so. Detectors
             of slices or volumes also take a label for each, +1 (normal) or -1 (anomaly).
-            None: all are taken for normal.
+            None: all are normal; a labelled `SliceStack` must agree.
 
         Returns
         -------
@@ -149,11 +154,11 @@ class MetaDetector(CallbackSupportMixin, MetaEstimatorMixin, MapDetector):
         Raises
         ------
         ValueError
-            If X or y has a wrong shape or values, no slice is normal, or no pixel shows
-            brain.
+            If X or y has a wrong shape or values, no slice is normal, no pixel shows
+            brain, or y is None and X is a labelled stack that holds an anomaly.
         """
         self._check()
-        X = self._images(X)
+        X = self._images(self._for_training(X, y))
         normal = np.arange(len(X)) if y is None else self._normal(X, y)
         with self._training() as fit_detector:
             scores = self._fit_parts(
@@ -162,7 +167,13 @@ class MetaDetector(CallbackSupportMixin, MetaEstimatorMixin, MapDetector):
         self.offset_ = float(np.quantile(scores, self.contamination))
         # Background is as normal as anything: the highest score of the training.
         self.background_score_ = float(scores.max())
+        self._remember(scores)
         return self
+
+    def _remember(self, scores: NDArray) -> None:
+        """Keep what scores of normal pixels are like, those of all patients together."""
+        if self._scored_unit == "pixel":
+            self.training_scores_ = ScoreReference.of(scores, np.array([len(scores)]))
 
     @contextmanager
     def _training(self) -> Iterator[Callable[..., Any]]:

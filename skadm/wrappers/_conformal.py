@@ -14,6 +14,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import HasMethods, Interval
 from sklearn.utils.validation import check_is_fitted
 
+from skadm._arrays import as_numbers
 from skadm._pipelines import is_search, last_step, looks_at_abnormal, scored_unit
 from skadm._validation import check_labels, check_shape, normal_slices
 from skadm.base import unchanged_on_failure
@@ -132,7 +133,8 @@ class ConformalDetector(MetaDetector):
             Masks: 0 normal, 1 anomaly, -1 outside the brain. Slices with any pixel 1 are
             left out; y is used for nothing else, but where the detector says so, and by a
             search: they see y of the patients that train. For a detector of slices also
-            labels, +1 (normal) or -1 (anomaly).
+            labels, +1 (normal) or -1 (anomaly). None: all slices are normal; a labelled
+            `SliceStack` must agree.
         groups : array-like of shape (n_slices,), default=None
             Patient of each slice. None: those of a `SliceStack`; of an array, each slice
             is a unit of its own.
@@ -146,10 +148,11 @@ class ConformalDetector(MetaDetector):
         ------
         ValueError
             If shapes do not fit, no slice is normal, there are not two patients, or too few
-            to hold the rate: this is told before anything is trained.
+            to hold the rate: this is told before anything is trained. If y is None and X is
+            a labelled stack that holds an anomaly.
         """
         self._check()
-        X = self._images(X)
+        X = self._images(self._for_training(X, y))
         patients = _patients(X, groups)
         normal = np.arange(len(X)) if y is None else self._normal(X, y)
         drawn = self._drawn(np.unique(patients[normal]))
@@ -165,7 +168,7 @@ class ConformalDetector(MetaDetector):
             if frozen:
                 fit_detector(detector, X, normal)  # which it is not trained on
             elif is_search(detector):
-                known = {"y": None if y is None else np.asarray(y)[training]}
+                known = {"y": None if y is None else as_numbers(y, "y")[training]}
                 known["groups"] = patients[training]
                 fit_detector(detector, X[training], normal, **known)
                 detector = detector.best_estimator_
@@ -193,6 +196,7 @@ class ConformalDetector(MetaDetector):
             scores.append(some[counted][shown])
             owners.append(np.broadcast_to(owner, shown.shape)[shown])
         self.calibration_ = Calibration(np.concatenate(scores), np.concatenate(owners))
+        self._remember(np.concatenate(scores))
         self.offset_ = self.calibration_.threshold(self.contamination)
         highest = float(max(some.max() for some in scores if some.size))
         inner = last_step(self.detector_)
@@ -214,6 +218,7 @@ class ConformalDetector(MetaDetector):
             The anomaly is the positive class.
         """
         if self._scored_unit == "slice":
+            X = self._input(X)
             return roc_auc_score(self._labels(X, y), self.decision_function(X))
         return super().score(X, y)
 
@@ -245,6 +250,7 @@ class ConformalDetector(MetaDetector):
         conformal p-values. Annals of Statistics 51 (2023) 149-178.
         """
         check_is_fitted(self)
+        X = self._input(X)
         p_values = np.ones(self._shape_and_type(X)[0])
         for places, scores, shown in self._scored(X):
             p_values[places] = np.where(shown, self.calibration_.p_values(scores), 1.0)
@@ -278,6 +284,7 @@ class ConformalDetector(MetaDetector):
             calibrated it.
         """
         check_is_fitted(self)
+        X = self._input(X)
         shape = check_shape(X)
         groups = getattr(X, "groups", None) if groups is None else groups
         if groups is not None and self.training_groups_ is not None:

@@ -119,6 +119,7 @@ class EnsembleDetector(MetaDetector):
             If X is not like the slices of the training; see `score_samples`.
         """
         check_is_fitted(self)
+        X = self._input(X)
         spread = np.empty(*self._shape_and_type(X))
         for places, some, _ in score_by_volume(self._spread, X):
             spread[places] = some

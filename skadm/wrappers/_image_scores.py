@@ -56,6 +56,7 @@ class ImageDetector(MetaDetector):
         auc : float
             NaN, with a warning, if all images have one label.
         """
+        X = self._input(X)
         return roc_auc_score(self._labels(X, y), self.decision_function(X))
 
     def _check(self) -> None:

@@ -1,5 +1,6 @@
 """Volumes are decoded once, however many detectors look at them."""
 
+import warnings
 from collections.abc import Callable, Iterator
 from math import prod
 from typing import Any
@@ -10,7 +11,8 @@ from numpy.typing import NDArray
 from skadm._brain import brain_mask
 from skadm._disk import release, row_chunks, working_memory
 from skadm._validation import check_shape
-from skadm.data import ArrayVolume, SliceStack
+from skadm.data import ArrayVolume, SliceStack, as_slices
+from skadm.reference import FlaggedShareWarning
 
 Places = slice | NDArray[np.intp]
 
@@ -77,10 +79,10 @@ def by_volume(X: Any) -> Iterator[tuple[Places, Any]]:
     ValueError
         If X has a wrong shape, or no slice.
     """
+    X = as_slices(X)
     if not check_shape(X)[0]:
         raise ValueError("X holds 0 slices, while a minimum of 1 is required.")
     if not isinstance(X, SliceStack):
-        X = X if hasattr(X, "shape") else np.asarray(X)
         for rows in row_chunks(len(X), X[:1].nbytes):
             yield rows, X[rows]
             release(X)
@@ -138,7 +140,9 @@ def score_maps(detector: Any, X: Any) -> NDArray:
     ValueError
         If the detector returns another shape.
     """
-    maps = np.asarray(detector.score_samples(X))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FlaggedShareWarning)  # its threshold is not in use
+        maps = np.asarray(detector.score_samples(X))
     expected = (X.shape[0], *X.shape[2:])
     if maps.shape != expected:
         raise ValueError(

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from skadm._arrays import as_numbers
 from skadm._validation import check_labels, check_shape
 from skadm.image_level import slice_labels
 from skadm.wrappers._image_scores import ImageDetector
@@ -78,7 +79,7 @@ class SliceDetector(ImageDetector):
     _scored_unit = "slice"
 
     def _masks_to_labels(self, X: Any, y: Any) -> NDArray[np.int64] | None:
-        y = np.asarray(y)
+        y = as_numbers(y, "y")
         return slice_labels(check_labels(y, check_shape(X))) if y.ndim == 3 else None
 
     def _scored(self, X: Any) -> Iterator[tuple[Places, NDArray, NDArray[np.bool_]]]:

@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 from sklearn.utils import _safe_indexing
 
 from skadm._validation import check_labels, check_shape
-from skadm.data import SliceStack
+from skadm.data import SliceStack, as_slices
+from skadm.data._slices import training_slices
 from skadm.image_level import volume_labels
 from skadm.image_level._volumes_of import merged
 from skadm.wrappers._image_scores import ImageDetector
@@ -93,14 +94,19 @@ class VolumeDetector(ImageDetector):
     def _looks_through(self) -> bool:
         return False  # from one volume to another
 
+    def _input(self, X: Any) -> Any:
+        return _checked(X)
+
+    def _for_training(self, X: Any, y: Any) -> Any:
+        return [training_slices(volume, y) for volume in _checked(X)]
+
     def _images(self, X: Any) -> Any:
-        return read_if_it_fits(_checked(X))
+        return read_if_it_fits(X)
 
     def _masks_to_labels(self, X: Any, y: Any) -> NDArray[np.int64] | None:
         y = list(y)
         if not any(np.ndim(entry) == 3 for entry in y):
             return None
-        X = _checked(X)
         if len(y) != len(X):
             raise ValueError(f"y holds {len(y)} masks for {len(X)} volumes.")
         masks = []
@@ -124,7 +130,7 @@ class VolumeDetector(ImageDetector):
         return np.concatenate([np.asarray(volume) for volume in X]), image
 
     def _scored(self, X: Any) -> Iterator[tuple[Places, NDArray, NDArray[np.bool_]]]:
-        for index, volume in enumerate(_checked(X)):
+        for index, volume in enumerate(X):
             with _naming_volume(index):
                 decision, brain = self._decisions(in_memory(volume))
             score = np.array([self._pool(decision, brain)])
@@ -133,18 +139,19 @@ class VolumeDetector(ImageDetector):
 
 def _checked(X: Any) -> list[Any]:
     """Volumes as a list of arrays and stacks of slices."""
-    if isinstance(X, SliceStack) or (isinstance(X, np.ndarray) and X.ndim == 4):
+    if isinstance(X, SliceStack) or getattr(X, "ndim", None) == 4:
         raise ValueError(
             "X is one stack of slices; expected a list with one entry for each volume: "
             "volumes_of(stack) splits a SliceStack, [X] is a single volume."
         )
-    volumes = [entry if hasattr(entry, "shape") else np.asarray(entry) for entry in X]
+    volumes = []
+    for index, entry in enumerate(X):
+        with _naming_volume(index):
+            volumes.append(as_slices(entry))
+            if not check_shape(volumes[-1])[0]:
+                raise ValueError("it has no slice; expected at least 1.")
     if not volumes:
         raise ValueError("X holds no volume; expected at least 1.")
-    for index, volume in enumerate(volumes):
-        with _naming_volume(index):
-            if not check_shape(volume)[0]:
-                raise ValueError("it has no slice; expected at least 1.")
     return volumes
 
 

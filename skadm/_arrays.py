@@ -1,0 +1,135 @@
+"""Numbers of any origin as NumPy arrays, or a refusal that says what was found."""
+
+import sys
+from collections.abc import Sequence
+from numbers import Real
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+_REAL = "fiub"
+# Types of tensors that NumPy has as well, among those of floating-point numbers.
+_KNOWN_TENSORS = ("torch.float16", "torch.float32", "torch.float64")
+_KINDS = {
+    "c": "complex numbers",
+    "U": "text",
+    "S": "text",
+    "T": "text",
+    "M": "dates",
+    "m": "time spans",
+    "V": "records",
+}
+
+
+def as_numbers(values: Any, name: str) -> NDArray:
+    """Array of real numbers or booleans.
+
+    Parameters
+    ----------
+    values : array-like
+        A NumPy array of any real type, byte order and strides; it is not copied, and one
+        that is mapped to a file stays so. A PyTorch tensor on any device: its numbers are
+        copied to main memory if they are elsewhere. A list, nested or of arrays or tensors
+        of one shape. Objects that NumPy reads, such as those of pandas and xarray.
+    name : str
+        What messages call it.
+
+    Returns
+    -------
+    array : ndarray
+        Of the type it had; float64 for objects that are real numbers, float32 for tensors
+        of a type that NumPy does not know, such as bfloat16.
+
+    Raises
+    ------
+    ValueError
+        If it holds anything but real numbers, is a masked array in which something is
+        masked, a list whose entries differ in shape, or a tensor that is sparse, quantized
+        or without data.
+    """
+    array = _as_array(values, name)
+    if array.dtype.kind == "O":
+        return _of_objects(array, name)
+    if array.dtype.kind not in _REAL:
+        found = _KINDS.get(array.dtype.kind, "something else")
+        raise ValueError(
+            f"{name} holds {found} ({array.dtype}); expected real numbers"
+            + (f", such as numpy.abs({name})." if array.dtype.kind == "c" else ".")
+        )
+    return array
+
+
+def _as_array(values: Any, name: str) -> NDArray:
+    if isinstance(values, np.ma.MaskedArray):
+        n_masked = int(np.ma.count_masked(values))
+        if n_masked:
+            raise ValueError(
+                f"{name} is a masked array in which {n_masked} of {values.size} values are "
+                "masked; expected a value everywhere. Fill them with "
+                f"{name}.filled(value): in X, 0 in every contrast is background; in y, -1 "
+                "is ignored."
+            )
+        return np.asarray(values)
+    torch = sys.modules.get("torch")  # where it is not imported, there is no tensor
+    if torch is not None and isinstance(values, torch.Tensor):
+        return _of_tensor(values, name)
+    if isinstance(values, list | tuple):
+        return _of_sequence(values, name)
+    try:
+        return np.asarray(values)
+    except TypeError as error:
+        raise ValueError(
+            f"{name} is a {type(values).__name__}, which does not convert to a NumPy array "
+            f"({error})."
+        ) from error
+
+
+def _of_tensor(tensor: Any, name: str) -> NDArray:
+    refusal = (
+        f"{name} is a tensor of layout {tensor.layout}, type {tensor.dtype}, on the device "
+        f"{str(tensor.device)!r}; expected a dense one that holds numbers"
+    )
+    if tensor.is_quantized:
+        raise ValueError(f"{refusal}: {name}.dequantize().")
+    try:
+        if tensor.is_floating_point() and str(tensor.dtype) not in _KNOWN_TENSORS:
+            tensor = tensor.float()
+        return tensor.numpy(force=True)
+    except (TypeError, RuntimeError) as error:
+        raise ValueError(f"{refusal} ({str(error).splitlines()[0]}).") from error
+
+
+def _of_sequence(values: Sequence[Any], name: str) -> NDArray:
+    if not len(values) or np.isscalar(values[0]):
+        try:
+            return np.asarray(values)
+        except ValueError as error:
+            raise ValueError(
+                f"{name} holds a list of numbers and longer entries; expected entries "
+                "of one shape."
+            ) from error
+    entries = [_as_array(entry, name) for entry in values]
+    for place, entry in enumerate(entries):
+        if entry.shape != entries[0].shape:
+            raise ValueError(
+                f"{name} holds a list whose entries differ in shape: entry 0 has shape "
+                f"{entries[0].shape}, entry {place} {entry.shape}; expected one shape."
+            )
+    return np.stack(entries)
+
+
+def _of_objects(array: NDArray, name: str) -> NDArray:
+    if array.ndim == 1 and len(array) and np.ndim(array[0]):
+        return as_numbers(array.tolist(), name)  # an array of arrays
+    what = "is an array of objects and holds" if array.ndim else "is"
+    for value in array.flat:
+        if not isinstance(value, Real | np.bool_):
+            raise ValueError(
+                f"{name} {what} a {type(value).__name__}, {str(value)[:40]!r}; expected "
+                "real numbers."
+            )
+    try:
+        return array.astype(np.float64)
+    except OverflowError as error:
+        raise ValueError(f"{name} holds a number that float64 cannot hold.") from error

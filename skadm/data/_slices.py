@@ -1,0 +1,124 @@
+"""Any input as slices, for fit and score alike."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from skadm._arrays import as_numbers
+from skadm._disk import is_on_disk, release, row_chunks
+from skadm.data._stack import SliceStack
+from skadm.data._unlabelled import UnlabelledVolume
+
+
+def as_slices(X: Any) -> SliceStack | NDArray:
+    """Make slices of whatever a user gives; all of skadm reads its X by this function.
+
+    Parameters
+    ----------
+    X : array-like or SliceStack of shape (n_slices, n_contrasts, H, W)
+        A `SliceStack`; a NumPy array of any real type, byte order and strides, in memory
+        or mapped to a file; a PyTorch tensor on any device, with or without gradient; a
+        list, nested or of arrays or tensors of one shape; objects that NumPy reads, such
+        as those of pandas and xarray.
+
+    Returns
+    -------
+    X : SliceStack or ndarray
+        A stack as it is. Else an array of the type that X has, not copied where X is an
+        array or a tensor in main memory. Its shape is not checked.
+
+    Raises
+    ------
+    ValueError
+        If X holds anything but real numbers (complex numbers, text, booleans, objects),
+        is a masked array in which something is masked, a list whose entries differ in
+        shape, or of type float16 and overflowed.
+
+    Examples
+    --------
+    >>> from skadm.data import as_slices
+    >>> as_slices([[[[0, 1], [2, 3]]]]).shape
+    (1, 1, 2, 2)
+    """
+    if isinstance(X, SliceStack):
+        return X
+    array = as_numbers(X, "X")
+    if array.dtype == bool:
+        raise ValueError(
+            "X holds booleans, as a mask does; expected intensities. A mask goes to y, or "
+            "is applied: numpy.where(mask, X, 0)."
+        )
+    if array.dtype == np.float16 and np.isinf(array).any():
+        raise ValueError(
+            "X is of type float16 and holds infinity: numbers beyond 65504 do not fit. "
+            "Convert the original images to float32."
+        )
+    return array
+
+
+def is_lazy(X: SliceStack | NDArray) -> bool:
+    """Whether slices are read from files when they are looked at.
+
+    Parameters
+    ----------
+    X : SliceStack or ndarray
+        Slices.
+
+    Returns
+    -------
+    lazy : bool
+    """
+    return isinstance(X, SliceStack) or is_on_disk(X)
+
+
+def in_chunks(
+    X: SliceStack | NDArray,
+) -> Iterator[tuple[slice | NDArray[np.intp], NDArray]]:
+    """Read slices, some at a time.
+
+    Parameters
+    ----------
+    X : SliceStack or ndarray
+        Slices.
+
+    Yields
+    ------
+    places : slice or ndarray of int
+        Where they are in X.
+    images : ndarray of shape (n, n_contrasts, H, W)
+        The slices.
+    """
+    if isinstance(X, SliceStack):
+        yield from X.chunks()
+        return
+    for rows in row_chunks(len(X), X[:1].nbytes):
+        yield rows, X[rows]
+        release(X)
+
+
+def training_slices(X: Any, y: Any) -> SliceStack | NDArray:
+    """Slices for `fit`, which never trains on an anomaly that is known.
+
+    Parameters
+    ----------
+    X : array-like or SliceStack of shape (n_slices, n_contrasts, H, W)
+        As `as_slices` takes them.
+    y : array-like or None
+        What `fit` was given beside X.
+
+    Returns
+    -------
+    X : SliceStack or ndarray
+        A labelled stack without its labels: y speaks in their place. If there is no y,
+        reading it raises a ValueError as soon as a slice holds an anomaly. So labels are
+        not read apart from the images.
+    """
+    X = as_slices(X)
+    if not isinstance(X, SliceStack) or not X.has_labels:
+        return X
+    if y is not None:
+        return X.without_labels()
+    volumes = [UnlabelledVolume(volume, normal=X.z[p]) for volume, p in X.volume_places()]
+    return SliceStack(volumes, X._volume_index, X.z)
