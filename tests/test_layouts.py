@@ -529,7 +529,7 @@ def test_folders_of_two_raters_are_not_chosen_from(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "rows", ["patient,FLAIR,T2\nA,f.nii,f.nii\n", "patient,FLAIR\nA,f.nii\nB,./f.nii\n"]
+    "rows", ["patient,FLAIR,T2\nA,f.nii,f.nii\n", "patient,FLAIR,T2\nA,f.nii,./f.nii\n"]
 )
 def test_an_image_is_listed_once(rows, tmp_path):
     make(tmp_path, "f.nii")
