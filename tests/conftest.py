@@ -6,6 +6,23 @@ from pathlib import Path
 import pytest
 
 
+def pytest_addoption(parser):
+    parser.addoption(
+        "--bfloat16",
+        choices=("auto", "no", "yes"),
+        default="auto",
+        help="whether the processor counts as one that computes bfloat16 itself",
+    )
+
+
+def pytest_configure(config):
+    chosen = config.getoption("--bfloat16")
+    if chosen != "auto":
+        import skadm.neural as module
+
+        module.computes_bfloat16 = lambda device: chosen == "yes"
+
+
 @pytest.fixture(scope="session")
 def data_directory():
     """Folder with real scans: `SKADM_DATA`, else `../shared/data` of the repository."""

@@ -100,6 +100,7 @@ def is_trained(detector):
 # -- maps ---------------------------------------------------------------------------------
 
 
+@pytest.mark.numerical
 def test_maps(fitted):
     X, y = make_slices(seed=1)
     scores, decision = fitted.score_samples(X), fitted.decision_function(X)

@@ -11,6 +11,8 @@ from skadm import DAGcDetector, DAGDetector
 from skadm.detectors._dag import darkest, reconstruction_features
 from skadm.nn.pixels import brain_of
 
+pytestmark = pytest.mark.numerical
+
 
 def tiny(cls=DAGDetector, **parameters):
     return cls(**{"width": 8, "max_epochs": 3, "random_state": 0, **parameters})

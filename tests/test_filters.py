@@ -6,6 +6,8 @@ from scipy.ndimage import median_filter
 
 from skadm._filters import median_in_brain, smooth_in_brain
 
+pytestmark = pytest.mark.numerical
+
 
 @pytest.fixture
 def maps_and_brain():

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from skadm.data import find_studies, read_any
+from skadm.data._file_kinds import kind_of
 from skadm.data._patients import common_stems
 
 SHAPE = (6, 5, 3)
@@ -395,3 +396,143 @@ def test_real_collections(name, data_directory):
     images, labels = stack.volumes[0].read()
     assert (labels == 1).any()
     assert 0.05 < images.any(axis=1).mean() < 0.4
+
+
+@pytest.mark.parametrize(
+    ("name", "contrast"),
+    [
+        *(
+            (f"P1_{name}", "T1ce")
+            for name in ("T1_with_contrast", "T1_axial_post", "gd_T1")
+        ),
+        *((f"P1_{name}", "T1ce") for name in ("CE_T1w", "T1_tse_KM", "T1_post_contrast")),
+        *((f"P1_{name}", "T1") for name in ("T1_without_contrast", "T1_pre_contrast")),
+        *((f"P1_{name}", "T1") for name in ("T1_post_op", "post_T1", "T1_native")),
+        *((f"P1_{name}", "FLAIR") for name in ("FLAIR_reg_T1", "space-T1w_FLAIR")),
+        *((f"P1_{name}", "FLAIR") for name in ("FLAIR_space-T1w", "T2_SPACE_FLAIR")),
+        *((f"P1_{name}", "FLAIR") for name in ("t2_tirm_tra_dark-fluid", "T1_FLAIR")),
+        ("healthy_01_T2", "T2"),
+        ("P1_ADC_map", "ADC"),
+    ],
+)
+def test_contrast_by_name(name, contrast):
+    kind = kind_of(f"{name}.nii.gz")
+    assert (kind.role, kind.contrast) == ("image", contrast)
+
+
+NO_CONTRAST = [
+    *("T1_map", "T2_map", "dwi_b0", "T1_subtraction", "T1_sub", "T1_minus_T1Gd", "T2_gre"),
+    *("T2_rCBV", "SWI_mIP", "T1_synthetic", "T1_filled", "T1_lesionfilled", "T1_DIR"),
+    *("T1_hippocampus_seg", "ventricle_mask", "eye_mask", "T1_synthseg", "nolesion_mask"),
+    *("lesion_filled_T1", "T2star", "T1map", "FLASH", "PDT2"),
+]
+
+
+@pytest.mark.parametrize("name", NO_CONTRAST)
+def test_what_is_neither_a_contrast_nor_lesions(name):
+    assert kind_of(f"P1_{name}.nii.gz").role == "other"
+
+
+@pytest.mark.parametrize(
+    ("name", "contrast"),
+    [
+        ("acq-gd_T1w", "T1ce"),
+        ("acq-postcontrast_T1w", "T1ce"),
+        ("acq-highres_T1w", "T1"),
+        ("ce-none_T1w", "T1"),
+        ("part-mag_T1w", "T1"),
+        ("part-phase_T1w", None),
+    ],
+)
+def test_contrast_by_entities_of_bids(name, contrast, tmp_path):
+    make(tmp_path, f"sub-1/anat/sub-1_{name}.nii.gz", "sub-1/anat/sub-1_FLAIR.nii.gz")
+    assert {*found(tmp_path)["sub-1"][1]} == {"FLAIR", contrast} - {None}
+
+
+def test_source_data_of_bids_are_not_mixed_with_the_data(tmp_path):
+    make(tmp_path, "sub-1/anat/sub-1_T1w.nii.gz", "sourcedata/sub-1/anat/sub-1_T2w.nii.gz")
+    assert {*found(tmp_path)["sub-1"][1]} == {"T1"}
+
+
+FIRST_AND_SECOND = [
+    *(("preop", "postop"), ("pre", "post"), ("first", "second"), ("before", "after")),
+    *(("12-Mar-2019", "2020Mar12"), ("2019-3-2", "12.03.20"), ("week-000-1", "week-000-2")),
+    ("20190312120000", "20200312120000"),
+]
+
+
+@pytest.mark.parametrize("sessions", FIRST_AND_SECOND)
+@pytest.mark.parametrize("name", ["{p}/{s}/FLAIR", "{p}_{s}/FLAIR", "{p}_{s}_FLAIR"])
+def test_sessions_by_other_names(name, sessions, tmp_path):
+    names = [f"{name.format(p=p, s=s)}.nii.gz" for p in ("A1", "A2") for s in sessions]
+    make(tmp_path, *names)
+    patients = [patient for patient, *_ in found(tmp_path).values()]
+    assert sorted(patients) == ["A1", "A1", "A2", "A2"]
+
+
+PAIR = ("A1", "A2")
+
+
+def test_a_date_before_the_patient(tmp_path):
+    make(tmp_path, *(f"{y}0312_{p}/FLAIR.nii.gz" for y in (2019, 2020) for p in PAIR))
+    assert {patient for patient, *_ in found(tmp_path).values()} == {*PAIR}
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        *(("20190312_1", "20200312_1"), ("20190312_scan1", "20200312_scan1")),
+        *(("Study-T2-0", "Study-T2-1"), ("study_01-02-03", "study_02-02-04")),
+    ],
+)
+def test_numbers_of_patients_are_no_sessions(names, tmp_path):
+    make(tmp_path, *(f"{name}/FLAIR.nii.gz" for name in names))
+    assert len({patient for patient, *_ in found(tmp_path).values()}) == 2
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ["P1/190312", "P1/200312", "P2/190415", "P2/200415"],
+        ["P1a", "P1b", "P2a", "P2b"],
+    ],
+)
+def test_what_may_be_sessions_is_noticed(names, tmp_path):
+    make(tmp_path, *(f"{name}/FLAIR.nii.gz" for name in names))
+    with pytest.warns(UserWarning, match=r"P1 .*count as different patients"):
+        read_any(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("images", "labels"), [("images", "labels"), ("imagesTr", "labelsTr"), ("img", "masks")]
+)
+@pytest.mark.parametrize("mask", ["{}", "{}_flair", "{}_seg"])
+def test_masks_in_a_folder_of_masks(images, labels, mask, tmp_path):
+    for patient in ("P1", "P10"):
+        make(tmp_path, f"{images}/{patient}_flair.nii.gz")
+        make(tmp_path, f"{labels}/{mask.format(patient)}.nii.gz")
+    masks = {name: study[2] for name, study in found(tmp_path).items()}
+    assert masks == {p: f"{mask.format(p)}.nii.gz" for p in ("P1", "P10")}
+
+
+def test_numbers_of_contrasts_are_explained(tmp_path):
+    make(tmp_path, "imagesTr/case_001_0000.nii.gz", "imagesTr/case_001_0001.nii.gz")
+    make(tmp_path, "labelsTr/case_001.nii.gz")
+    with pytest.raises(ValueError, match="number does not say which contrast"):
+        find_studies(tmp_path)
+
+
+def test_folders_of_two_raters_are_not_chosen_from(tmp_path):
+    make(tmp_path, "P1/FLAIR.nii.gz", "rater1/P1_seg.nii.gz", "rater2/P1_seg.nii.gz")
+    with pytest.raises(ValueError, match=r"two files of the lesions.*rater1/ and rater2/"):
+        read_any(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "rows", ["patient,FLAIR,T2\nA,f.nii,f.nii\n", "patient,FLAIR,T2\nA,f.nii,./f.nii\n"]
+)
+def test_an_image_is_listed_once(rows, tmp_path):
+    make(tmp_path, "f.nii")
+    (tmp_path / "t.csv").write_text(rows)
+    with pytest.raises(ValueError, match="listed twice"):
+        read_any(tmp_path / "t.csv")

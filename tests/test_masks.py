@@ -163,3 +163,16 @@ def test_columns_of_masks_are_never_contrasts(column, tmp_path):
     table.write_text(f"patient,FLAIR,mask,{column}2\nP,a.nii.gz,m.nii.gz,m.nii.gz\n")
     with pytest.raises(ValueError, match="all name a mask"):
         read_any(table)
+
+
+def test_a_file_of_labels_is_no_contrast(tmp_path):
+    labels = np.zeros((12, 10, 4), np.uint8)
+    labels[3:6, 3:6, 1:3] = 1
+    labels[6:8, 6:8, 1:3] = 2
+    labels[4, 4, 2] = 4
+    image = np.random.default_rng(0).uniform(50, 150, labels.shape).astype(np.float32)
+    for name, data in (("f", image), ("l", labels)):
+        nib.save(nib.Nifti1Image(data, np.diag([-1.0, -1, 2, 1])), tmp_path / f"{name}.nii")
+    (tmp_path / "t.csv").write_text("patient,FLAIR,annotation\nA,f.nii,l.nii\n")
+    with pytest.raises(ValueError, match=r"l.nii: given as contrast .* whole numbers only"):
+        read_any(tmp_path / "t.csv").verify()

@@ -199,6 +199,7 @@ def test_axis_is_not_learned_from_normal_slices(name, with_y):
 # -- learned axes -------------------------------------------------------------------------
 
 
+@pytest.mark.numerical
 def test_learned_axis_is_contrastive_pca():
     rng = np.random.default_rng(0)
     normal = rng.multivariate_normal(np.zeros(3), np.diag([9.0, 1.0, 0.5]), 20_000)

@@ -18,6 +18,13 @@ _SUFFIX_OF_CONTRAST = {"T1": "T1w", "T2": "T2w", "PD": "PDw"}
 _NAME = re.compile(
     r"(?P<entities>sub-[A-Za-z0-9]+_(?:[A-Za-z]+-[A-Za-z0-9.+]+_)*)(?P<suffix>[A-Za-z0-9]+)"
 )
+# Many data sets name the agent as an acquisition.
+_AGENT = re.compile(
+    r"(post)?(ce|gd|gad|gado|gadolinium|contrast)|post|.*postcontrast", re.I
+)
+_NO_AGENT = {"none", "no", "pre", "without", "n", "0"}
+# Of complex images, parts that are no weighted images.
+_NO_MAGNITUDE = {"phase", "real", "imag"}
 # Masks by the suffix alone; a bare "mask" or "dseg" can be of anything.
 _LESION_SUFFIXES = {"msk", "lesion", "lesions", "seg"}
 _MASK_SUFFIXES = {"mask", "roi", "dseg", *_LESION_SUFFIXES}
@@ -36,7 +43,13 @@ class _File:
     def contrast(self) -> str:
         """Contrast, by the suffix and whether an agent was given."""
         contrast = contrast_named(self.suffix) or self.suffix
-        return contrast + ("ce" if "ce" in self.entities else "")
+        agent = self.entities.get("ce", self.entities.get("acq", ""))
+        given = (
+            _AGENT.fullmatch(agent)
+            if "ce" not in self.entities
+            else (agent.lower() not in _NO_AGENT)
+        )
+        return contrast + ("ce" if given else "")
 
     @property
     def is_lesions(self) -> bool:
@@ -96,8 +109,11 @@ def bids_collection(
         Its sessions. One that cannot be told apart has a `problem`.
     """
     sessions: dict[tuple[str, str], _Session] = defaultdict(_Session)
-    strangers: list[Path] = []
-    for path in files:
+    sources = [path for path in files if "sourcedata" in path.relative_to(root).parts]
+    if not has_bids_names([path for path in files if path not in sources]):
+        sources = []
+    strangers = list(sources)
+    for path in sorted({*files}.difference(sources)):
         match = _NAME.fullmatch(stem(path.name))
         if match is None:
             strangers.append(path)
@@ -171,6 +187,8 @@ def _sort(file: _File, session: _Session) -> None:
         session.lesions.append(file)
     elif file.is_brain:
         session.brains.append(file)
+    elif file.entities.get("part") in _NO_MAGNITUDE:
+        session.unread.append(file.path)
     elif file.suffix not in _MASK_SUFFIXES and (
         file.entities.get("desc") == "preproc"
         or ("desc" not in file.entities and contrast_named(file.suffix))

@@ -16,7 +16,7 @@ _WORDS_OF_CONTRAST = {
     "T1ce": "t1ce t1c t1gd t1gad t1post t1wce t1wgd t1wpost gado",
     "T2": "t2 t2w",
     "PD": "pd pdw dp",
-    "FLAIR": "flair t2f t2flair",
+    "FLAIR": "flair t2f t2flair darkfluid",
     "DWI": "dwi tracew",
     "ADC": "adc",
     "SWI": "swi",
@@ -26,36 +26,46 @@ _CONTRAST_OF_WORD = {
     for contrast, words in _WORDS_OF_CONTRAST.items()
     for word in words.split()
 }
-# Behind T1 or apart from it: with a contrast agent.
-_AGENT = {"ce", "c", "gd", "gad", "gado", "post", "postcontrast", "contrast", "km"}
+# Anywhere in the name of a T1: with a contrast agent.
+_AGENT = {
+    *("ce", "gd", "gad", "gado", "gadolinium", "km", "contrast", "enhanced"),
+    *("postcontrast", "postgd", "postgad"),
+}
+# The same, but only behind T1: before it, they are of the patient or the session.
+_AGENT_BEHIND = {"c", "post"}
+# Behind "post", which then speaks of the session.
+_TREATMENT = {"op", "operative", "surgery", "treatment", "rt"}
+_WITHOUT = {"without", "no", "non", "pre", "native", "wo"}
 # What follows is the image that this one was registered to.
-_ONTO = {"to", "on", "in", "into"}
+_ONTO = {"to", "on", "in", "into", "reg", "coreg", "registered"}
+# The entity of BIDS that says the same.
+_SPACE = re.compile(r"(?<![A-Za-z0-9])space-[A-Za-z0-9]+", re.IGNORECASE)
 _MASK = re.compile(
     r".*(seg|segm|segmentations?|masks?|msk|lesions?|labels?|roi|gtv?|truth)\d*"
-    r"|ot|dseg|wmh|abwmh|consensus|gold|tumou?r|infarct"
+    r"|ot|dseg|wmh|abwmh|wml|les|consensus|gold|tumou?r|infarct"
 )
 _BRAIN = {"brain", "brainmask", "bet", "brainextraction"}
 # Masks of tissue, not of lesions.
 _TISSUE = {
     *("parenchyma", "gm", "wm", "csf", "tissue", "tissues", "aseg", "aparc", "atlas"),
-    *("ventricles", "nwmh", "skull", "cortex"),
+    *("ventricles", "nwmh", "skull", "cortex", "synthseg", "samseg", "pveseg", "wmparc"),
+    *("fastsurfer", "freesurfer", "parcellation", "ribbon", "nolesion", "nonlesion"),
+}
+# The same in the name of a mask; in that of an image, they may be of the patient.
+_PART_OF_HEAD = {
+    *("ventricle", "hippocampus", "thalamus", "cerebellum", "brainstem", "vessel"),
+    *("vessels", "face", "eye", "eyes", "stripped", "skullstripped"),
 }
 # Not the contrasts that their names begin with.
 _DERIVED = {
     *("bias", "biasfield", "fa", "md", "asl", "cbf", "cbv", "ttp", "tmax", "mtt", "phase"),
-    *(
-        "prob",
-        "probability",
-        "probseg",
-        "pve",
-        "qc",
-        "std",
-        "diff",
-        "noise",
-        "bvec",
-        "bval",
-    ),
+    *("rcbv", "rcbf", "prob", "probability", "probseg", "pve", "qc", "std", "diff"),
+    *("noise", "bvec", "bval", "b0", "qsm", "mtr", "mip", "dir", "stir", "tirm", "gre"),
+    *("subtraction", "minus", "uncertainty", "heatmap", "prediction", "pred"),
+    *("synth", "synthetic", "inv1", "inv2"),
 }
+# Images in which the lesions were replaced.
+_FILLED = {"filled", "lesionfilled", "inpainted"}
 
 
 class FileKind(NamedTuple):
@@ -109,7 +119,8 @@ def contrast_named(name: str) -> str | None:
 def names_lesions(name: str) -> bool:
     """Whether a word, such as the header of a column, names a mask of lesions."""
     words = _words(name)
-    return any(map(_MASK.fullmatch, words)) and not set(words) & (_BRAIN | _TISSUE)
+    of_others = _BRAIN | _TISSUE | _PART_OF_HEAD
+    return any(map(_MASK.fullmatch, words)) and not set(words) & of_others
 
 
 def names_brain(name: str) -> bool:
@@ -118,6 +129,11 @@ def names_brain(name: str) -> bool:
     return bool(set(words) & _BRAIN) and (
         any(map(_MASK.fullmatch, words)) or words == ["brain"]
     )
+
+
+def says_other(name: str) -> bool:
+    """Whether the name of a file says that it marks tissue, or that it is derived."""
+    return bool(set(_words(stem(name))) & (_TISSUE | _PART_OF_HEAD | _DERIVED))
 
 
 def looks_like_mask(name: str) -> bool:
@@ -145,23 +161,25 @@ def kind_of(name: str, n_common: int = 0) -> FileKind:
         What it holds.
     """
     text = stem(name)
-    places = [match.span() for match in re.finditer(r"[A-Za-z0-9]+", text)]
-    words = [text[start:end].lower() for start, end in places]
+    places = _places(text)
+    words = _words(text)
     said = words[n_common:]
-    if len(said) > 2:
-        # T1_to_FLAIR is a T1.
-        onto = next((i for i in range(1, len(said) - 1) if said[i] in _ONTO), len(said))
-        said = said[:onto]
+    said = _before_target(said)
 
     def kind(role: str, place: int, contrast: str = "") -> FileKind:
         end = places[n_common + place][0] if said else 0
         return FileKind(role, contrast, text[:end].rstrip("_-. "))
 
+    if "dark" in said and "fluid" in said:
+        said = ["darkfluid" if word == "fluid" else word for word in said if word != "tirm"]
     masks = [i for i, word in enumerate(said) if _MASK.fullmatch(word)]
     brains = [i for i, word in enumerate(said) if word in _BRAIN]
     named = [i for i, word in enumerate(said) if word in _CONTRAST_OF_WORD]
-    if set(said) & (_TISSUE | _DERIVED) and not (
-        masks and "nwmh" not in said and _lesions(said)
+    others = _TISSUE | _DERIVED | (_PART_OF_HEAD if masks else set())
+    if (
+        set(said) & _FILLED
+        or (named and said[-1] == "sub")  # a difference of two images
+        or (set(said) & others and not (masks and "nwmh" not in said and _lesions(said)))
     ):
         return FileKind(OTHER, "", text)
     if masks and (brains or said[masks[0]] == "brainmask"):
@@ -177,9 +195,33 @@ def kind_of(name: str, n_common: int = 0) -> FileKind:
     contrast = _CONTRAST_OF_WORD[said[place]]
     if place and contrast == "T1ce" and said[place - 1] in ("t1", "t1w"):
         place -= 1
-    if contrast == "T1" and _AGENT & set(said[place + 1 : place + 2]):
+    if "map" in said[place + 1 :] and contrast != "ADC":
+        return FileKind(OTHER, "", text)  # a T1 map is no T1-weighted image
+    if contrast == "T1" and _has_agent(said, place):
         contrast = "T1ce"
     return kind(IMAGE, place, contrast)
+
+
+def _before_target(words: list[str]) -> list[str]:
+    """Leave out what an image was registered to: T1_to_FLAIR is a T1."""
+    for place, word in enumerate(words[:-1]):
+        if word in _ONTO and any(
+            before in _CONTRAST_OF_WORD or _MASK.fullmatch(before)
+            for before in words[:place]
+        ):
+            return words[:place]
+    return words
+
+
+def _has_agent(words: Sequence[str], place: int) -> bool:
+    """Whether the name of a T1 speaks of a contrast agent, and not of its absence."""
+    for i, word in enumerate(words):
+        behind = words[i + 1] if i + 1 < len(words) else ""
+        if word in _AGENT_BEHIND and i > place and behind not in _TREATMENT:
+            return True
+        if word in _AGENT and not (i and words[i - 1] in _WITHOUT):
+            return True
+    return False
 
 
 def n_common_words(names: Sequence[str]) -> int:
@@ -201,4 +243,11 @@ def _lesions(words: Sequence[str]) -> bool:
 
 
 def _words(text: str) -> list[str]:
-    return re.findall(r"[a-z0-9]+", text.lower())
+    return [text[start:end].lower() for start, end in _places(text)]
+
+
+def _places(text: str) -> list[tuple[int, int]]:
+    """Where the words of a name begin and end, without that of the space."""
+    spaces = [match.span() for match in _SPACE.finditer(text)]
+    words = (match.span() for match in re.finditer(r"[A-Za-z0-9]+", text))
+    return [word for word in words if not any(a <= word[0] < b for a, b in spaces)]

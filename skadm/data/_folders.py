@@ -15,6 +15,7 @@ from skadm.data._file_kinds import (
     is_image,
     kind_of,
     n_common_words,
+    says_other,
     stem,
 )
 from skadm.data._patients import is_session, owner_of
@@ -30,9 +31,11 @@ _DEPTH = 8
 # Folders that hold a part of a study, not a study.
 _PART = re.compile(
     r"VSD\..*|anat|dwi|perf|pre|orig|(pre)?processed([-_]data)?|raw[-_]data|masks?|labels?"
-    r"|reference|lesions?|seg(m|mentations?)?|images?",
+    r"|reference|lesions?|seg(m|mentations?)?|images?|(images|labels)T[rs]",
     re.IGNORECASE,
 )
+# What lies in them is a mask, even if it has the name of the image or the patient alone.
+_OF_MASKS = re.compile(r"masks?|labels?(T[rs])?|seg(m|mentations?)?", re.IGNORECASE)
 # Images as they came, beside those that were made ready.
 _AS_THEY_CAME = re.compile(r"orig|raw[-_]data", re.IGNORECASE)
 _SITE = re.compile(r"(cent(er|re)|site|hospital|scanner)[-_ ]?\w+", re.IGNORECASE)
@@ -153,6 +156,10 @@ def _kinds(files: list[Path]) -> dict[Path, FileKind]:
     kinds = {path: kind_of(path.name, count) for path in files}
     if count and not any(kind.role == IMAGE for kind in kinds.values()):
         kinds = {path: kind_of(path.name) for path in files}
+    for path, kind in kinds.items():
+        of_masks = _OF_MASKS.fullmatch(path.parent.name) and not says_other(path.name)
+        if of_masks and kind.role not in (LESIONS, BRAIN):
+            kinds[path] = FileKind(LESIONS, "", kind.prefix)
     raw = [path for path in files if _AS_THEY_CAME.fullmatch(path.parent.name)]
     if any(kind.role == IMAGE for path, kind in kinds.items() if path not in raw):
         for path in raw:
@@ -249,16 +256,28 @@ def two_files(what: str, one: Path, other: Path, place: Path) -> str:
 def _give_masks(studies: list[Study], masks: list[Path]) -> list[Path]:
     """Give masks that lie apart from the images to the studies that they name.
 
-    Returns those that name no study, or one that has a mask.
+    Returns those that name no study, or one that has a mask in its folder. Several that
+    name one study are a problem of it.
     """
+    before = [study.mask for study in studies]
     names = {study.name: index for index, study in enumerate(studies)}
     left = []
     for path in masks:
         text = stem(path.name)
         fitting = [name for name in names if text == name or _begins_with(text, name)]
         index = names[max(fitting, key=len)] if fitting else None
-        if index is None or studies[index].mask is not None:
+        if index is None or before[index] is not None:
             left.append(path)
+        elif (other := studies[index].mask) is not None:
+            study = studies[index]
+            problem = two_files("the lesions", other, path, Path(study.place))
+            if other.name == path.name:
+                problem = f"{problem} ({other.parent.name}/ and {path.parent.name}/)"
+            studies[index] = replace(
+                study,
+                problem="; ".join(filter(None, (study.problem, problem))),
+                unread=(*study.unread, path),
+            )
         else:
             studies[index] = replace(studies[index], mask=path)
     return left

@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 # Interpolation and rescaling leave 0.99999997 for 1: values this close to whole numbers,
 # relative to the largest, are these numbers. Probabilities are farther away.
 _TOLERANCE = 1e-4
+# Images have more values than a file of labels.
+_MOST_LABELS = 8
 
 
 @dataclass(frozen=True)
@@ -97,3 +99,45 @@ class MaskValues:
 
 
 ALL_LABELS = MaskValues()
+
+
+def require_many_values(image: NDArray[np.float32], path: Any, contrast: str) -> None:
+    """Refuse a mask, or an empty image, in place of a contrast.
+
+    Parameters
+    ----------
+    image : ndarray of float32, shape (n_slices, H, W)
+        What the file holds.
+    path : object
+        The file, for error messages.
+    contrast : str
+        The contrast that it was given as.
+
+    Raises
+    ------
+    ValueError
+        If it holds at most two values, or at most eight, all of them whole numbers.
+    """
+    low, high = image.min(), image.max()
+    if not ((image > low) & (image < high)).any():
+        said = f"two values only, {low:g} and {high:g}" if low < high else ""
+    elif (few := _few_labels(image)) is None:
+        return
+    else:
+        said = f"a few whole numbers only ({', '.join(f'{value:g}' for value in few)})"
+    raise ValueError(
+        f"{path}: given as contrast {contrast}, but holds "
+        + (f"{said}, as a mask does; list a mask in the "
+           "column 'mask' or 'brain_mask' of a table, or name it <any>_seg"
+           if said else f"{low:g} everywhere; leave the contrast out")
+    )  # fmt: skip
+
+
+def _few_labels(image: NDArray[np.float32]) -> NDArray[np.float32] | None:
+    """The values of an image, if they are a few whole numbers; else None."""
+    values: NDArray[np.float32] = np.empty(0, np.float32)
+    for part in image:  # an image shows in its first slices that it is one
+        values = np.union1d(values, part)
+        if len(values) > _MOST_LABELS:
+            return None
+    return values if (values == np.rint(values)).all() else None

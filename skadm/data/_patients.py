@@ -4,10 +4,17 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-_DATE = r"(19|20)\d{2}[-_.]?\d{2}[-_.]?\d{2}|\d{2}[-_.]\d{2}[-_.](19|20)\d{2}"
+_MONTH = "(jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)"
+_DATE = (
+    r"(19|20)\d{2}[-_.]?\d{2}[-_.]?\d{2}(\d{4}(\d{2})?)?|(19|20)\d{2}[-_.]\d{1,2}[-_.]\d{1,2}"
+    rf"|\d{{1,2}}[-_.]?{_MONTH}[-_.]?(19|20)\d{{2}}|(19|20)\d{{2}}[-_.]?{_MONTH}[-_.]?\d{{1,2}}"
+    r"|\d{2}[-_.]\d{2}[-_.](19|20)\d{2}|\d{2}\.\d{2}\.\d{2}"
+)
 _SESSION = (
     rf"{_DATE}(?!\d).*|(ses|session|visit|v|tp|t|time|timepoint|study|scan|exam|fu|followup"
-    r"|month|week|day|year|m|w|d|y)[-_]?\d+[a-z]?|baseline|follow[-_]?up\d*|bl"
+    r"|month|week|day|year|m|w|d|y)[-_]?\d+[a-z]?|week-\d+-\d+|baseline|follow[-_]?up\d*|bl"
+    r"|(pre|post|intra)([-_]?(op|operative|surgery|treatment|therapy|rt))?|before|after"
+    r"|first|second|third|initial"
 )
 _IS_SESSION = re.compile(_SESSION, re.IGNORECASE)
 # Collections whose names end in the number of the scan, and any name that ends in what
@@ -17,6 +24,11 @@ _WITH_SESSION = [
     re.compile(r"(?P<patient>UPENN-GBM-\d+)_(?P<session>\d+)", re.IGNORECASE),
     re.compile(r"(?P<patient>UCSF-PDGM-\d+)_(?P<session>FU\w+)", re.IGNORECASE),
     re.compile(rf"(?P<patient>.*?[A-Za-z0-9])[-_](?P<session>{_SESSION})", re.IGNORECASE),
+    # A number alone may count the scans of a day.
+    re.compile(
+        rf"(?P<session>{_DATE})[-_](?!({_SESSION})$)(?P<patient>(?=.*[a-z])(?=.*\d).+)",
+        re.IGNORECASE,
+    ),
 ]
 # Added to the name of a folder by a converter.
 _CONVERTED = re.compile(r"_(nifti|nii)$", re.IGNORECASE)
@@ -111,8 +123,9 @@ def patient_key(patient: str) -> str:
 def common_stems(patients: Iterable[str]) -> dict[str, list[str]]:
     """Find names of patients that may be names of one patient's scans.
 
-    Names such as A01_1 and A01_2, or A01 and A01_b: a stem with a digit, and at the most
-    two digits or a letter after it. A stem that all names share is that of the data.
+    Names such as A01_1 and A01_2, A01 and A01_b, or A01a and A01b: a stem with a digit,
+    and at the most two digits or a letter after it. A stem that all names share is that
+    of the data.
 
     Parameters
     ----------
@@ -127,8 +140,10 @@ def common_stems(patients: Iterable[str]) -> dict[str, list[str]]:
     names = sorted(set(patients))
     stems: dict[str, list[str]] = {}
     for name in names:
-        found = re.fullmatch(r"(?P<stem>.*\d.*?)[-_. ](\d{1,2}|[A-Za-z])", name)
-        stem = found["stem"] if found else name
+        found = re.fullmatch(
+            r"(?P<stem>.*\d.*?)[-_. ](\d{1,2}|[A-Za-z])|(?P<number>.*\d)[A-Za-z]", name
+        )
+        stem = (found["stem"] or found["number"]) if found else name
         stems.setdefault(stem, []).append(name)
     several = {stem: found for stem, found in stems.items() if len(found) > 1}
     return several if len(stems) > 1 else {}

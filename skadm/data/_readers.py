@@ -1,5 +1,6 @@
 """Readers of data sets: each turns files into a checked, lazily read SliceStack."""
 
+import re
 from collections.abc import Collection as Names
 from collections.abc import Sequence
 from dataclasses import replace
@@ -8,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from skadm.data._bids import BIDS_DESCRIPTION, bids_collection, has_bids_names
+from skadm.data._file_kinds import stem
 from skadm.data._folders import FOLDERS_DESCRIPTION, folder_collection, image_files
 from skadm.data._stack import SliceStack
 from skadm.data._studies import Collection, Study, stack_of
@@ -263,7 +265,7 @@ def find_collection(
             return bids_collection(files, root=place, space=space, run=run, session=wanted)
         found = folder_collection(place, files, patient_pattern)
     if not found.studies:
-        raise ValueError(_unknown(place))
+        raise ValueError(_unknown(place) + _channels(found.unread))
     if sessions is not None:
         chosen = [study for study in found.studies if study.session in sessions]
         if not chosen:
@@ -288,3 +290,15 @@ def _read_folder(
 def _unknown(place: Path) -> str:
     known = [FOLDERS_DESCRIPTION, BIDS_DESCRIPTION, TABLE_DESCRIPTION]
     return f"{place}: no patient found. The layouts known are:\n- " + "\n- ".join(known)
+
+
+def _channels(paths: Names[Path]) -> str:
+    """Say what to do about the names of nnU-Net, which number the contrasts."""
+    numbered = [path for path in paths if re.search(r"_\d{4}$", stem(path.name))]
+    if not numbered:
+        return ""
+    return (
+        f"\n{next(iter(numbered)).name} seems to number its contrast, as nnU-Net does: a "
+        "number does not say which contrast it is. List the files in a table, or rename "
+        "them, such as _0000 to _t1"
+    )

@@ -312,8 +312,9 @@ def _holds_labels(path: Path) -> bool:
 def _warn_of(unread: list[Path]) -> None:
     if unread:
         warnings.warn(
-            f"{len(unread)} image file{'s are' if len(unread) > 1 else ' is'} not read, "
-            f"since the names do not say what they are: {_some([*map(str, unread)])}",
+            f"{len(unread)} image file{'s are' if len(unread) > 1 else ' is'} not read "
+            "(the name does not say that it is needed, or another file comes before it): "
+            f"{_some([*map(str, unread)])}",
             stacklevel=4,
         )
 
@@ -342,6 +343,7 @@ def _warn_of_geometry(volumes: list[NiftiVolume]) -> None:
 
 def _warn_of_common_stems(studies: list[Study]) -> None:
     stems = common_stems(study.patient for study in studies)
+    stems.update(_numbered_folders(studies))
     if stems:
         groups = [f"{stem} ({', '.join(names)})" for stem, names in stems.items()]
         warnings.warn(
@@ -351,6 +353,26 @@ def _warn_of_common_stems(studies: list[Study]) -> None:
             "with the columns 'patient' and 'session'",
             stacklevel=4,
         )
+
+
+def _numbered_folders(studies: list[Study]) -> dict[str, list[str]]:
+    """Find folders with a number in the name whose folders, of a number only, are patients.
+
+    P1/2019 and P1/2021 may be sessions of P1, or patients of a group.
+    """
+    folders: dict[Path, list[str]] = {}
+    for study in studies:
+        place = Path(study.place)
+        if place.name == study.patient and study.patient.isdigit():
+            folders.setdefault(place.parent, []).append(study.patient)
+    numbered = {
+        place: names
+        for place, names in folders.items()
+        if any(map(str.isdigit, place.name)) and len(names) > 1
+    }
+    return (
+        {place.name: names for place, names in numbered.items()} if len(folders) > 1 else {}
+    )
 
 
 def _measured_masks(

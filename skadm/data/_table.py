@@ -1,6 +1,7 @@
 """Tables of files."""
 
 import csv
+import os
 from pathlib import Path
 
 from skadm.data._file_kinds import contrast_named, names_brain, names_lesions
@@ -37,8 +38,8 @@ def table_collection(table: Path) -> Collection:
     FileNotFoundError
         If there is no such file.
     ValueError
-        If the table lacks a column or an entry, has two columns for one thing, or has no
-        row.
+        If the table lacks a column or an entry, has two columns for one thing, lists an
+        image as two contrasts, or has no row.
     """
     if not table.is_file():
         raise FileNotFoundError(f"{table}: no such file")
@@ -57,10 +58,25 @@ def table_collection(table: Path) -> Collection:
     ]
     if not studies:
         raise ValueError(f"{table}: no row below the header; expected one per volume")
+    _require_different_images(studies)
     contrasts = tuple(
         name for name in columns if name not in (PATIENT, SESSION, MASK, BRAIN)
     )
     return Collection(studies, (), contrasts)
+
+
+def _require_different_images(studies: list[Study]) -> None:
+    """Refuse an image that is listed as two contrasts of one volume."""
+    for study in studies:
+        seen: dict[str, str] = {}
+        for contrast, path in study.images.items():
+            file, place = os.path.realpath(path), f"{study.place} ({contrast})"
+            if file in seen:
+                raise ValueError(
+                    f"{path} is listed twice, in {seen[file]} and {place}; expected a file "
+                    "of its own for each contrast"
+                )
+            seen[file] = place
 
 
 def _columns(table: Path, header: list[str]) -> list[str]:

@@ -15,7 +15,7 @@ from skadm._brain import brain_mask, ignore_background
 from skadm._missing import check_missing
 from skadm.data._image_files import ImageHeader, inspect, read_mask, read_slices
 from skadm.data._interfaces import Grid, Volume, VolumeStep
-from skadm.data._masks import ALL_LABELS, MaskValues
+from skadm.data._masks import ALL_LABELS, MaskValues, require_many_values
 
 # Lesions that fill more are an inverted mask, or one of the brain.
 _MOST_OF_BRAIN = 0.5
@@ -335,7 +335,7 @@ class NiftiVolume(_GridAttributes):
                 images[:, index] = np.nan
                 continue
             images[:, index] = read_slices(path)
-            _require_many_values(images[:, index], path, contrast)
+            require_many_values(images[:, index], path, contrast)
             if brain is not None:
                 images[:, index][~brain] = 0
         return images
@@ -489,18 +489,6 @@ class MappedVolume(_GridAttributes):
             Maps on the grid of `origin`.
         """
         return self.source.invert(self.step.invert(maps, self.source.grid))
-
-
-def _require_many_values(image: NDArray[np.float32], path: Path, contrast: str) -> None:
-    """Refuse a mask, or an empty image, in place of a contrast."""
-    low, high = image.min(), image.max()
-    if not ((image > low) & (image < high)).any():
-        raise ValueError(
-            f"{path}: given as contrast {contrast}, but holds "
-            + (f"two values only, {low:g} and {high:g}, as a mask does; list a mask in the "
-               "column 'mask' or 'brain_mask' of a table, or name it <any>_seg"
-               if low < high else f"{low:g} everywhere; leave the contrast out")
-        )  # fmt: skip
 
 
 def unpack(bits: NDArray[np.uint8], grid: Grid) -> NDArray[np.bool_]:

@@ -139,9 +139,7 @@ class EraserDetector(PriorDetector, TorchDetector):
 
     _paper = "Kascenas et al. 2022, changed"
     _tune = ("prior", "prior_sign", "sigma", "lesion_scales", "max_epochs")
-    _good_at = (
-        "Lesions in nearly symmetric organs; best where it may look at abnormal slices."
-    )
+    _good_at = "Lesions in nearly symmetric organs; better with a prior, as intensity is."
     _presets = {
         "quick": {"width": 4, "max_epochs": 4, "max_samples": 2_000},
         "cpu": {"n_networks": 3, "max_epochs": 20, "learning_rate": 2e-3},

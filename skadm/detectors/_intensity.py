@@ -20,8 +20,9 @@ _MOST = 1e35
 class IntensityDetector(PriorDetector):
     """A weighted sum of contrasts: bright pixels are anomalies.
 
-    Nothing is trained but the threshold. On normalised FLAIR, or FLAIR + T2, this is
-    the baseline that a detector of tumours has to beat.
+    Nothing is trained but the threshold, and the weights if `prior` is "learned". On
+    normalised FLAIR, or FLAIR + T2, this is the baseline that a detector of tumours has to
+    beat; with learned weights, one that learns from slice labels.
 
     Parameters
     ----------
@@ -60,9 +61,11 @@ class IntensityDetector(PriorDetector):
     """
 
     _tune = ("prior", "sigma")
-    _good_at = "Lesions that are bright (or dark) on known contrasts. Nothing to train."
+    _good_at = (
+        "Bright (or dark) lesions; contrasts are stated or learned from slice labels."
+    )
     _presets = {
-        # Nothing is trained; the names are there so that every detector has them.
+        # No preset has parameters; the names are there so that every detector has them.
         "quick": {},
         "cpu": {},
         "paper": {},
