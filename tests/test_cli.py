@@ -803,7 +803,7 @@ def test_help(command, capsys):
     printed = capsys.readouterr().out
     assert f"usage: skadm {command}".strip() in printed
     assert "examples:" in printed
-    assert f"skadm {command or 'demo'} " in printed.split("examples:")[1]
+    assert f"skadm {command or 'demo'}" in printed.split("examples:")[1]
 
 
 @pytest.mark.parametrize("command", ["demo", "fit"])

@@ -470,9 +470,24 @@ def test_sessions_by_other_names(name, sessions, tmp_path):
     assert sorted(patients) == ["A1", "A1", "A2", "A2"]
 
 
+PAIR = ("A1", "A2")
+
+
 def test_a_date_before_the_patient(tmp_path):
-    make(tmp_path, *(f"{y}0312_{p}/FLAIR.nii.gz" for y in (2019, 2020) for p in "AB"))
-    assert {patient for patient, *_ in found(tmp_path).values()} == {"A", "B"}
+    make(tmp_path, *(f"{y}0312_{p}/FLAIR.nii.gz" for y in (2019, 2020) for p in PAIR))
+    assert {patient for patient, *_ in found(tmp_path).values()} == {*PAIR}
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        *(("20190312_1", "20200312_1"), ("20190312_scan1", "20200312_scan1")),
+        *(("Study-T2-0", "Study-T2-1"), ("study_01-02-03", "study_02-02-04")),
+    ],
+)
+def test_numbers_of_patients_are_no_sessions(names, tmp_path):
+    make(tmp_path, *(f"{name}/FLAIR.nii.gz" for name in names))
+    assert len({patient for patient, *_ in found(tmp_path).values()}) == 2
 
 
 @pytest.mark.parametrize(
@@ -514,7 +529,7 @@ def test_folders_of_two_raters_are_not_chosen_from(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "rows", ["patient,FLAIR,T2\nA,f.nii,f.nii\n", "patient,FLAIR\nA,f.nii\nB,./f.nii\n"]
+    "rows", ["patient,FLAIR,T2\nA,f.nii,f.nii\n", "patient,FLAIR,T2\nA,f.nii,./f.nii\n"]
 )
 def test_an_image_is_listed_once(rows, tmp_path):
     make(tmp_path, "f.nii")

@@ -678,7 +678,10 @@ def test_command_says_what_was_supplied(stack, adm, tmp_path, capsys):
     code, printed = run_report(arguments, capsys)
     assert code == 1
     assert "no file of contrast T2" in printed.err
-    assert "(allow_missing=True; skadm score and report: --allow-missing)" in printed.err
+    assert (
+        "pass allow_missing=True when scoring (skadm score and report: --allow-missing)"
+        in (printed.err)
+    )
     assert not out.exists()
     code, printed = run_report([*arguments, "--allow-missing"], capsys)
     assert code == 0

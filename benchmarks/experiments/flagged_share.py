@@ -60,7 +60,7 @@ def detectors() -> Iterator[tuple[str, Any]]:
     from skadm import IntensityDetector
     from skadm.presets import make_detector
 
-    yield "FLAIR", IntensityDetector(weights={"FLAIR": 1})
+    yield "FLAIR", IntensityDetector(prior={"FLAIR": 1})
     for name in NAMES:
         yield name.removesuffix("Detector"), make_detector(name, "quick", random_state=0)
 

@@ -8,11 +8,11 @@ _MONTH = "(jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)"
 _DATE = (
     r"(19|20)\d{2}[-_.]?\d{2}[-_.]?\d{2}(\d{4}(\d{2})?)?|(19|20)\d{2}[-_.]\d{1,2}[-_.]\d{1,2}"
     rf"|\d{{1,2}}[-_.]?{_MONTH}[-_.]?(19|20)\d{{2}}|(19|20)\d{{2}}[-_.]?{_MONTH}[-_.]?\d{{1,2}}"
-    r"|\d{2}[-_.]\d{2}[-_.]((19|20)\d{2}|\d{2})"
+    r"|\d{2}[-_.]\d{2}[-_.](19|20)\d{2}|\d{2}\.\d{2}\.\d{2}"
 )
 _SESSION = (
     rf"{_DATE}(?!\d).*|(ses|session|visit|v|tp|t|time|timepoint|study|scan|exam|fu|followup"
-    r"|month|week|day|year|m|w|d|y)[-_]?\d+(-\d+)?[a-z]?|baseline|follow[-_]?up\d*|bl"
+    r"|month|week|day|year|m|w|d|y)[-_]?\d+[a-z]?|week-\d+-\d+|baseline|follow[-_]?up\d*|bl"
     r"|(pre|post|intra)([-_]?(op|operative|surgery|treatment|therapy|rt))?|before|after"
     r"|first|second|third|initial"
 )
@@ -24,7 +24,11 @@ _WITH_SESSION = [
     re.compile(r"(?P<patient>UPENN-GBM-\d+)_(?P<session>\d+)", re.IGNORECASE),
     re.compile(r"(?P<patient>UCSF-PDGM-\d+)_(?P<session>FU\w+)", re.IGNORECASE),
     re.compile(rf"(?P<patient>.*?[A-Za-z0-9])[-_](?P<session>{_SESSION})", re.IGNORECASE),
-    re.compile(rf"(?P<session>{_DATE})[-_](?P<patient>.+)", re.IGNORECASE),
+    # A number alone may count the scans of a day.
+    re.compile(
+        rf"(?P<session>{_DATE})[-_](?!({_SESSION})$)(?P<patient>(?=.*[a-z])(?=.*\d).+)",
+        re.IGNORECASE,
+    ),
 ]
 # Added to the name of a folder by a converter.
 _CONVERTED = re.compile(r"_(nifti|nii)$", re.IGNORECASE)

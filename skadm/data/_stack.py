@@ -28,7 +28,7 @@ class ReadingRecord:
     lesion_ml : dict of str to float
         Millilitres that the mask of each volume marks, if masks were read.
     unread : tuple of Path
-        Image files that were not read, since their names do not say what they are.
+        Image files that were not read.
     """
 
     left_out: dict[str, str] = field(default_factory=dict)

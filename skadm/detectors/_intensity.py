@@ -62,8 +62,7 @@ class IntensityDetector(PriorDetector):
 
     _tune = ("prior", "sigma")
     _good_at = (
-        "Lesions that are bright (or dark) on contrasts that are known, or learned from "
-        "slice labels. No network."
+        "Bright (or dark) lesions; contrasts are stated or learned from slice labels."
     )
     _presets = {
         # No preset has parameters; the names are there so that every detector has them.
