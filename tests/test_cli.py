@@ -99,6 +99,7 @@ def error_of(capsys):
 # -- fit ---------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_model_is_a_pipeline_that_scores_files(model, scans):
     pipeline = skadm.load(model)
     assert isinstance(pipeline, Pipeline)
@@ -320,6 +321,7 @@ def test_score_goes_on_after_a_failure_and_later_from_there(model, tmp_path, cap
 # -- evaluate ----------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_evaluate_writes_rows_and_figures(model, scans, tmp_path, capsys):
     out = tmp_path / "results"
     arguments = ["evaluate", "--model", str(model), "--data", str(scans), "--out", str(out)]
@@ -383,6 +385,7 @@ def test_evaluate_does_not_let_labels_move_the_threshold(model, scans, tmp_path)
 # -- demo --------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_demo_writes_everything(demo):
     files = {str(file.relative_to(demo)) for file in demo.rglob("*") if file.is_file()}
     split = json.loads((demo / "run.json").read_text())["split"]
@@ -394,6 +397,7 @@ def test_demo_writes_everything(demo):
     assert files == maps | FIGURES | TABLES | {"history.png", "model.skadm", "run.json"}
 
 
+@pytest.mark.slow
 def test_demo_rows(demo):
     rows = rows_of(demo)
     assert [(row["split"], row["method"]) for row in rows] == [
@@ -407,6 +411,7 @@ def test_demo_rows(demo):
     assert all(row["f1"] <= row["dice"] + 1e-9 for row in test)
 
 
+@pytest.mark.slow
 def test_demo_record_is_enough_to_run_it_again(demo, tmp_path):
     record = json.loads((demo / "run.json").read_text())
     split = record["split"]
@@ -424,6 +429,7 @@ def test_demo_record_is_enough_to_run_it_again(demo, tmp_path):
     assert rows_of(again) == rows_of(demo)
 
 
+@pytest.mark.slow
 def test_demo_model_serves_score_and_evaluate(demo, scans, tmp_path):
     model = skadm.load(demo / "model.skadm")
     assert (
@@ -436,6 +442,7 @@ def test_demo_model_serves_score_and_evaluate(demo, scans, tmp_path):
     assert skadm.card(demo / "model.skadm")["metrics"] == measured
 
 
+@pytest.mark.slow
 def test_demo_on_files_without_t2(scans, tmp_path, capsys):
     out = tmp_path / "out"
     arguments = ["demo", "--data", str(scans), "--out", str(out), *QUICK, "--patients", "3"]
@@ -502,6 +509,7 @@ def test_axis_is_learned(detector, scans, tmp_path, capsys):
     assert set(rows.values()) == {"known direction"}
 
 
+@pytest.mark.slow
 def test_smoothing_through_slices_and_ensembles(scans, tmp_path, capsys):
     path, runs = tmp_path / "model.skadm", tmp_path / "runs"
     arguments = ["fit", "--data", str(scans), "--out", str(path), *QUICK]
@@ -844,6 +852,7 @@ def test_python_m_skadm():
     ("arguments", "buffered"),
     [(["list"], True), (["list"], False), (["fit", "--help"], True)],
 )
+@pytest.mark.slow
 def test_reader_that_has_gone_is_no_error(arguments, buffered):
     """As of 'skadm list | head -1'."""
     reader, writer = os.pipe()

@@ -328,6 +328,7 @@ def phantom():
 
 
 @pytest.mark.parametrize("name", LEARNING)
+@pytest.mark.slow
 def test_a_trained_detector_beats_its_untrained_twin(name, phantom):
     """Three seeds: a single random network finds much or little by chance."""
     X, y, X_test, y_test = phantom
@@ -528,6 +529,7 @@ def one_pixel(base):
 
 @pytest.mark.numerical
 @pytest.mark.parametrize(("name", "base"), all_detectors())
+@pytest.mark.slow
 def test_estimator_checks(name, base):
     estimator = one_pixel(base)(**TINY[name])
     # The checks score some 8,000 slices of one pixel, which is all that takes time.

@@ -805,6 +805,7 @@ def find(driver, selector):
 SECOND = "patients/second.html"
 
 
+@pytest.mark.slow
 def test_viewer_draws_every_plane(page):
     driver = page(SECOND)
     pictures = settled(driver, PICTURES)
@@ -814,6 +815,7 @@ def test_viewer_draws_every_plane(page):
     assert len(set(pictures)) == 3
 
 
+@pytest.mark.slow
 def test_viewer_follows_the_sliders(page):
     driver = page(SECOND)
     before, at = settled(driver, PICTURES), settled(driver, SLICES)
@@ -827,6 +829,7 @@ def test_viewer_follows_the_sliders(page):
     assert settled(driver, PICTURES)[1] != after[1]
 
 
+@pytest.mark.slow
 def test_viewer_follows_keys_and_wheel(page):
     from selenium.webdriver import ActionChains
 
@@ -852,6 +855,7 @@ def test_viewer_follows_keys_and_wheel(page):
     assert settled(driver, SLICES)[0] != start[0] or settled(driver, SLICES)[2] != start[2]
 
 
+@pytest.mark.slow
 def test_click_on_a_region_goes_there(page):
     driver = page(SECOND)
     cores = driver.execute_script(
@@ -867,6 +871,7 @@ def test_click_on_a_region_goes_there(page):
         assert [row.get_attribute("data-region") for row in chosen] == [str(rank)]
 
 
+@pytest.mark.slow
 def test_outlines_and_contrasts_can_be_switched(page):
     driver = page(SECOND)
     seen = [settled(driver, PICTURES)[0]]
@@ -877,6 +882,7 @@ def test_outlines_and_contrasts_can_be_switched(page):
 
 
 @pytest.mark.parametrize("name", ["index.html", SECOND])
+@pytest.mark.slow
 def test_light_and_dark(page, name):
     from selenium.webdriver.support.ui import WebDriverWait
 
@@ -898,6 +904,7 @@ def test_light_and_dark(page, name):
     WebDriverWait(driver, 10).until(remembered)  # browsers store it in their own time
 
 
+@pytest.mark.slow
 def test_names_of_html_stay_text_in_a_browser(page):
     from urllib.parse import quote
 
@@ -908,6 +915,7 @@ def test_names_of_html_stay_text_in_a_browser(page):
     assert not driver.find_elements("css selector", "[onerror]")
 
 
+@pytest.mark.slow
 def test_paper_shows_pictures_instead_of_the_viewer(page):
     driver = page(SECOND, "dark")
     driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print"})
