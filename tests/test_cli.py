@@ -727,7 +727,7 @@ class TestRefusals:
     def test_one_patient_cannot_be_split(self, tmp_path, capsys):
         arguments = ["demo", "--out", tmp_path / "out", "--size", "16", "--slices", "4"]
         message = refused([*arguments, "--patients", "1"], capsys)
-        assert "needs at least 2 patients; found 1" in message
+        assert "holds one patient; expected at least two" in message
 
     def test_slices_are_for_the_phantom(self, scans, tmp_path, capsys):
         arguments = ["demo", "--data", scans, "--out", tmp_path / "out", "--slices", "5"]
