@@ -201,7 +201,7 @@ def test_equal_maps_make_equal_files(stack, tmp_path):
         (np.ones((N, W, H)), r"shape \(5, 30, 36\); expected \(5, 36, 30\)"),
         (np.ones((N - 1, H, W)), r"shape \(4, 36, 30\)"),
         (np.full((N, H, W), np.nan), "NaN or infinite"),
-        (np.full((N, H, W), "x"), "type <U1; expected real numbers"),
+        (np.full((N, H, W), "x"), r"text \(<U1\); expected real numbers"),
     ],
 )
 def test_bad_maps(stack, tmp_path, maps, message):
