@@ -1,0 +1,317 @@
+"""The training of the shipped network: on synthetic brains alone."""
+
+import json
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors.torch import load_file, save_file
+
+from skadm._files import replace_atomically
+from skadm.data._random_brains import draw_random_brain
+from skadm.data._sequences import SEQUENCES
+from skadm.nn.blocks import build
+from skadm.nn.noise import blob_noise
+from skadm.nn.pixels import brain_mean, brain_of
+from skadm.nn.slots import SlottedUNet
+from skadm.preprocessing._intensity import zscore
+
+# Sets of contrasts that scans come in, and how often; the rest are sets of any.
+SETS = (
+    (("T1", "T1ce", "T2", "FLAIR"), 0.45),
+    (("T1", "T2", "FLAIR"), 0.1),
+    (("T1", "T1ce", "FLAIR"), 0.1),
+    (("T1", "FLAIR"), 0.07),
+    (("DWI", "ADC"), 0.06),
+    (("DWI", "ADC", "FLAIR"), 0.06),
+    (("T1", "T2", "PD", "FLAIR"), 0.04),
+)
+# Of a contrast to be left out of a slice.
+LEFT_OUT = 0.15
+SLICES = 8  # of a patient
+# A pixel belongs to a blob if any contrast is changed by so much of the standard deviation.
+PRESENT = 1 / 3
+DECAY = 0.3  # of the rounds, in which the learning rate falls to 0
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a pretraining depends on.
+
+    Attributes
+    ----------
+    seed : int
+        Of weights, brains and blobs.
+    rounds : int
+        Each with patients of its own.
+    patients : int
+        Of a round.
+    passes : int
+        How often their slices are trained on, with other blobs.
+    size : int
+        Pixels of a slice's side.
+    width, n_levels : int
+        Of the network.
+    batch_size : int
+    learning_rate : float
+        Of Adam, until it falls.
+    lesion_std : float
+    lesion_scales : tuple of int
+    presence_weight : float
+        As of `EraserDetector`.
+    contrasts : tuple of str or None
+        One set of contrasts, of which none is ever left out. None: any.
+    """
+
+    seed: int = 0
+    rounds: int = 100
+    patients: int = 48
+    passes: int = 2
+    size: int = 128
+    width: int = 16
+    n_levels: int = 3
+    batch_size: int = 16
+    learning_rate: float = 2e-3
+    lesion_std: float = 1.2
+    lesion_scales: tuple[int, ...] = (4, 8, 16, 32)
+    presence_weight: float = 2.0
+    contrasts: tuple[str, ...] | None = None
+
+
+def draw_patients(
+    settings: Settings, number: int
+) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """Slices of a round, (n, 7, H, W), z-scored, and which contrasts they have, (n, 7)."""
+    images, present = [], []
+    root = np.random.SeedSequence((settings.seed, number))
+    for seed in root.spawn(settings.patients):
+        rng = np.random.default_rng(seed.spawn(1)[0])
+        names = settings.contrasts or _draw_set(rng)
+        made, _ = draw_random_brain(seed, SLICES, settings.size, names)
+        scored = zscore(made)
+        kept = (made != 0).any(axis=1).sum(axis=(1, 2)) > 100
+        slots = [SEQUENCES.index(name) for name in names]
+        slices = np.zeros((kept.sum(), len(SEQUENCES), *made.shape[2:]), np.float32)
+        slices[:, slots] = scored[kept]
+        images.append(slices)
+        there = np.zeros((len(slices), len(SEQUENCES)), bool)
+        there[:, slots] = True
+        present.append(there)
+    return np.concatenate(images), np.concatenate(present)
+
+
+def _draw_set(rng: np.random.Generator) -> tuple[str, ...]:
+    draw = rng.random()
+    for names, share in SETS:
+        if draw < share:
+            return names
+        draw -= share
+    n_contrasts = int(rng.integers(1, 6))
+    chosen = rng.permutation(len(SEQUENCES))[:n_contrasts]
+    return tuple(SEQUENCES[slot] for slot in sorted(chosen))
+
+
+def leave_out(present: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    """Leave out some contrasts of each slice, never all of them."""
+    kept = present & (torch.rand(present.shape, generator=generator) >= LEFT_OUT)
+    return torch.where(kept.any(dim=1, keepdim=True), kept, present)
+
+
+def loss_of(
+    network: SlottedUNet,
+    images: torch.Tensor,
+    present: torch.Tensor,
+    settings: Settings,
+    generator: torch.Generator,
+) -> dict[str, torch.Tensor]:
+    """As the loss of `EraserDetector`, of the contrasts that are there."""
+    brain = brain_of(images)
+    there = present[:, :, None, None].float()
+    noise = blob_noise(images.shape, settings.lesion_scales, generator)
+    noise = noise * there * brain.unsqueeze(1)
+    output = network(images + settings.lesion_std * noise, present)
+    errors = ((output[:, :-1] - images).square() * there).sum(dim=1)
+    # As if there were four contrasts, however many there are.
+    share = 4 / present.sum(dim=1).view(-1, 1, 1)
+    error = brain_mean(errors * share, brain)
+    changed = (noise.abs().amax(dim=1) > PRESENT).float()
+    doubt = torch.nn.functional.binary_cross_entropy_with_logits(
+        output[:, -1], changed, reduction="none"
+    )
+    presence = brain_mean(doubt, brain)
+    return {
+        "loss": error + settings.presence_weight * presence,
+        "error": error,
+        "presence": presence,
+    }
+
+
+def batches(
+    images: NDArray, present: NDArray, settings: Settings, generator: torch.Generator
+) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    """Batches of slices, flipped, scaled and without some contrasts; one pass."""
+    order = torch.randperm(len(images), generator=generator)
+    for rows in order.split(settings.batch_size):
+        batch = torch.from_numpy(images[rows.numpy()])
+        there = torch.from_numpy(present[rows.numpy()])
+        if settings.contrasts is None:
+            there = leave_out(there, generator)
+        batch = batch * there[:, :, None, None]
+        flip = torch.rand(len(rows), 1, 1, 1, generator=generator) < 0.5
+        batch = torch.where(flip, batch.flip(-1), batch)
+        # A lesion somewhere in the volume moves the mean and the deviation.
+        inside = (batch != 0).any(dim=1, keepdim=True) & there[:, :, None, None]
+        draw = torch.rand(2, *there.shape, 1, 1, generator=generator) - 0.5
+        batch = torch.where(inside, batch * (1 + 0.4 * draw[0]) + 0.4 * draw[1], 0)
+        batch = _cropped(batch)
+        if batch.any():
+            yield batch.contiguous(memory_format=torch.channels_last), there
+
+
+def _cropped(batch: torch.Tensor) -> torch.Tensor:
+    """The least window, of sides that are multiples of 8, with a rim around all brains."""
+    brain = (batch != 0).any(dim=1).any(dim=0)
+    window = []
+    for axis in (0, 1):
+        shown = brain.any(dim=1 - axis).nonzero()[:, 0]
+        first, last = (int(shown[0]), int(shown[-1])) if len(shown) else (0, 0)
+        start = max(first - 4, 0) // 8 * 8
+        window.append(slice(start, -(-min(last + 5, brain.shape[axis]) // 8) * 8))
+    return batch[:, :, window[0], window[1]]
+
+
+def rate(settings: Settings, number: float) -> float:
+    """Learning rate: constant after a short rise, then falling to 0."""
+    left = (settings.rounds - number) / (DECAY * settings.rounds)
+    return settings.learning_rate * min(1.0, (number + 0.1) / 1.0, max(left, 0.0))
+
+
+def pretrain(
+    settings: Settings,
+    folder: Path,
+    watch: Callable[[SlottedUNet, int, float], None] | None = None,
+    say: Callable[[str], None] = print,
+) -> SlottedUNet:
+    """Train, or go on from the checkpoint in the folder.
+
+    Rounds do not depend on those before them but by the weights, so that a training that
+    was interrupted goes on with the round under way.
+
+    Parameters
+    ----------
+    settings : Settings
+    folder : path
+        For "checkpoint.safetensors" and "history.jsonl".
+    watch : callable, default=None
+        Is given the network, the number of finished rounds and the seconds of training,
+        after each round.
+    say : callable
+        Is given a line for each round.
+
+    Returns
+    -------
+    network : SlottedUNet
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    initial = torch.Generator().manual_seed(settings.seed)
+    network = build(
+        lambda: SlottedUNet(len(SEQUENCES), settings.width, settings.n_levels), initial
+    ).to(memory_format=torch.channels_last)
+    adam = torch.optim.Adam(network.parameters(), lr=settings.learning_rate)
+    place, history = folder / "checkpoint.safetensors", folder / "history.jsonl"
+    first, seconds = _restore(place, network, adam)
+    for number in range(first, settings.rounds):
+        started = time.perf_counter()
+        generator = torch.Generator().manual_seed(settings.seed * 1_000_003 + number)
+        images, present = draw_patients(settings, number)
+        drawn = time.perf_counter() - started
+        network.train()
+        sums: dict[str, float] = {}
+        n_steps, n_batches = 0, -(-len(images) // settings.batch_size) * settings.passes
+        for _ in range(settings.passes):
+            for batch, there in batches(images, present, settings, generator):
+                adam.param_groups[0]["lr"] = rate(settings, number + n_steps / n_batches)
+                terms = loss_of(network, batch, there, settings, generator)
+                adam.zero_grad()
+                terms["loss"].backward()
+                torch.nn.utils.clip_grad_norm_(network.parameters(), 5.0)
+                adam.step()
+                n_steps += 1
+                for name, value in terms.items():
+                    sums[name] = sums.get(name, 0.0) + value.item()
+        seconds += time.perf_counter() - started
+        record = {"round": number + 1, "seconds": round(seconds, 1)}
+        record |= {name: total / max(n_steps, 1) for name, total in sums.items()}
+        record |= {"slices": len(images), "seconds_of_drawing": round(drawn, 1)}
+        with history.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(record) + "\n")
+        say(json.dumps(record))
+        _keep(place, network, adam, number + 1, seconds)
+        if watch is not None:
+            network.eval()
+            watch(network, number + 1, seconds)
+    return network.eval()
+
+
+def _keep(
+    place: Path, network: SlottedUNet, adam: torch.optim.Adam, number: int, seconds: float
+) -> None:
+    tensors = {f"network.{name}": t for name, t in network.state_dict().items()}
+    for index, state in adam.state_dict()["state"].items():
+        tensors |= {f"adam.{index}.{name}": value for name, value in state.items()}
+    tensors = {name: value.contiguous().clone() for name, value in tensors.items()}
+    told = {"round": str(number), "seconds": repr(seconds)}
+    replace_atomically(place, lambda path: save_file(tensors, path, told))
+
+
+def _restore(
+    place: Path, network: SlottedUNet, adam: torch.optim.Adam
+) -> tuple[int, float]:
+    """Finished rounds and seconds of a checkpoint; 0 if there is none."""
+    if not place.exists():
+        return 0, 0.0
+    from safetensors import safe_open
+
+    with safe_open(place, framework="pt") as file:
+        told = file.metadata()
+    tensors = load_file(place)
+    network.load_state_dict(
+        {n.removeprefix("network."): t for n, t in tensors.items() if n[:4] == "netw"}
+    )
+    state: dict[int, dict[str, torch.Tensor]] = {}
+    for name, value in tensors.items():
+        if name.startswith("adam."):
+            _, index, kind = name.split(".")
+            state.setdefault(int(index), {})[kind] = value
+    adam.load_state_dict({**adam.state_dict(), "state": state})
+    return int(told["round"]), float(told["seconds"])
+
+
+def average_precision(
+    network: SlottedUNet,
+    volumes: Sequence[tuple[NDArray[np.float32], NDArray[np.int8], Sequence[str]]],
+    weights: dict[str, float],
+    sigma: float = 2.0,
+) -> list[float]:
+    """AP of each volume: of the residuals' weighted sum, where lesions are bright."""
+    from skadm.metrics import pixel_average_precision_score
+    from skadm.nn.mirror import mirrored
+    from skadm.nn.smoothing import smooth_in_brain
+
+    found = []
+    for images, labels, names in volumes:
+        eraser = network.for_contrasts([SEQUENCES.index(n) for n in names]).eval()
+        axis = torch.tensor([weights.get(n, 0.0) for n in names]).view(1, -1, 1, 1)
+        maps = []
+        with torch.inference_mode():
+            for batch in torch.from_numpy(images).split(8):
+                seen = torch.cat([batch, mirrored(batch)], dim=1)
+                residuals = batch - eraser(seen)[:, :-1]
+                summed = (residuals * axis).sum(dim=1, keepdim=True)
+                maps.append(-smooth_in_brain(summed, brain_of(batch), sigma)[:, 0])
+        found.append(pixel_average_precision_score(labels, torch.cat(maps).numpy()))
+    return found
