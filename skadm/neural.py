@@ -151,6 +151,7 @@ class TorchDetector(BaseDetector):
         self._check_parameters(X.shape[1])
         trainer = Trainer(self, self._engine(), X, abnormal)
         networks = self._build(X.shape[1], trainer.initial)
+        self._initialise(networks)
         if self.warm_start and hasattr(self, "weights_"):
             self._go_on_from(networks, self.weights_)
             trainer.history += self.history_
@@ -159,6 +160,9 @@ class TorchDetector(BaseDetector):
         self._train(networks, X, trainer)
         trainer.close()
         self._keep(networks)
+
+    def _initialise(self, networks: Any) -> None:
+        """Change the random weights that a fit starts from."""
 
     def _go_on_from(self, networks: Any, weights: dict[str, NDArray]) -> None:
         """Start from the weights of the last fit."""

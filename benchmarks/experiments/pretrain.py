@@ -27,7 +27,7 @@ from benchmarks.lib.options import positive, read_options, say
 if TYPE_CHECKING:
     from skadm.nn.slots import SlottedUNet
 
-QUICK = {"rounds": 2, "patients": 2, "size": 32, "width": 4}
+QUICK = {"rounds": 2, "patients": 2, "size": 32, "first_size": 32, "width": 4}
 WEIGHTS = {"FLAIR": 1.0, "T2": 0.5}
 
 
@@ -36,6 +36,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--rounds", type=positive, default=100)
     parser.add_argument("--patients", type=positive, default=48, help="of a round")
     parser.add_argument("--size", type=positive, default=128, help="pixels of a side")
+    parser.add_argument(
+        "--first-size", type=positive, default=96, help="the same, of the first rounds"
+    )
     parser.add_argument("--width", type=positive, default=16, help="of the network")
     parser.add_argument("--levels", type=positive, default=3, help="of the network")
     parser.add_argument("--seed", type=int, default=0)
@@ -74,7 +77,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     import torch
 
-    from benchmarks.lib.pretraining import Settings, average_precision, pretrain
+    from benchmarks.lib.pretraining import Settings, average_precision, export, pretrain
 
     torch.set_num_threads(1)
     settings = Settings(
@@ -82,6 +85,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         rounds=options.rounds,
         patients=options.patients,
         size=options.size,
+        first_size=options.first_size,
         width=options.width,
         n_levels=options.levels,
         contrasts=None if options.contrasts is None else tuple(options.contrasts),
@@ -105,4 +109,5 @@ def main(argv: Sequence[str] | None = None) -> None:
             file.write("\n")
         say(f"round {number}: mean AP {np.mean(scores):.3f}")
 
-    pretrain(settings, folder, watch, say)
+    network = pretrain(settings, folder, watch, say)
+    export(network, folder / "synthetic.safetensors")

@@ -19,6 +19,7 @@ from skadm.nn.noise import blob_noise
 from skadm.nn.pixels import brain_mean, brain_of
 from skadm.nn.slots import SlottedUNet
 from skadm.preprocessing._intensity import zscore
+from skadm.training._windows import Windows
 
 # Sets of contrasts that scans come in, and how often; the rest are sets of any.
 SETS = (
@@ -35,6 +36,7 @@ LEFT_OUT = 0.15
 SLICES = 8  # of a patient
 # A pixel belongs to a blob if any contrast is changed by so much of the standard deviation.
 PRESENT = 1 / 3
+FIRST = 0.6  # of the rounds, with slices of the first size
 DECAY = 0.3  # of the rounds, in which the learning rate falls to 0
 
 
@@ -52,8 +54,8 @@ class Settings:
         Of a round.
     passes : int
         How often their slices are trained on, with other blobs.
-    size : int
-        Pixels of a slice's side.
+    size, first_size : int
+        Pixels of a slice's side; of the first rounds, which are faster then.
     width, n_levels : int
         Of the network.
     batch_size : int
@@ -72,6 +74,7 @@ class Settings:
     patients: int = 48
     passes: int = 2
     size: int = 128
+    first_size: int = 96
     width: int = 16
     n_levels: int = 3
     batch_size: int = 16
@@ -88,10 +91,11 @@ def draw_patients(
     """Slices of a round, (n, 7, H, W), z-scored, and which contrasts they have, (n, 7)."""
     images, present = [], []
     root = np.random.SeedSequence((settings.seed, number))
+    size = settings.first_size if number < FIRST * settings.rounds else settings.size
     for seed in root.spawn(settings.patients):
         rng = np.random.default_rng(seed.spawn(1)[0])
         names = settings.contrasts or _draw_set(rng)
-        made, _ = draw_random_brain(seed, SLICES, settings.size, names)
+        made, _ = draw_random_brain(seed, SLICES, size, names)
         scored = zscore(made)
         kept = (made != 0).any(axis=1).sum(axis=(1, 2)) > 100
         slots = [SEQUENCES.index(name) for name in names]
@@ -155,8 +159,9 @@ def batches(
 ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
     """Batches of slices, flipped, scaled and without some contrasts; one pass."""
     order = torch.randperm(len(images), generator=generator)
+    windows = Windows(images)
     for rows in order.split(settings.batch_size):
-        batch = torch.from_numpy(images[rows.numpy()])
+        batch = torch.from_numpy(windows.cut((images,), rows.numpy()))
         there = torch.from_numpy(present[rows.numpy()])
         if settings.contrasts is None:
             there = leave_out(there, generator)
@@ -167,21 +172,8 @@ def batches(
         inside = (batch != 0).any(dim=1, keepdim=True) & there[:, :, None, None]
         draw = torch.rand(2, *there.shape, 1, 1, generator=generator) - 0.5
         batch = torch.where(inside, batch * (1 + 0.4 * draw[0]) + 0.4 * draw[1], 0)
-        batch = _cropped(batch)
         if batch.any():
             yield batch.contiguous(memory_format=torch.channels_last), there
-
-
-def _cropped(batch: torch.Tensor) -> torch.Tensor:
-    """The least window, of sides that are multiples of 8, with a rim around all brains."""
-    brain = (batch != 0).any(dim=1).any(dim=0)
-    window = []
-    for axis in (0, 1):
-        shown = brain.any(dim=1 - axis).nonzero()[:, 0]
-        first, last = (int(shown[0]), int(shown[-1])) if len(shown) else (0, 0)
-        start = max(first - 4, 0) // 8 * 8
-        window.append(slice(start, -(-min(last + 5, brain.shape[axis]) // 8) * 8))
-    return batch[:, :, window[0], window[1]]
 
 
 def rate(settings: Settings, number: float) -> float:
@@ -255,6 +247,25 @@ def pretrain(
             network.eval()
             watch(network, number + 1, seconds)
     return network.eval()
+
+
+def export(network: SlottedUNet, path: Path) -> None:
+    """Write the weights in half precision, as the package reads them."""
+    from skadm.training._pretrained import KEY
+
+    tensors = {
+        name: tensor.detach().half().contiguous()
+        for name, tensor in network.state_dict().items()
+        if not name.endswith("num_batches_tracked")
+    }
+    told = {
+        "contrasts": list(SEQUENCES),
+        "width": network.presence.out_features,
+        "n_levels": network.unet.n_levels,
+    }
+    replace_atomically(
+        path, lambda place: save_file(tensors, place, {KEY: json.dumps(told)})
+    )
 
 
 def _keep(

@@ -149,7 +149,7 @@ def draw_variation(rng: np.random.Generator) -> Variation:
         # Spots of age are what many look for: the network is to take them away.
         spots=0.35 * rng.random(),
         sharpness=rng.uniform(0.5, 1.1) if thick else rng.uniform(0.8, 1.6),
-        thickness=rng.uniform(2.5, 7.0) if thick else 0.0,
+        n_averaged=int(rng.integers(2, 6)) if thick else 1,
         margin=None if exact else rng.normal(0.3, 1.6),
         ragged=rng.uniform(0.2, 1.8),
     )
@@ -163,7 +163,7 @@ def _with_surroundings(
     fractions[:, :-1] = anatomy.fractions
     if variation.margin is None:
         return fractions
-    template = load_template(variation.thickness)
+    template = load_template()
     outside = np.clip(-template.sample(template.depth, anatomy.points, "nearest") / 2, 0, 1)
     patchy = smooth_field(rng, anatomy.brain.shape, anatomy.spacing, 20.0)[anatomy.brain]
     share = outside * np.clip(0.5 + patchy, 0, 1)

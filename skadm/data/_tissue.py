@@ -46,8 +46,8 @@ class Variation:
         Most of the bright spots that come with age.
     sharpness : float
         Factor of the power that sharpens the template's average borders.
-    thickness : float
-        Of slices, in mm: tissue is averaged over it.
+    n_averaged : int
+        Slices of the tissue maps (1.5 mm each) that are averaged into one: thick slices.
     margin, ragged : float
         How far the mask of the brain reaches beyond the brain (or, below 0, cuts it), on
         average, and how much that differs from place to place, both in mm. None: the mask
@@ -65,7 +65,7 @@ class Variation:
     sulci: tuple[float, float] = (-0.2, 1.0)
     spots: float = 1.0
     sharpness: float = 1.0
-    thickness: float = 0.0
+    n_averaged: int = 1
     margin: float | None = None
     ragged: float = 0.0
 
@@ -141,17 +141,16 @@ class Anatomy:
     affine: np.ndarray
 
 
-@lru_cache(maxsize=4)
-def load_template(thickness: float = 0.0) -> Template:
+@lru_cache(maxsize=8)
+def load_template(n_averaged: int = 1) -> Template:
     """Read the tissue maps and derive what the phantom needs of the ventricles.
 
-    Tissue is averaged over slices of a thickness in mm, if there is one.
+    Tissue is averaged over so many slices of the maps: that of thick slices.
     """
-    if thickness:
+    if n_averaged > 1:
         thin = load_template()
-        width = max(1, round(thickness / thin.spacing))
         grey, white = (
-            ndimage.uniform_filter1d(map_, width, axis=2)
+            ndimage.uniform_filter1d(map_, n_averaged, axis=2)
             for map_ in (thin.grey, thin.white)
         )
         return replace(thin, grey=grey, white=white)
@@ -200,7 +199,7 @@ def build_anatomy(
     variation: Variation = PHANTOM,
 ) -> Anatomy:
     """Draw one patient's brain; the lesions push their surroundings aside."""
-    template = load_template(variation.thickness)
+    template = load_template(variation.n_averaged)
     scale = np.clip(rng.normal([1.0, 1.0, 1.0], variation.size), *variation.size_range)
     height, width = (length / size for length in variation.field_of_view)
     fine = max(1, round(max(height, width) / FINEST_PIXEL))
@@ -227,7 +226,7 @@ def _brain_mask(rng, template, points, spacing, variation):
     """What skull stripping leaves: the brain, or some of it, or some more."""
     if variation.margin is None:
         return template.sample(template.brain, points) > 0.55
-    depth = template.sample(template.depth, points, "nearest")
+    depth = template.sample(load_template().depth, points, "nearest")
     error = variation.ragged * smooth_field(rng, depth.shape, spacing, 25.0)
     return depth + np.clip(variation.margin + error, -4, 6) > 0
 

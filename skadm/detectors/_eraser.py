@@ -21,7 +21,15 @@ from skadm.nn.noise import blob_noise
 from skadm.nn.pixels import brain_mean, brain_of, map_of, pixels_of
 from skadm.nn.smoothing import smooth_in_brain
 from skadm.nn.unet import UNet
-from skadm.training import Checkpoints, Objective, Stage, Trainer, load_weights
+from skadm.training import (
+    PRETRAINED,
+    Checkpoints,
+    Objective,
+    Stage,
+    Trainer,
+    load_weights,
+    pretrained_network,
+)
 
 # A pixel belongs to a blob if any contrast is changed by so much of `lesion_std`.
 _PRESENT = 1 / 3
@@ -49,6 +57,12 @@ class EraserDetector(PriorDetector, TorchDetector):
         brain, as the images are normalised to.
     lesion_scales : sequence of int, default=(8, 16, 32)
         Sizes of the blobs, in pixels; each batch draws one.
+    init : None or "synthetic", default=None
+        Weights that the training starts from. None: random ones. "synthetic": those of a
+        network that was trained on synthetic brains, for any of the contrasts T1, T1ce, T2,
+        PD, FLAIR, DWI and ADC; X must carry their names, as a SliceStack does, and `mirror`,
+        `width`, `n_levels` and `norm` must be the defaults. Few epochs are enough then; see
+        also `load_pretrained`.
     presence_weight : float, default=2.0
         Weight of a second task, to tell where the blobs are, in the loss; in squared
         standard deviations. Only training knows it. 0: no such task.
@@ -72,7 +86,9 @@ class EraserDetector(PriorDetector, TorchDetector):
         Halvings of the U-Net.
     norm : {"batch", "instance", "none"}, default="batch"
         Norm layer of the U-Net.
-    %(max_epochs)s
+    max_epochs : int, default=50
+        Epochs of the training of each U-Net. 0, with `init` or `warm_start`: the U-Nets
+        stay as they are, and only the density and the threshold are learned.
     %(batch_size)s
     %(learning_rate)s
     augmentation : Augmentation, "default" or None, default="default"
@@ -138,18 +154,22 @@ class EraserDetector(PriorDetector, TorchDetector):
     """
 
     _paper = "Kascenas et al. 2022, changed"
-    _tune = ("prior", "prior_sign", "sigma", "lesion_scales", "max_epochs")
+    _tune = ("prior", "prior_sign", "init", "sigma", "lesion_scales", "max_epochs")
     _good_at = "Lesions in nearly symmetric organs; better with a prior, as intensity is."
     _presets = {
         "quick": {"width": 4, "max_epochs": 4, "max_samples": 2_000},
         "cpu": {"n_networks": 3, "max_epochs": 20, "learning_rate": 2e-3},
         # There is no paper of it; as long as that of the DAE, whose kin it is.
         "paper": {"width": 64, "learning_rate": 1e-4, "max_epochs": 200},
+        # From pretrained weights: a minute or less on two cores for a patient.
+        "fine-tune": {"init": "synthetic", "max_epochs": 5, "learning_rate": 5e-4},
     }
 
     _parameter_constraints = {
         **TorchDetector._parameter_constraints,
         **PriorDetector._parameter_constraints,
+        "max_epochs": [Interval(Integral, 0, None, closed="left")],
+        "init": [None, StrOptions(set(PRETRAINED))],
         "lesion_std": [Interval(Real, 0, None, closed="left")],
         "lesion_scales": ["array-like"],
         "presence_weight": [Interval(Real, 0, None, closed="left")],
@@ -169,6 +189,7 @@ class EraserDetector(PriorDetector, TorchDetector):
         *,
         prior: Prior = None,
         prior_sign: str = "known",
+        init: str | None = None,
         lesion_std: float = 1.2,
         lesion_scales: Sequence[int] = (8, 16, 32),
         presence_weight: float = 2.0,
@@ -210,6 +231,7 @@ class EraserDetector(PriorDetector, TorchDetector):
         )
         self.prior = prior
         self.prior_sign = prior_sign
+        self.init = init
         self.lesion_std = lesion_std
         self.lesion_scales = lesion_scales
         self.presence_weight = presence_weight
@@ -233,6 +255,35 @@ class EraserDetector(PriorDetector, TorchDetector):
         self.axis_ = self._stated_axis(X.shape[1])
         # The axis is learned within the training, since the mixture depends on it.
         self._fit(X, self._abnormal_slices(abnormal))
+
+    def _check_parameters(self, n_contrasts: int) -> None:
+        if self.init is not None:
+            self._pretrained()  # which refuses contrasts that it does not take
+        elif not self.max_epochs and not self.warm_start:
+            raise ValueError(
+                "max_epochs=0 leaves the U-Nets untrained; expected 1 or more, or "
+                "init='synthetic'."
+            )
+
+    def _pretrained(self) -> UNet:
+        """The pretrained network for the contrasts of X, if it is as ours are."""
+        assert self.init is not None
+        network = pretrained_network(self.init, self.contrasts_)
+        shape = {"width": network.head.in_channels, "n_levels": network.n_levels}
+        shape |= {"norm": "batch", "mirror": True}
+        for name, value in shape.items():
+            if getattr(self, name) != value:
+                raise ValueError(
+                    f"{name}={getattr(self, name)!r}: the pretrained network "
+                    f"{self.init!r} has {name}={value!r}."
+                )
+        return network
+
+    def _initialise(self, networks: "_Networks") -> None:
+        if self.init is not None:
+            weights = self._pretrained().state_dict()
+            for net in networks.nets:
+                net.load_state_dict(weights)
 
     def _go_on_from(self, networks: "_Networks", weights: dict[str, NDArray]) -> None:
         own = {

@@ -3,6 +3,7 @@
 from skadm.training._checkpoints import Checkpoints
 from skadm.training._device import computes_bfloat16, resolve_device
 from skadm.training._engine import Engine
+from skadm.training._pretrained import PRETRAINED, known_contrasts, pretrained_network
 from skadm.training._processes import Processes, launched
 from skadm.training._stage import (
     DivergenceError,
@@ -18,14 +19,17 @@ __all__ = [
     "DivergenceError",
     "Engine",
     "Objective",
+    "PRETRAINED",
     "Processes",
     "SingularCovarianceError",
     "Stage",
     "Trainer",
     "check_weights",
     "computes_bfloat16",
+    "known_contrasts",
     "launched",
     "load_weights",
+    "pretrained_network",
     "resolve_device",
     "weights_of",
 ]

@@ -1,0 +1,147 @@
+"""Models that are ready to score: trained on synthetic brains, shipped with the package."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from sklearn.pipeline import Pipeline
+
+from skadm.data import make_random_brains
+from skadm.detectors import EraserDetector
+from skadm.detectors._prior import Prior
+from skadm.postprocessing import GaussianSmoother, MapTransformer, ScanStandardizer
+from skadm.preprocessing import IntensityNormalizer, SliceResizer
+from skadm.training import PRETRAINED, known_contrasts, pretrained_network
+from skadm.wrappers import PostprocessedDetector
+
+__all__ = ["load_pretrained"]
+
+_SIZE = 128  # of slices, as in the pretraining
+_PATIENTS, _SLICES = 12, 8  # synthetic, of which density and threshold are
+
+
+def load_pretrained(
+    name: str = "synthetic",
+    *,
+    contrasts: Sequence[str],
+    prior: Prior = None,
+    prior_sign: str = "known",
+    smooth_through: float = 0.0,
+    contamination: float = 0.01,
+    device: str | torch.device = "auto",
+    random_state: int | None = 0,
+) -> Pipeline:
+    """Make a model that scores scans without any training on real ones.
+
+    An eraser (`EraserDetector`) whose network was trained on synthetic brains, for any set
+    of the contrasts that it knows. Density and threshold are learned from 96 slices of
+    synthetic normal brains with the same contrasts, which takes seconds. Scores are
+    relative to those of the rest of the scan (`ScanStandardizer`): give whole scans.
+
+    Parameters
+    ----------
+    name : {"synthetic"}, default="synthetic"
+        Which one.
+    contrasts : sequence of str
+        Those of the scans, in their order: any of T1, T1ce, T2, PD, FLAIR, DWI and ADC.
+    prior : None, mapping or sequence, default=None
+        Which contrasts lesions change, as `EraserDetector` takes it, such as
+        ``{"FLAIR": 1, "T2": 0.5}``. With it, lesions are found far better than without.
+    prior_sign : {"known", "unknown"}, default="known"
+        Whether they are known to be bright (with a negative weight: dark).
+    smooth_through : float, default=0.0
+        Standard deviation of a Gaussian that smooths maps through the slices of a scan, in
+        slices: 5 for slices of 1 mm. 0: none.
+    contamination : float, default=0.01
+        Share of the pixels of synthetic normal brains that is called anomalous; that of a
+        real normal brain differs (see the documentation, "Pretrained").
+    device : str or torch.device, default="auto"
+        Where the network runs.
+    random_state : int or None, default=0
+        Draws the synthetic brains.
+
+    Returns
+    -------
+    model : sklearn.pipeline.Pipeline
+        Normaliser, resizer and a fitted detector, as 'skadm fit' makes them. It scores a
+        `SliceStack` with these contrasts.
+
+    Raises
+    ------
+    ValueError
+        If there is no such model, or it does not take one of the contrasts.
+
+    Examples
+    --------
+    >>> import skadm
+    >>> model = skadm.load_pretrained("synthetic", contrasts=["T1", "FLAIR"],
+    ...                               prior=["FLAIR"])  # doctest: +SKIP
+    >>> maps = model.score_samples(stack)  # doctest: +SKIP
+    """
+    contrasts = tuple(contrasts)
+    pretrained_network(name, contrasts)  # refuses what it does not take
+    if isinstance(prior, str):
+        raise ValueError(
+            f"prior={prior!r} is learned from slices with an anomaly, and nothing is "
+            "trained here: name the contrasts, as in prior={'FLAIR': 1}, or fit "
+            f"EraserDetector(init={name!r})."
+        )
+    eraser = EraserDetector(
+        init=name,
+        max_epochs=0,
+        prior=prior,
+        prior_sign=prior_sign,
+        contamination=contamination,
+        device=device,
+        random_state=random_state,
+    )
+    brains = make_random_brains(
+        _PATIENTS, _SLICES, _SIZE, contrasts=contrasts, random_state=random_state
+    )
+    steps = [("normalise", IntensityNormalizer()), ("resize", SliceResizer(_SIZE))]
+    filters: list[tuple[str, MapTransformer]] = [("standardise", ScanStandardizer())]
+    if smooth_through:
+        smoother = GaussianSmoother(0.0, sigma_through=smooth_through)
+        filters.insert(0, ("smooth", smoother))
+    detector = PostprocessedDetector(eraser, filters, contamination=contamination)
+    model = Pipeline([*steps, ("detector", detector)])
+    model.fit(brains)
+    model.training_ = describe_pretrained(name, contrasts, prior, contamination)
+    return model
+
+
+def describe_pretrained(
+    name: str, contrasts: Sequence[str], prior: Prior, contamination: float
+) -> dict[str, Any]:
+    """Say what a model was trained on, as 'skadm fit' does."""
+    return {
+        "patients": [],
+        "detector": f"EraserDetector, pretrained ({name})",
+        "threshold": (
+            f"flags {contamination:.1%} of the pixels of synthetic normal brains; no real "
+            "scan was trained on"
+        ),
+        "prior": dict(prior) if isinstance(prior, Mapping) else list(prior or ()),
+    }
+
+
+def is_pretrained(name: str) -> bool:
+    """Whether a name is that of a model of the package."""
+    return name in PRETRAINED
+
+
+def choose_contrasts(name: str, contrasts: Sequence[str]) -> tuple[str, ...]:
+    """Check that a pretrained model takes the contrasts of some scans.
+
+    Raises
+    ------
+    ValueError
+        If it does not take one of them; the message names it.
+    """
+    known = known_contrasts(name)
+    if unknown := [each for each in contrasts if each not in known]:
+        raise ValueError(
+            f"the pretrained model {name!r} does not take {', '.join(unknown)}; it takes "
+            f"any of {', '.join(known)}: choose them by --contrasts"
+        )
+    return tuple(contrasts)
