@@ -6,7 +6,7 @@ precision on some patients of a folder of scans (FLAIR and T2 bright, as far as 
 these contrasts) is noted as the training goes on. They are looked at, not trained on: take
 only patients of development.
 
-    python -m benchmarks pretrain --rounds 100 --watch ../shared/data/lgg
+    python -m benchmarks pretrain --watch ../shared/data/lgg
     python -m benchmarks pretrain --quick
 
 Writes checkpoint.safetensors, history.jsonl (the loss of each round), watched.csv, and
@@ -33,11 +33,11 @@ WEIGHTS = {"FLAIR": 1.0, "T2": 0.5}
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
-    parser.add_argument("--rounds", type=positive, default=100)
+    parser.add_argument("--rounds", type=positive, default=20)
     parser.add_argument("--patients", type=positive, default=48, help="of a round")
     parser.add_argument("--size", type=positive, default=128, help="pixels of a side")
     parser.add_argument(
-        "--first-size", type=positive, default=96, help="the same, of the first rounds"
+        "--first-size", type=positive, default=80, help="the same, of the first rounds"
     )
     parser.add_argument("--width", type=positive, default=16, help="of the network")
     parser.add_argument("--levels", type=positive, default=3, help="of the network")

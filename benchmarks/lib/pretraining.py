@@ -70,14 +70,14 @@ class Settings:
     """
 
     seed: int = 0
-    rounds: int = 100
+    rounds: int = 20
     patients: int = 48
     passes: int = 2
     size: int = 128
-    first_size: int = 96
+    first_size: int = 80
     width: int = 16
     n_levels: int = 3
-    batch_size: int = 16
+    batch_size: int = 8
     learning_rate: float = 2e-3
     lesion_std: float = 1.2
     lesion_scales: tuple[int, ...] = (4, 8, 16, 32)

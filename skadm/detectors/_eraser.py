@@ -386,11 +386,14 @@ class EraserDetector(PriorDetector, TorchDetector):
         return smooth_in_brain(images - restored, brain_of(images), self.sigma)
 
     def _features(self, networks: "_Networks", images: torch.Tensor) -> torch.Tensor:
+        return self._along_axis(self._residuals(networks, images))
+
+    def _along_axis(self, residuals: torch.Tensor) -> torch.Tensor:
         """Residuals of all contrasts, (n, K, H, W), or their weighted sum, (n, 1, H, W)."""
-        residuals = self._residuals(networks, images)
         if self.axis_ is None:
             return residuals
-        weights = torch.as_tensor(self.axis_, dtype=torch.float32, device=images.device)
+        axis = torch.as_tensor(self.axis_, dtype=torch.float32)
+        weights = axis.to(residuals.device)
         return (residuals * weights.view(1, -1, 1, 1)).sum(dim=1, keepdim=True)
 
     @property
@@ -398,7 +401,14 @@ class EraserDetector(PriorDetector, TorchDetector):
         return self.prior is None or not self._sign_is_known
 
     def _anomaly(self, networks: "_Networks", images: torch.Tensor) -> torch.Tensor:
-        features, brain = self._features(networks, images), brain_of(images)
+        residuals = self._residuals(networks, images)
+        return self._anomaly_of(networks, residuals, brain_of(images))
+
+    def _anomaly_of(
+        self, networks: "_Networks", residuals: torch.Tensor, brain: torch.Tensor
+    ) -> torch.Tensor:
+        """The score of smoothed residuals, whoever computed them."""
+        features = self._along_axis(residuals)
         if not self._scores_density:
             return features[:, 0]
         pixels = pixels_of(features, brain).double()
