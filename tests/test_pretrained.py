@@ -182,9 +182,8 @@ def test_pretraining_lowers_the_loss_on_other_brains():
 def test_half_precision_goes_out_and_comes_back(tmp_path, monkeypatch, slotted):
     torch.manual_seed(0)
     network = SlottedUNet(7, 4, 2).eval()
-    export(network, tmp_path / "weights" / "synthetic.safetensors") if (
-        (tmp_path / "weights").mkdir() is None
-    ) else None
+    (tmp_path / "weights").mkdir()
+    export(network, tmp_path / "weights" / "synthetic.safetensors")
     monkeypatch.setattr(_pretrained.resources, "files", lambda package: tmp_path)
     _pretrained._read.cache_clear()
     try:
@@ -211,7 +210,7 @@ def test_what_is_shipped_is_small_and_described():
 def test_the_shipped_network_erases_blobs_and_leaves_the_rest():
     settings = Settings(patients=3, first_size=96)
     images, present = map(torch.from_numpy, draw_patients(settings, 10**6))
-    known, network = _pretrained._read("synthetic")
+    _, network = _pretrained._read("synthetic")
     generator = torch.Generator().manual_seed(0)
     with torch.inference_mode():
         terms = loss_of(network, images, present, settings, generator)
@@ -280,7 +279,7 @@ def test_bare_arrays_and_unknown_contrasts_are_refused(stack):
 
 
 def test_no_epochs_need_weights(stack):
-    with pytest.raises(ValueError, match="max_epochs=0 leaves the U-Nets untrained"):
+    with pytest.raises(ValueError, match="max_epochs=0 leaves the networks of Eraser"):
         EraserDetector(max_epochs=0).fit(stack, stack.y)
 
 
@@ -354,9 +353,9 @@ def test_score_without_a_training(small, scans, tmp_path, capsys):
     for patient in ("phantom-000", "phantom-001"):
         for kind in ("anomaly", "segmentation"):
             image = nib.load(tmp_path / f"{patient}_{kind}.nii.gz")
-            assert image.shape == nib.load(
-                scans / patient / f"{patient}_flair.nii.gz"
-            ).shape
+            assert (
+                image.shape == nib.load(scans / patient / f"{patient}_flair.nii.gz").shape
+            )
 
 
 def test_unknown_contrasts_are_named(small, tmp_path, capsys):

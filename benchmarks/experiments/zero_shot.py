@@ -132,9 +132,7 @@ class ZeroShot:
         if self.weights:
             lead = max(self.weights, key=lambda name: abs(self.weights[name]))
             found[f"{lead}, as it is"] = plain, None
-            name = " + ".join(
-                f"{weight:g} {each}" for each, weight in self.weights.items()
-            )
+            name = " + ".join(f"{weight:g} {each}" for each, weight in self.weights.items())
             found[f"{name}, smoothed"] = smoothed, None
         first = next(iter(self.models.values()))[-1].detector_
         residuals = first._apply(first._residuals, X)

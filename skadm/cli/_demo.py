@@ -253,7 +253,7 @@ def _refuse_its_own_brains(data: str, parts: Iterable[Any]) -> None:
     """Refuse to measure on the phantom what was trained on its generator's brains."""
     if data == "phantom" and any(getattr(part, "init", None) for part in parts):
         raise ValueError(
-            "the pretrained weights were trained on brains of the generator that makes the "
-            "phantom: what they find in it says nothing about real scans. Leave --init out, "
-            "or give scans with --data"
+            "the pretrained weights were trained on brains of the phantom's generator: "
+            "what they find in the phantom says nothing about real scans. Leave --init "
+            "out, or give scans with --data"
         )

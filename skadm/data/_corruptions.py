@@ -6,9 +6,7 @@ import numpy as np
 COARSE, GHOST, SATURATED, CUT = 0.35, 0.1, 0.1, 0.06
 
 
-def corrupt(
-    rng: np.random.Generator, volume: np.ndarray, brain: np.ndarray
-) -> np.ndarray:
+def corrupt(rng: np.random.Generator, volume: np.ndarray, brain: np.ndarray) -> np.ndarray:
     """Give a contrast the faults that are drawn for it.
 
     Parameters

@@ -60,9 +60,9 @@ class EraserDetector(PriorDetector, TorchDetector):
     init : None or "synthetic", default=None
         Weights that the training starts from. None: random ones. "synthetic": those of a
         network that was trained on synthetic brains, for any of the contrasts T1, T1ce, T2,
-        PD, FLAIR, DWI and ADC; X must carry their names, as a SliceStack does, and `mirror`,
-        `width`, `n_levels` and `norm` must be the defaults. Few epochs are enough then; see
-        also `load_pretrained`.
+        PD, FLAIR, DWI and ADC. X must carry their names, as a SliceStack does, and
+        `mirror`, `width`, `n_levels` and `norm` must be the defaults. Few epochs are enough
+        then.
     presence_weight : float, default=2.0
         Weight of a second task, to tell where the blobs are, in the loss; in squared
         standard deviations. Only training knows it. 0: no such task.
@@ -86,9 +86,7 @@ class EraserDetector(PriorDetector, TorchDetector):
         Halvings of the U-Net.
     norm : {"batch", "instance", "none"}, default="batch"
         Norm layer of the U-Net.
-    max_epochs : int, default=50
-        Epochs of the training of each U-Net. 0, with `init` or `warm_start`: the U-Nets
-        stay as they are, and only the density and the threshold are learned.
+    %(max_epochs)s
     %(batch_size)s
     %(learning_rate)s
     augmentation : Augmentation, "default" or None, default="default"
@@ -121,6 +119,7 @@ class EraserDetector(PriorDetector, TorchDetector):
     See Also
     --------
     DAEDetector : The same with noise everywhere in the slice.
+    skadm.load_pretrained : An eraser that is trained already.
 
     Notes
     -----
@@ -168,7 +167,6 @@ class EraserDetector(PriorDetector, TorchDetector):
     _parameter_constraints = {
         **TorchDetector._parameter_constraints,
         **PriorDetector._parameter_constraints,
-        "max_epochs": [Interval(Integral, 0, None, closed="left")],
         "init": [None, StrOptions(set(PRETRAINED))],
         "lesion_std": [Interval(Real, 0, None, closed="left")],
         "lesion_scales": ["array-like"],
@@ -259,18 +257,21 @@ class EraserDetector(PriorDetector, TorchDetector):
     def _check_parameters(self, n_contrasts: int) -> None:
         if self.init is not None:
             self._pretrained()  # which refuses contrasts that it does not take
-        elif not self.max_epochs and not self.warm_start:
-            raise ValueError(
-                "max_epochs=0 leaves the U-Nets untrained; expected 1 or more, or "
-                "init='synthetic'."
-            )
+
+    @property
+    def _has_weights(self) -> bool:
+        return self.init is not None or super()._has_weights
 
     def _pretrained(self) -> UNet:
         """The pretrained network for the contrasts of X, if it is as ours are."""
         assert self.init is not None
         network = pretrained_network(self.init, self.contrasts_)
-        shape = {"width": network.head.in_channels, "n_levels": network.n_levels}
-        shape |= {"norm": "batch", "mirror": True}
+        shape = {
+            "width": network.head.in_channels,
+            "n_levels": network.n_levels,
+            "norm": "batch",
+            "mirror": True,
+        }
         for name, value in shape.items():
             if getattr(self, name) != value:
                 raise ValueError(

@@ -68,9 +68,7 @@ def _block(n_in: int, n_out: int, norm: str) -> nn.Sequential:
     )
 
 
-def _shifted(
-    block: nn.Module, features: torch.Tensor, shift: torch.Tensor
-) -> torch.Tensor:
+def _shifted(block: nn.Module, features: torch.Tensor, shift: torch.Tensor) -> torch.Tensor:
     first, *others = [layer for part in block.children() for layer in part.children()]
     features = first(features) + shift[:, :, None, None]
     for layer in others:

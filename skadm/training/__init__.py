@@ -15,11 +15,11 @@ from skadm.training._trainer import Trainer
 from skadm.training._weights import check_weights, load_weights, weights_of
 
 __all__ = [
+    "PRETRAINED",
     "Checkpoints",
     "DivergenceError",
     "Engine",
     "Objective",
-    "PRETRAINED",
     "Processes",
     "SingularCovarianceError",
     "Stage",

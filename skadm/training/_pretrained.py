@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from functools import lru_cache
 from importlib import resources
 
-import torch
 from safetensors import safe_open
 
 from skadm.nn.slots import SlottedUNet
@@ -66,7 +65,8 @@ def _read(name: str) -> tuple[tuple[str, ...], SlottedUNet]:
     file = resources.files("skadm.training") / "weights" / f"{name}.safetensors"
     with resources.as_file(file) as path, safe_open(path, framework="pt") as tensors:
         told = json.loads(tensors.metadata()[KEY])
-        weights = {key: tensors.get_tensor(key).float() for key in tensors.keys()}
+        keys = tensors.keys()
+        weights = {key: tensors.get_tensor(key).float() for key in keys}
     known = tuple(told["contrasts"])
     network = SlottedUNet(len(known), told["width"], told["n_levels"])
     counts = "num_batches_tracked"  # of no use after the training
