@@ -14,7 +14,7 @@ from skadm.detectors import EraserDetector
 from skadm.detectors._prior import Prior
 from skadm.postprocessing import GaussianSmoother, MapTransformer, ScanStandardizer
 from skadm.preprocessing import IntensityNormalizer, SliceResizer
-from skadm.training import PRETRAINED, known_contrasts, pretrained_network
+from skadm.training import pretrained_network
 from skadm.wrappers import PostprocessedDetector
 
 __all__ = ["load_pretrained"]
@@ -140,25 +140,3 @@ def describe_pretrained(
         ),
         "prior": dict(prior) if isinstance(prior, Mapping) else list(prior or ()),
     }
-
-
-def is_pretrained(name: str) -> bool:
-    """Whether a name is that of a model of the package."""
-    return name in PRETRAINED
-
-
-def choose_contrasts(name: str, contrasts: Sequence[str]) -> tuple[str, ...]:
-    """Check that a pretrained model takes the contrasts of some scans.
-
-    Raises
-    ------
-    ValueError
-        If it does not take one of them; the message names it.
-    """
-    known = known_contrasts(name)
-    if unknown := [each for each in contrasts if each not in known]:
-        raise ValueError(
-            f"the pretrained model {name!r} does not take {', '.join(unknown)}; it takes "
-            f"any of {', '.join(known)}: choose them by --contrasts"
-        )
-    return tuple(contrasts)

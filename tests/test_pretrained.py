@@ -173,7 +173,7 @@ def test_pretraining_lowers_the_loss_on_other_brains():
         terms["loss"].backward()
         adam.step()
         errors.append(terms["loss"].item())
-    assert np.mean(errors[-5:]) < 0.5 * np.mean(errors[:5])
+    assert np.mean(errors[-5:]) < 0.65 * np.mean(errors[:5])
 
 
 # -- the file -----------------------------------------------------------------------------

@@ -51,7 +51,7 @@ def pretrained_network(name: str, contrasts: Sequence[str] | None) -> UNet:
     if unknown := [each for each in contrasts if each not in known]:
         raise ValueError(
             f"the pretrained network {name!r} does not take {', '.join(unknown)}; it takes "
-            f"any of {', '.join(known)}: choose among the contrasts, or name them so."
+            f"any of {', '.join(known)}: choose some of these (for commands: --contrasts)."
         )
     if not contrasts or len(set(contrasts)) < len(contrasts):
         raise ValueError(
