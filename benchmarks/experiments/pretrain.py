@@ -28,14 +28,15 @@ if TYPE_CHECKING:
     from skadm.nn.slots import SlottedUNet
 
 QUICK = {"rounds": 2, "patients": 2, "size": 32, "first_size": 32, "width": 4}
+SCORED = 128  # pixels of a side, as the model of the package scores them
 WEIGHTS = {"FLAIR": 1.0, "T2": 0.5}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
-    parser.add_argument("--rounds", type=positive, default=20)
+    parser.add_argument("--rounds", type=positive, default=14)
     parser.add_argument("--patients", type=positive, default=48, help="of a round")
-    parser.add_argument("--size", type=positive, default=128, help="pixels of a side")
+    parser.add_argument("--size", type=positive, default=96, help="pixels of a side")
     parser.add_argument(
         "--first-size", type=positive, default=80, help="the same, of the first rounds"
     )
@@ -50,7 +51,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--every", type=positive, default=5, help="rounds between looks")
 
 
-def watched_volumes(folder: str, n_patients: int, size: int) -> list[Any]:
+def watched_volumes(folder: str, n_patients: int) -> list[Any]:
     """Every few slices of some patients: images, masks and names of contrasts."""
     from skadm.data import read_any
     from skadm.preprocessing import IntensityNormalizer, SliceResizer
@@ -61,7 +62,7 @@ def watched_volumes(folder: str, n_patients: int, size: int) -> list[Any]:
     found = []
     for patient in dict.fromkeys(chosen.tolist()):
         own = stack[stack.groups == patient]
-        own = SliceResizer(size).fit_transform(IntensityNormalizer().fit_transform(own))
+        own = SliceResizer(SCORED).fit_transform(IntensityNormalizer().fit_transform(own))
         X, y = own.load()
         shown = np.flatnonzero((X != 0).any(axis=(1, 2, 3)))
         step = max(1, len(shown) // 16)
@@ -93,7 +94,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     folder: Path = options.out
     volumes = []
     if options.watch is not None:
-        volumes = watched_volumes(options.watch, options.watched, options.size)
+        volumes = watched_volumes(options.watch, options.watched)
 
     def watch(network: SlottedUNet, number: int, seconds: float) -> None:
         if not volumes or (number % options.every and number != options.rounds):

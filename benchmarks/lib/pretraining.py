@@ -70,10 +70,10 @@ class Settings:
     """
 
     seed: int = 0
-    rounds: int = 20
+    rounds: int = 14
     patients: int = 48
     passes: int = 2
-    size: int = 128
+    size: int = 96
     first_size: int = 80
     width: int = 16
     n_levels: int = 3
