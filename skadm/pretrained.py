@@ -20,8 +20,7 @@ from skadm.wrappers import PostprocessedDetector
 __all__ = ["load_pretrained"]
 
 _SIZE = 128  # of slices, as in the pretraining
-# Synthetic brains that density and threshold are from, and pixels of them.
-_PATIENTS, _SLICES, _SAMPLES = 14, 4, 20_000
+_PATIENTS, _SLICES = 14, 4  # synthetic, of which the threshold is
 
 
 def load_pretrained(
@@ -38,9 +37,10 @@ def load_pretrained(
     """Make a model that scores scans without any training on real ones.
 
     An eraser (`EraserDetector`) whose network was trained on synthetic brains, for any set
-    of the contrasts that it knows. Density and threshold are learned from 56 slices of
-    synthetic normal brains with the same contrasts, which takes seconds. Scores are
-    relative to those of the rest of the scan (`ScanStandardizer`): give whole scans.
+    of the contrasts that it knows. Its score is where the network sees lesions
+    (``evidence="presence"``), and the threshold is learned from 56 slices of synthetic
+    normal brains with the same contrasts, which takes seconds. Scores are relative to those
+    of the rest of the scan (`ScanStandardizer`): give whole scans.
 
     Parameters
     ----------
@@ -92,8 +92,8 @@ def load_pretrained(
         )
     eraser = EraserDetector(
         init=name,
+        evidence="presence",
         max_epochs=0,
-        max_samples=_SAMPLES,
         prior=prior,
         prior_sign=prior_sign,
         contamination=contamination,

@@ -36,7 +36,7 @@ TINY = Settings(rounds=3, patients=2, passes=1, size=32, first_size=24, width=4,
 @pytest.fixture
 def small(monkeypatch):
     """Few and small synthetic brains for density and threshold."""
-    for name, value in {"_SIZE": 32, "_PATIENTS": 3, "_SAMPLES": 2_000}.items():
+    for name, value in {"_SIZE": 32, "_PATIENTS": 3}.items():
         monkeypatch.setattr(pretrained, name, value)
 
 

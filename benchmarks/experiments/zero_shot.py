@@ -135,8 +135,8 @@ class ZeroShot:
             name = " + ".join(f"{weight:g} {each}" for each, weight in self.weights.items())
             found[f"{name}, smoothed"] = smoothed, None
         first = next(iter(self.models.values()))[-1].detector_
-        residuals = first._apply(first._residuals, X)
-        maps = {name: self._map(model, residuals, brain) for name, model in
+        outputs = first._apply(first._outputs, X)
+        maps = {name: self._map(model, X, outputs) for name, model in
                 self.models.items()}  # fmt: skip
         if self.weights:
             maps[f"{name}, smoothed"] = smoothed
@@ -162,22 +162,19 @@ class ZeroShot:
         summed = np.einsum("nkhw,k->nhw", X, axis)
         return lead, -smooth_in_brain(summed, brain, SIGMA)
 
-    def _map(self, model: Any, residuals: NDArray, brain: NDArray) -> NDArray:
+    def _map(self, model: Any, X: NDArray, outputs: NDArray) -> NDArray:
         import torch
 
         eraser = model[-1].detector_
         parts = []
         with torch.inference_mode():
-            for some, inside in zip(residuals, brain):
-                if not inside.any():
-                    parts.append(np.zeros(inside.shape, np.float32))
-                    continue
+            for image, output in zip(X, outputs):
                 score = eraser._anomaly_of(
                     eraser._networks,
-                    torch.from_numpy(some)[None],
-                    torch.from_numpy(inside)[None],
+                    torch.from_numpy(image)[None],
+                    torch.from_numpy(output)[None],
                 )
-                parts.append(-score[0].float().numpy())
+                parts.append(-score[0].numpy())
         return np.stack(parts)
 
 

@@ -52,6 +52,9 @@ class EraserDetector(PriorDetector, TorchDetector):
     ----------
     %(prior)s
     %(prior_sign)s
+    evidence : {"residual", "presence"}, default="residual"
+        What scores are made of: what the U-Net erases, or where its second task sees a
+        blob; see Notes.
     lesion_std : float, default=1.2
         Standard deviation of a blob's change of a contrast, in standard deviations of the
         brain, as the images are normalised to.
@@ -128,6 +131,13 @@ class EraserDetector(PriorDetector, TorchDetector):
     not known it is the log-density of the weighted sum of the residuals, and with a known
     sign minus that sum, without a density.
 
+    A density is that of scans like those of the training. Where scans differ from them, as
+    real ones from synthetic ones, the second task carries over better: with
+    ``evidence="presence"``, the score is minus the logit of a blob without a prior. With
+    one it is minus the probability of a blob times the weighted sum of the contrasts, as
+    far as that is above 0; with an unknown sign, times the absolute weighted sum of the
+    residuals. All of these are smoothed.
+
     The blobs know nothing of what lesions look like: brighter and darker are equally
     likely, in each contrast alone. Since most of a slice is left as it was, the U-Net can
     compare: it leaves normal tissue alone where a denoiser of noise everywhere
@@ -168,6 +178,7 @@ class EraserDetector(PriorDetector, TorchDetector):
         **TorchDetector._parameter_constraints,
         **PriorDetector._parameter_constraints,
         "init": [None, StrOptions(set(PRETRAINED))],
+        "evidence": [StrOptions({"residual", "presence"})],
         "lesion_std": [Interval(Real, 0, None, closed="left")],
         "lesion_scales": ["array-like"],
         "presence_weight": [Interval(Real, 0, None, closed="left")],
@@ -188,6 +199,7 @@ class EraserDetector(PriorDetector, TorchDetector):
         prior: Prior = None,
         prior_sign: str = "known",
         init: str | None = None,
+        evidence: str = "residual",
         lesion_std: float = 1.2,
         lesion_scales: Sequence[int] = (8, 16, 32),
         presence_weight: float = 2.0,
@@ -230,6 +242,7 @@ class EraserDetector(PriorDetector, TorchDetector):
         self.prior = prior
         self.prior_sign = prior_sign
         self.init = init
+        self.evidence = evidence
         self.lesion_std = lesion_std
         self.lesion_scales = lesion_scales
         self.presence_weight = presence_weight
@@ -380,11 +393,17 @@ class EraserDetector(PriorDetector, TorchDetector):
         """Slices without their lesions, then the logit of a lesion, (n, K + 1, H, W)."""
         return net(torch.cat([images, mirrored(images)], dim=1) if self.mirror else images)
 
+    def _outputs(self, networks: "_Networks", images: torch.Tensor) -> torch.Tensor:
+        """Mean of the networks' outputs, (n, K + 1, H, W)."""
+        outputs = [self._output(net, images).float() for net in networks.nets]
+        return torch.stack(outputs).mean(dim=0)
+
     def _residuals(self, networks: "_Networks", images: torch.Tensor) -> torch.Tensor:
         """What is erased, signed and smoothed in the brain, (n, K, H, W)."""
-        outputs = [self._output(net, images)[:, :-1].float() for net in networks.nets]
-        restored = torch.stack(outputs).mean(dim=0)
-        return smooth_in_brain(images - restored, brain_of(images), self.sigma)
+        return self._residuals_of(images, self._outputs(networks, images))
+
+    def _residuals_of(self, images: torch.Tensor, outputs: torch.Tensor) -> torch.Tensor:
+        return smooth_in_brain(images - outputs[:, :-1], brain_of(images), self.sigma)
 
     def _features(self, networks: "_Networks", images: torch.Tensor) -> torch.Tensor:
         return self._along_axis(self._residuals(networks, images))
@@ -399,22 +418,41 @@ class EraserDetector(PriorDetector, TorchDetector):
 
     @property
     def _scores_density(self) -> bool:
+        if self.evidence == "presence":
+            return False
         return self.prior is None or not self._sign_is_known
 
     def _anomaly(self, networks: "_Networks", images: torch.Tensor) -> torch.Tensor:
-        residuals = self._residuals(networks, images)
-        return self._anomaly_of(networks, residuals, brain_of(images))
+        return self._anomaly_of(networks, images, self._outputs(networks, images))
 
     def _anomaly_of(
-        self, networks: "_Networks", residuals: torch.Tensor, brain: torch.Tensor
+        self, networks: "_Networks", images: torch.Tensor, outputs: torch.Tensor
     ) -> torch.Tensor:
-        """The score of smoothed residuals, whoever computed them."""
-        features = self._along_axis(residuals)
+        """The score, given what the networks make of the slices."""
+        brain = brain_of(images)
+        if self.evidence == "presence":
+            return self._presence_of(images, outputs, brain)
+        features = self._along_axis(self._residuals_of(images, outputs))
         if not self._scores_density:
             return features[:, 0]
         pixels = pixels_of(features, brain).double()
         energy = mixture_energy(pixels, networks.mixture.parameters_, _FLOOR)
         return smooth_in_brain(map_of(energy, brain).unsqueeze(1), brain, self.sigma)[:, 0]
+
+    def _presence_of(
+        self, images: torch.Tensor, outputs: torch.Tensor, brain: torch.Tensor
+    ) -> torch.Tensor:
+        """How likely a blob is and, along the axis, how bright or how far from normal."""
+        logits = outputs[:, -1:]
+        if self.axis_ is None:
+            return smooth_in_brain(logits, brain, self.sigma)[:, 0]
+        probability = smooth_in_brain(torch.sigmoid(logits), brain, self.sigma)
+        if self._sign_is_known:
+            bright = smooth_in_brain(images, brain, self.sigma)
+            amount = self._along_axis(bright).clamp_min(0)
+        else:
+            amount = self._along_axis(self._residuals_of(images, outputs)).abs()
+        return (probability * amount)[:, 0]
 
 
 class _Networks(torch.nn.Module):
