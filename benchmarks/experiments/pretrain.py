@@ -27,19 +27,16 @@ from benchmarks.lib.options import positive, read_options, say
 if TYPE_CHECKING:
     from skadm.nn.slots import SlottedUNet
 
-QUICK = {"rounds": 2, "patients": 2, "size": 32, "first_size": 32, "width": 4}
+QUICK = {"rounds": 2, "patients": 2, "size": 32, "width": 4}
 SCORED = 128  # pixels of a side, as the model of the package scores them
 WEIGHTS = {"FLAIR": 1.0, "T2": 0.5}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
-    parser.add_argument("--rounds", type=positive, default=14)
+    parser.add_argument("--rounds", type=positive, default=13)
     parser.add_argument("--patients", type=positive, default=48, help="of a round")
-    parser.add_argument("--size", type=positive, default=96, help="pixels of a side")
-    parser.add_argument(
-        "--first-size", type=positive, default=80, help="the same, of the first rounds"
-    )
+    parser.add_argument("--size", type=positive, default=80, help="pixels of a side")
     parser.add_argument("--width", type=positive, default=16, help="of the network")
     parser.add_argument("--levels", type=positive, default=3, help="of the network")
     parser.add_argument("--seed", type=int, default=0)
@@ -86,7 +83,6 @@ def main(argv: Sequence[str] | None = None) -> None:
         rounds=options.rounds,
         patients=options.patients,
         size=options.size,
-        first_size=options.first_size,
         width=options.width,
         n_levels=options.levels,
         contrasts=None if options.contrasts is None else tuple(options.contrasts),

@@ -36,7 +36,6 @@ LEFT_OUT = 0.15
 SLICES = 8  # of a patient
 # A pixel belongs to a blob if any contrast is changed by so much of the standard deviation.
 PRESENT = 1 / 3
-FIRST = 0.6  # of the rounds, with slices of the first size
 DECAY = 0.3  # of the rounds, in which the learning rate falls to 0
 
 
@@ -54,8 +53,9 @@ class Settings:
         Of a round.
     passes : int
         How often their slices are trained on, with other blobs.
-    size, first_size : int
-        Pixels of a slice's side; of the first rounds, which are faster then.
+    size : int
+        Pixels of a slice's side. Scans are scored at 128, which makes no difference to what
+        is found (docs/pretrained.md), and takes twice as long to train.
     width, n_levels : int
         Of the network.
     batch_size : int
@@ -70,11 +70,10 @@ class Settings:
     """
 
     seed: int = 0
-    rounds: int = 14
+    rounds: int = 13
     patients: int = 48
     passes: int = 2
-    size: int = 96
-    first_size: int = 80
+    size: int = 80
     width: int = 16
     n_levels: int = 3
     batch_size: int = 8
@@ -91,11 +90,10 @@ def draw_patients(
     """Slices of a round, (n, 7, H, W), z-scored, and which contrasts they have, (n, 7)."""
     images, present = [], []
     root = np.random.SeedSequence((settings.seed, number))
-    size = settings.first_size if number < FIRST * settings.rounds else settings.size
     for seed in root.spawn(settings.patients):
         rng = np.random.default_rng(seed.spawn(1)[0])
         names = settings.contrasts or _draw_set(rng)
-        made, _ = draw_random_brain(seed, SLICES, size, names)
+        made, _ = draw_random_brain(seed, SLICES, settings.size, names)
         scored = zscore(made)
         kept = (made != 0).any(axis=1).sum(axis=(1, 2)) > 100
         slots = [SEQUENCES.index(name) for name in names]
