@@ -12,7 +12,7 @@ from sklearn.pipeline import Pipeline
 from skadm.data import make_random_brains
 from skadm.detectors import EraserDetector
 from skadm.detectors._prior import Prior
-from skadm.postprocessing import GaussianSmoother, MapTransformer, ScanStandardizer
+from skadm.postprocessing import GaussianSmoother
 from skadm.preprocessing import IntensityNormalizer, SliceResizer
 from skadm.training import pretrained_network
 from skadm.wrappers import PostprocessedDetector
@@ -39,8 +39,8 @@ def load_pretrained(
     An eraser (`EraserDetector`) whose network was trained on synthetic brains, for any set
     of the contrasts that it knows. Its score is where the network sees lesions
     (``evidence="presence"``), and the threshold is learned from 56 slices of synthetic
-    normal brains with the same contrasts, which takes seconds. Scores are relative to those
-    of the rest of the scan (`ScanStandardizer`): give whole scans.
+    normal brains with the same contrasts, which takes seconds. Give whole scans, since
+    intensities are relative to those of the rest of the scan.
 
     Parameters
     ----------
@@ -104,19 +104,33 @@ def load_pretrained(
         _PATIENTS, _SLICES, _SIZE, contrasts=contrasts, random_state=random_state
     )
     steps = [("normalise", IntensityNormalizer()), ("resize", SliceResizer(_SIZE))]
-    filters: list[tuple[str, MapTransformer]] = [("standardise", ScanStandardizer())]
-    if smooth_through:
-        smoother = GaussianSmoother(0.0, sigma_through=smooth_through)
-        filters.insert(0, ("smooth", smoother))
-    detector = PostprocessedDetector(eraser, filters, contamination=contamination)
-    model = Pipeline([*steps, ("detector", detector)])
+    model = Pipeline([*steps, ("detector", eraser)])
     with warnings.catch_warnings():
         # Synthetic brains are odd, and may fill their slices.
         warnings.simplefilter("ignore", UserWarning)
         model.fit(brains)
-    _forget_correlations(detector.detector_)
+    _forget_correlations(eraser)
+    if smooth_through:
+        model.steps[-1] = ("detector", _smoothed(eraser, smooth_through))
     model.training_ = describe_pretrained(name, contrasts, prior, contamination)
     return model
+
+
+def _smoothed(eraser: EraserDetector, smooth_through: float) -> PostprocessedDetector:
+    """The fitted eraser with smoothed maps; the threshold is that of the eraser.
+
+    Synthetic slices are far apart. Smoothing draws the scores of normal pixels together, so
+    that fewer of them are flagged.
+    """
+    smoother = GaussianSmoother(0.0, sigma_through=smooth_through)
+    detector = PostprocessedDetector(eraser, smoother, contamination=eraser.contamination)
+    detector.detector_ = eraser
+    empty = np.zeros((1, _SIZE, _SIZE))
+    detector.filters_ = [smoother.fit(empty, groups=[0])]
+    detector.offset_ = float(eraser.offset_)
+    detector.background_score_ = float(eraser.background_score_)
+    detector.training_scores_ = eraser.training_scores_
+    return detector
 
 
 def _forget_correlations(eraser: EraserDetector) -> None:

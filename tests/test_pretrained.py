@@ -20,12 +20,13 @@ from benchmarks.lib.pretraining import (
     rate,
 )
 from skadm import EraserDetector, load_pretrained, pretrained
+from skadm._brain import brain_mask
+from skadm._filters import smooth_in_brain
 from skadm.cli import main
 from skadm.data import make_phantom
 from skadm.data._sequences import SEQUENCES
 from skadm.nn.mirror import mirrored
 from skadm.nn.slots import SlottedUNet
-from skadm.postprocessing import ScanStandardizer
 from skadm.preprocessing import IntensityNormalizer
 from skadm.training import _pretrained, known_contrasts, pretrained_network
 
@@ -252,6 +253,36 @@ def test_fine_tuning_starts_from_the_pretrained_weights(stack):
 
 
 @pytest.mark.parametrize(
+    "known", [{}, {"prior": {"FLAIR": 1, "T1": -0.5}}, {"prior_sign": "unknown"}]
+)
+def test_evidence_of_presence_by_hand(stack, known):
+    known = {"prior": ["FLAIR"], **known} if known else {}
+    settings = {"init": "synthetic", "max_epochs": 0, "evidence": "presence", "sigma": 1.5}
+    detector = EraserDetector(**settings, **known, random_state=0).fit(stack, stack.y)
+    X = stack.X
+    brain = brain_mask(X)
+    seen = torch.from_numpy(np.concatenate([X, mirrored(torch.from_numpy(X))], axis=1))
+    network = pretrained_network("synthetic", stack.contrasts).eval()
+    with torch.inference_mode():
+        output = network(seen).numpy()
+    logits = output[:, -1]
+    weights = np.array([1.0, -0.5 if isinstance(known.get("prior"), dict) else 0.0])
+
+    def along(images):
+        return smooth_in_brain(np.einsum("nkhw,k->nhw", images, weights), brain, 1.5)
+
+    if not known:
+        expected = smooth_in_brain(logits, brain, 1.5)
+    else:
+        amount = np.maximum(along(X), 0)
+        if "prior_sign" in known:
+            amount = np.abs(along(X - output[:, :-1]))
+        expected = smooth_in_brain(1 / (1 + np.exp(-logits)), brain, 1.5) * amount
+    maps = detector.score_samples(stack)
+    np.testing.assert_allclose(maps[brain], -expected[brain], rtol=2e-3, atol=2e-3)
+
+
+@pytest.mark.parametrize(
     ("parameters", "message"),
     [
         ({"width": 8}, "width=8: the pretrained network 'synthetic' has width=16"),
@@ -316,23 +347,6 @@ def test_bright_squares_stand_out(small):
 def test_learned_priors_are_refused():
     with pytest.raises(ValueError, match="learned from slices with an anomaly"):
         load_pretrained("synthetic", contrasts=["FLAIR"], prior="learned")
-
-
-def test_scan_standardizer_is_a_median_and_its_deviation():
-    rng = np.random.default_rng(0)
-    maps, brain = rng.normal(3, 5, (6, 9, 9)), rng.random((6, 9, 9)) < 0.7
-    groups = np.repeat(["a", "b"], 3)
-    found = ScanStandardizer().fit(maps, brain=brain, groups=groups)
-    found = found.transform(maps, brain=brain, groups=groups)
-    np.testing.assert_array_equal(found[~brain], maps[~brain])
-    for name in "ab":
-        own = brain & (groups == name)[:, None, None]
-        values = maps[own]
-        median = np.median(values)
-        deviation = 1.4826 * np.median(np.abs(values - median))
-        np.testing.assert_allclose(found[own], (values - median) / deviation)
-    with pytest.raises(ValueError, match="looks through slices"):
-        ScanStandardizer().fit(maps)
 
 
 # -- commands -----------------------------------------------------------------------------

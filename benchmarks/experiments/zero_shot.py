@@ -123,7 +123,7 @@ class ZeroShot:
 
     def score(self, X: NDArray, thickness: float) -> dict[str, tuple[NDArray, float]]:
         """Maps of a whole scan and their threshold, by method."""
-        from skadm.postprocessing import GaussianSmoother, ScanStandardizer
+        from skadm.postprocessing import GaussianSmoother
 
         brain = (X != 0).any(axis=1)
         one_scan = {"brain": brain, "groups": np.zeros(len(X), int)}
@@ -134,7 +134,7 @@ class ZeroShot:
             found[f"{lead}, as it is"] = plain, None
             name = " + ".join(f"{weight:g} {each}" for each, weight in self.weights.items())
             found[f"{name}, smoothed"] = smoothed, None
-        first = next(iter(self.models.values()))[-1].detector_
+        first = next(iter(self.models.values()))[-1]
         outputs = first._apply(first._outputs, X)
         maps = {name: self._map(model, X, outputs) for name, model in
                 self.models.items()}  # fmt: skip
@@ -149,8 +149,7 @@ class ZeroShot:
                 fitted = smoother.fit(own, **one_scan)
                 steps[", 3-D"] = fitted.transform(own, **one_scan)
             for how, values in steps.items():
-                standard = ScanStandardizer().fit(values, **one_scan)
-                found[method + how] = standard.transform(values, **one_scan), threshold
+                found[method + how] = values, threshold
         return found
 
     def intensities(self, X: NDArray, brain: NDArray) -> tuple[NDArray, NDArray]:
@@ -165,7 +164,7 @@ class ZeroShot:
     def _map(self, model: Any, X: NDArray, outputs: NDArray) -> NDArray:
         import torch
 
-        eraser = model[-1].detector_
+        eraser = model[-1]
         parts = []
         with torch.inference_mode():
             for image, output in zip(X, outputs):
@@ -219,7 +218,6 @@ def fine_tune(folder: str, options: argparse.Namespace) -> list[dict[str, Any]]:
     """Rows of patients that erasers were not fine-tuned on."""
     from skadm import EraserDetector
     from skadm.data import read_any
-    from skadm.postprocessing import ScanStandardizer
     from skadm.preprocessing import IntensityNormalizer, SliceResizer
     from skadm.presets import make_detector
 
@@ -258,8 +256,6 @@ def fine_tune(folder: str, options: argparse.Namespace) -> list[dict[str, Any]]:
                 maps = detector.score_samples(stack[np.flatnonzero(own)[:: options.every]])
                 labels = y[own][:: options.every]
                 brain = labels >= 0
-                scan = {"brain": brain, "groups": np.zeros(len(maps), int)}
-                maps = ScanStandardizer().fit(maps, **scan).transform(maps, **scan)
                 row = {"data": Path(folder).name, "patient": patient, "method": method}
                 rows.append(row | measure(labels, maps, None) | {"seconds": seconds})
                 pixels[0].append(labels[brain])

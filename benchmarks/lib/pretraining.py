@@ -3,7 +3,7 @@
 import json
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -36,6 +36,8 @@ LEFT_OUT = 0.15
 SLICES = 8  # of a patient
 # A pixel belongs to a blob if any contrast is changed by so much of the standard deviation.
 PRESENT = 1 / 3
+AVERAGED = 0.5  # of the rounds, the last ones, after which weights are averaged
+STATISTICS = 40  # patients of whom the norm layers' statistics are
 DECAY = 0.3  # of the rounds, in which the learning rate falls to 0
 
 
@@ -205,6 +207,8 @@ def pretrain(
     Returns
     -------
     network : SlottedUNet
+        With the mean of the weights after each round of the second half, since what carries
+        over to real scans differs much between rounds.
     """
     folder.mkdir(parents=True, exist_ok=True)
     initial = torch.Generator().manual_seed(settings.seed)
@@ -213,7 +217,7 @@ def pretrain(
     ).to(memory_format=torch.channels_last)
     adam = torch.optim.Adam(network.parameters(), lr=settings.learning_rate)
     place, history = folder / "checkpoint.safetensors", folder / "history.jsonl"
-    first, seconds = _restore(place, network, adam)
+    first, seconds, kept = _restore(place, network, adam)
     for number in range(first, settings.rounds):
         started = time.perf_counter()
         generator = torch.Generator().manual_seed(settings.seed * 1_000_003 + number)
@@ -240,11 +244,42 @@ def pretrain(
         with history.open("a", encoding="utf-8") as file:
             file.write(json.dumps(record) + "\n")
         say(json.dumps(record))
-        _keep(place, network, adam, number + 1, seconds)
+        if number + 1 > AVERAGED * settings.rounds:
+            kept.append({n: t.detach().clone() for n, t in network.state_dict().items()})
+        _keep(place, network, adam, kept, number + 1, seconds)
         if watch is not None:
             network.eval()
             watch(network, number + 1, seconds)
+    network.load_state_dict(mean_of(kept))
+    set_statistics(network, settings)
     return network.eval()
+
+
+def mean_of(states: Sequence[dict[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
+    """Mean of several networks' weights."""
+    return {
+        name: torch.stack([state[name].double() for state in states]).mean(0).to(like.dtype)
+        for name, like in states[0].items()
+    }
+
+
+def set_statistics(network: SlottedUNet, settings: Settings) -> None:
+    """Set the statistics of the norm layers to those of many brains.
+
+    Those of the training are of its last few batches, of few sets of contrasts.
+    """
+    others = replace(settings, patients=STATISTICS)
+    images, present = draw_patients(others, settings.rounds)  # that of no round
+    generator = torch.Generator().manual_seed(settings.seed)
+    for layer in network.modules():
+        if isinstance(layer, torch.nn.BatchNorm2d):
+            layer.reset_running_stats()
+            layer.momentum = None  # a mean over all batches
+    network.train()
+    with torch.no_grad():
+        for batch, there in batches(images, present, settings, generator):
+            loss_of(network, batch, there, settings, generator)
+    network.eval()
 
 
 def export(network: SlottedUNet, path: Path) -> None:
@@ -267,11 +302,18 @@ def export(network: SlottedUNet, path: Path) -> None:
 
 
 def _keep(
-    place: Path, network: SlottedUNet, adam: torch.optim.Adam, number: int, seconds: float
+    place: Path,
+    network: SlottedUNet,
+    adam: torch.optim.Adam,
+    kept: Sequence[dict[str, torch.Tensor]],
+    number: int,
+    seconds: float,
 ) -> None:
     tensors = {f"network.{name}": t for name, t in network.state_dict().items()}
     for index, state in adam.state_dict()["state"].items():
         tensors |= {f"adam.{index}.{name}": value for name, value in state.items()}
+    for index, earlier in enumerate(kept):
+        tensors |= {f"kept.{index}.{name}": value for name, value in earlier.items()}
     tensors = {name: value.contiguous().clone() for name, value in tensors.items()}
     told = {"round": str(number), "seconds": repr(seconds)}
     replace_atomically(place, lambda path: save_file(tensors, path, told))
@@ -279,10 +321,11 @@ def _keep(
 
 def _restore(
     place: Path, network: SlottedUNet, adam: torch.optim.Adam
-) -> tuple[int, float]:
-    """Finished rounds and seconds of a checkpoint; 0 if there is none."""
+) -> tuple[int, float, list[dict[str, torch.Tensor]]]:
+    """Finished rounds, seconds and weights to be averaged of a checkpoint, if any."""
+    kept: list[dict[str, torch.Tensor]] = []
     if not place.exists():
-        return 0, 0.0
+        return 0, 0.0, kept
     from safetensors import safe_open
 
     with safe_open(place, framework="pt") as file:
@@ -297,7 +340,13 @@ def _restore(
             _, index, kind = name.split(".")
             state.setdefault(int(index), {})[kind] = value
     adam.load_state_dict({**adam.state_dict(), "state": state})
-    return int(told["round"]), float(told["seconds"])
+    for name, value in tensors.items():
+        if name.startswith("kept."):
+            _, number, key = name.split(".", 2)
+            while len(kept) <= int(number):
+                kept.append({})
+            kept[int(number)][key] = value
+    return int(told["round"]), float(told["seconds"]), kept
 
 
 def average_precision(

@@ -10,13 +10,11 @@ from skadm.postprocessing._components import SmallComponentRemover
 from skadm.postprocessing._gaussian import GaussianSmoother
 from skadm.postprocessing._map_transformer import MapTransformer
 from skadm.postprocessing._median import MedianFilter
-from skadm.postprocessing._scan import ScanStandardizer
 
 __all__ = [
     "BorderEroder",
     "GaussianSmoother",
     "MapTransformer",
     "MedianFilter",
-    "ScanStandardizer",
     "SmallComponentRemover",
 ]
