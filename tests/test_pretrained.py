@@ -23,11 +23,11 @@ from skadm import EraserDetector, load_pretrained, pretrained
 from skadm._brain import brain_mask
 from skadm._filters import smooth_in_brain
 from skadm.cli import main
-from skadm.data import make_phantom
+from skadm.data import ArrayVolume, SliceStack, make_phantom
 from skadm.data._sequences import SEQUENCES
 from skadm.nn.mirror import mirrored
 from skadm.nn.slots import SlottedUNet
-from skadm.preprocessing import IntensityNormalizer
+from skadm.preprocessing import IntensityNormalizer, SliceResizer
 from skadm.training import _pretrained, known_contrasts, pretrained_network
 
 WEIGHTS = Path(_pretrained.__file__).parent / "weights"
@@ -202,20 +202,20 @@ def test_half_precision_goes_out_and_comes_back(tmp_path, monkeypatch, slotted):
 def test_what_is_shipped_is_small_and_described():
     assert (WEIGHTS / "synthetic.safetensors").stat().st_size < 4 * 2**20
     card = (WEIGHTS / "synthetic.md").read_text("utf-8")
-    for word in ("no patient", "not", "BraTS"):
+    for word in ("no patient", "Not for", "BraTS"):
         assert word in card
     assert known_contrasts("synthetic") == SEQUENCES
 
 
 def test_the_shipped_network_erases_blobs_and_leaves_the_rest():
-    settings = Settings(patients=3)
+    settings = Settings(patients=4, size=64, contrasts=("T1", "T2", "FLAIR"))
     images, present = map(torch.from_numpy, draw_patients(settings, 10**6))
     _, network = _pretrained._read("synthetic")
     generator = torch.Generator().manual_seed(0)
     with torch.inference_mode():
         terms = loss_of(network, images, present, settings, generator)
         doing_nothing = _error_of_doing_nothing(images, present, settings)
-    assert terms["error"] < 0.6 * doing_nothing
+    assert terms["error"] < 0.8 * doing_nothing
 
 
 def _error_of_doing_nothing(images, present, settings):
@@ -327,21 +327,20 @@ def test_a_loaded_model_scores_and_is_saved(small, stack, tmp_path):
     np.testing.assert_array_equal(again.score_samples(stack), maps)
 
 
-def test_bright_squares_stand_out(small):
-    brains = make_phantom(1, 8, 32, contrasts=["FLAIR"], lesions=None, random_state=1)
+def test_a_bright_blob_stands_out(monkeypatch):
+    monkeypatch.setattr(pretrained, "_PATIENTS", 2)
+    brains = make_phantom(1, 6, 96, contrasts=["FLAIR"], lesions=None, random_state=1)
     X, y = brains.load()
-    spot = np.zeros(X.shape[2:], bool)
-    spot[14:19, 10:15] = True
-    X[3, 0, spot] += 2 * X[3, 0][X[3, 0] > 0].std()
-    from skadm.data import ArrayVolume, SliceStack
-
+    rows, columns = np.indices(X.shape[2:])
+    spot = (np.hypot(rows - 40, columns - 36) < 7) & (y[3] == 0)
+    X[3, 0, spot] += 2.5 * X[3, 0][X[3, 0] > 0].std()
     changed = SliceStack.from_volumes(
         [ArrayVolume(X, None, patient="P", contrasts=("FLAIR",))]
     )
-    model = load_pretrained("synthetic", contrasts=["FLAIR"], prior=["FLAIR"])
-    maps = model.score_samples(changed)
-    inside = maps[3][spot]
-    assert inside.mean() < np.quantile(maps[3][y[3] == 0], 0.1)
+    for known in ({}, {"prior": ["FLAIR"]}):
+        model = load_pretrained("synthetic", contrasts=["FLAIR"], **known)
+        maps = SliceResizer(128).inverse_transform(model.score_samples(changed), (96, 96))
+        assert np.median(maps[3][spot]) < np.quantile(maps[3][(y[3] == 0) & ~spot], 0.1)
 
 
 def test_learned_priors_are_refused():
