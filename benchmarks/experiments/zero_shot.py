@@ -9,12 +9,15 @@ network's methods are those of synthetic normal brains; the best Dice is that of
 threshold of the patient.
 
 With --fine-tune, also erasers that go on from there with the normal slices of so many
-patients, and others that start from random weights with the same slices; the other patients
-are tested.
+patients (with --from-scratch others too, that start from random weights); the other
+patients are tested. With --corrupt, one contrast after the other is cut (the fifth of the
+brain's columns on one side), coarse (pixels three times as high) or saturated (at its 90 %
+quantile).
 
     python -m benchmarks zero_shot --data brats open_ms/mni mslesseg wmh
     python -m benchmarks zero_shot --data isles2022 --contrasts DWI ADC
     python -m benchmarks zero_shot --data brats --fine-tune 1
+    python -m benchmarks zero_shot --data brats --corrupt --every 4
 
 Writes per_patient.csv, pooled.csv, and run.json.
 """
@@ -51,6 +54,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--every", type=positive, default=1, help="slices to a scored one")
     parser.add_argument(
         "--fine-tune", type=positive, help="patients to go on with; the others are tested"
+    )
+    parser.add_argument(
+        "--corrupt", action="store_true", help="also with faults of one contrast"
     )
     parser.add_argument("--folds", type=positive, default=1, help="of --fine-tune")
     parser.add_argument(
@@ -177,6 +183,57 @@ class ZeroShot:
         return np.stack(parts)
 
 
+def corrupted(X: NDArray, contrast: int, fault: str) -> NDArray:
+    """Prepared slices of a scan with a fault of one contrast, prepared again."""
+    from skadm.data._corruptions import coarsen
+    from skadm.preprocessing._intensity import zscore
+
+    X, brain = X.copy(), (X != 0).any(axis=1)
+    own = X[:, contrast]
+    if fault == "coarse":
+        X[:, contrast] = coarsen(own, brain, 3.0, 1.0)
+    elif fault == "saturated":
+        X[:, contrast] = np.where(brain, np.minimum(own, np.quantile(own[brain], 0.9)), 0)
+    else:
+        shown = np.flatnonzero(brain.any(axis=(0, 1)))
+        lost = shown[: len(shown) // 5]
+        # Outside the field of view a scan is 0, less than any tissue.
+        own[..., lost] = np.where(brain[..., lost], own[brain].min(), 0)
+    return zscore(X)
+
+
+def score_corrupted(folder: str, options: argparse.Namespace) -> list[dict[str, Any]]:
+    """Rows of scans with a fault of one contrast, direction known."""
+    from skadm.data import read_any
+
+    stack = read_any(folder, contrasts=options.contrasts, patients=options.patients)
+    zero_shot = ZeroShot(stack.contrasts)
+    method = "zero-shot, direction known"
+    cases = [("none", "none")]
+    cases += [(c, f) for c in stack.contrasts for f in ("cut", "coarse", "saturated")]
+    rows, pixels = [], {}
+    for volume, places in stack.volume_places():
+        X, y = zero_shot.prepare(stack[places])
+        kept = np.flatnonzero((X != 0).any(axis=(1, 2, 3)))[:: options.every]
+        X, y = X[kept], y[kept]
+        for contrast, fault in cases:
+            images = X
+            if fault != "none":
+                images = corrupted(X, stack.contrasts.index(contrast), fault)
+            maps, threshold = zero_shot.score(images, np.inf)[method]
+            row = {"data": Path(folder).name, "contrast": contrast, "fault": fault}
+            rows.append(row | {"patient": volume.name} | measure(y, maps, threshold))
+            both = pixels.setdefault((contrast, fault), ([], [], threshold))
+            both[0].append(y[y >= 0])
+            both[1].append(maps[y >= 0])
+        say(f"{folder}: {volume.name}")
+    for (contrast, fault), (labels, scores, threshold) in pixels.items():
+        row = {"data": Path(folder).name, "contrast": contrast, "fault": fault}
+        together = np.concatenate(labels), np.concatenate(scores)
+        rows.append(row | {"patient": "all"} | measure(*together, threshold))
+    return rows
+
+
 def score_folder(folder: str, options: argparse.Namespace) -> list[dict[str, Any]]:
     """Rows of all patients of a folder, by method; then those of all pixels together."""
     from skadm.data import read_any
@@ -246,23 +303,25 @@ def fine_tune(folder: str, options: argparse.Namespace) -> list[dict[str, Any]]:
             started = time.perf_counter()
             detector.fit(stack[training & shown], y[training & shown])
             seconds = time.perf_counter() - started
-            method = f"{name} on {', '.join(chosen)}"
-            say(f"{method}: {seconds:.0f} s")
-            pixels: tuple[list[NDArray], list[NDArray]] = ([], [])
-            for patient in patients:
-                if patient in chosen:
-                    continue
-                own = (stack.groups == patient) & shown
-                maps = detector.score_samples(stack[np.flatnonzero(own)[:: options.every]])
-                labels = y[own][:: options.every]
-                brain = labels >= 0
-                row = {"data": Path(folder).name, "patient": patient, "method": method}
-                rows.append(row | measure(labels, maps, None) | {"seconds": seconds})
-                pixels[0].append(labels[brain])
-                pixels[1].append(maps[brain])
-            row = {"data": Path(folder).name, "patient": "all", "method": method}
-            together = (np.concatenate(each) for each in pixels)
-            rows.append(row | measure(*together, None) | {"seconds": seconds})
+            say(f"{name} on {', '.join(chosen)}: {seconds:.0f} s")
+            # With a known direction, nothing is learned beside the networks.
+            for evidence in ("residual", "presence"):
+                detector.set_params(evidence=evidence)
+                row = {"data": Path(folder).name, "training": ", ".join(chosen)}
+                row |= {"method": f"{name}, {evidence}", "seconds": seconds}
+                pixels: tuple[list[NDArray], list[NDArray]] = ([], [])
+                for patient in patients:
+                    if patient in chosen:
+                        continue
+                    own = np.flatnonzero((stack.groups == patient) & shown)
+                    own = own[:: options.every]
+                    maps, labels = detector.score_samples(stack[own]), y[own]
+                    rows.append(row | {"patient": patient} | measure(labels, maps, None))
+                    pixels[0].append(labels[labels >= 0])
+                    pixels[1].append(maps[labels >= 0])
+                together = (np.concatenate(each) for each in pixels)
+                rows.append(row | {"patient": "all"} | measure(*together, None))
+            detector.set_params(evidence="residual")
     return rows
 
 
@@ -275,6 +334,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     torch.set_num_threads(1)
     run = score_folder if options.fine_tune is None else fine_tune
+    run = score_corrupted if options.corrupt else run
     rows = [row for folder in options.data for row in run(folder, options)]
     table = pd.DataFrame(rows)
     options.out.mkdir(parents=True, exist_ok=True)
