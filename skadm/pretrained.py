@@ -20,7 +20,7 @@ from skadm.wrappers import PostprocessedDetector
 __all__ = ["load_pretrained"]
 
 _SIZE = 128  # of slices, as in the pretraining
-_PATIENTS, _SLICES = 14, 4  # synthetic, of which the threshold is
+_PATIENTS, _SLICES = 8, 4  # synthetic, of which the threshold is
 
 
 def load_pretrained(
@@ -38,7 +38,7 @@ def load_pretrained(
 
     An eraser (`EraserDetector`) whose network was trained on synthetic brains, for any set
     of the contrasts that it knows. Its score is where the network sees lesions
-    (``evidence="presence"``), and the threshold is learned from 56 slices of synthetic
+    (``evidence="presence"``), and the threshold is learned from 32 slices of synthetic
     normal brains with the same contrasts, which takes seconds. Give whole scans, since
     intensities are relative to those of the rest of the scan.
 
