@@ -412,6 +412,38 @@ def test_a_demo_on_the_phantom_is_refused(tmp_path, capsys):
 # -- benchmarks ---------------------------------------------------------------------------
 
 
+def test_faults_of_one_contrast():
+    from benchmarks.experiments.zero_shot import corrupted
+
+    stack = IntensityNormalizer().fit_transform(
+        make_phantom(1, 6, 32, contrasts=("T1", "T2"), random_state=0)
+    )
+    X = stack.X
+    brain = brain_mask(X)
+    for fault in ("cut", "coarse", "saturated"):
+        changed = corrupted(X, 1, fault)
+        np.testing.assert_allclose(changed[:, 0], X[:, 0], atol=1e-5)
+        assert np.abs(changed[:, 1] - X[:, 1])[brain].mean() > 0.02
+        np.testing.assert_array_equal(brain_mask(changed), brain)
+        assert changed[:, 1][brain].std() == pytest.approx(1, abs=1e-3)
+
+
+def test_fine_tuning_benchmark(tmp_path, monkeypatch):
+    from benchmarks.experiments import zero_shot
+    from skadm.presets import PRESETS
+
+    monkeypatch.setitem(
+        PRESETS["EraserDetector"], "fine-tune", {"init": "synthetic", "max_epochs": 0}
+    )
+    scans, out = write_brats(tmp_path / "scans", 2), tmp_path / "out"
+    arguments = ["--data", str(scans), "--out", str(out), "--every", "3"]
+    zero_shot.main([*arguments, "--fine-tune", "1"])
+    with (out / "per_patient.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert {row["training"] for row in rows} == {"phantom-000"}
+    assert {row["patient"] for row in rows} == {"phantom-001", "all"}
+
+
 def test_zero_shot_benchmark_measures_each_patient(small, tmp_path):
     from benchmarks.experiments import zero_shot
 
