@@ -285,7 +285,9 @@ def _write_volume(
     steps, detector = _parts(model)
     for step in steps:
         stack = step.transform(stack)
-    stack = stack.in_memory()
+    files, stack = stack, stack.in_memory()
+    for volume in files.volumes:  # each is read once: the next one has its memory
+        volume.source.release()
     of_scores = [kind for kind in kinds if kind in KINDS]
     scores = detector.score_samples(stack) if of_scores else None
     spread = detector.uncertainty(stack) if UNCERTAINTY in kinds else None

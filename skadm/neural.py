@@ -170,7 +170,7 @@ class TorchDetector(BaseDetector):
         self.weights_ = weights_of(networks)
         self._networks = networks
 
-    def _score(self, X: np.ndarray) -> np.ndarray:
+    def _score(self, X: np.ndarray, brain: NDArray[np.bool_]) -> np.ndarray:
         anomaly = self._apply(self._anomaly, X)
         # Absurd intensities overflow: as anomalous as a number can say.
         most = float(np.finfo(np.float32).max)
@@ -200,11 +200,11 @@ class TorchDetector(BaseDetector):
         """The same for slices that a user gives, (n, channels, H, W)."""
         check_is_fitted(self)
         result = np.empty(0, np.float32)
-        for places, images in self._checked(X):
-            values = self._apply(function, images)
+        for part in self._checked(X):
+            values = self._apply(function, part.images)
             if not result.size:
                 result = np.empty((len(X), *values.shape[1:]), np.float32)
-            result[places] = values
+            result[part.places] = values
         return result
 
     def _engine(self) -> Engine:

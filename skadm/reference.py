@@ -225,7 +225,10 @@ class TrainingReference:
 
     @classmethod
     def of(
-        cls, X: NDArray[np.float32], patients: Sequence[str] | NDArray | None = None
+        cls,
+        X: NDArray[np.float32],
+        patients: Sequence[str] | NDArray | None = None,
+        brain: NDArray[np.bool_] | None = None,
     ) -> "TrainingReference":
         """Look at the slices of a training, some at a time.
 
@@ -235,6 +238,8 @@ class TrainingReference:
             Slices with some brain, in memory or mapped to a file.
         patients : sequence, default=None
             Patient of each slice, if known.
+        brain : ndarray of bool, shape (n_slices, H, W), default=None
+            Their brain, if known.
 
         Returns
         -------
@@ -243,10 +248,10 @@ class TrainingReference:
         """
         digest = hashlib.sha256(repr(tuple(X.shape)).encode())
         n_pixels = 0
-        for images in _blocks(X):
+        for images, shown in _blocks(X, brain):
             digest.update(np.ascontiguousarray(images, "<f4").data)
-            n_pixels += int(brain_mask(images).sum())
-        values = _sample(X)
+            n_pixels += int(shown.sum())
+        values = _sample(X, brain)
         quantiles = _quantiles(values)
         return cls(
             quantiles,
@@ -257,7 +262,12 @@ class TrainingReference:
             digest.hexdigest(),
         )
 
-    def check(self, X: NDArray, contrasts: Sequence[str] | None = None) -> bool:
+    def check(
+        self,
+        X: NDArray,
+        contrasts: Sequence[str] | None = None,
+        brain: NDArray[np.bool_] | None = None,
+    ) -> bool:
         """Warn if slices do not look like those of the training.
 
         Parameters
@@ -267,6 +277,8 @@ class TrainingReference:
             said.
         contrasts : sequence of str, default=None
             Names of the contrasts, for the message.
+        brain : ndarray of bool, shape (n_slices, H, W), default=None
+            The brain, if known.
 
         Returns
         -------
@@ -281,7 +293,7 @@ class TrainingReference:
             than a third or more than three times that of the training; or if two
             contrasts, exchanged, correlate with the others much more as in the training.
         """
-        values = _sample(X)
+        values = _sample(X, brain)
         if min(len(values), self.n_brain_pixels) < _LEAST_PIXELS:
             return False
         names = contrasts or [f"contrast {k}" for k in range(len(self.quantiles))]
@@ -353,21 +365,23 @@ def _flagged(volume: str | None, share: float, expected: float) -> str:
     )
 
 
-def _blocks(X: NDArray) -> Iterator[NDArray]:
+def _blocks(
+    X: NDArray, brain: NDArray[np.bool_] | None
+) -> Iterator[tuple[NDArray, NDArray[np.bool_]]]:
     for rows in row_chunks(len(X), X[:1].nbytes):
-        yield X[rows]
+        yield X[rows], brain_mask(X[rows]) if brain is None else brain[rows]
         release(X)
 
 
-def _sample(X: NDArray) -> NDArray[np.float64]:
+def _sample(X: NDArray, brain: NDArray[np.bool_] | None) -> NDArray[np.float64]:
     """Contrasts of brain pixels, (n_pixels, n_contrasts); not of all, if they are many."""
     n_pixels = X.shape[0] * X.shape[2] * X.shape[3]
     # Drawn, since every n-th pixel can be one column of all slices; always the same draw.
     random = np.random.default_rng(0)
     share = min(1.0, _SAMPLE / max(1, n_pixels))
     drawn = []
-    for images in _blocks(X):
-        values = images.transpose(0, 2, 3, 1)[brain_mask(images)]
+    for images, shown in _blocks(X, brain):
+        values = images.transpose(0, 2, 3, 1)[shown]
         drawn.append(values[random.random(len(values)) < share].astype(np.float64))
     return np.concatenate(drawn) if drawn else np.empty((0, X.shape[1]))
 

@@ -21,6 +21,7 @@ from skadm import (
     VolumeDetector,
 )
 from skadm.data import ArrayVolume, SliceStack, as_slices, write_maps
+from skadm.data._sources import ArraySource
 from skadm.image_level import slice_labels, volumes_of
 from skadm.metrics import (
     anomaly_map,
@@ -364,9 +365,11 @@ def test_labels_cost_no_reading(memory, monkeypatch):
     volumes = make_stack().normal().volumes
     stack = SliceStack.from_volumes(volumes)[[0, 1, 2, 6, 7, 12]]
     reads = []
-    original = ArrayVolume.read
+    original = ArraySource.decode
     monkeypatch.setattr(
-        ArrayVolume, "read", lambda self: reads.append(self.name) or original(self)
+        ArraySource,
+        "decode",
+        lambda self, labels: reads.append(self.name) or original(self, labels),
     )
     with sklearn.config_context(working_memory=memory):
         IntensityDetector().fit(stack)

@@ -46,14 +46,12 @@ def lesions_outside_brain(stack: Any) -> dict[str, float]:
     """
     import numpy as np
 
-    from skadm.data import brain_mask
-
     found: dict[str, float] = {}
     for volume in stack.volumes:
-        images, labels = volume.read()
-        if labels is None:
+        if not volume.has_labels:
             continue
-        n_voxels = int(np.count_nonzero((labels == 1) & ~brain_mask(images)))
+        decoded = volume.decode()
+        n_voxels = int(np.count_nonzero((decoded.labels == 1) & ~decoded.brain))
         if n_voxels:
             ml = n_voxels * float(np.prod(volume.grid.voxel_size)) / 1000
             found[volume.patient] = found.get(volume.patient, 0.0) + ml

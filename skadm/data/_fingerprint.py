@@ -55,7 +55,8 @@ def describe(value: Any) -> Any:
     if is_dataclass(value):
         names = [field.name for field in fields(value)]
     elif hasattr(value, "__dict__"):
-        names = list(vars(value))
+        # What it is pickled as, without what was computed from it.
+        return kind | describe(value.__getstate__() or {})
     else:
         return kind | {"digest": joblib.hash(value)}
     return kind | {name: describe(getattr(value, name)) for name in names}
@@ -109,4 +110,6 @@ def _short(value: Any) -> str:
     # Of a nested description its type says enough.
     if isinstance(value, dict):
         return str(value.get("type", value.get("file", value)))
+    if isinstance(value, list):
+        return f"[{', '.join(map(_short, value))}]"
     return repr(value)

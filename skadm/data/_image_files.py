@@ -50,6 +50,9 @@ class ImageHeader:
     oriented : bool
         Whether the header says how it is oriented. If not, its axes are taken as
         running to the left, to the front and to the top.
+    geometry : bytes
+        A NIfTI header with what the file says of where its voxels lie, and with nothing
+        else, such as the name of the patient; empty where the file is not NIfTI.
     """
 
     path: Path
@@ -58,6 +61,27 @@ class ImageHeader:
     orientation: Orientation
     file_affine: NDArray[np.float64]
     oriented: bool
+    geometry: bytes
+
+    def image_of(self, voxels: NDArray) -> nib.Nifti1Image:
+        """Make an image that lies where the file lies.
+
+        Parameters
+        ----------
+        voxels : ndarray of shape (n_slices, H, W)
+            Axial slices.
+
+        Returns
+        -------
+        nibabel.Nifti1Image
+            In the orientation of the file.
+        """
+        voxels = self.orientation.from_canonical(voxels.T)
+        if not self.geometry:
+            return nib.Nifti1Image(voxels, self.file_affine)
+        header = nib.Nifti1Header(self.geometry, check=False)
+        header.set_data_dtype(voxels.dtype)
+        return nib.Nifti1Image(voxels, None, header)
 
     def require_same_grid(self, other: "ImageHeader") -> None:
         """Raise a ValueError unless the other file lies on the same grid.
@@ -213,7 +237,7 @@ def inspect(path: Path) -> ImageHeader:
     if is_itk_file(path):
         require_file(path)
         shape, affine = _itk_files.read_header(path)
-        oriented = True
+        oriented, geometry = True, b""
     else:
         image = _open(path)
         if len(image.shape) < 3 or 0 in image.shape or any(n > 1 for n in image.shape[3:]):
@@ -227,6 +251,7 @@ def inspect(path: Path) -> ImageHeader:
             )
         shape, affine = image.shape[:3], image.affine
         oriented = _require_one_orientation(path, image.header)
+        geometry = _geometry(image.header)
     if not np.isfinite(affine).all() or np.linalg.det(affine[:3, :3]) == 0:
         raise ValueError(f"{path}: its affine is singular or not finite; repair the header")
     orientation = Orientation.of(affine)
@@ -237,6 +262,7 @@ def inspect(path: Path) -> ImageHeader:
         orientation,
         affine,
         oriented,
+        geometry,
     )
 
 
@@ -268,21 +294,11 @@ def _end_of_voxels(image: Any) -> int:
     return image.dataobj.offset + n_bytes
 
 
-def geometry(path: Path) -> dict[str, Any]:
-    """Read the fields of a header that say where its voxels lie.
-
-    Parameters
-    ----------
-    path : Path
-        A NIfTI file that `inspect` accepts.
-
-    Returns
-    -------
-    dict of str to value
-        By the names of NIfTI. Nothing else of a header, which may also name the patient.
-    """
-    header = _open(path).header
-    return {field: header[field] for field in _GEOMETRY}
+def _geometry(header: Any) -> bytes:
+    kept = nib.Nifti1Header()
+    for field in _GEOMETRY:
+        kept[field] = header[field]
+    return kept.binaryblock
 
 
 def read_slices(path: Path) -> NDArray:
@@ -366,21 +382,35 @@ def read_mask(path: Path, values: MaskValues = ALL_LABELS) -> NDArray[np.bool_]:
     return values.of(read_slices(path), path)
 
 
-def write_volume(path: Path, voxels: NDArray, affine: NDArray[np.float64]) -> None:
-    """Write slices as a NIfTI file, whose two forms of geometry are the same.
+def write_nifti(path: Path, image: nib.Nifti1Image) -> None:
+    """Write a NIfTI file; equal images make equal files.
 
     Parameters
     ----------
     path : Path
         A .nii.gz file.
+    image : nibabel.Nifti1Image
+        The image.
+    """
+    data = compress(image.to_bytes())
+    replace_atomically(path, lambda temporary: temporary.write_bytes(data))
+
+
+def image_on(affine: NDArray[np.float64], voxels: NDArray) -> nib.Nifti1Image:
+    """Make an image of slices.
+
+    Parameters
+    ----------
+    affine : ndarray of shape (4, 4)
+        From voxel indices (W, H, slice) to mm.
     voxels : ndarray of shape (n_slices, H, W)
         The voxels, in the type that they are stored as.
-    affine : ndarray of shape (4, 4)
-        From voxel indices, in the order of the file, to mm.
+
+    Returns
+    -------
+    nibabel.Nifti1Image
+        An image in millimetres.
     """
     image = nib.Nifti1Image(voxels.T, affine)
     image.header.set_xyzt_units("mm")
-    image.set_qform(affine, 1)
-    image.set_sform(affine, 1)
-    data = compress(image.to_bytes())
-    replace_atomically(path, lambda temporary: temporary.write_bytes(data))
+    return image

@@ -26,6 +26,55 @@ class Grid(NamedTuple):
         return np.linalg.norm(self.affine[:3, :3], axis=0)
 
 
+class Decoded(NamedTuple):
+    """All slices of a volume, in memory or mapped; not to be changed in place.
+
+    Parameters
+    ----------
+    images : ndarray of float32, shape (n_slices, n_contrasts, H, W)
+        Images.
+    brain : ndarray of bool, shape (n_slices, H, W)
+        The brain.
+    labels : ndarray of int8, shape (n_slices, H, W), or None
+        1 on an anomaly; elsewhere 0 in the brain and -1 outside it. None: they were not
+        asked for, or there are none.
+    """
+
+    images: NDArray[np.float32]
+    brain: NDArray[np.bool_]
+    labels: NDArray[np.int8] | None
+
+
+class Slices(NamedTuple):
+    """Some slices of one volume, or of an array, with all that was found in reading them.
+
+    Parameters
+    ----------
+    images : ndarray of shape (n, n_contrasts, H, W)
+        Images: float32 of a volume, of the type of an array.
+    brain : ndarray of bool, shape (n, H, W)
+        The brain.
+    labels : ndarray of int8, shape (n, H, W), or None
+        0 normal, 1 anomaly, -1 outside the brain. None: there are none.
+    z : ndarray of int, shape (n,), or None
+        Index of each slice in its volume; None of an array.
+    volume : str or None
+        Name of the volume; None of an array.
+    patient : str or None
+        Patient of the volume; None of an array.
+    places : ndarray of int, shape (n,), or slice
+        Where the slices are in the stack or array that was read.
+    """
+
+    images: NDArray
+    brain: NDArray[np.bool_]
+    labels: NDArray[np.int8] | None
+    z: NDArray[np.intp] | None
+    volume: str | None
+    patient: str | None
+    places: NDArray[np.intp] | slice
+
+
 class VolumeStep(Protocol):
     """One preprocessing step of a whole volume; small, immutable and picklable.
 
@@ -33,20 +82,27 @@ class VolumeStep(Protocol):
     ``grid`` is the grid *before* the step.
     """
 
-    def images(self, images: NDArray[np.float32], grid: Grid) -> NDArray[np.float32]:
-        """Return the new images.
+    def images(
+        self, images: NDArray[np.float32], brain: NDArray[np.bool_], grid: Grid
+    ) -> tuple[NDArray[np.float32], NDArray[np.bool_] | None]:
+        """Return the new images and their brain.
 
         Parameters
         ----------
         images : ndarray of float32, shape (n_z, K, H, W)
             All slices of the volume; not to be changed in place.
+        brain : ndarray of bool, shape (n_z, H, W)
+            Their brain; not to be changed in place.
         grid : Grid
             The grid before the step.
 
         Returns
         -------
-        ndarray of float32, shape (n_z, K, H', W')
+        images : ndarray of float32, shape (n_z, K, H', W')
             The new images.
+        brain : ndarray of bool, shape (n_z, H', W'), or None
+            Where any contrast of the new images is not exactly 0. A step that does not
+            know it returns None: it is then found in the new images.
         """
 
     def labels(
@@ -99,53 +155,3 @@ class VolumeStep(Protocol):
             The maps: interpolated bilinearly if they are floating-point numbers, else
             taken from the nearest pixel.
         """
-
-
-class Volume(Protocol):
-    """What a `SliceStack` asks of a volume."""
-
-    @property
-    def patient(self) -> str:
-        """Patient the volume belongs to."""
-
-    @property
-    def session(self) -> str:
-        """Session of the patient; "" where none is known."""
-
-    @property
-    def name(self) -> str:
-        """Name of the volume."""
-
-    @property
-    def contrasts(self) -> tuple[str, ...]:
-        """Names of the contrasts."""
-
-    @property
-    def n_slices(self) -> int:
-        """Number of slices."""
-
-    @property
-    def grid(self) -> Grid:
-        """Slice size and affine."""
-
-    @property
-    def has_labels(self) -> bool:
-        """Whether `read` returns labels."""
-
-    @property
-    def origin(self) -> "Volume":
-        """The volume on the grid it was first given on; `invert` leads to that grid."""
-
-    def read(self) -> tuple[NDArray[np.float32], NDArray[np.int8] | None]:
-        """Return images (n_z, K, H, W), labels (n_z, H, W) or None; change neither.
-
-        Labels are -1 outside the brain, but for anomalies: these are 1 everywhere.
-        """
-
-    def read_with_origin_brain(
-        self,
-    ) -> tuple[NDArray[np.float32], NDArray[np.int8] | None, NDArray[np.bool_]]:
-        """Return what `read` does, and the brain on the grid of `origin`, in one pass."""
-
-    def invert(self, maps: NDArray) -> NDArray:
-        """Take maps (n, H, W) to the grid of `origin`."""

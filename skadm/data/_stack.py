@@ -12,9 +12,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from skadm.data._cache import cached_volumes
-from skadm.data._interfaces import Volume, VolumeStep
-from skadm.data._unlabelled import UnlabelledVolume
-from skadm.data._volumes import ArrayVolume, MappedVolume
+from skadm.data._interfaces import Decoded, Slices, VolumeStep
+from skadm.data._volume import Volume
 
 
 @dataclass(frozen=True)
@@ -45,8 +44,9 @@ class SliceStack:
 
     Parameters
     ----------
-    volumes : sequence of volumes
-        `ArrayVolume` or `NiftiVolume` objects with the same contrasts and unique names.
+    volumes : sequence of Volume
+        Such as `ArrayVolume` and `NiftiVolume` make them, with the same contrasts and
+        unique names.
     volume_index : array-like of int, shape (n_slices,)
         Index of the volume of each slice.
     z : array-like of int, shape (n_slices,)
@@ -117,7 +117,7 @@ class SliceStack:
 
         Parameters
         ----------
-        volumes : sequence of volumes
+        volumes : sequence of Volume
             Volumes with the same contrasts and unique names.
 
         Returns
@@ -224,7 +224,7 @@ class SliceStack:
         selected = np.arange(len(self))[key]
         if selected.ndim == 0:
             volume = self.volumes[self._volume_index[selected]]
-            return volume.read()[0][self.z[selected]].copy()
+            return volume.decode(labels=False).images[self.z[selected]].copy()
         if selected.ndim != 1:
             raise IndexError(f"an index of {selected.ndim} dimensions; expected one")
         # Volumes that no slice needs would only make the pickle larger.
@@ -234,11 +234,8 @@ class SliceStack:
 
     def __iter__(self) -> Iterator[NDArray[np.float32]]:
         """Yield slices (n_contrasts, H, W), decoding a run of one volume only once."""
-        index, images = -1, None
-        for volume_index, z in zip(self._volume_index, self.z):
-            if images is None or volume_index != index:
-                index, images = volume_index, self.volumes[volume_index].read()[0]
-            yield images[z].copy()
+        for part in self.chunks(labels=False):
+            yield from part.images
 
     # -- reading -------------------------------------------------------------------------
 
@@ -247,7 +244,7 @@ class SliceStack:
 
         Yields
         ------
-        volume : volume
+        volume : Volume
             One of the volumes, in their order.
         places : ndarray of int, shape (n,)
             Its slices' places in the stack, ascending; empty if the stack holds none.
@@ -256,35 +253,59 @@ class SliceStack:
         counts = np.bincount(self._volume_index, minlength=len(self.volumes))
         yield from zip(self.volumes, np.split(order, np.cumsum(counts)[:-1]))
 
-    def chunks(
-        self, max_bytes: int = 2**28
-    ) -> Iterator[tuple[NDArray[np.intp], NDArray[np.float32]]]:
-        """Read the images in the order of the stack, a volume or a part of one at a time.
-
-        Slices of one volume that follow each other are decoded once. No more than one
-        volume and one chunk are in memory, whatever the length of the stack.
-
-        Parameters
-        ----------
-        max_bytes : int, default=2**28
-            Size of a chunk of images; a slice that is larger makes a chunk by itself.
+    def by_volume(self) -> Iterator[tuple[NDArray[np.intp], "SliceStack"]]:
+        """Split the stack into its volumes; nothing is read.
 
         Yields
         ------
         places : ndarray of int, shape (n,)
-            Places of some slices in the stack, one after the other.
-        images : ndarray of float32, shape (n, n_contrasts, H, W)
-            Their images, to be changed at will. Volumes may differ in slice size.
+            Places in the stack of the slices of one volume, from the lowest to the highest.
+        stack : SliceStack
+            These slices. Volumes are in the order in which the stack shows them first.
+        """
+        places = [places for _, places in self.volume_places() if places.size]
+        for own in sorted(places, key=lambda own: own[0]):
+            own = own[np.argsort(self.z[own], kind="stable")]
+            yield own, self[own]
+
+    def chunks(self, max_bytes: int = 2**28, *, labels: bool = True) -> Iterator[Slices]:
+        """Read the slices in the order of the stack, a volume or a part of one at a time.
+
+        Slices of one volume that follow each other are decoded once. No more than one
+        volume and one chunk are in memory, whatever the length of the stack, besides the
+        files decoded last (see `NiftiVolume`).
+
+        Parameters
+        ----------
+        max_bytes : int, default=2**28
+            Size of the images of a chunk; a slice that is larger makes a chunk by itself.
+        labels : bool, default=True
+            Whether to read labels, if there are any.
+
+        Yields
+        ------
+        slices : Slices
+            Some slices of one volume, one after the other in the stack. Their arrays may be
+            changed at will. Volumes may differ in slice size.
         """
         new = np.flatnonzero(np.diff(self._volume_index, prepend=-1))
         for run in np.split(np.arange(len(self)), new[1:]) if len(self) else []:
             volume = self.volumes[self._volume_index[run[0]]]
             slice_bytes = 4 * len(self.contrasts) * math.prod(volume.grid.shape)
             step = max(1, int(max_bytes) // slice_bytes)
-            images = volume.read()[0]
+            decoded = volume.decode(labels=labels)
             for start in range(0, len(run), step):
                 places = run[start : start + step]
-                yield places, images[self.z[places]]
+                z = self.z[places]
+                yield Slices(
+                    decoded.images[z],
+                    decoded.brain[z],
+                    None if decoded.labels is None else decoded.labels[z],
+                    z,
+                    volume.name,
+                    volume.patient,
+                    places,
+                )
 
     def normal(self) -> "SliceStack":
         """Find the slices without a pixel of an anomaly, volume by volume.
@@ -308,17 +329,24 @@ class SliceStack:
                 "it with its masks"
             )
         normal = np.zeros(len(self), dtype=bool)
-        for volume, places in self.volume_places():
-            if places.size:
-                labels: Any = volume.read()[1]
-                anomalous = np.array([(mask == 1).any() for mask in labels])
-                normal[places] = ~anomalous[self.z[places]]
+        for decoded, z, places in self._decoded():
+            assert decoded.labels is not None
+            anomalous = np.array([(mask == 1).any() for mask in decoded.labels])
+            normal[places] = ~anomalous[z]
         if not normal.any():
             raise ValueError(
                 f"no slice is normal: each of the {len(self)} slices holds pixels of an "
                 "anomaly"
             )
         return self[normal]
+
+    def _decoded(
+        self, *, labels: bool = True
+    ) -> Iterator[tuple[Decoded, NDArray[np.intp], NDArray[np.intp]]]:
+        """Decode the volumes of the slices; yield which slices, and their places."""
+        for volume, places in self.volume_places():
+            if places.size:
+                yield volume.decode(labels=labels), self.z[places], places
 
     def without_labels(self) -> "SliceStack":
         """Leave the labels out.
@@ -328,7 +356,10 @@ class SliceStack:
         SliceStack
             The same slices, unlabelled; nothing is read.
         """
-        volumes = [UnlabelledVolume(volume) for volume in self.volumes]
+        return self._with([volume.changed(labelled=False) for volume in self.volumes])
+
+    def _with(self, volumes: Sequence[Volume]) -> "SliceStack":
+        """The same slices of other volumes."""
         return SliceStack(volumes, self._volume_index, self.z)
 
     def load(self) -> tuple[NDArray[np.float32], NDArray[np.int8] | None]:
@@ -349,42 +380,44 @@ class SliceStack:
         """
         n, contrasts, height, width = self.shape
         X = np.empty((n, contrasts, height, width), dtype=np.float32)
-        y = self._empty_labels()
-        for volume, places in self.volume_places():
-            if places.size:
-                images, labels = volume.read()
-                _copy_slices(images, self.z[places], X, places)
-                if y is not None:
-                    _copy_slices(labels, self.z[places], y, places)
+        y = np.empty((n, height, width), dtype=np.int8) if self.has_labels else None
+        for decoded, z, places in self._decoded():
+            _copy_slices(decoded.images, z, X, places)
+            if y is not None:
+                _copy_slices(decoded.labels, z, y, places)
         return X, y
-
-    def _empty_labels(self) -> NDArray[np.int8] | None:
-        if not self.has_labels:
-            return None
-        n, _, height, width = self.shape
-        return np.empty((n, height, width), dtype=np.int8)
 
     @property
     def X(self) -> NDArray[np.float32]:
         """Images, shape (n_slices, n_contrasts, H, W); reads every volume."""
-        return self.load()[0]
+        return self.without_labels().load()[0]
 
     @property
     def y(self) -> NDArray[np.int8] | None:
         """Labels, shape (n_slices, H, W), or None; reads every volume, as `load` does."""
-        y = self._empty_labels()
-        if y is not None:
-            for volume, places in self.volume_places():
-                if places.size:
-                    _copy_slices(volume.read()[1], self.z[places], y, places)
+        if not self.has_labels:
+            return None
+        n, _, height, width = self.shape
+        y = np.empty((n, height, width), dtype=np.int8)
+        for decoded, z, places in self._decoded():
+            _copy_slices(decoded.labels, z, y, places)
         return y
+
+    @property
+    def brain(self) -> NDArray[np.bool_]:
+        """The brain, shape (n_slices, H, W); reads every volume."""
+        n, _, height, width = self.shape
+        brain = np.empty((n, height, width), dtype=bool)
+        for decoded, z, places in self._decoded(labels=False):
+            _copy_slices(decoded.brain, z, brain, places)
+        return brain
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray:
         if copy is False:
             raise ValueError(
                 "a SliceStack is read into a new array: copy=False is impossible"
             )
-        X = self.load()[0]
+        X = self.X
         return X if dtype is None else X.astype(dtype, copy=False)
 
     def in_memory(self) -> "SliceStack":
@@ -396,23 +429,7 @@ class SliceStack:
             The same slices, whose volumes are in memory. `write_maps` still finds the way
             back to the files' grid.
         """
-        volumes = []
-        for volume in self.volumes:
-            images, labels, origin_brain = volume.read_with_origin_brain()
-            volumes.append(
-                ArrayVolume(
-                    images,
-                    labels,
-                    patient=volume.patient,
-                    name=volume.name,
-                    session=volume.session,
-                    contrasts=volume.contrasts,
-                    affine=volume.grid.affine,
-                    origin=volume,
-                    origin_brain=origin_brain,
-                )
-            )
-        return SliceStack(volumes, self._volume_index, self.z)
+        return self._with([volume.in_memory() for volume in self.volumes])
 
     def cache(
         self,
@@ -453,8 +470,9 @@ class SliceStack:
         OSError
             If the disk is full; volumes that are finished stay.
         """
-        volumes = cached_volumes(self.volumes, Path(folder), n_jobs=n_jobs, force=force)
-        return SliceStack(volumes, self._volume_index, self.z)
+        return self._with(
+            cached_volumes(self.volumes, Path(folder), n_jobs=n_jobs, force=force)
+        )
 
     def map(self, step: VolumeStep) -> "SliceStack":
         """Apply a step to every volume, lazily.
@@ -469,8 +487,9 @@ class SliceStack:
         SliceStack
             The same slices of the changed volumes; nothing is read yet.
         """
-        volumes = [MappedVolume(volume, step) for volume in self.volumes]
-        return SliceStack(volumes, self._volume_index, self.z)
+        return self._with(
+            [volume.changed(steps=(*volume.steps, step)) for volume in self.volumes]
+        )
 
     def verify(self) -> None:
         """Decode every volume once, to find damaged files before a long run.
@@ -483,7 +502,7 @@ class SliceStack:
         problems = []
         for volume in self.volumes:
             try:
-                volume.read()
+                volume.decode()
             except (ValueError, OSError) as error:
                 problems.append(str(error))
         if problems:

@@ -234,7 +234,9 @@ class DSVDDDetector(TorchDetector):
 
     def _radius(self, networks: "_Networks", images: NDArray, engine: Engine) -> float:
         """The radius that leaves the share ν of all training pixels outside."""
-        squares = brain_values(lambda some: engine.apply(networks.distances, some), images)
+        squares = brain_values(
+            lambda some, _: engine.apply(networks.distances, some), images
+        )
         return value_of_rank(squares, self._rank(len(squares)) - 1) ** 0.5
 
     def _boundary(self, squares: torch.Tensor) -> torch.Tensor:

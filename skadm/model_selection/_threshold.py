@@ -2,17 +2,15 @@
 
 from typing import Any
 
-import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from skadm._arrays import as_numbers
-from skadm._brain import brain_mask, ignore_background
+from skadm._brain import ignore_background
 from skadm._pipelines import as_seen, looks_through_slices
 from skadm._validation import check_labels, check_shape
 from skadm.data import as_slices
+from skadm.data._slices import in_chunks
 from skadm.metrics import best_f1_threshold
-
-_CHUNK = 256  # slices whose brain is looked at together
 
 
 def set_offset_by_f1(detector: Any, X: Any, y: ArrayLike) -> Any:
@@ -126,7 +124,6 @@ def labels_in_brain(X: Any, y: ArrayLike) -> NDArray:
     """
     X = as_slices(X)
     labels = check_labels(y, check_shape(X))
-    for start in range(0, len(labels), _CHUNK):
-        some = slice(start, start + _CHUNK)
-        labels[some] = ignore_background(labels[some], brain_mask(np.asarray(X[some])))
+    for part in in_chunks(X):
+        labels[part.places] = ignore_background(labels[part.places], part.brain)
     return labels

@@ -8,7 +8,7 @@ import numpy as np
 
 from skadm._missing import missing_names
 from skadm.conformal import CandidateLesions
-from skadm.data import ArrayVolume, SliceStack, brain_mask, on_original_grid
+from skadm.data import ArrayVolume, SliceStack, on_original_grid
 from skadm.metrics import anomaly_map
 from skadm.report._evidence import evidence_kind, region_evidence
 from skadm.report._measures import measure
@@ -163,7 +163,7 @@ def _examined(
     volume: Any, model: Any, candidates: CandidateLesions | None
 ) -> PatientReport:
     """The report, without what is warned of."""
-    images, labels = volume.read()
+    images, scanned_brain, labels = volume.decode()
     # In memory, and without an origin of its own: files are decoded once.
     original = ArrayVolume(
         images,
@@ -176,11 +176,10 @@ def _examined(
     prepared = model[:-1].transform(SliceStack.from_volumes([original])).in_memory()
     (working,) = prepared.volumes
     detector = model[-1]
-    worked_on, own_labels = working.read()
+    worked_on, brain, own_labels = working.decode()
     supplied = missing_names(worked_on, volume.contrasts)
     scanned = [name not in supplied for name in volume.contrasts]
     contrasts = tuple(name for name in volume.contrasts if name not in supplied)
-    brain = brain_mask(worked_on)
     if not brain.any():
         raise ValueError(
             f"volume {volume.name!r}: no brain pixel: everything is exactly 0, which "
@@ -216,7 +215,7 @@ def _examined(
     pictures = make_pictures(
         original.grid,
         images[:, scanned],
-        brain_mask(images),
+        scanned_brain,
         contrasts,
         anomaly=on_original_grid(anomaly, every, working, low),
         numbers=on_original_grid(ranking.numbers, every, working, 0),

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from skadm._brain import brain_mask
 from skadm._disk import release, row_chunks, working_memory
 from skadm._validation import check_shape
-from skadm.data import ArrayVolume, SliceStack, as_slices
+from skadm.data import SliceStack, as_slices
+from skadm.data._slices import brain_of
 from skadm.reference import FlaggedShareWarning
 
 Places = slice | NDArray[np.intp]
@@ -36,26 +36,7 @@ def read_if_it_fits(stacks: list[Any]) -> list[Any]:
     lazy = [X for X in stacks if isinstance(X, SliceStack)]
     if sum(map(_volume_bytes, lazy)) > working_memory():
         return stacks
-    return [in_memory(X) for X in stacks]
-
-
-def in_memory(X: Any) -> Any:
-    """Read the volumes of a stack, unless they are in memory already.
-
-    Parameters
-    ----------
-    X : array or SliceStack
-        Slices.
-
-    Returns
-    -------
-    X : array or SliceStack
-        The same slices.
-    """
-    if not isinstance(X, SliceStack):
-        return X
-    decoded = all(isinstance(volume, ArrayVolume) for volume in X.volumes)
-    return X if decoded else X.in_memory()
+    return [X.in_memory() if isinstance(X, SliceStack) else X for X in stacks]
 
 
 def by_volume(X: Any) -> Iterator[tuple[Places, Any]]:
@@ -87,11 +68,8 @@ def by_volume(X: Any) -> Iterator[tuple[Places, Any]]:
             yield rows, X[rows]
             release(X)
         return
-    names = X.volume_ids
-    for name in dict.fromkeys(names.tolist()):
-        places = np.flatnonzero(names == name)
-        places = places[np.argsort(X.z[places], kind="stable")]
-        yield places, in_memory(X[places])
+    for places, part in X.by_volume():
+        yield places, part.in_memory()
 
 
 def score_by_volume(
@@ -116,7 +94,7 @@ def score_by_volume(
         Their brain.
     """
     for places, part in by_volume(X):
-        brain = brain_mask(np.asarray(part))
+        brain = brain_of(part)
         yield places, score(part, brain), brain
 
 

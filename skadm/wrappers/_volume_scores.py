@@ -14,7 +14,7 @@ from skadm.data._slices import training_slices
 from skadm.image_level import volume_labels
 from skadm.image_level._volumes_of import merged
 from skadm.wrappers._image_scores import ImageDetector
-from skadm.wrappers._reading import Places, in_memory, read_if_it_fits
+from skadm.wrappers._reading import Places, read_if_it_fits
 
 
 class VolumeDetector(ImageDetector):
@@ -132,7 +132,7 @@ class VolumeDetector(ImageDetector):
     def _scored(self, X: Any) -> Iterator[tuple[Places, NDArray, NDArray[np.bool_]]]:
         for index, volume in enumerate(X):
             with _naming_volume(index):
-                decision, brain = self._decisions(in_memory(volume))
+                decision, brain = self._decisions(volume)
             score = np.array([self._pool(decision, brain)])
             yield slice(index, index + 1), score, np.array([brain.any()])
 
