@@ -103,11 +103,10 @@ class Counted(Source):
     """A volume that counts how often it is decoded."""
 
     def __init__(self, source):
-        vars(self).update(vars(source.outline))
-        self.arrays, self.n_reads = source, 0
+        vars(self).update(vars(source.outline), arrays=source, reads=[])
 
     def decode(self, labels):
-        self.n_reads += 1
+        self.reads.append(labels)
         return self.arrays.decode(labels)
 
 
@@ -406,9 +405,9 @@ def test_a_trained_detector_is_wrapped_without_training(name, trained_on):
 
 
 def reads(stack):
-    counts = [volume.source.n_reads for volume in stack.volumes]
+    counts = [len(volume.source.reads) for volume in stack.volumes]
     for volume in stack.volumes:
-        volume.source.n_reads = 0
+        volume.source.reads.clear()
     return counts
 
 

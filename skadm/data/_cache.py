@@ -11,6 +11,7 @@ import json
 import re
 import shutil
 from collections.abc import Sequence
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from joblib import Parallel, delayed
 from skadm._files import replace_atomically
 from skadm._version import __version__
 from skadm.data._fingerprint import describe, digest, first_difference
-from skadm.data._interfaces import Decoded
+from skadm.data._interfaces import Slices
 from skadm.data._sources import Source, pack
 from skadm.data._stored import StoredArray
 from skadm.data._volume import Volume
@@ -40,6 +41,7 @@ _ARRAY = re.compile(rf"(?P<stem>.+-[0-9a-f]{{16}})\.({'|'.join(_TYPES)})\.npy")
 _TEMPORARY = re.compile(r"\.\d+\.(index\.json|.+-[0-9a-f]{16}\..+\.npy)")
 
 
+@dataclass(frozen=True, eq=False, kw_only=True)
 class CacheSource(Source):
     """A volume of a cache.
 
@@ -48,39 +50,14 @@ class CacheSource(Source):
 
     Parameters
     ----------
-    volume : Volume
-        What is cached.
     stem : str
         Beginning of the paths of its files.
     """
 
-    def __init__(self, volume: Volume, stem: str) -> None:
-        super().__init__(
-            volume.patient,
-            volume.name,
-            volume.session,
-            volume.contrasts,
-            volume.n_slices,
-            volume.grid,
-            volume.has_labels,
-        )
-        self.stem = stem
+    stem: str
 
     def stored(self, kind: str, shape: tuple[int, ...]) -> StoredArray:
-        """Return the file of some slices of a kind.
-
-        Parameters
-        ----------
-        kind : str
-            Kind of the array.
-        shape : tuple of int
-            Its shape but for the number of slices.
-
-        Returns
-        -------
-        StoredArray
-            The file, which may not be there yet.
-        """
+        """The file of a kind of array, of this shape for each slice."""
         path = Path(f"{self.stem}.{kind}.npy")
         return StoredArray(path, (self.n_slices, *shape), _TYPES[kind])
 
@@ -96,7 +73,7 @@ class CacheSource(Source):
             shapes["labels"] = shape
         return {kind: self.stored(kind, shape) for kind, shape in shapes.items()}
 
-    def decode(self, labels: bool) -> Decoded:
+    def decode(self, labels: bool) -> Slices:
         """Map the arrays (read-only).
 
         Raises
@@ -107,7 +84,7 @@ class CacheSource(Source):
             If it is damaged.
         """
         arrays = self.arrays
-        return Decoded(
+        return Slices(
             arrays["images"].map(),
             arrays["brain"].map(),
             arrays["labels"].map() if labels and self.has_labels else None,
@@ -117,24 +94,7 @@ class CacheSource(Source):
 def cached_volumes(
     volumes: Sequence[Volume], folder: Path, *, n_jobs: int | None, force: bool
 ) -> list[Volume]:
-    """Open the cache of volumes, after building what is missing; see `SliceStack.cache`.
-
-    Parameters
-    ----------
-    volumes : sequence of Volume
-        Volumes with unique names.
-    folder : path
-        Folder of the cache.
-    n_jobs : int or None
-        Volumes prepared at a time.
-    force : bool
-        Whether to build anew.
-
-    Returns
-    -------
-    list of Volume
-        The volumes, in their order.
-    """
+    """Open the cache of volumes, after building what is missing; see `SliceStack.cache`."""
     folder = folder.expanduser().absolute()
     sources = {volume.name: describe(volume) for volume in volumes}
     if _is_new(folder) or force:
@@ -164,7 +124,8 @@ def cached_volumes(
 
 
 def _cached(volume: Volume, stem: str) -> Volume:
-    source = CacheSource(volume, stem)
+    known = {field.name: getattr(volume, field.name) for field in fields(Source)}
+    source = CacheSource(**known, stem=stem)
     height, width = volume.first.grid.shape
     # A bit for each pixel.
     brain = source.stored("first_brain", (height, -(-width // 8)))
@@ -179,8 +140,8 @@ def _files(cached: Volume) -> dict[str, StoredArray]:
 
 
 def _build(volume: Volume, missing: dict[str, StoredArray]) -> None:
-    decoded, brain = volume.decode_with_origin()
-    arrays: dict[str, Any] = {**decoded._asdict(), "first_brain": pack(brain)}
+    slices, brain = volume.decode_with_origin()
+    arrays: dict[str, Any] = {**slices._asdict(), "first_brain": pack(brain)}
     for kind, stored in missing.items():
         stored.write(arrays[kind])
 

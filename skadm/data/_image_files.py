@@ -64,18 +64,7 @@ class ImageHeader:
     geometry: bytes
 
     def image_of(self, voxels: NDArray) -> nib.Nifti1Image:
-        """Make an image that lies where the file lies.
-
-        Parameters
-        ----------
-        voxels : ndarray of shape (n_slices, H, W)
-            Axial slices.
-
-        Returns
-        -------
-        nibabel.Nifti1Image
-            In the orientation of the file.
-        """
+        """Make an image of axial slices (n_slices, H, W) that lies where the file lies."""
         voxels = self.orientation.from_canonical(voxels.T)
         if not self.geometry:
             return nib.Nifti1Image(voxels, self.file_affine)
@@ -87,11 +76,6 @@ class ImageHeader:
         """Raise a ValueError unless the other file lies on the same grid.
 
         Axes of the files may be permuted or flipped.
-
-        Parameters
-        ----------
-        other : ImageHeader
-            Header of the other file.
         """
         if other.shape != self.shape:
             raise ValueError(
@@ -214,25 +198,11 @@ def is_itk_file(path: Path) -> bool:
 
 
 def inspect(path: Path) -> ImageHeader:
-    """Read and check the header of a file.
+    """Read and check the header of a NIfTI file; or, with SimpleITK, of one of its formats.
 
-    Parameters
-    ----------
-    path : Path
-        A NIfTI file; or, where SimpleITK is installed, a .mha, .mhd, .nrrd or .nhdr file.
-
-    Returns
-    -------
-    ImageHeader
-        Shape and affine in the canonical orientation.
-
-    Raises
-    ------
-    FileNotFoundError
-        If there is no such file.
-    ValueError
-        If it is not an image file of a three-dimensional scalar image, or the two forms
-        in which NIfTI has the orientation contradict each other.
+    Raises a FileNotFoundError if there is no such file, and a ValueError if it is not an
+    image file of a three-dimensional scalar image, or the two forms in which NIfTI has the
+    orientation contradict each other.
     """
     if is_itk_file(path):
         require_file(path)
@@ -302,23 +272,11 @@ def _geometry(header: Any) -> bytes:
 
 
 def read_slices(path: Path) -> NDArray:
-    """Decode a file into axial slices.
+    """Decode a file that `inspect` accepts into axial slices (n_slices, H, W).
 
-    Parameters
-    ----------
-    path : Path
-        A file that `inspect` accepts.
-
-    Returns
-    -------
-    ndarray of shape (n_slices, H, W)
-        The voxels, with scaling applied, in the file's own type or float32. Slices run
-        to the top of the head, H to the back and W to the left.
-
-    Raises
-    ------
-    ValueError
-        If the file is truncated or broken, or holds NaN or infinite voxels.
+    The voxels are scaled, in the type of the file or float32. Slices run to the top of the
+    head, H to the back and W to the left. A file that is truncated or broken, or holds NaN
+    or infinite voxels, is a ValueError.
     """
     if is_itk_file(path):
         _, affine = _itk_files.read_header(path)
@@ -360,57 +318,21 @@ def _nifti_voxels(path: Path, image: Any) -> NDArray:
 
 
 def read_mask(path: Path, values: MaskValues = ALL_LABELS) -> NDArray[np.bool_]:
-    """Decode a mask into axial slices.
+    """Decode a mask into axial slices (n_slices, H, W): True where it is.
 
-    Parameters
-    ----------
-    path : Path
-        A file that `inspect` accepts.
-    values : MaskValues, default=ALL_LABELS
-        Which values count.
-
-    Returns
-    -------
-    ndarray of bool, shape (n_slices, H, W)
-        True where the mask is.
-
-    Raises
-    ------
-    ValueError
-        If the file holds values that no mask has; see `MaskValues.of`.
+    A file with values that no mask has is a ValueError; see `MaskValues.of`.
     """
     return values.of(read_slices(path), path)
 
 
 def write_nifti(path: Path, image: nib.Nifti1Image) -> None:
-    """Write a NIfTI file; equal images make equal files.
-
-    Parameters
-    ----------
-    path : Path
-        A .nii.gz file.
-    image : nibabel.Nifti1Image
-        The image.
-    """
+    """Write a .nii.gz file; equal images make equal files."""
     data = compress(image.to_bytes())
     replace_atomically(path, lambda temporary: temporary.write_bytes(data))
 
 
 def image_on(affine: NDArray[np.float64], voxels: NDArray) -> nib.Nifti1Image:
-    """Make an image of slices.
-
-    Parameters
-    ----------
-    affine : ndarray of shape (4, 4)
-        From voxel indices (W, H, slice) to mm.
-    voxels : ndarray of shape (n_slices, H, W)
-        The voxels, in the type that they are stored as.
-
-    Returns
-    -------
-    nibabel.Nifti1Image
-        An image in millimetres.
-    """
+    """Make an image in mm of slices (n_slices, H, W), by its affine from (W, H, slice)."""
     image = nib.Nifti1Image(voxels.T, affine)
     image.header.set_xyzt_units("mm")
     return image

@@ -26,27 +26,8 @@ class Grid(NamedTuple):
         return np.linalg.norm(self.affine[:3, :3], axis=0)
 
 
-class Decoded(NamedTuple):
-    """All slices of a volume, in memory or mapped; not to be changed in place.
-
-    Parameters
-    ----------
-    images : ndarray of float32, shape (n_slices, n_contrasts, H, W)
-        Images.
-    brain : ndarray of bool, shape (n_slices, H, W)
-        The brain.
-    labels : ndarray of int8, shape (n_slices, H, W), or None
-        1 on an anomaly; elsewhere 0 in the brain and -1 outside it. None: they were not
-        asked for, or there are none.
-    """
-
-    images: NDArray[np.float32]
-    brain: NDArray[np.bool_]
-    labels: NDArray[np.int8] | None
-
-
 class Slices(NamedTuple):
-    """Some slices of one volume, or of an array, with all that was found in reading them.
+    """Slices of one volume, or of an array, with all that is found in reading them.
 
     Parameters
     ----------
@@ -55,7 +36,8 @@ class Slices(NamedTuple):
     brain : ndarray of bool, shape (n, H, W)
         The brain.
     labels : ndarray of int8, shape (n, H, W), or None
-        0 normal, 1 anomaly, -1 outside the brain. None: there are none.
+        1 on an anomaly; elsewhere 0 in the brain and -1 outside it. None: there are none,
+        or they were not asked for.
     z : ndarray of int, shape (n,), or None
         Index of each slice in its volume; None of an array.
     volume : str or None
@@ -63,16 +45,16 @@ class Slices(NamedTuple):
     patient : str or None
         Patient of the volume; None of an array.
     places : ndarray of int, shape (n,), or slice
-        Where the slices are in the stack or array that was read.
+        Where the slices are in the stack or array that is read.
     """
 
     images: NDArray
     brain: NDArray[np.bool_]
-    labels: NDArray[np.int8] | None
-    z: NDArray[np.intp] | None
-    volume: str | None
-    patient: str | None
-    places: NDArray[np.intp] | slice
+    labels: NDArray[np.int8] | None = None
+    z: NDArray[np.intp] | None = None
+    volume: str | None = None
+    patient: str | None = None
+    places: NDArray[np.intp] | slice = slice(None)
 
 
 class VolumeStep(Protocol):

@@ -96,13 +96,7 @@ class RecentArrays:
         return arrays
 
     def release(self, owner: Any) -> None:
-        """Let go of the arrays of an object.
-
-        Parameters
-        ----------
-        owner : object
-            What the arrays are kept for.
-        """
+        """Let go of the arrays of an object."""
         with self._lock:
             self._entries.pop(weakref.ref(owner), None)
 

@@ -104,7 +104,7 @@ def in_chunks(
     for rows in row_chunks(len(X) if chosen is None else len(chosen), X[:1].nbytes):
         images = X[rows if chosen is None else chosen[rows]]
         images = images if check is None else check(images)
-        yield Slices(images, brain_mask(images), None, None, None, None, rows)
+        yield Slices(images, brain_mask(images), places=rows)
         release(X)
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from skadm.data._cache import cached_volumes
-from skadm.data._interfaces import Decoded, Slices, VolumeStep
+from skadm.data._interfaces import Slices, VolumeStep
 from skadm.data._volume import Volume
 
 
@@ -293,18 +293,16 @@ class SliceStack:
             volume = self.volumes[self._volume_index[run[0]]]
             slice_bytes = 4 * len(self.contrasts) * math.prod(volume.grid.shape)
             step = max(1, int(max_bytes) // slice_bytes)
-            decoded = volume.decode(labels=labels)
+            whole = volume.decode(labels=labels)
             for start in range(0, len(run), step):
                 places = run[start : start + step]
                 z = self.z[places]
-                yield Slices(
-                    decoded.images[z],
-                    decoded.brain[z],
-                    None if decoded.labels is None else decoded.labels[z],
-                    z,
-                    volume.name,
-                    volume.patient,
-                    places,
+                yield whole._replace(
+                    images=whole.images[z],
+                    brain=whole.brain[z],
+                    labels=None if whole.labels is None else whole.labels[z],
+                    z=z,
+                    places=places,
                 )
 
     def normal(self) -> "SliceStack":
@@ -329,24 +327,17 @@ class SliceStack:
                 "it with its masks"
             )
         normal = np.zeros(len(self), dtype=bool)
-        for decoded, z, places in self._decoded():
-            assert decoded.labels is not None
-            anomalous = np.array([(mask == 1).any() for mask in decoded.labels])
-            normal[places] = ~anomalous[z]
+        for volume, places in self.volume_places():
+            if places.size:
+                labels: Any = volume.decode().labels
+                anomalous = np.array([(mask == 1).any() for mask in labels])
+                normal[places] = ~anomalous[self.z[places]]
         if not normal.any():
             raise ValueError(
                 f"no slice is normal: each of the {len(self)} slices holds pixels of an "
                 "anomaly"
             )
         return self[normal]
-
-    def _decoded(
-        self, *, labels: bool = True
-    ) -> Iterator[tuple[Decoded, NDArray[np.intp], NDArray[np.intp]]]:
-        """Decode the volumes of the slices; yield which slices, and their places."""
-        for volume, places in self.volume_places():
-            if places.size:
-                yield volume.decode(labels=labels), self.z[places], places
 
     def without_labels(self) -> "SliceStack":
         """Leave the labels out.
@@ -378,39 +369,39 @@ class SliceStack:
         ValueError
             If the volumes differ in slice size, or a file cannot be decoded.
         """
-        n, contrasts, height, width = self.shape
-        X = np.empty((n, contrasts, height, width), dtype=np.float32)
-        y = np.empty((n, height, width), dtype=np.int8) if self.has_labels else None
-        for decoded, z, places in self._decoded():
-            _copy_slices(decoded.images, z, X, places)
-            if y is not None:
-                _copy_slices(decoded.labels, z, y, places)
+        X, y = self._gathered("images", "labels")
         return X, y
 
     @property
     def X(self) -> NDArray[np.float32]:
         """Images, shape (n_slices, n_contrasts, H, W); reads every volume."""
-        return self.without_labels().load()[0]
+        return self._gathered("images")[0]
 
     @property
     def y(self) -> NDArray[np.int8] | None:
         """Labels, shape (n_slices, H, W), or None; reads every volume, as `load` does."""
-        if not self.has_labels:
-            return None
-        n, _, height, width = self.shape
-        y = np.empty((n, height, width), dtype=np.int8)
-        for decoded, z, places in self._decoded():
-            _copy_slices(decoded.labels, z, y, places)
-        return y
+        return self._gathered("labels")[0]
 
     @property
     def brain(self) -> NDArray[np.bool_]:
         """The brain, shape (n_slices, H, W); reads every volume."""
-        n, _, height, width = self.shape
-        brain = np.empty((n, height, width), dtype=bool)
-        for decoded, z, places in self._decoded(labels=False):
-            _copy_slices(decoded.brain, z, brain, places)
-        return brain
+        return self._gathered("brain")[0]
+
+    def _gathered(self, *kinds: str) -> list[Any]:
+        """Arrays of all slices, by the names that `Slices` has for them."""
+        n, contrasts, *size = self.shape
+        arrays: dict[str, NDArray] = {}
+        for kind in kinds:
+            if kind == "images":
+                arrays[kind] = np.empty((n, contrasts, *size), np.float32)
+            elif kind == "brain" or self.has_labels:
+                arrays[kind] = np.empty((n, *size), bool if kind == "brain" else np.int8)
+        for volume, places in self.volume_places() if arrays else ():
+            if places.size:
+                slices = volume.decode(labels="labels" in arrays)
+                for kind, array in arrays.items():
+                    _copy_slices(getattr(slices, kind), self.z[places], array, places)
+        return [arrays.get(kind) for kind in kinds]
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray:
         if copy is False:

@@ -4,13 +4,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import cached_property
 from os import PathLike
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from skadm._brain import brain_mask
-from skadm.data._interfaces import Decoded, Grid, VolumeStep
+from skadm._arrays import as_numbers
+from skadm._brain import brain_mask, ignore_background
+from skadm._missing import check_missing
+from skadm._validation import check_labels
+from skadm.data._image_files import inspect
+from skadm.data._interfaces import Grid, Slices, VolumeStep
 from skadm.data._masks import ALL_LABELS, MaskValues
 from skadm.data._sources import ArraySource, ImageSource, Source, pack, unpack
 
@@ -171,10 +176,10 @@ class Volume:
             If a file cannot be decoded or is not what it was given as, or a step or the
             labels of normal slices do not allow it.
         """
-        decoded = self.decode()
-        return decoded.images, decoded.labels
+        slices = self.decode()
+        return slices.images, slices.labels
 
-    def decode(self, *, labels: bool = True) -> Decoded:
+    def decode(self, *, labels: bool = True) -> Slices:
         """Read images, brain and labels.
 
         Parameters
@@ -184,39 +189,43 @@ class Volume:
 
         Returns
         -------
-        Decoded
-            All slices.
+        Slices
+            All slices; not to be changed in place.
         """
         return self._decode(labels)[0]
 
-    def decode_with_origin(self) -> tuple[Decoded, NDArray[np.bool_]]:
+    def decode_with_origin(self) -> tuple[Slices, NDArray[np.bool_]]:
         """Read images, brain and labels, and the brain of the first images, in one pass.
 
         Returns
         -------
-        decoded : Decoded
+        slices : Slices
             All slices.
         brain : ndarray of bool, shape (n_slices, H', W')
             The brain on the grid of `first`.
         """
-        decoded, brain = self._decode(True)
+        slices, brain = self._decode(True)
         if self.origin is not None:
             brain = unpack(self.origin.brain, self.first.grid)
-        return decoded, brain
+        return slices, brain
 
-    def _decode(self, labels: bool) -> tuple[Decoded, NDArray[np.bool_]]:
+    def _decode(self, labels: bool) -> tuple[Slices, NDArray[np.bool_]]:
         """Read, and return the brain before the steps as well."""
         wanted = labels and self.has_labels
-        decoded = self.source.decode(wanted or self.normal is not None)
-        brain = decoded.brain
+        slices = self.source.decode(wanted or self.normal is not None)
+        images, brain, found = slices.images, slices.brain, slices.labels
         for step, grid in zip(self.steps, self._grids):
             try:
-                decoded = _apply(step, decoded, grid)
+                images, new_brain = step.images(images, brain, grid)
+                brain = brain_mask(images) if new_brain is None else new_brain
+                found = None if found is None else step.labels(found, brain, grid)
             except ValueError as error:
                 raise ValueError(f"volume {self.name!r}: {error}") from error
-        if self.normal is not None and decoded.labels is not None:
-            self._require_normal(decoded.labels, self.normal)
-        return (decoded if wanted else decoded._replace(labels=None)), brain
+        if self.normal is not None and found is not None:
+            self._require_normal(found, self.normal)
+        z, known = np.arange(self.n_slices), (self.name, self.patient)
+        after = Slices(images, brain, found if wanted else None, z, *known)
+        return after, slices.brain
 
     def _require_normal(self, labels: NDArray[np.int8], z: NDArray[np.intp]) -> None:
         abnormal = [bool((labels[index] == 1).any()) for index in z]
@@ -240,21 +249,16 @@ class Volume:
         """
         if self.is_decoded:
             return self
-        decoded, brain = self.decode_with_origin()
+        slices, brain = self.decode_with_origin()
+        known = {field.name: getattr(self, field.name) for field in fields(Source)}
+        images = _check_images(slices.images, self.contrasts, f"volume {self.name!r}")
         source = ArraySource(
-            decoded.images,
-            decoded.labels,
-            patient=self.patient,
-            name=self.name,
-            session=self.session,
-            contrasts=self.contrasts,
-            affine=self.grid.affine,
-            brain=decoded.brain,
+            **known, images=images, brain=slices.brain, labels=slices.labels
         )
         return Volume(source, origin=self.origin_of_next(pack(brain)))
 
     def origin_of_next(self, brain: Any) -> Origin:
-        """Return the origin of a source that holds what this volume reads.
+        """Return the origin of what this volume reads.
 
         Parameters
         ----------
@@ -264,7 +268,7 @@ class Volume:
         Returns
         -------
         Origin
-            Without arrays that only `read` needs.
+            Without arrays in memory but the brain.
         """
         before = () if self.origin is None else self.origin.steps
         return Origin(self.first.outline, before + self.steps, brain)
@@ -321,15 +325,25 @@ class ArrayVolume(Volume):
         contrasts: Sequence[str],
         affine: ArrayLike | None = None,
     ) -> None:
+        name = str(patient if name is None else name)
+        who, contrasts = f"volume {name!r}", tuple(contrasts)
+        checked = _check_images(images, contrasts, who)
+        brain = brain_mask(checked)
+        if labels is not None:
+            labels = check_labels(labels, checked.shape, f"{who}: labels")
+            labels = _read_only(ignore_background(labels, brain))
         super().__init__(
             ArraySource(
-                images,
-                labels,
-                patient=patient,
+                patient=str(patient),
                 name=name,
-                session=session,
+                session=str(session),
                 contrasts=contrasts,
-                affine=affine,
+                n_slices=len(checked),
+                grid=Grid(checked.shape[2:], _check_affine(affine, who)),
+                has_labels=labels is not None,
+                images=checked,
+                brain=_read_only(brain),
+                labels=labels,
             )
         )
 
@@ -392,16 +406,32 @@ class NiftiVolume(Volume):
         values: MaskValues = ALL_LABELS,
         unread: Sequence[str | PathLike[str]] = (),
     ) -> None:
+        name = str(patient if name is None else name)
+        paths = tuple(map(_absolute, images.values()))
+        mask_path, brain_path = _absolute(mask), _absolute(brain)
+        given = [path for path in paths if path is not None]
+        if not given:
+            raise ValueError(f"volume {name!r}: no image file given")
+        header = inspect(given[0])
+        for path in (*given[1:], mask_path, brain_path):
+            if path is not None:
+                header.require_same_grid(inspect(path))
+        width, height, n_slices = header.shape
         super().__init__(
             ImageSource(
-                images,
-                mask,
-                patient=patient,
+                patient=str(patient),
                 name=name,
-                session=session,
-                brain=brain,
+                session=str(session),
+                contrasts=tuple(images),
+                n_slices=n_slices,
+                grid=Grid((height, width), header.affine),
+                has_labels=mask is not None,
+                paths=paths,
+                mask_path=mask_path,
+                brain_path=brain_path,
                 values=values,
-                unread=unread,
+                unread=tuple(Path(path).absolute() for path in unread),
+                header=header,
             )
         )
 
@@ -413,11 +443,47 @@ def _grids(source: Source, steps: Sequence[VolumeStep]) -> list[Grid]:
     return grids
 
 
-def _apply(step: VolumeStep, decoded: Decoded, grid: Grid) -> Decoded:
-    images, brain = step.images(decoded.images, decoded.brain, grid)
-    if brain is None:
-        brain = brain_mask(images)
-    labels = decoded.labels
-    return Decoded(
-        images, brain, None if labels is None else step.labels(labels, brain, grid)
-    )
+def _check_images(
+    images: ArrayLike, contrasts: tuple[str, ...], who: str
+) -> NDArray[np.float32]:
+    array = as_numbers(images, f"{who}: images").astype(np.float32, copy=False)
+    if array.ndim != 4 or 0 in array.shape:
+        raise ValueError(
+            f"{who}: images have shape {array.shape}; expected (n_slices, n_contrasts, H, "
+            "W), none of them zero"
+        )
+    if array.shape[1] != len(contrasts):
+        raise ValueError(
+            f"{who}: images have {array.shape[1]} contrasts, but contrasts={contrasts} "
+            f"names {len(contrasts)}"
+        )
+    if np.isinf(array).any():
+        raise ValueError(f"{who}: images hold infinite values")
+    try:
+        check_missing(array, contrasts)
+    except ValueError as error:
+        raise ValueError(f"{who}: {error}") from error
+    return _read_only(array)
+
+
+def _check_affine(affine: ArrayLike | None, who: str) -> NDArray[np.float64]:
+    if affine is None:
+        return np.eye(4)
+    array = np.array(affine, dtype=np.float64)
+    if array.shape != (4, 4) or not np.isfinite(array).all():
+        raise ValueError(
+            f"{who}: affine has shape {array.shape}; expected finite numbers of shape "
+            "(4, 4)"
+        )
+    return array
+
+
+def _read_only(array: NDArray) -> NDArray:
+    view = array.view()
+    view.flags.writeable = False
+    return view
+
+
+def _absolute(path: str | PathLike[str] | None) -> Path | None:
+    # A worker that it is sent to may have another working directory.
+    return None if path is None else Path(path).absolute()

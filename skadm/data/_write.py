@@ -128,12 +128,12 @@ def on_original_grid(maps: NDArray, z: NDArray, volume: Volume, fill: float) -> 
     ndarray of shape (n_slices, H', W')
         Maps of all slices, in the type they had.
     """
-    decoded, original_brain = volume.changed(labelled=False).decode_with_origin()
+    slices, original_brain = volume.changed(labelled=False).decode_with_origin()
     out = np.full(original_brain.shape, fill, dtype=maps.dtype)
     if _same_grid(volume.grid, volume.first.grid):
         out[z] = np.where(original_brain[z], maps, out[z])
         return out
-    brain = decoded.brain[z]
+    brain = slices.brain[z]
     # A brain can be too small to survive the resizing: such slices stay empty.
     kept = brain.any(axis=(1, 2))
     if not kept.any():

@@ -163,7 +163,8 @@ def _examined(
     volume: Any, model: Any, candidates: CandidateLesions | None
 ) -> PatientReport:
     """The report, without what is warned of."""
-    images, scanned_brain, labels = volume.decode()
+    scan = volume.decode()
+    images, labels = scan.images, scan.labels
     # In memory, and without an origin of its own: files are decoded once.
     original = ArrayVolume(
         images,
@@ -176,7 +177,8 @@ def _examined(
     prepared = model[:-1].transform(SliceStack.from_volumes([original])).in_memory()
     (working,) = prepared.volumes
     detector = model[-1]
-    worked_on, brain, own_labels = working.decode()
+    seen = working.decode()
+    worked_on, brain, own_labels = seen.images, seen.brain, seen.labels
     supplied = missing_names(worked_on, volume.contrasts)
     scanned = [name not in supplied for name in volume.contrasts]
     contrasts = tuple(name for name in volume.contrasts if name not in supplied)
@@ -215,7 +217,7 @@ def _examined(
     pictures = make_pictures(
         original.grid,
         images[:, scanned],
-        scanned_brain,
+        scan.brain,
         contrasts,
         anomaly=on_original_grid(anomaly, every, working, low),
         numbers=on_original_grid(ranking.numbers, every, working, 0),
