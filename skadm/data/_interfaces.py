@@ -1,5 +1,7 @@
 """What stacks, volumes and preprocessing steps ask of each other."""
 
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -55,6 +57,25 @@ class Slices(NamedTuple):
     volume: str | None = None
     patient: str | None = None
     places: NDArray[np.intp] | slice = slice(None)
+
+
+@dataclass(frozen=True)
+class ReadingRecord:
+    """What a reader noticed of the files of a stack.
+
+    Parameters
+    ----------
+    left_out : dict of str to str
+        Volumes that were left out since they could not be read, and why.
+    lesion_ml : dict of str to float
+        Millilitres that the mask of each volume marks, if masks were read.
+    unread : tuple of Path
+        Image files that were not read.
+    """
+
+    left_out: dict[str, str] = field(default_factory=dict)
+    lesion_ml: dict[str, float] = field(default_factory=dict)
+    unread: tuple[Path, ...] = ()
 
 
 class VolumeStep(Protocol):

@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
 from functools import cached_property
 from os import PathLike
 from pathlib import Path
@@ -12,27 +11,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from skadm.data._cache import cached_volumes
-from skadm.data._interfaces import Slices, VolumeStep
+from skadm.data._interfaces import ReadingRecord, Slices, VolumeStep
 from skadm.data._volume import Volume
-
-
-@dataclass(frozen=True)
-class ReadingRecord:
-    """What a reader noticed of the files of a stack.
-
-    Parameters
-    ----------
-    left_out : dict of str to str
-        Volumes that were left out since they could not be read, and why.
-    lesion_ml : dict of str to float
-        Millilitres that the mask of each volume marks, if masks were read.
-    unread : tuple of Path
-        Image files that were not read.
-    """
-
-    left_out: dict[str, str] = field(default_factory=dict)
-    lesion_ml: dict[str, float] = field(default_factory=dict)
-    unread: tuple[Path, ...] = ()
 
 
 class SliceStack:

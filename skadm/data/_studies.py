@@ -10,10 +10,11 @@ import numpy as np
 
 from skadm.data._file_kinds import CONTRASTS, looks_like_mask
 from skadm.data._image_files import inspect, read_slices
+from skadm.data._interfaces import ReadingRecord
 from skadm.data._masks import MaskValues
 from skadm.data._names import require_file_name
 from skadm.data._patients import common_stems
-from skadm.data._stack import ReadingRecord, SliceStack
+from skadm.data._stack import SliceStack
 from skadm.data._volume import NiftiVolume
 
 # A file of labels compresses to a small part of its voxels, an image does not.

@@ -72,7 +72,9 @@ def plain_read(volumes: list[NiftiVolume]) -> list[NDArray[np.float32]]:
     """Every file in memory; the last contrast of each volume is kept."""
     kept = []
     for volume in volumes:
-        images = [np.asarray(nib.load(path).dataobj, np.float32) for path in volume.paths]
+        images = [
+            np.asarray(nib.load(path).dataobj, np.float32) for path in volume.source.paths
+        ]
         kept.append(images[-1])
     return kept
 
