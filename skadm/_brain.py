@@ -95,9 +95,9 @@ def brain_values(
     for rows in chunks:
         some = images[rows]
         shown = brain_mask(some) if brain is None else brain[rows]
-        found = function(some, shown)[shown]
-        values[filled : filled + len(found)] = found
-        filled += len(found)
+        part = function(some, shown)[shown]
+        values[filled : filled + len(part)] = part
+        filled += len(part)
         release(values)
         release(images)
     return values

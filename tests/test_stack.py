@@ -190,6 +190,30 @@ def test_failing_step_names_the_volume(stack):
         stack.map(Refuse()).load()
 
 
+@pytest.mark.parametrize("n_slices", [2, 4])
+def test_a_step_that_returns_no_brain_of_its_images_is_refused(n_slices):
+    class Bare(Subtract):
+        def images(self, images, brain, grid):
+            return images  # as two things, if there are two slices
+
+    class Other(Subtract):
+        def images(self, images, brain, grid):
+            return images, brain[1:]
+
+    stack = SliceStack.from_volumes([make_volume("a", n=n_slices)])
+    with pytest.raises(ValueError, match="volume 'a': (Bare returned|too many values)"):
+        stack.map(Bare()).load()
+    with pytest.raises(ValueError, match=r"'a': Other returned .* a brain \(\d, 6, 5\)"):
+        stack.map(Other()).load()
+
+
+def test_the_brain_of_a_step_that_does_not_know_it_is_found(stack):
+    mapped = stack.map(Subtract())
+    np.testing.assert_array_equal(mapped.brain, brain_mask(mapped.X))
+    assert mapped.brain.all()  # the background is no longer 0
+    assert not stack.brain.all()
+
+
 def test_in_memory_is_equivalent(stack):
     mapped = stack[[0, 6]].map(Subtract())
     memory = mapped.in_memory()

@@ -6,7 +6,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from skadm._arrays import as_numbers
 from skadm._brain import brain_mask, ignore_background
+from skadm._missing import check_missing
 from skadm.data._image_files import ImageHeader, read_mask, read_slices
 from skadm.data._interfaces import Grid, Slices
 from skadm.data._masks import MaskValues, require_many_values
@@ -111,8 +113,6 @@ class ImageSource(Source):
         Masks of anomalies and of the brain.
     values : MaskValues
         Which values of the masks count.
-    unread : tuple of Path
-        Image files beside these that nobody reads.
     header : ImageHeader
         Header of the first file.
     """
@@ -121,7 +121,6 @@ class ImageSource(Source):
     mask_path: Path | None
     brain_path: Path | None
     values: MaskValues
-    unread: tuple[Path, ...]
     header: ImageHeader
 
     def decode(self, labels: bool) -> Slices:
@@ -192,3 +191,47 @@ def pack(mask: NDArray[np.bool_]) -> NDArray[np.uint8]:
 def unpack(bits: ArrayLike, grid: Grid) -> NDArray[np.bool_]:
     """Return a mask (n_slices, H, W) on a grid that was packed."""
     return np.unpackbits(np.asarray(bits), axis=-1, count=grid.shape[1]).view(bool)
+
+
+def check_images(
+    images: ArrayLike, contrasts: tuple[str, ...], who: str
+) -> NDArray[np.float32]:
+    """Images as float32, read-only; refused unless they are those of a volume."""
+    array = as_numbers(images, f"{who}: images").astype(np.float32, copy=False)
+    if array.ndim != 4 or 0 in array.shape:
+        raise ValueError(
+            f"{who}: images have shape {array.shape}; expected (n_slices, n_contrasts, H, "
+            "W), none of them zero"
+        )
+    if array.shape[1] != len(contrasts):
+        raise ValueError(
+            f"{who}: images have {array.shape[1]} contrasts, but contrasts={contrasts} "
+            f"names {len(contrasts)}"
+        )
+    if np.isinf(array).any():
+        raise ValueError(f"{who}: images hold infinite values")
+    try:
+        check_missing(array, contrasts)
+    except ValueError as error:
+        raise ValueError(f"{who}: {error}") from error
+    return read_only(array)
+
+
+def check_affine(affine: ArrayLike | None, who: str) -> NDArray[np.float64]:
+    """An affine of finite numbers; None is the identity."""
+    if affine is None:
+        return np.eye(4)
+    array = np.array(affine, dtype=np.float64)
+    if array.shape != (4, 4) or not np.isfinite(array).all():
+        raise ValueError(
+            f"{who}: affine has shape {array.shape}; expected finite numbers of shape "
+            "(4, 4)"
+        )
+    return array
+
+
+def read_only(array: NDArray) -> NDArray:
+    """Return a view that cannot be written to."""
+    view = array.view()
+    view.flags.writeable = False
+    return view

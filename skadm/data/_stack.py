@@ -243,10 +243,10 @@ class SliceStack:
         stack : SliceStack
             These slices. Volumes are in the order in which the stack shows them first.
         """
-        places = [places for _, places in self.volume_places() if places.size]
-        for own in sorted(places, key=lambda own: own[0]):
-            own = own[np.argsort(self.z[own], kind="stable")]
-            yield own, self[own]
+        shown = [places for _, places in self.volume_places() if places.size]
+        for places in sorted(shown, key=lambda places: places[0]):
+            places = places[np.argsort(self.z[places], kind="stable")]
+            yield places, self[places]
 
     def chunks(self, max_bytes: int = 2**28, *, labels: bool = True) -> Iterator[Slices]:
         """Read the slices in the order of the stack, a volume or a part of one at a time.

@@ -147,7 +147,6 @@ def stack_of(
             session=study.session,
             brain=study.brain,
             values=values,
-            unread=study.unread,
         )
         for study in chosen
     ]

@@ -10,14 +10,21 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from skadm._arrays import as_numbers
 from skadm._brain import brain_mask, ignore_background
-from skadm._missing import check_missing
 from skadm._validation import check_labels
 from skadm.data._image_files import inspect
 from skadm.data._interfaces import Grid, Slices, VolumeStep
 from skadm.data._masks import ALL_LABELS, MaskValues
-from skadm.data._sources import ArraySource, ImageSource, Source, pack, unpack
+from skadm.data._sources import (
+    ArraySource,
+    ImageSource,
+    Source,
+    check_affine,
+    check_images,
+    pack,
+    read_only,
+    unpack,
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -212,20 +219,21 @@ class Volume:
     def _decode(self, labels: bool) -> tuple[Slices, NDArray[np.bool_]]:
         """Read, and return the brain before the steps as well."""
         wanted = labels and self.has_labels
-        slices = self.source.decode(wanted or self.normal is not None)
-        images, brain, found = slices.images, slices.brain, slices.labels
-        for step, grid in zip(self.steps, self._grids):
+        first = slices = self.source.decode(wanted or self.normal is not None)
+        for step, grid, new_grid in zip(self.steps, self._grids, self._grids[1:]):
             try:
-                images, new_brain = step.images(images, brain, grid)
-                brain = brain_mask(images) if new_brain is None else new_brain
-                found = None if found is None else step.labels(found, brain, grid)
+                slices = _apply(step, slices, grid, new_grid)
             except ValueError as error:
                 raise ValueError(f"volume {self.name!r}: {error}") from error
-        if self.normal is not None and found is not None:
-            self._require_normal(found, self.normal)
-        z, known = np.arange(self.n_slices), (self.name, self.patient)
-        after = Slices(images, brain, found if wanted else None, z, *known)
-        return after, slices.brain
+        if self.normal is not None and slices.labels is not None:
+            self._require_normal(slices.labels, self.normal)
+        slices = slices._replace(
+            labels=slices.labels if wanted else None,
+            z=np.arange(self.n_slices),
+            volume=self.name,
+            patient=self.patient,
+        )
+        return slices, first.brain
 
     def _require_normal(self, labels: NDArray[np.int8], z: NDArray[np.intp]) -> None:
         abnormal = [bool((labels[index] == 1).any()) for index in z]
@@ -251,7 +259,7 @@ class Volume:
             return self
         slices, brain = self.decode_with_origin()
         known = {field.name: getattr(self, field.name) for field in fields(Source)}
-        images = _check_images(slices.images, self.contrasts, f"volume {self.name!r}")
+        images = check_images(slices.images, self.contrasts, f"volume {self.name!r}")
         source = ArraySource(
             **known, images=images, brain=slices.brain, labels=slices.labels
         )
@@ -327,11 +335,11 @@ class ArrayVolume(Volume):
     ) -> None:
         name = str(patient if name is None else name)
         who, contrasts = f"volume {name!r}", tuple(contrasts)
-        checked = _check_images(images, contrasts, who)
+        checked = check_images(images, contrasts, who)
         brain = brain_mask(checked)
         if labels is not None:
             labels = check_labels(labels, checked.shape, f"{who}: labels")
-            labels = _read_only(ignore_background(labels, brain))
+            labels = read_only(ignore_background(labels, brain))
         super().__init__(
             ArraySource(
                 patient=str(patient),
@@ -339,10 +347,10 @@ class ArrayVolume(Volume):
                 session=str(session),
                 contrasts=contrasts,
                 n_slices=len(checked),
-                grid=Grid(checked.shape[2:], _check_affine(affine, who)),
+                grid=Grid(checked.shape[2:], check_affine(affine, who)),
                 has_labels=labels is not None,
                 images=checked,
-                brain=_read_only(brain),
+                brain=read_only(brain),
                 labels=labels,
             )
         )
@@ -374,8 +382,6 @@ class NiftiVolume(Volume):
         skull-stripped already.
     values : MaskValues, default=MaskValues()
         Which values of the masks count: all but 0, unless others are named.
-    unread : sequence of path, default=()
-        Image files beside these that nobody reads.
 
     Raises
     ------
@@ -404,7 +410,6 @@ class NiftiVolume(Volume):
         session: str = "",
         brain: str | PathLike[str] | None = None,
         values: MaskValues = ALL_LABELS,
-        unread: Sequence[str | PathLike[str]] = (),
     ) -> None:
         name = str(patient if name is None else name)
         paths = tuple(map(_absolute, images.values()))
@@ -430,7 +435,6 @@ class NiftiVolume(Volume):
                 mask_path=mask_path,
                 brain_path=brain_path,
                 values=values,
-                unread=tuple(Path(path).absolute() for path in unread),
                 header=header,
             )
         )
@@ -443,45 +447,21 @@ def _grids(source: Source, steps: Sequence[VolumeStep]) -> list[Grid]:
     return grids
 
 
-def _check_images(
-    images: ArrayLike, contrasts: tuple[str, ...], who: str
-) -> NDArray[np.float32]:
-    array = as_numbers(images, f"{who}: images").astype(np.float32, copy=False)
-    if array.ndim != 4 or 0 in array.shape:
+def _apply(step: VolumeStep, slices: Slices, grid: Grid, new_grid: Grid) -> Slices:
+    images, brain = step.images(slices.images, slices.brain, grid)
+    brain = brain_mask(images) if brain is None else brain
+    n_slices, n_contrasts = slices.images.shape[:2]
+    expected = (n_slices, n_contrasts, *new_grid.shape), (n_slices, *new_grid.shape)
+    if (images.shape, brain.shape) != expected or brain.dtype != bool:
         raise ValueError(
-            f"{who}: images have shape {array.shape}; expected (n_slices, n_contrasts, H, "
-            "W), none of them zero"
+            f"{type(step).__name__} returned images {images.shape} and a brain "
+            f"{brain.shape} of {brain.dtype}; expected {expected[0]} and {expected[1]} of "
+            "bool"
         )
-    if array.shape[1] != len(contrasts):
-        raise ValueError(
-            f"{who}: images have {array.shape[1]} contrasts, but contrasts={contrasts} "
-            f"names {len(contrasts)}"
-        )
-    if np.isinf(array).any():
-        raise ValueError(f"{who}: images hold infinite values")
-    try:
-        check_missing(array, contrasts)
-    except ValueError as error:
-        raise ValueError(f"{who}: {error}") from error
-    return _read_only(array)
-
-
-def _check_affine(affine: ArrayLike | None, who: str) -> NDArray[np.float64]:
-    if affine is None:
-        return np.eye(4)
-    array = np.array(affine, dtype=np.float64)
-    if array.shape != (4, 4) or not np.isfinite(array).all():
-        raise ValueError(
-            f"{who}: affine has shape {array.shape}; expected finite numbers of shape "
-            "(4, 4)"
-        )
-    return array
-
-
-def _read_only(array: NDArray) -> NDArray:
-    view = array.view()
-    view.flags.writeable = False
-    return view
+    labels = slices.labels
+    if labels is not None:
+        labels = step.labels(labels, brain, grid)
+    return Slices(images, brain, labels)
 
 
 def _absolute(path: str | PathLike[str] | None) -> Path | None:
