@@ -8,9 +8,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
-from sklearn.base import BaseEstimator, OutlierMixin, _fit_context
+from sklearn.base import BaseEstimator, OutlierMixin
 from sklearn.callback import CallbackSupportMixin, with_callbacks
-from sklearn.utils._param_validation import Interval
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from skadm._brain import brain_mask, brain_sizes, brain_values, ignore_background
@@ -19,6 +18,7 @@ from skadm._docstrings import with_descriptions
 from skadm._failure import unchanged_on_failure
 from skadm._missing import check_missing, describe_missing
 from skadm._quantile import quantile
+from skadm._sklearn import Interval, fit_context
 from skadm._validation import check_labels, check_shape, normal_slices
 from skadm._version import __version__
 from skadm.data import as_slices
@@ -311,7 +311,7 @@ class BaseDetector(CallbackSupportMixin, MapDetector):
 
     @unchanged_on_failure
     @with_callbacks
-    @_fit_context(prefer_skip_nested_validation=True)
+    @fit_context(prefer_skip_nested_validation=True)
     def fit(self, X, y=None):
         """Learn what is normal.
 

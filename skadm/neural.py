@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
+from skadm._sklearn import Interval, StrOptions
 from skadm.augmentation import Augmentation
 from skadm.base import BaseDetector
 from skadm.training import (

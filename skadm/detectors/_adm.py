@@ -6,8 +6,8 @@ from numbers import Integral, Real
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 
+from skadm._sklearn import HasMethods, Interval, StrOptions
 from skadm.augmentation import Augmentation
 from skadm.detectors._adm_networks import ADMNetworks
 from skadm.detectors._adm_scoring import ADMScoring

@@ -5,11 +5,11 @@ from numbers import Integral, Real
 
 import torch
 from numpy.typing import NDArray
-from sklearn.utils._param_validation import Interval, StrOptions
 from torch import nn
 
 from skadm._brain import brain_values
 from skadm._quantile import value_of_rank
+from skadm._sklearn import Interval, StrOptions
 from skadm.augmentation import Augmentation
 from skadm.neural import TorchDetector
 from skadm.nn.autoencoder import Decoder, pad_for_levels

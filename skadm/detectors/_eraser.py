@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from sklearn.mixture import GaussianMixture
-from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 
+from skadm._sklearn import HasMethods, Interval, StrOptions
 from skadm.augmentation import Augmentation
 from skadm.detectors._prior import Prior, PriorDetector, learned_axis
 from skadm.neural import TorchDetector

@@ -13,8 +13,8 @@ from sklearn.decomposition import PCA
 from sklearn.frozen import FrozenEstimator
 from sklearn.mixture import GaussianMixture
 from sklearn.pipeline import Pipeline
-from sklearn.utils._param_validation import validate_parameter_constraints
 
+from skadm._sklearn import validate_parameter_constraints
 from skadm._version import __version__
 
 # JSON knows no tuple, no array, ...: an object with the one key of a tag stands for them.

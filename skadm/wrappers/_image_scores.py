@@ -8,10 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import clone
 from sklearn.metrics import roc_auc_score
-from sklearn.utils._param_validation import HasMethods, Interval
 
 from skadm._brain import brain_mask
 from skadm._pipelines import as_seen
+from skadm._sklearn import HasMethods, Interval
 from skadm.image_level._labels import check_signed
 from skadm.pooling import Pooling, Quantile
 from skadm.wrappers._base import MetaDetector, Train

@@ -6,15 +6,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, clone
-from sklearn.utils.metaestimators import _BaseComposition
 
+from skadm._sklearn import BaseComposition
 from skadm.data import SliceStack
 from skadm.postprocessing import MapTransformer
 from skadm.wrappers._base import MetaDetector, Train
 from skadm.wrappers._reading import score_by_volume, score_maps
 
 
-class PostprocessedDetector(MetaDetector, _BaseComposition):
+class PostprocessedDetector(MetaDetector, BaseComposition):
     """A detector and filters of its score maps, as one detector.
 
     It keeps the contract of the detectors: maps of normality, higher = more normal;

@@ -58,6 +58,24 @@ def in_memory(X: Any) -> Any:
     return X if decoded else X.in_memory()
 
 
+def take(X: Any, indices: NDArray[np.intp]) -> Any:
+    """Take some images.
+
+    Parameters
+    ----------
+    X : array, SliceStack or list of volumes
+        Images.
+    indices : ndarray of int
+        Which.
+
+    Returns
+    -------
+    images : array, SliceStack or list of volumes
+        In the order of the indices.
+    """
+    return [X[index] for index in indices] if isinstance(X, list) else X[indices]
+
+
 def by_volume(X: Any) -> Iterator[tuple[Places, Any]]:
     """Go through slices, those together that have to be seen together.
 
