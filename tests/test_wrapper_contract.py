@@ -36,6 +36,7 @@ from skadm._pipelines import scored_unit
 from skadm.data import ArrayVolume, SliceStack
 from skadm.detectors import all_detectors
 from skadm.image_level import slice_labels, volume_labels, volumes_of
+from skadm.model_selection import set_offset_by_f1
 from skadm.pooling import Quantile
 from skadm.postprocessing import GaussianSmoother
 from skadm.preprocessing import SliceResizer
@@ -426,6 +427,8 @@ def test_a_detector_decodes_each_volume_once(detector):
         method(stack)
         assert reads(stack) == [1] * 7
     fitted.score(stack, Y)
+    assert reads(stack) == [1] * 7
+    set_offset_by_f1(make_pipeline(fitted), stack, Y)
     assert reads(stack) == [1] * 7
 
 

@@ -134,7 +134,7 @@ def _train(detector: Any, stack: Any, labels: Any) -> str:
     if abnormal is None or not abnormal.any():
         share = f"{detector.contamination:.0%} of the training pixels"
         return f"flags {share}; no anomalies were given"
-    from skadm.model_selection import set_offset_on_abnormal_slices
+    from skadm.model_selection import set_offset_by_f1
 
-    set_offset_on_abnormal_slices(detector, stack, labels)
+    set_offset_by_f1(detector, stack, labels, abnormal_only=True)
     return f"best F1 on the {abnormal.sum()} abnormal slices of the same patients"

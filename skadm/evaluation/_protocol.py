@@ -12,9 +12,12 @@ from sklearn.base import clone
 from sklearn.exceptions import UndefinedMetricWarning
 from sklearn.utils import check_random_state
 
+from skadm._brain import brain_mask, ignore_background
 from skadm._pipelines import looks_at_abnormal, looks_through_slices
 from skadm._supervision import supervision
+from skadm._validation import check_labels, check_shape
 from skadm.data import as_slices
+from skadm.data._slices import in_chunks
 from skadm.evaluation._tables import METRICS, Row
 from skadm.metrics import (
     best_dice_score,
@@ -22,7 +25,7 @@ from skadm.metrics import (
     pixel_roc_auc_score,
     pixel_scores_at_threshold,
 )
-from skadm.model_selection import labels_in_brain, set_offset_on_abnormal_slices
+from skadm.model_selection import set_offset_by_f1
 
 
 @dataclass(frozen=True)
@@ -211,7 +214,7 @@ def evaluate_split(
         else:
             seen, known = learn_from, labels[learn_from]
         detector = clone(detector).fit(X[seen], known)
-        set_offset_on_abnormal_slices(detector, X[shown], labels[shown])
+        set_offset_by_f1(detector, X[shown], labels[shown], abnormal_only=True)
         # What looks through slices sees the others beside those that count.
         around = shown if looks_through_slices(detector) else set_on
         scores = detector.score_samples(X[around])[np.isin(around, set_on)]
@@ -241,13 +244,22 @@ def _labels_and_patients(
             raise ValueError(
                 f"no {what}: an evaluation needs {name}, or a SliceStack that knows them."
             )
-    labels, patients = labels_in_brain(X, y), np.asarray(groups)  # type: ignore[arg-type]
+    labels, patients = _labels_in_brain(X, y), np.asarray(groups)
     if patients.shape != (len(labels),):
         raise ValueError(
             f"groups have shape {patients.shape}; expected ({len(labels)},), one patient "
             "for each slice."
         )
     return labels, patients
+
+
+def _labels_in_brain(X: Any, y: Any) -> NDArray:
+    """Masks, checked, that are -1 outside the brain, but for anomalies."""
+    X = as_slices(X)
+    labels = check_labels(y, check_shape(X))
+    for places, images in in_chunks(X):
+        labels[places] = ignore_background(labels[places], brain_mask(images))
+    return labels
 
 
 def _check_sides(

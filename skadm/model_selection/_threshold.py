@@ -3,23 +3,25 @@
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from skadm._arrays import as_numbers
-from skadm._brain import brain_mask, ignore_background
+from skadm._brain import ignore_background
 from skadm._pipelines import as_seen, looks_through_slices
 from skadm._validation import check_labels, check_shape
 from skadm.data import as_slices
 from skadm.metrics import best_f1_threshold
+from skadm.wrappers._reading import score_by_volume, score_maps
 
-_CHUNK = 256  # slices whose brain is looked at together
 
-
-def set_offset_by_f1(detector: Any, X: Any, y: ArrayLike) -> Any:
+def set_offset_by_f1(
+    detector: Any, X: Any, y: ArrayLike, *, abnormal_only: bool = False
+) -> Any:
     """Set the threshold of a fitted detector to the one with the best F1.
 
-    The way of the paper (2.6): the slices should be abnormal ones that are neither trained
-    on nor tested on. Nothing but `offset_` changes.
+    The way of the paper (2.6): the slices that count should be abnormal ones that are
+    neither trained on nor tested on. Nothing but `offset_` changes. Each volume is read
+    once.
 
     Parameters
     ----------
@@ -30,6 +32,10 @@ def set_offset_by_f1(detector: Any, X: Any, y: ArrayLike) -> Any:
     y : array-like of shape (n_slices, H, W)
         Masks: 0 normal, 1 anomaly, -1 outside the brain; of the size of the score maps,
         which matters where a Pipeline resizes.
+    abnormal_only : bool, default=False
+        Whether only slices with an anomaly count. X then holds all slices of the patients:
+        a detector that looks through slices sees the others beside those that count, as it
+        will when it scores new patients.
 
     Returns
     -------
@@ -48,85 +54,28 @@ def set_offset_by_f1(detector: Any, X: Any, y: ArrayLike) -> Any:
     >>> from skadm.model_selection import set_offset_by_f1
     >>> stack = make_phantom(n_patients=2, n_slices=8, size=32, random_state=0)
     >>> detector = IntensityDetector().fit(stack, stack.y)
-    >>> abnormal = (stack.y == 1).any(axis=(1, 2))
-    >>> detector = set_offset_by_f1(detector, stack[abnormal], stack.y[abnormal])
-    """
-    last, X = as_seen(detector, X)
-    last.offset_ = best_f1_threshold(labels_in_brain(X, y), last.score_samples(X))
-    return detector
-
-
-def set_offset_on_abnormal_slices(detector: Any, X: Any, y: ArrayLike) -> Any:
-    """Set the threshold to that with the best F1 on the abnormal slices of whole volumes.
-
-    As `set_offset_by_f1` with the slices that hold an anomaly, but a detector that looks
-    through slices sees the others beside them, as it will when it scores new patients.
-
-    Parameters
-    ----------
-    detector : detector or Pipeline
-        Fitted; of a Pipeline, the last step is the detector.
-    X : array-like or SliceStack of shape (n_slices, n_contrasts, H, W)
-        All slices of the patients, as ``detector.score_samples`` takes them.
-    y : array-like of shape (n_slices, H, W)
-        Masks, as in `set_offset_by_f1`.
-
-    Returns
-    -------
-    detector : detector or Pipeline
-        The same object, with the new `offset_`.
-
-    Raises
-    ------
-    ValueError
-        If y does not fit X, or holds no anomaly.
-
-    Examples
-    --------
-    >>> from skadm import IntensityDetector
-    >>> from skadm.data import make_phantom
-    >>> from skadm.model_selection import set_offset_on_abnormal_slices
-    >>> stack = make_phantom(n_patients=2, n_slices=8, size=32, random_state=0)
-    >>> detector = IntensityDetector().fit(stack, stack.y)
-    >>> detector = set_offset_on_abnormal_slices(detector, stack, stack.y)
+    >>> detector = set_offset_by_f1(detector, stack, stack.y, abnormal_only=True)
     """
     X = as_slices(X)
     masks = as_numbers(y, "y")
-    labels = check_labels(masks, (check_shape(X)[0], 1, *masks.shape[1:]))
-    abnormal = (labels == 1).any(axis=(1, 2))
-    if not abnormal.any():
-        raise ValueError(
-            f"no slice with an anomaly among {len(labels)}: expected pixels with y == 1."
+    if abnormal_only:
+        masks = check_labels(masks, (check_shape(X)[0], 1, *masks.shape[1:]))
+        abnormal = (masks == 1).any(axis=(1, 2))
+        if not abnormal.any():
+            raise ValueError(
+                f"no slice with an anomaly among {len(masks)}: expected pixels with y == 1."
+            )
+        if looks_through_slices(detector):
+            masks[~abnormal] = -1  # seen, but not counted
+        else:
+            X, masks = X[abnormal], masks[abnormal]
+    last, X = as_seen(detector, X)
+    labels = check_labels(masks, check_shape(X))
+    parts = [
+        (ignore_background(labels[places], brain), maps)
+        for places, maps, brain in score_by_volume(
+            lambda part, _: score_maps(last, part), X
         )
-    if not looks_through_slices(detector):
-        return set_offset_by_f1(detector, X[abnormal], labels[abnormal])
-    labels[~abnormal] = -1  # seen, but not counted
-    return set_offset_by_f1(detector, X, labels)
-
-
-def labels_in_brain(X: Any, y: ArrayLike) -> NDArray:
-    """Make masks -1 outside the brain of the slices, but for anomalies.
-
-    Parameters
-    ----------
-    X : array-like or SliceStack of shape (n_slices, n_contrasts, H, W)
-        Slices.
-    y : array-like of shape (n_slices, H, W)
-        Masks: 0 normal, 1 anomaly, -1 outside the brain.
-
-    Returns
-    -------
-    y : ndarray of shape (n_slices, H, W)
-        A copy.
-
-    Raises
-    ------
-    ValueError
-        If X or y has a wrong shape, or y wrong values.
-    """
-    X = as_slices(X)
-    labels = check_labels(y, check_shape(X))
-    for start in range(0, len(labels), _CHUNK):
-        some = slice(start, start + _CHUNK)
-        labels[some] = ignore_background(labels[some], brain_mask(np.asarray(X[some])))
-    return labels
+    ]
+    last.offset_ = best_f1_threshold(*map(np.concatenate, zip(*parts)))
+    return detector

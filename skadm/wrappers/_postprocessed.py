@@ -51,7 +51,7 @@ class PostprocessedDetector(MetaDetector, BaseComposition):
     -----
     Filters that look through slices need a `SliceStack`, which knows the volumes and where
     in them a slice lies. Give whole volumes: slices that are left out are not known to
-    be missing. `set_offset_on_abnormal_slices` sets a threshold so.
+    be missing. ``set_offset_by_f1(..., abnormal_only=True)`` sets a threshold so.
 
     Examples
     --------
