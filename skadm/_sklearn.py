@@ -3,6 +3,7 @@
 A parameter is checked as scikit-learn checks its own, and has no public way to. A new
 scikit-learn that renames one of these breaks this file and no other.
 """
+# ruff: noqa: F401
 
 from sklearn.base import _fit_context as fit_context
 from sklearn.utils._param_validation import (
@@ -12,12 +13,3 @@ from sklearn.utils._param_validation import (
     validate_parameter_constraints,
 )
 from sklearn.utils.metaestimators import _BaseComposition as BaseComposition
-
-__all__ = [
-    "BaseComposition",
-    "HasMethods",
-    "Interval",
-    "StrOptions",
-    "fit_context",
-    "validate_parameter_constraints",
-]

@@ -18,13 +18,13 @@ from skadm._docstrings import with_descriptions
 from skadm._failure import unchanged_on_failure
 from skadm._missing import check_missing, describe_missing
 from skadm._quantile import quantile
+from skadm._reference import ScoreReference, TrainingReference
 from skadm._sklearn import Interval, fit_context
 from skadm._validation import check_labels, check_shape, normal_slices
 from skadm._version import __version__
 from skadm.data import as_slices
 from skadm.data._slices import in_chunks, is_lazy, training_slices
 from skadm.metrics import pixel_roc_auc_score
-from skadm.reference import ScoreReference, TrainingReference
 
 
 class Chunk(NamedTuple):

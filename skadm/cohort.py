@@ -19,13 +19,13 @@ from sklearn.utils.validation import check_is_fitted
 from skadm._files import replace_atomically
 from skadm._missing import missing_names
 from skadm._pipelines import scored_unit
+from skadm._reference import FlaggedShareWarning
 from skadm.base import MapDetector
 from skadm.data import SliceStack, write_maps
 from skadm.io import load
 from skadm.metrics import anomaly_map
-from skadm.reference import FlaggedShareWarning
 
-__all__ = ["KINDS", "UNCERTAINTY", "CohortReport", "score_cohort", "write_scores"]
+__all__ = ["score_cohort"]
 
 KINDS = ("anomaly", "segmentation")
 UNCERTAINTY = "uncertainty"

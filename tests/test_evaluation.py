@@ -18,17 +18,16 @@ from sklearn.pipeline import make_pipeline
 
 from skadm import IntensityDetector
 from skadm.evaluation import (
-    baseline_verdict,
     evaluate,
     evaluate_split,
-    format_markdown,
     format_table,
     intensity_baselines,
     patient_split,
-    summarise_patients,
     summarise_seeds,
     verdict,
 )
+from skadm.evaluation._tables import format_markdown, summarise_patients
+from skadm.evaluation._verdict import baseline_verdict
 from skadm.model_selection import set_offset_by_f1
 from skadm.preprocessing import SliceResizer
 

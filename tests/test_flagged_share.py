@@ -18,10 +18,10 @@ from skadm import (
     IntensityDetector,
     PCADetector,
 )
+from skadm._reference import ScoreReference
 from skadm.cohort import score_cohort
 from skadm.data import ArrayVolume, SliceStack
 from skadm.preprocessing import IntensityNormalizer
-from skadm.reference import ScoreReference
 
 CONTRASTS = ("T2", "FLAIR")
 

@@ -10,14 +10,14 @@ from sklearn.exceptions import UndefinedMetricWarning
 from sklearn.metrics import f1_score, roc_curve
 
 from skadm.metrics import (
-    dice_at_fpr_score,
     lesion_froc_curve,
-    lesion_sensitivity_score,
     lesions_at_threshold,
     pixel_aupro_score,
     pixel_fpr_at_tpr_score,
     pixel_roc_auc_score,
 )
+from skadm.metrics._lesions import lesion_sensitivity_score
+from skadm.metrics._operating_points import dice_at_fpr_score
 
 
 def draw(seed, n_slices=6, side=12, decimals=1):

@@ -21,7 +21,6 @@ from skadm.metrics import (
     average_precision_scorer,
     best_dice_score,
     best_f1_threshold,
-    f1_scorer,
     per_patient,
     pixel_average_precision_score,
     pixel_precision_recall_curve,
@@ -31,6 +30,7 @@ from skadm.metrics import (
     roc_auc_by_lesion_size,
     roc_auc_scorer,
 )
+from skadm.metrics._scorers import f1_scorer
 
 pytestmark = pytest.mark.numerical
 

@@ -17,17 +17,11 @@ from skadm.data import Study, find_studies, read_any
 sitk = pytest.importorskip("SimpleITK")
 pytest.importorskip("matplotlib")
 
-from skadm.raw import (  # noqa: E402
-    HDBET,
-    GivenMasks,
-    Preparation,
-    correct_bias_field,
-    isotropic_grid,
-    prepare,
-    register_rigidly,
-    resample,
-)
+from skadm.raw import HDBET, GivenMasks, Preparation, prepare  # noqa: E402
+from skadm.raw._bias_field import correct_bias_field  # noqa: E402
 from skadm.raw._itk import affine_of, read_image, to_itk  # noqa: E402
+from skadm.raw._registration import register_rigidly  # noqa: E402
+from skadm.raw._resampling import isotropic_grid, resample  # noqa: E402
 
 pytestmark = pytest.mark.slow
 

@@ -52,12 +52,9 @@ def by_method(outcomes: Iterable[Outcome]) -> dict[str, list[Outcome]]:
 
 def more_metrics(outcomes: Iterable[Outcome], split: Split) -> list[dict[str, Any]]:
     """A row for each method and seed, of the test slices."""
-    from skadm.metrics import (
-        dice_at_fpr_score,
-        lesion_sensitivity_score,
-        pixel_aupro_score,
-        pixel_fpr_at_tpr_score,
-    )
+    from skadm.metrics import pixel_aupro_score, pixel_fpr_at_tpr_score
+    from skadm.metrics._lesions import lesion_sensitivity_score
+    from skadm.metrics._operating_points import dice_at_fpr_score
 
     labels, groups = split.labels[split.test], split.stack.groups[split.test]
     rows = []
@@ -162,13 +159,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         mean_over_seeds,
         table,
     )
-    from skadm.evaluation import (
-        baseline_verdict,
-        format_markdown,
-        intensity_baselines,
-        summarise_seeds,
-        verdict,
-    )
+    from skadm.evaluation import intensity_baselines, summarise_seeds, verdict
+    from skadm.evaluation._tables import format_markdown
+    from skadm.evaluation._verdict import baseline_verdict
 
     methods = choose(options.methods, method_names())
     split = load_split(options)

@@ -163,8 +163,8 @@ def lgg_rows(study: Study, outcome: Any, stripped: Path) -> Iterator[dict[str, A
     """Compare a patient of lgg_raw with the skull-stripped scan, and with its own grid."""
     import SimpleITK as sitk
 
-    from skadm.raw import register_rigidly
     from skadm.raw._itk import read_image
+    from skadm.raw._registration import register_rigidly
 
     flair = read_image(study.images[_REFERENCE])
     given = read_image(stripped / study.name / study.images[_REFERENCE].name) != 0

@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 
 from benchmarks.lib.options import say
-from skadm.evaluation import format_markdown
+from skadm.evaluation._tables import format_markdown
 
 Row = Mapping[str, Any]
 

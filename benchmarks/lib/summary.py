@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from benchmarks.lib.data import Split
 from benchmarks.lib.page import Page
 from benchmarks.lib.runs import Outcome
-from skadm.evaluation import summarise_patients, summarise_seeds
+from skadm.evaluation import summarise_seeds
+from skadm.evaluation._tables import summarise_patients
 from skadm.plotting import plot_montage, representative_slices
 
 METRICS = ("auc", "ap", "precision", "recall", "f1", "dice")

@@ -118,8 +118,8 @@ def show(row: dict[str, Any]) -> dict[str, Any]:
 
 def catalogue_of(rows: Sequence[dict[str, Any]]) -> str:
     """Markdown of the catalogue with the costs."""
-    from skadm.catalogue import METHODS
-    from skadm.evaluation import format_markdown
+    from skadm._catalogue import METHODS
+    from skadm.evaluation._tables import format_markdown
 
     entries = []
     for row in rows:

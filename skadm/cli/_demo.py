@@ -223,7 +223,7 @@ def _record(
     seconds: dict[str, float],
 ) -> dict[str, Any]:
     """How the run was made, enough to make it again."""
-    from skadm.neural import resolve_device
+    from skadm.training._device import resolve_device
 
     packages = ("skadm", "numpy", "scipy", "scikit-learn", "torch", "nibabel")
     return {

@@ -79,7 +79,7 @@ def run(args: argparse.Namespace) -> None:
     from skadm.raw import HDBET, GivenMasks, Preparation, prepare
 
     if args.brain_masks is None:
-        from skadm.neural import resolve_device
+        from skadm.training._device import resolve_device
 
         brain: Any = HDBET(str(resolve_device(args.device)))
     else:

@@ -55,14 +55,9 @@ def add_parser(commands: Any) -> None:
 def run(args: argparse.Namespace) -> None:
     """Run the command."""
     out = check_new_folder(args.out, args.data, args.force)
-    from skadm.report import (
-        Setting,
-        cohort_page,
-        describe_model,
-        examine,
-        patient_page,
-        require_libraries,
-    )
+    from skadm.report import cohort_page, describe_model, examine, patient_page
+    from skadm.report._configuration import Setting
+    from skadm.report._libraries import require_libraries
 
     require_libraries()
     model = load_model(args.model, args.device)

@@ -9,7 +9,8 @@ from skadm.cli._output import write_csv, write_json
 
 def print_tables(found: Any, left_out: dict[str, str]) -> None:
     """Print the pooled rows, and mean and spread over patients."""
-    from skadm.evaluation import format_table, summarise_patients
+    from skadm.evaluation import format_table
+    from skadm.evaluation._tables import summarise_patients
 
     for split in ("validation", "test"):
         rows = [_without_seed(row) for row in found.rows if row["split"] == split]

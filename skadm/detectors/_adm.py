@@ -27,7 +27,8 @@ from skadm.nn.missing import Substitution
 from skadm.nn.pixels import brain_mean, brain_of, pixels_of
 from skadm.nn.reduction import ReductionNet
 from skadm.nn.translation import TranslationNet
-from skadm.training import Checkpoints, Objective, SingularCovarianceError, Stage, Trainer
+from skadm.training import Checkpoints, Objective, Stage, Trainer
+from skadm.training._stage import SingularCovarianceError
 
 
 class ADMDetector(ADMScoring):

@@ -15,7 +15,8 @@ from skadm.neural import TorchDetector
 from skadm.nn.autoencoder import Decoder, pad_for_levels
 from skadm.nn.blocks import build
 from skadm.nn.pixels import brain_mean, brain_of, pixels_of
-from skadm.training import Checkpoints, Engine, Objective, Stage, Trainer
+from skadm.training import Checkpoints, Objective, Stage, Trainer
+from skadm.training._engine import Engine
 
 # Coordinates of the centre nearer to 0 than this are pushed away from it: weights of 0
 # would reach them.

@@ -35,9 +35,9 @@ def known_classes(more: Iterable[type] = ()) -> dict[str, type]:
     They are known by name, without the module, so that a class that moves is still found.
     """
     import skadm
+    from skadm._reference import ScoreReference, TrainingReference
     from skadm.conformal import Calibration
     from skadm.preprocessing._crop import Box
-    from skadm.reference import ScoreReference, TrainingReference
 
     for name in skadm.__all__:
         getattr(skadm, name)  # imports its module

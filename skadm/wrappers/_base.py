@@ -20,12 +20,12 @@ from skadm._pipelines import (
     looks_through_slices,
     scored_unit,
 )
+from skadm._reference import ScoreReference
 from skadm._sklearn import HasMethods, Interval, fit_context
 from skadm._validation import check_labels, check_shape, normal_slices
 from skadm.base import Chunk, MapDetector, unchanged_on_failure
 from skadm.data import SliceStack
 from skadm.data._slices import training_slices
-from skadm.reference import ScoreReference
 from skadm.wrappers._reading import Places, read_if_it_fits, score_by_volume, take
 
 Train = Callable[[Any], Any]

@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 
 from skadm._brain import brain_mask
 from skadm._disk import release, row_chunks, working_memory
+from skadm._reference import FlaggedShareWarning
 from skadm._validation import check_shape
 from skadm.data import ArrayVolume, SliceStack, as_slices
-from skadm.reference import FlaggedShareWarning
 
 Places = slice | NDArray[np.intp]
 

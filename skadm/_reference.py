@@ -13,13 +13,6 @@ from skadm._brain import brain_mask
 from skadm._disk import release, row_chunks
 from skadm._validation import check_arrays
 
-__all__ = [
-    "FlaggedShareWarning",
-    "IntensityShiftWarning",
-    "ScoreReference",
-    "TrainingReference",
-]
-
 LEVELS = (0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99)
 _LOW, _MIDDLE, _HIGH = (LEVELS.index(level) for level in (0.05, 0.5, 0.95))
 
