@@ -215,23 +215,6 @@ def pool(outcomes: Iterable[Outcome], splits: Sequence[Split]) -> NDArray[np.flo
     return maps
 
 
-def measure(labels: NDArray, maps: NDArray) -> dict[str, float]:
-    """AUC, AP, F1 at the threshold 0 and best possible Dice."""
-    from skadm.metrics import (
-        best_dice_score,
-        pixel_average_precision_score,
-        pixel_roc_auc_score,
-        pixel_scores_at_threshold,
-    )
-
-    return {
-        "auc": pixel_roc_auc_score(labels, maps),
-        "ap": pixel_average_precision_score(labels, maps),
-        "f1": pixel_scores_at_threshold(labels, maps, 0.0)["f1"],
-        "dice": best_dice_score(labels, maps),
-    }
-
-
 def false_positives(
     images: NDArray, labels: NDArray, maps: NDArray, contrasts: Sequence[str]
 ) -> dict[str, float]:
@@ -327,10 +310,12 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     import pandas as pd
 
+    from benchmarks.lib.measures import measure
     from benchmarks.lib.methods import choose
     from benchmarks.lib.page import Page
     from benchmarks.lib.summary import all_patient_rows, all_rows, parameters
     from skadm.detectors import supervision
+    from skadm.metrics import best_dice_score
 
     splits = load_splits(options)
     stack, labels = splits[0].stack, splits[0].labels
@@ -359,14 +344,18 @@ def main(argv: Sequence[str] | None = None) -> None:
     of_patients = all_patient_rows(flat)
     page.rows("per_patient", of_patients)
     seconds = pd.DataFrame(all_rows(flat)).groupby("method")["seconds"].mean()
+
+    def of_seed(maps: NDArray) -> dict[str, float]:
+        return measure(labels, maps, 0.0) | {"dice": best_dice_score(labels, maps)}
+
     means = [
         {
             "method": name,
             "supervision": supervision(detectors[name]),
-            **pd.DataFrame([measure(labels, seed) for seed in maps]).mean(skipna=False),
+            **pd.DataFrame([of_seed(maps) for maps in seeds]).mean(skipna=False),
             "seconds": seconds[name],
         }
-        for name, maps in scores.items()
+        for name, seeds in scores.items()
     ]
     page.table("pooled", means, "Test slices of all folds, mean over seeds")
     validation = pd.DataFrame(all_rows(flat, "validation")).groupby("method", sort=False)

@@ -52,9 +52,8 @@ def by_method(outcomes: Iterable[Outcome]) -> dict[str, list[Outcome]]:
 
 def more_metrics(outcomes: Iterable[Outcome], split: Split) -> list[dict[str, Any]]:
     """A row for each method and seed, of the test slices."""
+    from benchmarks.lib.measures import dice_at_fpr, lesion_sensitivities
     from skadm.metrics import pixel_aupro_score, pixel_fpr_at_tpr_score
-    from skadm.metrics._lesions import lesion_sensitivity_score
-    from skadm.metrics._operating_points import dice_at_fpr_score
 
     labels, groups = split.labels[split.test], split.stack.groups[split.test]
     rows = []
@@ -67,12 +66,13 @@ def more_metrics(outcomes: Iterable[Outcome], split: Split) -> list[dict[str, An
             "seed": outcome.run.seed,
             "AUPRO (FPR <= 0.3)": pixel_aupro_score(labels, maps),
             "FPR at 95 % TPR": pixel_fpr_at_tpr_score(labels, maps),
-            "Dice at 5 % FPR": dice_at_fpr_score(labels, maps, fpr=0.05),
+            "Dice at 5 % FPR": dice_at_fpr(labels, maps, 0.05),
         }
-        for n in (1, 10):
-            row[f"lesions found, {n} FP"] = lesion_sensitivity_score(
-                labels, maps, groups, false_positives_per_volume=n
-            )
+        sensitivities = lesion_sensitivities(labels, maps, groups, (1, 10))
+        row |= {
+            "lesions found, 1 FP": sensitivities[0],
+            "lesions found, 10 FP": sensitivities[1],
+        }
         rows.append(row)
     return rows
 

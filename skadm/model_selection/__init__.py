@@ -1,8 +1,8 @@
 """Choosing the threshold of a detector, and its parameters, with and without labels."""
 
 from skadm.model_selection._likelihood import HeldOutLikelihoodScorer
+from skadm.model_selection._offset import set_offset_by_f1
 from skadm.model_selection._synthetic import SyntheticLesionScorer
-from skadm.model_selection._threshold import set_offset_by_f1
 
 __all__ = [
     "HeldOutLikelihoodScorer",

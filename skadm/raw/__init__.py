@@ -1,6 +1,6 @@
 """From raw scans to what detectors take: co-registered, skull-stripped, 1 mm³."""
 
-from skadm.raw._brain import HDBET, GivenMasks
+from skadm.raw._brain_extraction import HDBET, GivenMasks
 from skadm.raw._cohort import prepare
 from skadm.raw._patient import Preparation
 

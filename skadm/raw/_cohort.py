@@ -14,7 +14,7 @@ from skadm._version import __version__
 from skadm.data import Study
 from skadm.plotting._style import import_matplotlib
 from skadm.raw._itk import import_sitk
-from skadm.raw._names import Names
+from skadm.raw._output_names import Names
 from skadm.raw._patient import Preparation
 
 _TITLE = "Scans prepared by skadm for anomaly detection"

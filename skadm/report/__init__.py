@@ -6,8 +6,8 @@ suspicious regions, `patient_page` and `cohort_page` write what was found as HTM
 """
 
 from skadm.report._configuration import describe_model
+from skadm.report._examine import examine
 from skadm.report._pages import cohort_page, patient_page
-from skadm.report._patient import examine
 
 __all__ = [
     "cohort_page",

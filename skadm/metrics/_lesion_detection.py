@@ -8,7 +8,6 @@ from scipy.ndimage import find_objects, generate_binary_structure, label
 from sklearn.utils.validation import check_consistent_length
 
 from skadm.metrics._pixels import as_pair, count_labels, raise_not_finite
-from skadm.metrics._ranking import undefined
 
 
 class LesionCounts(NamedTuple):
@@ -146,58 +145,6 @@ def lesion_froc_curve(
         np.array([count.sensitivity for count in counts]),
         thresholds,
     )
-
-
-def lesion_sensitivity_score(
-    y: ArrayLike,
-    scores: ArrayLike,
-    groups: ArrayLike,
-    *,
-    false_positives_per_volume: float = 1.0,
-    max_points: int = 50,
-    min_size: int = 1,
-    min_overlap: float = 0.2,
-) -> float:
-    """Compute the share of lesions found with at most so many false alarms.
-
-    Parameters
-    ----------
-    y : array-like of shape (n_slices, H, W)
-        Labels: 0 normal, 1 anomaly, -1 ignored.
-    scores : array-like of the same shape
-        Normality, higher = more normal, as `score_samples` returns it.
-    groups : array-like of shape (n_slices,)
-        Patient of each slice; slices of a patient are in the order of the volume.
-    false_positives_per_volume : float, default=1.0
-        Most false alarms for each patient, on average.
-    max_points : int, default=50
-        Thresholds that are tried, see `lesion_froc_curve`.
-    min_size : int, default=1
-        Flagged components of fewer pixels count for nothing.
-    min_overlap : float, default=0.2
-        Share of a flagged component that must lie on lesions for a hit; with 0 a single
-        pixel does.
-
-    Returns
-    -------
-    float
-        Best sensitivity among the thresholds that keep to it; 0 if none does. NaN, with an
-        `UndefinedMetricWarning`, when `y` holds no lesion.
-
-    Raises
-    ------
-    ValueError
-        If shapes do not fit, `y` holds other labels or only -1, or an evaluated score is
-        not finite.
-    """
-    labels, _ = as_pair(y, scores)
-    if undefined("lesion sensitivity", count_labels(labels)):
-        return float("nan")
-    false, found, _ = lesion_froc_curve(
-        y, scores, groups, max_points=max_points, min_size=min_size, min_overlap=min_overlap
-    )
-    allowed = false <= false_positives_per_volume
-    return float(found[allowed].max()) if allowed.any() else 0.0
 
 
 _TOUCHING = generate_binary_structure(3, 3)
