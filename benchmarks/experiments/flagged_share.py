@@ -71,13 +71,13 @@ def flagged(detector: Any, stack: Any) -> dict[str, Any]:
 
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", FlaggedShareWarning)
-        found = detector.predict(stack) == -1
+        anomalous = detector.predict(stack) == -1
     brain, names = (stack.X != 0).any(axis=1), stack.volume_ids
     shares = [
-        found[names == name][brain[names == name]].mean() for name in np.unique(names)
+        anomalous[names == name][brain[names == name]].mean() for name in np.unique(names)
     ]
     return {
-        "warned": sum(each.category is FlaggedShareWarning for each in caught),
+        "warned": sum(warning.category is FlaggedShareWarning for warning in caught),
         "of": len(shares),
         "median share": float(np.median(shares)),
         "highest share": float(max(shares)),

@@ -181,10 +181,10 @@ def lgg_rows(study: Study, outcome: Any, stripped: Path) -> Iterator[dict[str, A
             str(outcome.folder / outcome.record["transforms"][name]["file"])
         )
         scan = read_image(study.images[name])
-        found = register_rigidly(flair, displaced(scan, motion), native).transform
+        registered = register_rigidly(flair, displaced(scan, motion), native).transform
         placed, brought_back = (
             moved(ours, points),
-            moved(motion.GetInverse(), moved(found, points)),
+            moved(motion.GetInverse(), moved(registered, points)),
         )
         yield {
             "study": study.name,

@@ -7,13 +7,13 @@ from skadm._files import replace_atomically
 from skadm.cli._output import write_csv, write_json
 
 
-def print_tables(found: Any, left_out: dict[str, str]) -> None:
+def print_tables(evaluation: Any, left_out: dict[str, str]) -> None:
     """Print the pooled rows, and mean and spread over patients."""
     from skadm.evaluation import format_table
     from skadm.evaluation._tables import summarise_patients
 
     for split in ("validation", "test"):
-        rows = [_without_seed(row) for row in found.rows if row["split"] == split]
+        rows = [_without_seed(row) for row in evaluation.rows if row["split"] == split]
         if rows:
             notes = [
                 {"method": method, "split": split, "note": reason}
@@ -21,20 +21,20 @@ def print_tables(found: Any, left_out: dict[str, str]) -> None:
             ]
             print(f"\n{format_table([*rows, *notes])}")
     print("\nOver test patients with an anomaly, each by itself:")
-    print(format_table(summarise_patients(found.patient_rows)))
+    print(format_table(summarise_patients(evaluation.patient_rows)))
 
 
 def _without_seed(row: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in row.items() if key != "seed"}
 
 
-def write_tables(folder: Path, found: Any) -> list[Path]:
+def write_tables(folder: Path, evaluation: Any) -> list[Path]:
     """Write metrics.json, metrics.csv and per_patient.csv; the folder is made."""
     folder.mkdir(parents=True, exist_ok=True)
     files = [folder / name for name in ("metrics.json", "metrics.csv", "per_patient.csv")]
-    write_json(files[0], found.rows)
-    write_csv(files[1], found.rows)
-    write_csv(files[2], found.patient_rows)
+    write_json(files[0], evaluation.rows)
+    write_csv(files[1], evaluation.rows)
+    write_csv(files[2], evaluation.patient_rows)
     return files
 
 

@@ -93,7 +93,7 @@ def run(args: argparse.Namespace) -> None:
         allow_missing=args.allow_missing,
     )
     try:
-        found = score_cohort(
+        report = score_cohort(
             model,
             stack,
             out,
@@ -109,12 +109,12 @@ def run(args: argparse.Namespace) -> None:
             f"{error}; pass --force to replace it, or --skip-existing to keep it"
         ) from error
     print(f"threshold: {-model[-1].offset_:.6g} (pixels above it are anomalies)")
-    print_files(out, found.files)
-    for name, contrasts in found.supplied.items():
+    print_files(out, report.files)
+    for name, contrasts in report.supplied.items():
         print(f"{name}: {', '.join(contrasts)} missing, supplied by translation")
-    if found.skipped:
-        print(f"left as they were: {', '.join(found.skipped)}")
-    failures = found.failures | stack.record.left_out
+    if report.skipped:
+        print(f"left as they were: {', '.join(report.skipped)}")
+    failures = report.failures | stack.record.left_out
     if failures:
         errors = "; ".join(f"{name}: {error}" for name, error in failures.items())
         n_volumes = len(stack.volumes) + len(stack.record.left_out)

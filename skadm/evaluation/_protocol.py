@@ -318,12 +318,14 @@ class _Results:
         }
         self.rows.append(head | _metrics(labels, scores, threshold, patients))
         for patient in dict.fromkeys(patients.tolist()):
-            own = patients == patient
+            chosen = patients == patient
             with warnings.catch_warnings():
                 # A patient without lesion is no surprise; that all lack one would be.
                 warnings.simplefilter("ignore", UndefinedMetricWarning)
-                found = _metrics(labels[own], scores[own], threshold, patients[own])
-            self.patient_rows.append(head | {"patient": patient} | found)
+                metrics = _metrics(
+                    labels[chosen], scores[chosen], threshold, patients[chosen]
+                )
+            self.patient_rows.append(head | {"patient": patient} | metrics)
         self.maps[name], self.detectors[name] = scores, detector
 
     def evaluation(self, validated: "_Results | None" = None) -> Evaluation:

@@ -55,17 +55,17 @@ def _lead(tested: Sequence[Row], patient_rows: Sequence[Row]) -> str:
     for metric in _SHOWN:
         best, following, *_ = sorted(tested, key=lambda row: row[metric], reverse=True)
         names = (best["method"], following["method"])
-        own = [row for row in patient_rows if row["method"] in names]
-        (found,) = paired_t_tests(own, names[1], (metric,))
-        n_patients = found["n"]
+        pair = [row for row in patient_rows if row["method"] in names]
+        (test,) = paired_t_tests(pair, names[1], (metric,))
+        n_patients = test["n"]
         interval = (
             "no interval"
-            if np.isnan(found["low"])
-            else f"95 % t interval {found['low']:+.3f} to {found['high']:+.3f}"
+            if np.isnan(test["low"])
+            else f"95 % t interval {test['low']:+.3f} to {test['high']:+.3f}"
         )
         parts.append(
             f"{title(metric)} of {names[0]} less that of {names[1]} "
-            f"{found['difference']:+.3f} ({interval})"
+            f"{test['difference']:+.3f} ({interval})"
         )
     if n_patients < 2:
         return "Differences have no interval: only one patient has an anomaly."
@@ -101,12 +101,12 @@ def baseline_verdict(rows: Iterable[Row], baselines: Iterable[str]) -> str:
     for metric in _SHOWN:
         best = max(simple, key=lambda row: row[metric])
         below = [row["method"] for row in others if row[metric] < best[metric]]
-        told = ", ".join(below) or "none"
+        names_below = ", ".join(below) or "none"
         if len(below) == len(others) > 1:
-            told = f"all ({told})"
+            names_below = f"all ({names_below})"
         parts.append(
             f"Best baseline by {title(metric)}: {best['method']} ({best[metric]:.3f}), "
-            f"above {told}."
+            f"above {names_below}."
         )
     return " ".join(parts)
 

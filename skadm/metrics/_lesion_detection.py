@@ -168,17 +168,17 @@ def _volumes(y: ArrayLike, scores: ArrayLike, groups: ArrayLike) -> list[_Volume
     check_consistent_length(labels, patients)
     volumes = []
     for patient in dict.fromkeys(patients.tolist()):
-        own = patients == patient
-        evaluated = labels[own] >= 0
+        chosen = patients == patient
+        evaluated = labels[chosen] >= 0
         bounds = find_objects(evaluated.astype(np.int8))
         if not bounds:
             continue  # a volume without brain
         box = bounds[0]
-        inside = values[own][box]
+        inside = values[chosen][box]
         bad = int(np.count_nonzero(~np.isfinite(inside[evaluated[box]])))
         if bad:
             raise_not_finite(bad, int(evaluated.sum()))
-        lesions, n_lesions = label(labels[own][box] == 1, _TOUCHING)
+        lesions, n_lesions = label(labels[chosen][box] == 1, _TOUCHING)
         volumes.append(_Volume(inside, evaluated[box], lesions, n_lesions))
     return volumes
 

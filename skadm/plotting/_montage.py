@@ -130,8 +130,10 @@ def plot_montage(
     selected = X[chosen]
     images = np.asarray(selected)
     if labels is None:
-        own = getattr(selected, "y", None)
-        shown_labels = np.zeros((len(chosen), height, width)) if own is None else own
+        stack_labels = getattr(selected, "y", None)
+        shown_labels = (
+            np.zeros((len(chosen), height, width)) if stack_labels is None else stack_labels
+        )
     else:
         shown_labels = labels[chosen]
     brains = (images != 0).any(axis=1) & (shown_labels != -1)
@@ -211,10 +213,10 @@ def representative_slices(
 
 
 def _of_shape(name: str, array: ArrayLike, shape: tuple[int, ...]) -> NDArray:
-    found = as_numbers(array, name)
-    if found.shape != shape:
-        raise ValueError(f"{name} has shape {found.shape}; expected {shape} to fit X.")
-    return found
+    values = as_numbers(array, name)
+    if values.shape != shape:
+        raise ValueError(f"{name} has shape {values.shape}; expected {shape} to fit X.")
+    return values
 
 
 def _contrast_names(names: Sequence[str] | None, n_contrasts: int) -> list[str]:
@@ -268,11 +270,11 @@ def _flips(
 ) -> tuple[bool, bool]:
     """Tell whether to flip (H, W) so that anterior is up and right is on the left."""
     if affine is not None:
-        own = affine if affine.ndim == 2 else affine[index]
+        slice_affine = affine if affine.ndim == 2 else affine[index]
         # Row 0 is drawn at the top and column 0 at the left: flip where they are not the
         # most anterior and the rightmost.
-        vertical = bool(own[1, 1] > 0) if vertical is None else vertical
-        horizontal = bool(own[0, 0] > 0) if horizontal is None else horizontal
+        vertical = bool(slice_affine[1, 1] > 0) if vertical is None else vertical
+        horizontal = bool(slice_affine[0, 0] > 0) if horizontal is None else horizontal
     return bool(vertical), bool(horizontal)
 
 
