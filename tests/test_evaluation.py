@@ -16,6 +16,7 @@ from sklearn.metrics import (
 from sklearn.metrics import precision_recall_curve as sklearn_pr_curve
 from sklearn.pipeline import make_pipeline
 
+from benchmarks.experiments.compare import baseline_verdict
 from skadm import IntensityDetector
 from skadm.evaluation import (
     evaluate,
@@ -26,8 +27,7 @@ from skadm.evaluation import (
     summarise_seeds,
     verdict,
 )
-from skadm.evaluation._tables import format_markdown, summarise_patients
-from skadm.evaluation._verdict import baseline_verdict
+from skadm.evaluation._tables import summarise_patients
 from skadm.model_selection import set_offset_by_f1
 from skadm.preprocessing import SliceResizer
 
@@ -394,7 +394,7 @@ def test_markdown_escapes():
         {"method": "A|B", "auc": 0.5, "n_slices": 5},
         {"method": "C", "note": "failed:\nno luck"},
     ]
-    assert format_markdown(rows).splitlines() == [
+    assert format_table(rows, markdown=True).splitlines() == [
         "| method   |   AUC |   slices | note            |",
         "|:---------|------:|---------:|:----------------|",
         r"| A\|B     | 0.500 |        5 |                 |",

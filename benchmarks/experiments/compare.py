@@ -131,6 +131,35 @@ def draw_figures(page: Page, split: Split, outcomes: Iterable[Outcome]) -> None:
     page.figure("montage", draw_montage(split, first), caption)
 
 
+def baseline_verdict(rows: Iterable[dict[str, Any]], baselines: Iterable[str]) -> str:
+    """Name the methods that are below the best of the baselines on the test patients.
+
+    One line: for AUC and for AP, the best baseline and the methods below it, pixels pooled.
+    Whether other patients would give the same order, `paired_t_tests` tells.
+    """
+    from skadm.evaluation._tables import title
+    from skadm.evaluation._verdict import tested_rows
+
+    tested = tested_rows(rows)
+    names = set(baselines)
+    simple = [row for row in tested if row["method"] in names]
+    others = [row for row in tested if row["method"] not in names]
+    if not simple or not others:
+        return "Nothing to compare: there is no baseline, or no method beside them."
+    parts = []
+    for metric in ("auc", "ap"):
+        best = max(simple, key=lambda row: row[metric])
+        below = [row["method"] for row in others if row[metric] < best[metric]]
+        names_below = ", ".join(below) or "none"
+        if len(below) == len(others) > 1:
+            names_below = f"all ({names_below})"
+        parts.append(
+            f"Best baseline by {title(metric)}: {best['method']} ({best[metric]:.3f}), "
+            f"above {names_below}."
+        )
+    return " ".join(parts)
+
+
 def heading_of(options: argparse.Namespace, split: Split) -> list[str]:
     """What was compared, in a few lines."""
     seeds = "seed 0" if options.seeds == 1 else f"seeds 0 to {options.seeds - 1}"
@@ -159,9 +188,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         mean_over_seeds,
         table,
     )
-    from skadm.evaluation import intensity_baselines, summarise_seeds, verdict
-    from skadm.evaluation._tables import format_markdown
-    from skadm.evaluation._verdict import baseline_verdict
+    from skadm.evaluation import format_table, intensity_baselines, summarise_seeds, verdict
 
     methods = choose(options.methods, method_names())
     split = load_split(options)
@@ -207,7 +234,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     ]
     print("\n" + "\n".join(verdicts))
     markdown = [
-        f"{side.capitalize()}:\n\n{format_markdown(shown)}"
+        f"{side.capitalize()}:\n\n{format_table(shown, markdown=True)}"
         for side, shown in tables.items()
     ]
     (options.out / "table.md").write_text(

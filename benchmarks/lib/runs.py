@@ -24,7 +24,7 @@ from benchmarks.lib.fingerprints import (
     remember_sources,
 )
 from benchmarks.lib.options import say
-from skadm._parts import parts_of
+from skadm._pipelines import parts_of
 from skadm.base import BaseDetector, MapDetector
 from skadm.callbacks import ProgressLog
 from skadm.evaluation import evaluate_split

@@ -122,10 +122,6 @@ def draw_montage(
     chosen = getattr(split, side)
     stack, labels = split.stack[chosen], split.labels[chosen]
     slices = representative_slices(labels, stack.groups)
-    # Beside the scan "FLAIR", the method of that name needs another title.
-    titled = {
-        f"{name} intensity" if name in stack.contrasts else name: values[slices]
-        for name, values in maps.items()
-    }
+    shown = {name: values[slices] for name, values in maps.items()}
     places = range(len(slices))
-    return plot_montage(stack[slices], labels[slices], titled, slices=places, **more)
+    return plot_montage(stack[slices], labels[slices], shown, slices=places, **more)

@@ -95,7 +95,7 @@ def run(args: argparse.Namespace) -> None:
     )
     maps = check_inner_folder(out, "maps")
     check_figures(args.figures)
-    from skadm._parts import parts_of
+    from skadm._pipelines import parts_of
     from skadm.cohort import KINDS, write_scores
     from skadm.evaluation import (
         evaluate_split,
@@ -146,9 +146,7 @@ def run(args: argparse.Namespace) -> None:
     say("writing")
     _results.remove_previous(out)
     test_stack = prepared[test]
-    for row in evaluation.patient_rows:
-        row["lesion_outside_brain_ml"] = outside.get(row["patient"], 0.0)
-    files = _results.write_tables(out, evaluation)
+    files = _results.write_tables(out, evaluation, outside)
     if args.figures:
         files += _results.write_figures(out, test_stack, labels[test], evaluation.maps)
         histories = (getattr(part, "history_", None) for part in parts_of(trained))

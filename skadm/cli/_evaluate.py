@@ -81,9 +81,7 @@ def run(args: argparse.Namespace) -> None:
         left_out = training["left_out"]
     say("scoring")
     evaluation = evaluate(detectors, prepared, labels, seed=training.get("seed"))
-    for row in evaluation.patient_rows:
-        row["lesion_outside_brain_ml"] = outside.get(row["patient"], 0.0)
-    files = _results.write_tables(out, evaluation)
+    files = _results.write_tables(out, evaluation, outside)
     if args.figures:
         files += _results.write_figures(out, prepared, labels, evaluation.maps)
     print(f"thresholds: {training.get('threshold', 'as they were in the model')}")

@@ -151,8 +151,7 @@ def load_model(path: str, device: str) -> Any:
     """Read a Pipeline that ends in a fitted detector, to run on a device."""
     from sklearn.pipeline import Pipeline
 
-    from skadm._parts import parts_of
-    from skadm._pipelines import scored_unit
+    from skadm._pipelines import parts_of, scored_unit
     from skadm.base import MapDetector
     from skadm.io import load
     from skadm.training._device import resolve_device

@@ -28,9 +28,14 @@ def _without_seed(row: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in row.items() if key != "seed"}
 
 
-def write_tables(folder: Path, evaluation: Any) -> list[Path]:
-    """Write metrics.json, metrics.csv and per_patient.csv; the folder is made."""
+def write_tables(folder: Path, evaluation: Any, outside_ml: dict[str, float]) -> list[Path]:
+    """Write metrics.json, metrics.csv and per_patient.csv; the folder is made.
+
+    Patients are told how much of their lesions lies outside the brain.
+    """
     folder.mkdir(parents=True, exist_ok=True)
+    for row in evaluation.patient_rows:
+        row["lesion_outside_brain_ml"] = outside_ml.get(row["patient"], 0.0)
     files = [folder / name for name in ("metrics.json", "metrics.csv", "per_patient.csv")]
     write_json(files[0], evaluation.rows)
     write_csv(files[1], evaluation.rows)
@@ -45,15 +50,10 @@ def write_figures(
     from skadm.plotting import plot_montage, plot_precision_recall, plot_roc
 
     curves = {name: (labels, scores) for name, scores in maps.items()}
-    # Beside the scan "FLAIR", the method of that name needs another title.
-    titled = {
-        f"{name} intensity" if name in stack.contrasts else name: scores
-        for name, scores in maps.items()
-    }
     return [
         save_figure(folder / "roc.png", plot_roc(curves)),
         save_figure(folder / "precision_recall.png", plot_precision_recall(curves)),
-        save_figure(folder / "montage.png", plot_montage(stack, labels, titled)),
+        save_figure(folder / "montage.png", plot_montage(stack, labels, maps)),
     ]
 
 

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from typing import Any
 
-from skadm._parts import COMPOSING, parts_of
+from skadm._pipelines import COMPOSING, parts_of
 from skadm._reference import LEVELS
 from skadm._supervision import supervision
 from skadm._version import __version__

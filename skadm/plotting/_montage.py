@@ -162,7 +162,9 @@ def plot_montage(
                 right_is_left=affine is not None and flip_horizontal is None,
             )
         )
-    titles = [names[contrast] for contrast in shown] + list(normality)
+    # Beside the scan "FLAIR", the method of that name needs another title.
+    methods = [f"{name} intensity" if name in names else name for name in normality]
+    titles = [names[contrast] for contrast in shown] + methods
     return _draw(matplotlib, rows, titles, ranges, background, cmap, max_columns)
 
 

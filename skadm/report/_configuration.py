@@ -2,7 +2,7 @@
 
 from typing import Any, NamedTuple
 
-from skadm._parts import COMPOSING, parts_of
+from skadm._pipelines import COMPOSING, parts_of
 from skadm._version import __version__
 
 

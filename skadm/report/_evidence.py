@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from skadm._parts import parts_of
+from skadm._pipelines import parts_of
 
 _SHOWN = 3
 
