@@ -14,6 +14,7 @@ from skadm.data._file_kinds import kind_of
 from skadm.data._patients import common_stems
 
 SHAPE = (6, 5, 3)
+PAIR = ("A1", "A2")
 AFFINE = np.diag([-1.0, -1.0, 2.0, 1.0])
 
 
@@ -322,6 +323,31 @@ def test_one_ambiguous_patient_stops_no_other(tmp_path):
         read_any(tmp_path, patients=["sub-2"])
 
 
+@pytest.mark.parametrize("name", ["sub-{}/ses-{}/sub-{}_ses-{}_FLAIR", "{}/ses-{}/FLAIR"])
+def test_a_session_that_is_not_there_is_refused(name, tmp_path):
+    visits = [("1", "01"), ("1", "02"), ("2", "01")]
+    make(tmp_path, *(f"{name.format(*visit, *visit)}.nii.gz" for visit in visits))
+    assert len(found(tmp_path, sessions=["ses-01"])) == 2
+    assert len(found(tmp_path, sessions=["02"])) == 1
+    with pytest.raises(ValueError, match=r"sessions \['03'\] were not found.*'01', '02'"):
+        find_studies(tmp_path, sessions=["01", "03"])
+
+
+def test_folders_of_contrasts(tmp_path):
+    make(tmp_path, *(f"{p}/{c}/{p}_{c}.nii.gz" for p in PAIR for c in ("T1", "FLAIR")))
+    make(tmp_path, "A1/FLAIR/A1_seg.nii.gz", "A2/A2_seg.nii.gz")
+    images = {"T1", "FLAIR"}
+    studies = {name: (set(study[1]), study[2]) for name, study in found(tmp_path).items()}
+    assert studies == {p: (images, f"{p}_seg.nii.gz") for p in PAIR}
+
+
+def test_a_folder_that_is_there_twice_is_named(tmp_path):
+    make(tmp_path, "A1/FLAIR.nii.gz", "A2/FLAIR.nii.gz")
+    (tmp_path / "A3").symlink_to(tmp_path / "A1")
+    with pytest.warns(UserWarning, match=r"A3 links to .*A1.*count once"):
+        assert set(found(tmp_path)) == {"A1", "A2"}
+
+
 def test_spaces_of_bids(tmp_path):
     make(tmp_path, *COLLECTIONS["fMRIPrep"][0])
     native = find_studies(tmp_path)[0]
@@ -458,6 +484,7 @@ FIRST_AND_SECOND = [
     *(("preop", "postop"), ("pre", "post"), ("first", "second"), ("before", "after")),
     *(("12-Mar-2019", "2020Mar12"), ("2019-3-2", "12.03.20"), ("week-000-1", "week-000-2")),
     ("20190312120000", "20200312120000"),
+    ("2001.09.19-NA-BRAIN", "2002.09.19-NA-BRAIN"),
 ]
 
 
@@ -468,9 +495,6 @@ def test_sessions_by_other_names(name, sessions, tmp_path):
     make(tmp_path, *names)
     patients = [patient for patient, *_ in found(tmp_path).values()]
     assert sorted(patients) == ["A1", "A1", "A2", "A2"]
-
-
-PAIR = ("A1", "A2")
 
 
 def test_a_date_before_the_patient(tmp_path):
@@ -495,11 +519,13 @@ def test_numbers_of_patients_are_no_sessions(names, tmp_path):
     [
         ["P1/190312", "P1/200312", "P2/190415", "P2/200415"],
         ["P1a", "P1b", "P2a", "P2b"],
+        ["P1", "p1", "P2"],
+        ["P01", "P1", "P2"],
     ],
 )
 def test_what_may_be_sessions_is_noticed(names, tmp_path):
     make(tmp_path, *(f"{name}/FLAIR.nii.gz" for name in names))
-    with pytest.warns(UserWarning, match=r"P1 .*count as different patients"):
+    with pytest.warns(UserWarning, match=r"(?i)P1 .*count as different patients"):
         read_any(tmp_path)
 
 
@@ -529,7 +555,12 @@ def test_folders_of_two_raters_are_not_chosen_from(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "rows", ["patient,FLAIR,T2\nA,f.nii,f.nii\n", "patient,FLAIR,T2\nA,f.nii,./f.nii\n"]
+    "rows",
+    [
+        "patient,FLAIR,T2\nA,f.nii,f.nii\n",
+        "patient,FLAIR,T2\nA,f.nii,./f.nii\n",
+        "patient,FLAIR\nA,f.nii\nB,f.nii\n",
+    ],
 )
 def test_an_image_is_listed_once(rows, tmp_path):
     make(tmp_path, "f.nii")

@@ -138,7 +138,7 @@ def write_table(folder, text):
 
 @pytest.fixture
 def files(tmp_path):
-    for seed in range(3):
+    for seed in range(6):
         save(tmp_path / "scans" / f"{seed}.nii.gz", voxels(seed))
     save(tmp_path / "scans" / "mask.nii", mask())
     return tmp_path
@@ -149,14 +149,14 @@ def test_table(files):
         files,
         "patient,volume,FLAIR,MTR,mask\n"
         "A,first,scans/0.nii.gz,scans/1.nii.gz,scans/mask.nii\n"
-        f"A,second, scans/1.nii.gz ,{files}/scans/2.nii.gz,scans/mask.nii\n\n"
-        "B,,scans/2.nii.gz,scans/0.nii.gz,scans/mask.nii\n",
+        f"A,second, scans/2.nii.gz ,{files}/scans/3.nii.gz,scans/mask.nii\n\n"
+        "B,,scans/4.nii.gz,scans/5.nii.gz,scans/mask.nii\n",
     )
     stack = read_table(path)
     assert stack.contrasts == ("FLAIR", "MTR")
     assert stack.groups[::4].tolist() == ["A", "A", "B"]
     assert stack.volume_ids[::4].tolist() == ["A_first", "A_second", "B"]
-    np.testing.assert_array_equal(stack[4][1], voxels(2)[:, :, 0].T)
+    np.testing.assert_array_equal(stack[4][1], voxels(3)[:, :, 0].T)
     assert (stack.y == 1).sum() == 9
     assert read_table(path, contrasts=["MTR"], patients=["B"]).shape == (4, 1, 6, 5)
 

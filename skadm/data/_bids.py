@@ -2,7 +2,6 @@
 
 import re
 from collections import defaultdict
-from collections.abc import Collection as Names
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -85,7 +84,6 @@ def bids_collection(
     root: Path,
     space: str | None = None,
     run: str | None = None,
-    session: Names[str] | None = None,
 ) -> Collection:
     """Find the sessions among the files of a BIDS folder.
 
@@ -100,8 +98,6 @@ def bids_collection(
         one where there are any, or else those of the only space.
     run : str, default=None
         Run to read, by its label, where there are several.
-    session : collection of str, default=None
-        Sessions to read, by their labels. None: all.
 
     Returns
     -------
@@ -125,8 +121,6 @@ def bids_collection(
         _sort(file, sessions[f"sub-{entities['sub']}", entities.get("ses", "")])
     studies = []
     for (patient, label), found in sorted(sessions.items()):
-        if session is not None and label not in session:
-            continue
         name = f"{patient}_ses-{label}" if label else patient
         if found.images:
             studies.append(_study(patient, label, name, found, space, run))

@@ -2,6 +2,7 @@
 
 import os
 import re
+import warnings
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 from dataclasses import replace
@@ -12,6 +13,7 @@ from skadm.data._file_kinds import (
     IMAGE,
     LESIONS,
     FileKind,
+    contrast_named,
     is_image,
     kind_of,
     n_common_words,
@@ -62,6 +64,10 @@ def image_files(folder: Path) -> list[Path]:
 def _walk(folder: Path, depth: int, seen: set[str]) -> Iterator[Path]:
     place = os.path.realpath(folder)
     if place in seen:
+        warnings.warn(
+            f"{folder} links to {place}, which is read already: its files count once",
+            stacklevel=5,
+        )
         return
     seen.add(place)
     for path in sorted(folder.iterdir()):
@@ -141,13 +147,31 @@ def _apart_by_site(studies: list[Study]) -> list[Study]:
 
 def _by_study(root: Path, files: list[Path]) -> dict[Path, list[Path]]:
     """Files by the folder of their study, in which parts of it may have folders."""
+    of_contrast = _folders_of_contrasts(files)
     groups: dict[Path, list[Path]] = defaultdict(list)
     for path in files:
         folder = path.parent
-        while folder != root and _PART.fullmatch(folder.name):
+        while folder != root and (_PART.fullmatch(folder.name) or folder in of_contrast):
             folder = folder.parent
         groups[folder].append(path)
     return groups
+
+
+def _folders_of_contrasts(files: list[Path]) -> set[Path]:
+    """Folders that hold the image of the one contrast that they are named after.
+
+    Others may have such a name: MSLesSeg calls the second time point T2.
+    """
+    contrasts: dict[Path, list[str]] = defaultdict(list)
+    for path in files:
+        kind = kind_of(path.name)
+        if kind.role == IMAGE:
+            contrasts[path.parent].append(kind.contrast)
+    return {
+        folder
+        for folder, found in contrasts.items()
+        if found == [contrast_named(folder.name)]
+    }
 
 
 def _kinds(files: list[Path]) -> dict[Path, FileKind]:

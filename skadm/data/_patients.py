@@ -11,7 +11,8 @@ _DATE = (
     r"|\d{2}[-_.]\d{2}[-_.](19|20)\d{2}|\d{2}\.\d{2}\.\d{2}"
 )
 _SESSION = (
-    rf"{_DATE}(?!\d).*|(ses|session|visit|v|tp|t|time|timepoint|study|scan|exam|fu|followup"
+    rf"({_DATE})([-_. ]\D*)?"
+    r"|(ses|session|visit|v|tp|t|time|timepoint|study|scan|exam|fu|followup"
     r"|month|week|day|year|m|w|d|y)[-_]?\d+[a-z]?|week-\d+-\d+|baseline|follow[-_]?up\d*|bl"
     r"|(pre|post|intra)([-_]?(op|operative|surgery|treatment|therapy|rt))?|before|after"
     r"|first|second|third|initial"
@@ -125,7 +126,7 @@ def common_stems(patients: Iterable[str]) -> dict[str, list[str]]:
 
     Names such as A01_1 and A01_2, A01 and A01_b, or A01a and A01b: a stem with a digit,
     and at the most two digits or a letter after it. A stem that all names share is that
-    of the data.
+    of the data. Names that differ in case or in leading zeros alone, such as P1 and p01.
 
     Parameters
     ----------
@@ -135,7 +136,7 @@ def common_stems(patients: Iterable[str]) -> dict[str, list[str]]:
     Returns
     -------
     dict of str to list of str
-        Stems that several names have, but not all of them.
+        Stems, and the names that have them.
     """
     names = sorted(set(patients))
     stems: dict[str, list[str]] = {}
@@ -146,4 +147,9 @@ def common_stems(patients: Iterable[str]) -> dict[str, list[str]]:
         stem = (found["stem"] or found["number"]) if found else name
         stems.setdefault(stem, []).append(name)
     several = {stem: found for stem, found in stems.items() if len(found) > 1}
-    return several if len(stems) > 1 else {}
+    if len(stems) == 1:
+        several = {}
+    alike: dict[str, list[str]] = {}
+    for name in names:
+        alike.setdefault(re.sub(r"(?<!\d)0+(?=\d)", "", name.lower()), []).append(name)
+    return several | {stem: found for stem, found in alike.items() if len(found) > 1}

@@ -259,20 +259,27 @@ def find_collection(
         if not files and not any(place.iterdir()):
             raise ValueError(f"{place}: an empty folder; expected scans in it")
         if has_bids_names(files) and patient_pattern is None:
-            wanted = (
-                None if sessions is None else {s.removeprefix("ses-") for s in sessions}
-            )
-            return bids_collection(files, root=place, space=space, run=run, session=wanted)
-        found = folder_collection(place, files, patient_pattern)
+            found = bids_collection(files, root=place, space=space, run=run)
+        else:
+            found = folder_collection(place, files, patient_pattern)
     if not found.studies:
         raise ValueError(_unknown(place) + _channels(found.unread))
-    if sessions is not None:
-        chosen = [study for study in found.studies if study.session in sessions]
-        if not chosen:
-            known = sorted({study.session for study in found.studies})
-            raise ValueError(f"sessions {list(sessions)} were not found; there are {known}")
-        found = replace(found, studies=chosen)
-    return found
+    return found if sessions is None else _of_sessions(found, sessions)
+
+
+def _of_sessions(collection: Collection, sessions: Names[str]) -> Collection:
+    """Choose the studies of sessions, which are named with ``ses-`` or without."""
+    wanted = {name.removeprefix("ses-"): name for name in sessions}
+    known = {study.session.removeprefix("ses-") for study in collection.studies}
+    unknown = sorted(name for key, name in wanted.items() if key not in known)
+    if unknown or not wanted:
+        raise ValueError(f"sessions {unknown} were not found; there are {sorted(known)}")
+    chosen = [
+        study
+        for study in collection.studies
+        if study.session.removeprefix("ses-") in wanted
+    ]
+    return replace(collection, studies=chosen)
 
 
 def _read_folder(

@@ -39,7 +39,7 @@ def table_collection(table: Path) -> Collection:
         If there is no such file.
     ValueError
         If the table lacks a column or an entry, has two columns for one thing, lists an
-        image as two contrasts, or has no row.
+        image twice, or has no row.
     """
     if not table.is_file():
         raise FileNotFoundError(f"{table}: no such file")
@@ -66,15 +66,15 @@ def table_collection(table: Path) -> Collection:
 
 
 def _require_different_images(studies: list[Study]) -> None:
-    """Refuse an image that is listed as two contrasts of one volume."""
+    """Refuse an image that is listed as two contrasts, or of two volumes."""
+    seen: dict[str, str] = {}
     for study in studies:
-        seen: dict[str, str] = {}
         for contrast, path in study.images.items():
             file, place = os.path.realpath(path), f"{study.place} ({contrast})"
             if file in seen:
                 raise ValueError(
-                    f"{path} is listed twice, in {seen[file]} and {place}; expected a file "
-                    "of its own for each contrast"
+                    f"{path} is listed twice, in {seen[file]} and {place}; expected a "
+                    "different file for each contrast of each volume"
                 )
             seen[file] = place
 
