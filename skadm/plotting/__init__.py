@@ -10,7 +10,8 @@ from skadm.plotting._froc import plot_froc
 from skadm.plotting._heat_map import plot_heat_map
 from skadm.plotting._history import plot_history
 from skadm.plotting._lesion_size import plot_roc_auc_by_lesion_size
-from skadm.plotting._montage import plot_montage, representative_slices
+from skadm.plotting._montage import plot_montage
+from skadm.plotting._panels import representative_slices
 from skadm.plotting._roc import plot_precision_recall, plot_roc
 
 __all__ = [
