@@ -105,7 +105,10 @@ def score_cohort(
     Returns
     -------
     CohortReport
-        What was written, skipped, and failed. A volume that fails does not stop others.
+        An object with these attributes: `files` that were written; volumes `skipped`, since
+        all their files existed; `failures`, the error of each volume without maps;
+        `supplied`, the contrasts that the model supplied, and `warned`, the warnings, of
+        each volume with any. A volume that fails does not stop others.
 
     Raises
     ------

@@ -51,7 +51,7 @@ def summarise_seeds(rows: Iterable[Row]) -> list[Row]:
         For each method and split (and patient, if the rows have one): these, supervision,
         n_patients, n_slices, n_seeds, for each metric its mean under its own name, and its
         standard deviation as, for instance, auc_std, with n - 1 in the denominator; NaN for
-        one run. So the result can be given to `verdict` or `summarise_patients`.
+        one run. So the result can be given to `verdict`.
     """
     table = pd.DataFrame(list(rows))
     if table.empty:

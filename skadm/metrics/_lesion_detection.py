@@ -77,7 +77,8 @@ def lesions_at_threshold(
     Returns
     -------
     counts : LesionCounts
-        With `sensitivity` and `false_positives_per_volume`.
+        A named tuple of n_lesions, n_found, n_false (false alarms) and n_volumes
+        (patients), with `sensitivity` and `false_positives_per_volume`.
 
     Raises
     ------

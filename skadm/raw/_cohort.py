@@ -76,7 +76,9 @@ def prepare(
     Returns
     -------
     iterator of Outcome
-        What became of each study, in their order, as soon as it is known.
+        What became of each study, in their order, as soon as it is known: its `name`, the
+        `status` ("done", "failed", or "kept": it was done before), the `folder`, the
+        `record` of what was done, and the `error`.
 
     Raises
     ------

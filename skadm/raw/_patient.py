@@ -38,7 +38,7 @@ class Preparation:
         Contrast that stays where it is; masks lie on its grid.
     spacing : float, default=1.0
         Side of a voxel in mm.
-    brain : BrainExtractor, default=HDBET()
+    brain : HDBET or GivenMasks, default=HDBET()
         What finds the brain of patients who come without a mask of it.
     mask_values : MaskValues, default=MaskValues()
         Which values of the patients' masks count: all but 0, unless others are named.

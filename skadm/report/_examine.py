@@ -122,7 +122,7 @@ def examine(
     Returns
     -------
     report : PatientReport
-        For `patient_page`.
+        For `patient_page`; its `summary` is for `cohort_page`.
 
     Raises
     ------
