@@ -92,13 +92,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     from benchmarks.lib.page import Page
     from benchmarks.lib.runs import run_variants
     from benchmarks.lib.summary import draw_montage, mean_over_seeds, parameters
-    from skadm.evaluation import intensity_baselines
 
     split = load_split(options)
-    variants = variants_of(options, split)
-    baselines, _ = intensity_baselines(split.stack.contrasts)
-    unsmoothed = [name for name in baselines if "smoothed" not in name][-1:]
-    variants |= {name: baselines[name] for name in unsmoothed}
+    variants = variants_of(options, split, smoothed=False)
     outcomes = run_variants(variants, split, options)
     rows, shown = [], {}
     for outcome in outcomes:
