@@ -84,8 +84,8 @@ def run(args: argparse.Namespace) -> None:
         brain: Any = HDBET(str(resolve_device(args.device)))
     else:
         brain = GivenMasks(args.brain_masks, args.mask_threshold)
-    found = find_studies(args.data, **_options.selected(args, *_options.SELECTION))
-    studies = choose_patients(found, args.patients)
+    studies = find_studies(args.data, **_options.selected(args, *_options.SELECTION))
+    studies = choose_patients(studies, args.patients)
     values = MaskValues(args.lesion_labels, args.mask_threshold)
     preparation = Preparation(args.reference, args.spacing, brain, values)
     outcomes = []
