@@ -460,8 +460,9 @@ def test_command_line(raw, tmp_path, capsys):
     table = tmp_path / "scans.csv"
     table.write_text(
         f"patient,volume,FLAIR,T1ce\nA_1,first,{anat}/sub-01_FLAIR.nii.gz,"
-        f"{anat}/sub-01_T1w.nii.gz\nB,,{anat}/sub-01_FLAIR.nii.gz,missing.nii.gz\n"
+        f"{anat}/sub-01_T1w.nii.gz\nB,,B_FLAIR.nii.gz,missing.nii.gz\n"
     )
+    shutil.copy(anat / "sub-01_FLAIR.nii.gz", tmp_path / "B_FLAIR.nii.gz")
     masks = tmp_path / "masks"
     masks.mkdir()
     for name in ("A_1_first", "B"):
