@@ -18,7 +18,7 @@ from skadm._docstrings import with_descriptions
 from skadm._failure import unchanged_on_failure
 from skadm._missing import check_missing, describe_missing
 from skadm._quantile import quantile
-from skadm._reference import ScoreReference, TrainingReference
+from skadm._reference import ScoreReference, ScoreWatch, TrainingReference
 from skadm._sklearn import Interval, fit_context
 from skadm._validation import check_labels, check_shape, normal_slices
 from skadm._version import __version__
@@ -62,18 +62,16 @@ class MapDetector(OutlierMixin, BaseEstimator, ABC):
         """Scores of all slices of X, some at a time."""
 
     def _watched_chunks(self, X) -> Iterator[Chunk]:
-        """The same, with a warning at their end if far too much of a brain is flagged."""
+        """The same, with a warning at their end of brains unlike those of the training."""
         if not hasattr(self, "training_scores_"):  # not pixels, or of an earlier version
             yield from self._chunks(X)
             return
-        n_flagged, n_brain = np.zeros((2, len(X)), np.intp)
+        volumes = getattr(X, "volume_ids", [None] * len(X))
+        watch = ScoreWatch(self.training_scores_, self.offset_, volumes)
         for chunk in self._chunks(X):
-            flagged = chunk.brain & (chunk.maps < chunk.maps.dtype.type(self.offset_))
-            n_flagged[chunk.places] = flagged.sum(axis=(1, 2))
-            n_brain[chunk.places] = chunk.brain.sum(axis=(1, 2))
+            watch.add(np.arange(len(X))[chunk.places], chunk.maps, chunk.brain)
             yield chunk
-        volumes = getattr(X, "volume_ids", None)
-        self.training_scores_.check(self.offset_, n_flagged, n_brain, volumes)
+        watch.warn()
 
     def _input(self, X) -> Any:
         """What users give as slices, or volumes for detectors of those."""

@@ -150,7 +150,12 @@ def test_patient_rows_are_those_of_each_test_patient(cohort, sides):
     found = evaluate_split(bright(), X, y, groups, **sides)
     b, d = found.patient_rows
     assert (b["patient"], d["patient"]) == ("b", "d")
-    assert set(b) == {*ROW_KEYS, "patient"}
+    assert set(b) == {*ROW_KEYS, "patient", "flagged_share", "expected_share"}
+    assert b["flagged_share"] == pytest.approx(
+        (-X[:, 1][(groups == "b")[:, None, None] & (y >= 0)] < b["threshold"]).mean()
+    )
+    (detector,) = found.detectors.values()
+    assert b["expected_share"] == detector.training_scores_.expected(b["threshold"])
     brain = (groups == "b")[:, None, None] & (y >= 0)
     assert b["auc"] == pytest.approx(roc_auc_score(y[brain], X[:, 1][brain]))
     assert b["threshold"] == found.rows[0]["threshold"]

@@ -13,7 +13,7 @@ from sklearn.exceptions import UndefinedMetricWarning
 from sklearn.utils import check_random_state
 
 from skadm._brain import brain_mask, ignore_background
-from skadm._pipelines import looks_at_abnormal, looks_through_slices
+from skadm._pipelines import last_step, looks_at_abnormal, looks_through_slices
 from skadm._supervision import supervision
 from skadm._validation import check_labels, check_shape
 from skadm.data import as_slices
@@ -41,7 +41,9 @@ class Evaluation:
         n_slices. Precision, recall and F1 are those at the threshold; dice is the best that
         any threshold reaches on this very split, an upper bound. What is undefined is NaN.
     patient_rows : list of dict
-        The same with one more key, "patient", for each method and test patient.
+        The same for each method and test patient, with the keys "patient", "flagged_share",
+        the share of the brain below the threshold, and "expected_share", the share of a
+        normal brain of the training below it; NaN for detectors that do not know it.
     maps : dict of str to ndarray of shape (n_slices, H, W)
         For each method the normality maps of all test slices, those without brain too.
     validation_maps : dict of str to ndarray of shape (n_slices, H, W)
@@ -310,6 +312,8 @@ class _Results:
     ) -> None:
         """Measure the scores of a fitted detector."""
         threshold = float(detector.offset_)
+        training = getattr(last_step(detector), "training_scores_", None)
+        expected = training.expected(threshold) if training else np.nan
         head = {
             "method": name,
             "supervision": supervision(detector),
@@ -325,7 +329,12 @@ class _Results:
                 metrics = _metrics(
                     labels[chosen], scores[chosen], threshold, patients[chosen]
                 )
-            self.patient_rows.append(head | {"patient": patient} | metrics)
+            in_brain = scores[chosen][labels[chosen] >= 0]
+            shares = {
+                "flagged_share": np.mean(in_brain < threshold) if in_brain.size else np.nan,
+                "expected_share": expected,
+            }
+            self.patient_rows.append(head | {"patient": patient} | metrics | shares)
         self.maps[name], self.detectors[name] = scores, detector
 
     def evaluation(self, validated: "_Results | None" = None) -> Evaluation:
