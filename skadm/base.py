@@ -8,9 +8,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
-from sklearn.base import BaseEstimator, OutlierMixin, _fit_context
+from sklearn.base import BaseEstimator, OutlierMixin
 from sklearn.callback import CallbackSupportMixin, with_callbacks
-from sklearn.utils._param_validation import Interval
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from skadm._brain import brain_mask, brain_values, ignore_background
@@ -19,12 +18,13 @@ from skadm._docstrings import with_descriptions
 from skadm._failure import unchanged_on_failure
 from skadm._missing import check_missing, describe_missing
 from skadm._quantile import quantile
+from skadm._reference import ScoreReference, ScoreWatch, TrainingReference
+from skadm._sklearn import Interval, fit_context
 from skadm._validation import check_labels, check_shape, normal_slices
 from skadm._version import __version__
 from skadm.data import Slices, as_slices
 from skadm.data._slices import in_chunks, is_lazy, training_slices
 from skadm.metrics import pixel_roc_auc_score
-from skadm.reference import ScoreReference, TrainingReference
 
 
 class Chunk(NamedTuple):
@@ -62,18 +62,16 @@ class MapDetector(OutlierMixin, BaseEstimator, ABC):
         """Scores of all slices of X, some at a time."""
 
     def _watched_chunks(self, X) -> Iterator[Chunk]:
-        """The same, with a warning at their end if far too much of a brain is flagged."""
+        """The same, with a warning at their end of brains unlike those of the training."""
         if not hasattr(self, "training_scores_"):  # not pixels, or of an earlier version
             yield from self._chunks(X)
             return
-        n_flagged, n_brain = np.zeros((2, len(X)), np.intp)
+        volumes = getattr(X, "volume_ids", [None] * len(X))
+        watch = ScoreWatch(self.training_scores_, self.offset_, volumes)
         for chunk in self._chunks(X):
-            flagged = chunk.brain & (chunk.maps < chunk.maps.dtype.type(self.offset_))
-            n_flagged[chunk.places] = flagged.sum(axis=(1, 2))
-            n_brain[chunk.places] = chunk.brain.sum(axis=(1, 2))
+            watch.add(np.arange(len(X))[chunk.places], chunk.maps, chunk.brain)
             yield chunk
-        volumes = getattr(X, "volume_ids", None)
-        self.training_scores_.check(self.offset_, n_flagged, n_brain, volumes)
+        watch.warn()
 
     def _input(self, X) -> Any:
         """What users give as slices, or volumes for detectors of those."""
@@ -311,7 +309,7 @@ class BaseDetector(CallbackSupportMixin, MapDetector):
 
     @unchanged_on_failure
     @with_callbacks
-    @_fit_context(prefer_skip_nested_validation=True)
+    @fit_context(prefer_skip_nested_validation=True)
     def fit(self, X, y=None):
         """Learn what is normal.
 

@@ -9,23 +9,17 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
+from skadm._sklearn import Interval, StrOptions
 from skadm.augmentation import Augmentation
 from skadm.base import BaseDetector
-from skadm.training import (
-    Checkpoints,
-    Engine,
-    Trainer,
-    check_weights,
-    computes_bfloat16,
-    load_weights,
-    resolve_device,
-    weights_of,
-)
+from skadm.training import Checkpoints, Trainer
+from skadm.training._device import computes_bfloat16, resolve_device
+from skadm.training._engine import Engine
+from skadm.training._weights import check_weights, load_weights, weights_of
 
-__all__ = ["TorchDetector", "resolve_device"]
+__all__ = ["TorchDetector"]
 
 
 class TorchDetector(BaseDetector):

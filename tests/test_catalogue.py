@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 import skadm.detectors
+from skadm._catalogue import METHODS
 from skadm.base import BaseDetector
-from skadm.catalogue import METHODS
 from skadm.cli import main
 from skadm.detectors import all_detectors
 from skadm.presets import PRESETS, make_detector

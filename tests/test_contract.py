@@ -214,7 +214,7 @@ def test_a_failed_fit_leaves_the_detector_as_it_was(fitted, monkeypatch):
     before = {name: repr(value) for name, value in vars(fitted).items()}
     original = type(fitted)._score
 
-    def interrupted(self, X):
+    def interrupted(self, *arguments):
         raise KeyboardInterrupt  # after the training
 
     monkeypatch.setattr(type(fitted), "_score", interrupted)

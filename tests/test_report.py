@@ -18,12 +18,12 @@ from sklearn.pipeline import Pipeline, make_pipeline
 
 import skadm
 from skadm import ADMDetector, ConformalDetector, IntensityDetector
+from skadm._reference import IntensityShiftWarning
 from skadm.cli import main
 from skadm.conformal import CandidateLesions
 from skadm.data import ArrayVolume, Grid, SliceStack, Volume, make_phantom
 from skadm.metrics import pixel_roc_auc_score
 from skadm.preprocessing import IntensityNormalizer, SliceResizer
-from skadm.reference import IntensityShiftWarning
 from skadm.report import cohort_page, describe_model, examine, patient_page
 from skadm.report._display import PLANES, frame_of
 from skadm.report._pictures import n_columns, sprite, window

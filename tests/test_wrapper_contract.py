@@ -37,6 +37,7 @@ from skadm.data import ArrayVolume, SliceStack, Volume
 from skadm.data._sources import Source
 from skadm.detectors import all_detectors
 from skadm.image_level import slice_labels, volume_labels, volumes_of
+from skadm.model_selection import set_offset_by_f1
 from skadm.pooling import Quantile
 from skadm.postprocessing import GaussianSmoother
 from skadm.preprocessing import SliceResizer
@@ -420,6 +421,8 @@ def test_a_detector_decodes_each_volume_once(detector):
         method(stack)
         assert reads(stack) == [1] * 7
     fitted.score(stack, Y)
+    assert reads(stack) == [1] * 7
+    set_offset_by_f1(make_pipeline(fitted), stack, Y)
     assert reads(stack) == [1] * 7
 
 

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from benchmarks.lib.options import positive, read_options
-from benchmarks.lib.speed.memory import run_alone
+from benchmarks.lib.speed.memory import kib, run_alone
 
 if TYPE_CHECKING:
     from skadm.data import Grid, Slices
@@ -100,8 +100,7 @@ def use_cache(n_volumes: int, size: int) -> dict[str, float]:
             work()
             row[name] = time.perf_counter() - start
     # Not that of getrusage, which a new process takes over from its parent.
-    status = Path("/proc/self/status").read_text()
-    row["peak memory, MiB"] = int(status.split("VmHWM:")[1].split()[0]) / 1024
+    row["peak memory, MiB"] = kib("VmHWM") / 1024
     return row
 
 

@@ -6,10 +6,10 @@ from numbers import Integral, Real
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 
 from skadm._brain import brain_mask
 from skadm._filters import median_in_brain
+from skadm._sklearn import HasMethods, Interval, StrOptions
 from skadm.augmentation import Augmentation
 from skadm.detectors._prior import Prior, PriorDetector
 from skadm.neural import TorchDetector

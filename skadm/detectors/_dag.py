@@ -7,10 +7,10 @@ from typing import ClassVar
 
 import torch
 from numpy.typing import NDArray
-from sklearn.utils._param_validation import Interval
 
 from skadm._brain import brain_values
 from skadm._quantile import value_of_rank
+from skadm._sklearn import Interval
 from skadm.augmentation import Augmentation
 from skadm.neural import TorchDetector
 from skadm.nn.blocks import build

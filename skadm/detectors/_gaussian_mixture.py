@@ -8,9 +8,9 @@ from numpy.typing import NDArray
 from scipy.special import log_ndtr, logsumexp
 from sklearn.mixture import GaussianMixture
 from sklearn.utils import check_random_state
-from sklearn.utils._param_validation import Interval, StrOptions
 
 from skadm._brain import brain_mask
+from skadm._sklearn import Interval, StrOptions
 from skadm._validation import check_arrays
 from skadm.detectors._patches import (
     draw_patches,

@@ -5,11 +5,11 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.utils._param_validation import Interval
 
 from skadm._brain import brain_mask
 from skadm._disk import release, row_chunks
 from skadm._filters import smooth_in_brain
+from skadm._sklearn import Interval
 from skadm._validation import check_arrays
 from skadm.detectors._prior import Prior, PriorDetector
 

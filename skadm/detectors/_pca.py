@@ -1,15 +1,15 @@
 """What a few principal components of small patches cannot show."""
 
-from numbers import Integral
+from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.decomposition import PCA
 from sklearn.utils import check_random_state
-from sklearn.utils._param_validation import Interval, RealNotInt
 
 from skadm._brain import brain_mask
+from skadm._sklearn import Interval
 from skadm._validation import check_arrays
 from skadm.detectors._patches import (
     draw_patches,
@@ -114,7 +114,7 @@ class PCADetector(PriorDetector):
         **PriorDetector._parameter_constraints,
         "n_components": [
             Interval(Integral, 1, None, closed="left"),
-            Interval(RealNotInt, 0, 1, closed="neither"),
+            Interval(Real, 0, 1, closed="neither"),
         ],
         "neighbourhood": [Interval(Integral, 1, None, closed="left")],
         "max_samples": [None, Interval(Integral, 1, None, closed="left")],

@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import clone
 from sklearn.metrics import roc_auc_score
-from sklearn.utils._param_validation import HasMethods, Interval
 
 from skadm._pipelines import as_seen
+from skadm._sklearn import HasMethods, Interval
 from skadm.data import SliceStack
 from skadm.data._slices import brain_of
 from skadm.image_level._labels import check_signed

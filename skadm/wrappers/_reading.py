@@ -9,10 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from skadm._disk import release, row_chunks, working_memory
+from skadm._reference import FlaggedShareWarning
 from skadm._validation import check_shape
 from skadm.data import SliceStack, as_slices
 from skadm.data._slices import brain_of
-from skadm.reference import FlaggedShareWarning
 
 Places = slice | NDArray[np.intp]
 
@@ -37,6 +37,24 @@ def read_if_it_fits(stacks: list[Any]) -> list[Any]:
     if sum(map(_volume_bytes, lazy)) > working_memory():
         return stacks
     return [X.in_memory() if isinstance(X, SliceStack) else X for X in stacks]
+
+
+def take(X: Any, indices: NDArray[np.intp]) -> Any:
+    """Take some images.
+
+    Parameters
+    ----------
+    X : array, SliceStack or list of volumes
+        Images.
+    indices : ndarray of int
+        Which.
+
+    Returns
+    -------
+    images : array, SliceStack or list of volumes
+        In the order of the indices.
+    """
+    return [X[index] for index in indices] if isinstance(X, list) else X[indices]
 
 
 def by_volume(X: Any) -> Iterator[tuple[Places, Any]]:

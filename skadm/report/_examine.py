@@ -122,7 +122,7 @@ def examine(
     Returns
     -------
     report : PatientReport
-        For `patient_page`.
+        For `patient_page`; its `summary` is for `cohort_page`.
 
     Raises
     ------
@@ -141,15 +141,17 @@ def examine(
         report = _examined(volume, model, candidates)
     # Each once, and by whom: a cohort is examined by one command.
     notes = {}
-    for each in caught:
-        if issubclass(each.category, UserWarning):
-            notes[str(each.message)] = each.category
+    for warned in caught:
+        if issubclass(warned.category, UserWarning):
+            notes[str(warned.message)] = warned.category
         else:  # of libraries: not of the patient
-            warnings.warn_explicit(each.message, each.category, each.filename, each.lineno)
+            warnings.warn_explicit(
+                warned.message, warned.category, warned.filename, warned.lineno
+            )
     for note, category in notes.items():
         warnings.warn(f"{volume.name}: {note}", category, stacklevel=2)
-    told = (*_trained_on(volume, model), *notes)
-    return replace(report, summary=replace(report.summary, notes=told))
+    all_notes = (*_trained_on(volume, model), *notes)
+    return replace(report, summary=replace(report.summary, notes=all_notes))
 
 
 def _trained_on(volume: Any, model: Any) -> tuple[str, ...]:
@@ -226,13 +228,13 @@ def _examined(
         regions=regions,
     )
     voxel_ml = float(np.prod(working.grid.voxel_size)) / 1000
-    found = [region.p_value for region in regions if region.p_value is not None]
+    p_values = [region.p_value for region in regions if region.p_value is not None]
     summary = Summary(
         name=volume.name,
         suspicion=regions[0].strength if regions else 0.0,
         n_regions=ranking.n_regions,
         flagged_ml=int(np.count_nonzero(ranking.numbers)) * voxel_ml,
-        p_value=min(found, default=None),
+        p_value=min(p_values, default=None),
         metrics=(
             None if own_labels is None else measure(own_labels, scores, detector.offset_)
         ),
