@@ -3,6 +3,7 @@
 # make test                    runs the tests
 # make test-fast               the same without those that take long
 # make test-portable           numerical tests, as on an older processor
+# make test-lowest             contract and numerical tests, with the lowest scikit-learn
 # make check                   formatting, lint, types, layers
 # make docs                    builds the documentation, runs every example: docs/_build/html
 # make release-check           builds wheel and sdist, tries the wheel in an empty environment
@@ -16,8 +17,9 @@ PRESET ?= cpu
 
 BIN := $(VENV)/bin
 SOURCES := skadm tests benchmarks examples docs .ci
+LOWEST := $(shell sed -n 's/^ *scikit-learn>=//p' setup.cfg)
 
-.PHONY: demo test test-fast test-portable check format docs release-check clean
+.PHONY: demo test test-fast test-portable test-lowest check format docs release-check clean
 
 demo: $(VENV)/demo.stamp
 	$(BIN)/skadm demo --data "$(DATA)" --out "$(OUT)" --seed $(SEED) --preset $(PRESET) --force
@@ -39,6 +41,15 @@ test-portable: $(VENV)/dev.stamp
 		OPENBLAS_CORETYPE=Haswell OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto \
 			--dist loadgroup -m numerical --bfloat16 $${way#*:} || exit 1; \
 	done
+
+test-lowest: $(VENV)/dev.stamp $(VENV)/lowest.stamp
+	# The contract of detectors that are quick to train, and numerical tests.
+	PYTHONPATH=$(VENV)/lowest $(BIN)/python -c \
+		"import sklearn; assert sklearn.__version__ == '$(LOWEST)', sklearn.__version__"
+	PYTHONPATH=$(VENV)/lowest OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto \
+		tests/test_contract.py tests/test_density.py tests/test_filters.py \
+		tests/test_metrics.py -m "not slow" \
+		-k "not process and (Intensity or PCA or DAE or density or filters or metrics)"
 
 check: $(VENV)/dev.stamp
 	$(BIN)/ruff format --check $(SOURCES)
@@ -66,6 +77,12 @@ $(VENV)/demo.stamp: $(BIN)/python setup.cfg constraints.txt
 
 $(VENV)/dev.stamp: $(BIN)/python setup.cfg constraints.txt
 	$(BIN)/python -m pip install -q -c constraints.txt -e '.[dev]'
+	touch $@
+
+$(VENV)/lowest.stamp: $(BIN)/python setup.cfg
+	# In a folder of its own, which comes first on the path of that run alone.
+	rm -rf $(VENV)/lowest
+	$(BIN)/python -m pip install -q --no-deps --target $(VENV)/lowest scikit-learn==$(LOWEST)
 	touch $@
 
 $(VENV)/docs.stamp: $(BIN)/python setup.cfg constraints.txt

@@ -65,26 +65,21 @@ def brain_counts(images: NDArray, chunks: Sequence[slice]) -> NDArray[np.intp]:
     return counts
 
 
-def brain_sizes(images: NDArray) -> NDArray[np.intp]:
-    """Number of brain pixels of each slice, of slices that may be more than memory."""
-    sizes = np.zeros(len(images), dtype=np.intp)
-    for rows in row_chunks(len(images), images[:1].nbytes):
-        sizes[rows] = brain_mask(images[rows]).sum(axis=(1, 2))
-        release(images)
-    return sizes
-
-
 def brain_values(
-    function: Callable[[NDArray], NDArray], images: NDArray
+    function: Callable[[NDArray, NDArray[np.bool_]], NDArray],
+    images: NDArray,
+    brain: NDArray[np.bool_] | None = None,
 ) -> NDArray[np.float32]:
     """Values of the brain pixels of slices that may be more than fit into memory.
 
     Parameters
     ----------
     function : callable
-        Takes some of the slices and returns their maps (n, H, W).
+        Takes some of the slices and their brain, and returns maps (n, H, W).
     images : ndarray of shape (n_slices, n_contrasts, H, W)
         In memory or on disk.
+    brain : ndarray of bool, shape (n_slices, H, W), default=None
+        Their brain, if it is known.
 
     Returns
     -------
@@ -92,12 +87,17 @@ def brain_values(
         In the order of the pixels; in memory or on disk.
     """
     chunks = list(row_chunks(len(images), images[:1].nbytes))
-    counts = brain_counts(images, chunks)
-    values, filled = scratch_array((int(counts.sum()),)), 0
-    for rows, count in zip(chunks, counts):
+    if brain is None:
+        n_pixels = int(brain_counts(images, chunks).sum())
+    else:
+        n_pixels = int(np.count_nonzero(brain))
+    values, filled = scratch_array((n_pixels,)), 0
+    for rows in chunks:
         some = images[rows]
-        values[filled : filled + count] = function(some)[brain_mask(some)]
-        filled += count
+        shown = brain_mask(some) if brain is None else brain[rows]
+        part = function(some, shown)[shown]
+        values[filled : filled + len(part)] = part
+        filled += len(part)
         release(values)
         release(images)
     return values

@@ -6,58 +6,68 @@ from scipy.ndimage import gaussian_filter
 
 
 def smooth_in_brain(
-    maps: NDArray, brain: NDArray[np.bool_], sigma: float
-) -> NDArray[np.float32]:
-    """Smooth maps slice by slice, with brain pixels only.
+    maps: NDArray, brain: NDArray[np.bool_], sigma: float, sigma_through: float = 0.0
+) -> NDArray:
+    """Smooth maps by a Gaussian, with brain pixels only.
+
+    Normalised convolution: weights of pixels outside of the brain are left out, and the
+    others add up to 1.
 
     Parameters
     ----------
     maps, brain : ndarray of shape (n_slices, H, W)
-    sigma : float
-        Of the Gaussian, in pixels.
+    sigma, sigma_through : float
+        Standard deviations within slices, in pixels, and through them, in slices. With a
+        `sigma_through`, the slices are those of one volume, in their order.
 
     Returns
     -------
-    maps : ndarray of shape (n_slices, H, W), float32
-        0 outside of the brain.
+    maps : ndarray of shape (n_slices, H, W)
+        Of the type of the maps; 0 outside of the brain.
     """
-    weight = brain.astype(np.float32)
-    width = (0, sigma, sigma)
-    total = gaussian_filter(maps * weight, width)
-    share = gaussian_filter(weight, width)
+    width = (sigma_through, sigma, sigma)
+    total = gaussian_filter(np.where(brain, maps, 0), width)
+    share = gaussian_filter(brain.astype(maps.dtype), width)
     return np.divide(total, share, out=np.zeros_like(total), where=brain)
 
 
 def median_in_brain(
-    maps: NDArray, brain: NDArray[np.bool_], size: int
-) -> NDArray[np.float32]:
-    """Median filter of maps, slice by slice, with brain pixels only.
+    maps: NDArray, brain: NDArray[np.bool_], size: int, size_through: int = 1
+) -> NDArray:
+    """Median filter of maps, with brain pixels only.
 
     Parameters
     ----------
     maps, brain : ndarray of shape (n_slices, H, W)
-    size : int
-        Side of the square window, in pixels; odd.
+    size, size_through : int
+        Sides of the window within slices, in pixels, and through them, in slices; odd.
+        With a `size_through`, the slices are those of one volume, in their order.
 
     Returns
     -------
-    maps : ndarray of shape (n_slices, H, W), float32
-        0 outside of the brain. Of an even number of brain pixels in the window, the mean
-        of the two in the middle.
+    maps : ndarray of shape (n_slices, H, W)
+        Of the type of the maps; 0 outside of the brain. Of an even number of brain pixels
+        in the window, the mean of the two in the middle.
     """
-    out = np.zeros(maps.shape, np.float32)
-    margin = ((size // 2,) * 2,) * 2
-    for index, inside in enumerate(brain):
-        padded = np.pad(
-            np.where(inside, maps[index], np.nan), margin, constant_values=np.nan
-        )
-        windows = np.lib.stride_tricks.sliding_window_view(padded, (size, size))[inside]
-        # NaN goes last in a sort; np.nanmedian goes row by row and takes far longer.
-        ascending = np.sort(windows.reshape(len(windows), size**2), axis=1)
-        n_inside = np.isfinite(ascending).sum(axis=1)
-        lower, upper = (
-            np.take_along_axis(ascending, middle[:, None], axis=1)[:, 0]
-            for middle in ((n_inside - 1) // 2, n_inside // 2)
-        )
-        out[index][inside] = lower + (upper - lower) / 2
+    window = (size_through, size, size)
+    out = np.zeros_like(maps)
+    margin = [(side // 2, side // 2) for side in window]
+    padded = np.pad(np.where(brain, maps, np.nan), margin, constant_values=np.nan)
+    for z, inside in enumerate(brain):  # slice by slice, for memory's sake
+        if inside.any():
+            slab = padded[z : z + size_through]
+            windows = np.lib.stride_tricks.sliding_window_view(slab, window)[0][inside]
+            out[z][inside] = _median(windows.reshape(len(windows), -1))
     return out
+
+
+def _median(windows: NDArray) -> NDArray:
+    """Median of each row without its NaN, of which no row consists."""
+    # NaN goes last in a sort; np.nanmedian goes row by row and takes far longer.
+    ascending = np.sort(windows, axis=1)
+    n_inside = np.isfinite(ascending).sum(axis=1)
+    lower, upper = (
+        np.take_along_axis(ascending, middle[:, None], axis=1)[:, 0]
+        for middle in ((n_inside - 1) // 2, n_inside // 2)
+    )
+    return lower + (upper - lower) / 2

@@ -1,23 +1,20 @@
-"""The detector inside Pipelines, frozen estimators and searches, and what it asks for."""
+"""What a model is made of: the detector in Pipelines and searches, and its parts."""
 
+from collections.abc import Iterator
 from typing import Any
 
 from sklearn.frozen import FrozenEstimator
 from sklearn.pipeline import Pipeline
 
+# Where estimators keep the fitted estimators that they are made of.
+_INNER = ("filters_", "pooling_", "detector_", "detectors_")
+
+COMPOSING = ("detector", "postprocessing", "pooling")
+"""Parameters that are parts themselves."""
+
 
 def is_search(estimator: Any) -> bool:
-    """Whether an estimator tunes another one by cross-validation, as `GridSearchCV` does.
-
-    Parameters
-    ----------
-    estimator : estimator
-        Any estimator.
-
-    Returns
-    -------
-    search : bool
-    """
+    """Whether an estimator tunes another one by cross-validation."""
     # scikit-learn has no public base class of its searches.
     return hasattr(estimator, "estimator") and hasattr(estimator, "cv")
 
@@ -25,15 +22,7 @@ def is_search(estimator: Any) -> bool:
 def last_step(estimator: Any) -> Any:
     """Find the detector inside Pipelines, frozen estimators and searches.
 
-    Parameters
-    ----------
-    estimator : estimator
-        A detector, or what holds one.
-
-    Returns
-    -------
-    detector : detector
-        Of a search that is fitted the best detector, otherwise the one to be tuned.
+    Of a search that is fitted the best detector, otherwise the one to be tuned.
     """
     while True:
         if isinstance(estimator, Pipeline):
@@ -47,22 +36,7 @@ def last_step(estimator: Any) -> Any:
 
 
 def as_seen(detector: Any, X: Any) -> tuple[Any, Any]:
-    """Return the detector at the end of a Pipeline, and what the steps before it give.
-
-    Parameters
-    ----------
-    detector : detector or Pipeline
-        Fitted.
-    X : array-like or SliceStack of shape (n_slices, n_contrasts, H, W)
-        Slices, as the Pipeline takes them.
-
-    Returns
-    -------
-    detector : detector
-        The last step, of a Pipeline within a Pipeline too.
-    X : array-like or SliceStack of shape (n_slices, n_contrasts, H, W)
-        Slices as it takes them.
-    """
+    """Return the detector at the end of fitted Pipelines, and slices as it takes them."""
     while isinstance(detector, Pipeline | FrozenEstimator):
         if isinstance(detector, FrozenEstimator):
             detector = detector.estimator
@@ -73,46 +47,38 @@ def as_seen(detector: Any, X: Any) -> tuple[Any, Any]:
     return detector, X
 
 
-def looks_at_abnormal(detector: Any) -> bool:
-    """Whether an estimator wants slices with an anomaly in `fit` too, to look at.
+def parts_of(model: Any) -> Iterator[Any]:
+    """Yield the model and the fitted estimators in it, from the outside to the inside.
 
-    Parameters
-    ----------
-    detector : estimator
-        A detector, or a Pipeline that ends in one.
-
-    Returns
-    -------
-    wants : bool
+    A Pipeline and a FrozenEstimator are not parts themselves; what they hold is.
     """
-    return getattr(last_step(detector), "_looks_at_abnormal", False)
+    if isinstance(model, Pipeline):
+        for _, step in model.steps:
+            yield from parts_of(step)
+    elif isinstance(model, FrozenEstimator):
+        yield from parts_of(model.estimator)
+    else:
+        yield model
+        for name in _INNER:
+            inner = vars(model).get(name)
+            for part in inner if isinstance(inner, list) else [inner]:
+                if part is not None:
+                    yield from parts_of(part)
 
 
-def looks_through_slices(detector: Any) -> bool:
-    """Whether the map of a slice depends on the slices beside it.
-
-    Parameters
-    ----------
-    detector : estimator
-        A detector, or a Pipeline that ends in one.
-
-    Returns
-    -------
-    looks : bool
-    """
-    return getattr(last_step(detector), "_looks_through", False)
+# What the detector inside an estimator says of itself.
 
 
-def scored_unit(detector: Any) -> str:
-    """What an estimator gives one score each: a pixel, a slice or a volume.
+def looks_at_abnormal(estimator: Any) -> bool:
+    """Whether it wants slices with an anomaly in `fit` too, to look at."""
+    return getattr(last_step(estimator), "_looks_at_abnormal", False)
 
-    Parameters
-    ----------
-    detector : estimator
-        A detector, or a Pipeline that ends in one.
 
-    Returns
-    -------
-    unit : {"pixel", "slice", "volume"}
-    """
-    return getattr(last_step(detector), "_scored_unit", "pixel")
+def looks_through_slices(estimator: Any) -> bool:
+    """Whether the map of a slice depends on the slices beside it."""
+    return getattr(last_step(estimator), "_looks_through", False)
+
+
+def scored_unit(estimator: Any) -> str:
+    """What it gives one score each: a "pixel", a "slice" or a "volume"."""
+    return getattr(last_step(estimator), "_scored_unit", "pixel")

@@ -31,14 +31,16 @@ def check_shape(X) -> tuple[int, int, int, int]:
     return shape
 
 
-def check_labels(y, shape: tuple[int, ...]) -> np.ndarray:
+def check_labels(y, shape: tuple[int, ...], name: str = "y") -> np.ndarray:
     """Masks as an array, of the right shape and with the right values.
 
     Parameters
     ----------
     y : array-like of shape (n_slices, H, W)
     shape : tuple of int
-        Shape of X.
+        Shape of the images.
+    name : str, default="y"
+        What error messages call y.
 
     Returns
     -------
@@ -48,20 +50,20 @@ def check_labels(y, shape: tuple[int, ...]) -> np.ndarray:
     Raises
     ------
     ValueError
-        If y is no array of numbers, its shape is not that of X without its contrasts, or a
-        value is none of -1, 0, 1.
+        If y is no array of numbers, its shape is not that of the images without their
+        contrasts, or a value is none of -1, 0, 1.
     """
-    y = as_numbers(y, "y")
+    y = as_numbers(y, name)
     expected = (shape[0], *shape[2:])
     if y.shape != expected:
         raise ValueError(
-            f"y must have shape {expected}, one mask (H, W) for each slice of X with "
-            f"shape {shape}; got {y.shape}."
+            f"{name} must have shape {expected}, one mask (H, W) for each slice of images "
+            f"of shape {shape}; got {y.shape}."
         )
     wrong = y[(y != 0) & (y != 1) & (y != -1)]
     if wrong.size:
         raise ValueError(
-            "y must hold 0 (normal), 1 (anomaly) and -1 (outside the brain) only; "
+            f"{name} must hold 0 (normal), 1 (anomaly) and -1 (outside the brain) only; "
             f"found {np.unique(wrong)[:5].tolist()}."
         )
     return y.astype(np.int8)  # whatever it was: -1 must fit in

@@ -4,7 +4,8 @@ from numbers import Real
 
 import torch
 from sklearn.base import BaseEstimator
-from sklearn.utils._param_validation import Interval, validate_parameter_constraints
+
+from skadm._sklearn import Interval, validate_parameter_constraints
 
 
 class Augmentation(BaseEstimator):

@@ -8,23 +8,23 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
-from sklearn.base import BaseEstimator, OutlierMixin, _fit_context
+from sklearn.base import BaseEstimator, OutlierMixin
 from sklearn.callback import CallbackSupportMixin, with_callbacks
-from sklearn.utils._param_validation import Interval
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from skadm._brain import brain_mask, brain_sizes, brain_values, ignore_background
-from skadm._disk import release, scratch_array, working_memory
+from skadm._brain import brain_mask, brain_values, ignore_background
+from skadm._disk import release, scratch_array
 from skadm._docstrings import with_descriptions
 from skadm._failure import unchanged_on_failure
 from skadm._missing import check_missing, describe_missing
 from skadm._quantile import quantile
+from skadm._reference import ScoreReference, ScoreWatch, TrainingReference
+from skadm._sklearn import Interval, fit_context
 from skadm._validation import check_labels, check_shape, normal_slices
 from skadm._version import __version__
-from skadm.data import as_slices
+from skadm.data import Slices, as_slices
 from skadm.data._slices import in_chunks, is_lazy, training_slices
 from skadm.metrics import pixel_roc_auc_score
-from skadm.reference import ScoreReference, TrainingReference
 
 
 class Chunk(NamedTuple):
@@ -62,18 +62,16 @@ class MapDetector(OutlierMixin, BaseEstimator, ABC):
         """Scores of all slices of X, some at a time."""
 
     def _watched_chunks(self, X) -> Iterator[Chunk]:
-        """The same, with a warning at their end if far too much of a brain is flagged."""
+        """The same, with a warning at their end of brains unlike those of the training."""
         if not hasattr(self, "training_scores_"):  # not pixels, or of an earlier version
             yield from self._chunks(X)
             return
-        n_flagged, n_brain = np.zeros((2, len(X)), np.intp)
+        volumes = getattr(X, "volume_ids", [None] * len(X))
+        watch = ScoreWatch(self.training_scores_, self.offset_, volumes)
         for chunk in self._chunks(X):
-            flagged = chunk.brain & (chunk.maps < chunk.maps.dtype.type(self.offset_))
-            n_flagged[chunk.places] = flagged.sum(axis=(1, 2))
-            n_brain[chunk.places] = chunk.brain.sum(axis=(1, 2))
+            watch.add(np.arange(len(X))[chunk.places], chunk.maps, chunk.brain)
             yield chunk
-        volumes = getattr(X, "volume_ids", None)
-        self.training_scores_.check(self.offset_, n_flagged, n_brain, volumes)
+        watch.warn()
 
     def _input(self, X) -> Any:
         """What users give as slices, or volumes for detectors of those."""
@@ -216,9 +214,9 @@ class MapDetector(OutlierMixin, BaseEstimator, ABC):
 class BaseDetector(CallbackSupportMixin, MapDetector):
     """Base of all detectors.
 
-    A detector implements `_fit(X)` and `_score(X)`; all that detectors have in common is
-    here. ``%(contamination)s`` in a line of a subclass's docstring stands for what is said
-    of that parameter here.
+    A detector implements `_fit(X)` and `_score(X, brain)`; all that detectors have in
+    common is here. ``%(contamination)s`` in a line of a subclass's docstring stands for
+    what is said of that parameter here.
 
     Parameters
     ----------
@@ -263,7 +261,7 @@ class BaseDetector(CallbackSupportMixin, MapDetector):
         """Learn from normal slices, float32, each with brain; maybe mapped to a file."""
 
     @abstractmethod
-    def _score(self, X: np.ndarray) -> np.ndarray:
+    def _score(self, X: np.ndarray, brain: NDArray[np.bool_]) -> np.ndarray:
         """Normality maps (n, H, W); what stands in the background does not matter."""
 
     def _check_learned(self) -> None:
@@ -311,7 +309,7 @@ class BaseDetector(CallbackSupportMixin, MapDetector):
 
     @unchanged_on_failure
     @with_callbacks
-    @_fit_context(prefer_skip_nested_validation=True)
+    @fit_context(prefer_skip_nested_validation=True)
     def fit(self, X, y=None):
         """Learn what is normal.
 
@@ -356,94 +354,101 @@ class BaseDetector(CallbackSupportMixin, MapDetector):
         patients = getattr(X, "groups", None)
         if patients is not None and normal is not None:
             patients = patients[normal]
-        X, kept = self._training_slices(X, normal)
+        X, brain, kept = self._training_slices(X, normal)
         if patients is not None:
             patients = patients[kept]
         self.contrasts_ = None if contrasts is None else tuple(contrasts)
         self.skadm_version_ = __version__
-        self.training_reference_ = TrainingReference.of(X, patients)
+        self.training_reference_ = TrainingReference.of(X, patients, brain)
         self._fit_beside(X, abnormal)
-        self._set_offset(X, patients)
+        self._set_offset(X, brain, patients)
         return self
 
     def _training_slices(
         self, X, chosen: NDArray[np.intp] | None, which: str = "to train on"
-    ) -> tuple[NDArray[np.float32], NDArray[np.intp]]:
-        """Chosen slices with brain, checked, and which of the chosen these are.
+    ) -> tuple[NDArray[np.float32], NDArray[np.bool_], NDArray[np.intp]]:
+        """Chosen slices with brain, checked; their brain; and which of the chosen they are.
 
         They are in memory, or on disk if they are many.
         """
-        n_slices = len(X) if chosen is None else len(chosen)
-        row_bytes = 4 * int(np.prod(X.shape[1:])) if is_lazy(X) else 0
-        if n_slices * row_bytes <= working_memory():
-            X = X if chosen is None else X[chosen]
-            X = self._validated(X, reset=True, fitting=True)
-            with_brain = brain_mask(X).any(axis=(1, 2))
-            filled, kept = (
-                X if with_brain.all() else X[with_brain],
-                np.flatnonzero(with_brain),
-            )
+        if is_lazy(X):
+            images, brain, kept = self._read_slices(X, chosen)
         else:
-            filled, kept = self._spool(X if chosen is None else X[chosen], n_slices)
-        if not len(filled):
+            images = self._validated(
+                X if chosen is None else X[chosen], reset=True, fitting=True
+            )
+            brain = brain_mask(images)
+            kept = np.flatnonzero(brain.any(axis=(1, 2)))
+            if len(kept) < len(images):
+                images, brain = images[kept], brain[kept]
+        if not len(kept):
+            n_slices = len(X) if chosen is None else len(chosen)
             raise ValueError(
                 f"no brain pixel in the {n_slices} slices {which}: everything is "
                 "exactly 0, which means background."
             )
-        return filled, kept
+        return images, brain, kept
 
     def _slices_with_anomaly(self, X, chosen: NDArray[np.intp]) -> NDArray[np.float32]:
         return self._training_slices(X, chosen, "with an anomaly")[0]
 
-    def _spool(self, X, n_slices: int) -> tuple[NDArray[np.float32], NDArray[np.intp]]:
-        """Slices with brain, in their order, in an array on disk, and which they are."""
-        spooled = scratch_array((n_slices, *X.shape[1:]))
-        n_filled, with_brain = 0, np.zeros(n_slices, dtype=bool)
-        for number, (places, images) in enumerate(in_chunks(X)):
-            images = self._validated(images, reset=not number, fitting=True)
-            shown = brain_mask(images).any(axis=(1, 2))
-            images, with_brain[places] = images[shown], shown
-            spooled[n_filled : n_filled + len(images)] = images
-            n_filled += len(images)
-            release(spooled)
-        return spooled[:n_filled], np.flatnonzero(with_brain)
+    def _read_slices(
+        self, X, chosen: NDArray[np.intp] | None
+    ) -> tuple[NDArray[np.float32], NDArray[np.bool_], NDArray[np.intp]]:
+        """The same of slices in files, which are read once."""
+        n_slices = len(X) if chosen is None else len(chosen)
+        images = scratch_array((n_slices, *X.shape[1:]))
+        brain = scratch_array((n_slices, *X.shape[2:]), bool)
+        kept: list[int] = []
+        check = partial(self._validated, reset=True, fitting=True)
+        for part in in_chunks(X, chosen=chosen, check=check):
+            shown = part.brain.any(axis=(1, 2))
+            rows = slice(len(kept), len(kept) + np.count_nonzero(shown))
+            images[rows], brain[rows] = part.images[shown], part.brain[shown]
+            kept += np.arange(n_slices)[part.places][shown].tolist()
+            release(images)
+            release(brain)
+        return images[: len(kept)], brain[: len(kept)], np.array(kept, dtype=np.intp)
 
-    def _set_offset(self, X: NDArray[np.float32], patients: NDArray | None) -> None:
+    def _set_offset(
+        self, X: NDArray[np.float32], brain: NDArray[np.bool_], patients: NDArray | None
+    ) -> None:
         """Set threshold and background by the scores of the training pixels."""
-        scores = brain_values(self._score, X)
+        scores = brain_values(self._score, X, brain)
         self.offset_ = quantile(scores, self.contamination)
         # Background is as normal as anything: the highest score of the training.
         self.background_score_ = quantile(scores, 1)
-        self.training_scores_ = ScoreReference.of(scores, brain_sizes(X), patients)
+        sizes = np.count_nonzero(brain, axis=(1, 2))
+        self.training_scores_ = ScoreReference.of(scores, sizes, patients)
 
     def _chunks(self, X) -> Iterator[Chunk]:
         check_is_fitted(self)
         dtype = _map_dtype(X)
-        for places, images in self._checked(X):
-            brain = brain_mask(images)
+        for part in self._checked(X):
+            images, brain = part.images, part.brain
             maps = np.full(brain.shape, self.background_score_, dtype)
             shown = brain.any(axis=(1, 2))
             if shown.all():
-                np.copyto(maps, self._score(images), where=brain)
+                np.copyto(maps, self._score(images, brain), where=brain)
             elif shown.any():
-                scored = self._score(images[shown])
+                scored = self._score(images[shown], brain[shown])
                 maps[shown] = np.where(brain[shown], scored, self.background_score_)
-            yield Chunk(places, maps, brain)
+            yield Chunk(part.places, maps, brain)
 
-    def _checked(self, X) -> Iterator[tuple[slice | NDArray, NDArray[np.float32]]]:
-        """Yield slices like those of the training, and their places in X."""
+    def _checked(self, X) -> Iterator[Slices]:
+        """Yield slices like those of the training."""
         X = as_slices(X)
         self._check_like_training(X)
         lazy = is_lazy(X)
         if not lazy:
             X = self._validated(X)
         warned = False
-        for places, images in in_chunks(X):
-            if lazy:
-                images = self._validated(images)
+        for part in in_chunks(X, check=self._validated if lazy else None):
             # One patient in other units is enough to warn, and one warning is enough.
-            warned = warned or self.training_reference_.check(images, self.contrasts_)
-            yield places, images
+            warned = warned or self.training_reference_.check(
+                part.images, self.contrasts_, part.brain
+            )
+            yield part
 
     def _validated(self, X, *, reset: bool = False, fitting: bool = False) -> NDArray:
         """X in float32 without NaN, but for contrasts that may be missing."""

@@ -13,19 +13,18 @@ from typing import Any, NamedTuple
 import joblib
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
 
 from skadm._files import replace_atomically
 from skadm._missing import missing_names
-from skadm._pipelines import scored_unit
+from skadm._pipelines import as_seen, last_step, scored_unit
+from skadm._reference import FlaggedShareWarning
 from skadm.base import MapDetector
 from skadm.data import SliceStack, write_maps
 from skadm.io import load
 from skadm.metrics import anomaly_map
-from skadm.reference import FlaggedShareWarning
 
-__all__ = ["KINDS", "UNCERTAINTY", "CohortReport", "score_cohort", "write_scores"]
+__all__ = ["score_cohort"]
 
 KINDS = ("anomaly", "segmentation")
 UNCERTAINTY = "uncertainty"
@@ -106,7 +105,10 @@ def score_cohort(
     Returns
     -------
     CohortReport
-        What was written, skipped, and failed. A volume that fails does not stop others.
+        An object with these attributes: `files` that were written; volumes `skipped`, since
+        all their files existed; `failures`, the error of each volume without maps;
+        `supplied`, the contrasts that the model supplied, and `warned`, the warnings, of
+        each volume with any. A volume that fails does not stop others.
 
     Raises
     ------
@@ -282,10 +284,10 @@ def _write_volume(
     caught: Sequence[warnings.WarningMessage],
 ) -> tuple[str, ...]:
     """Score one volume and write its maps; return the contrasts supplied."""
-    steps, detector = _parts(model)
-    for step in steps:
-        stack = step.transform(stack)
-    stack = stack.in_memory()
+    detector, files = as_seen(model, stack)
+    stack = files.in_memory()
+    for volume in files.volumes:  # each is read once: the next one has its memory
+        volume.source.release()
     of_scores = [kind for kind in kinds if kind in KINDS]
     scores = detector.score_samples(stack) if of_scores else None
     spread = detector.uncertainty(stack) if UNCERTAINTY in kinds else None
@@ -331,7 +333,7 @@ def _write_record(
 
 
 def _check_model(model: Any, stack: SliceStack, kinds: Sequence[str]) -> None:
-    _, detector = _parts(model)
+    detector = last_step(model)
     if not isinstance(detector, MapDetector) or scored_unit(detector) != "pixel":
         raise ValueError(
             f"the model is a {type(detector).__name__}; expected a detector of pixels, or "
@@ -348,12 +350,6 @@ def _check_model(model: Any, stack: SliceStack, kinds: Sequence[str]) -> None:
         raise ValueError(
             f"the stack has contrasts {stack.contrasts}; the model learned {learned}"
         )
-
-
-def _parts(model: Any) -> tuple[list[Any], Any]:
-    """Part a model into its preprocessing and its detector."""
-    steps = list(model) if isinstance(model, Pipeline) else [model]
-    return steps[:-1], steps[-1]
 
 
 def _loaded(model: Any) -> Any:

@@ -9,23 +9,17 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
+from skadm._sklearn import Interval, StrOptions
 from skadm.augmentation import Augmentation
 from skadm.base import BaseDetector
-from skadm.training import (
-    Checkpoints,
-    Engine,
-    Trainer,
-    check_weights,
-    computes_bfloat16,
-    load_weights,
-    resolve_device,
-    weights_of,
-)
+from skadm.training import Checkpoints, Trainer
+from skadm.training._device import computes_bfloat16, resolve_device
+from skadm.training._engine import Engine
+from skadm.training._weights import check_weights, load_weights, weights_of
 
-__all__ = ["TorchDetector", "resolve_device"]
+__all__ = ["TorchDetector"]
 
 
 class TorchDetector(BaseDetector):
@@ -191,7 +185,7 @@ class TorchDetector(BaseDetector):
         self.weights_ = weights_of(networks)
         self._networks = networks
 
-    def _score(self, X: np.ndarray) -> np.ndarray:
+    def _score(self, X: np.ndarray, brain: NDArray[np.bool_]) -> np.ndarray:
         anomaly = self._apply(self._anomaly, X)
         # Absurd intensities overflow: as anomalous as a number can say.
         most = float(np.finfo(np.float32).max)
@@ -221,11 +215,11 @@ class TorchDetector(BaseDetector):
         """The same for slices that a user gives, (n, channels, H, W)."""
         check_is_fitted(self)
         result = np.empty(0, np.float32)
-        for places, images in self._checked(X):
-            values = self._apply(function, images)
+        for part in self._checked(X):
+            values = self._apply(function, part.images)
             if not result.size:
                 result = np.empty((len(X), *values.shape[1:]), np.float32)
-            result[places] = values
+            result[part.places] = values
         return result
 
     def _engine(self) -> Engine:

@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.ndimage import generate_binary_structure, label
 from sklearn.base import BaseEstimator
-from sklearn.utils._param_validation import Interval, validate_parameter_constraints
 
 from skadm._arrays import as_numbers
+from skadm._sklearn import Interval, validate_parameter_constraints
 
 __all__ = ["LargestComponent", "Pooling", "Quantile", "TopKMean"]
 

@@ -14,7 +14,7 @@ from skadm.detectors import EraserDetector
 from skadm.detectors._prior import Prior
 from skadm.postprocessing import GaussianSmoother
 from skadm.preprocessing import IntensityNormalizer, SliceResizer
-from skadm.training import pretrained_network
+from skadm.training._pretrained import pretrained_network
 from skadm.wrappers import PostprocessedDetector
 
 __all__ = ["load_pretrained"]

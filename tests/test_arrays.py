@@ -21,6 +21,7 @@ from skadm import (
     VolumeDetector,
 )
 from skadm.data import ArrayVolume, SliceStack, as_slices, write_maps
+from skadm.data._sources import ArraySource
 from skadm.image_level import slice_labels, volumes_of
 from skadm.metrics import (
     anomaly_map,
@@ -28,7 +29,7 @@ from skadm.metrics import (
     pixel_roc_auc_score,
     roc_auc_scorer,
 )
-from skadm.model_selection import set_offset_by_f1, set_offset_on_abnormal_slices
+from skadm.model_selection import set_offset_by_f1
 from skadm.plotting import plot_montage
 from skadm.postprocessing import GaussianSmoother, MedianFilter
 from skadm.preprocessing import BrainCropper, IntensityNormalizer, SliceResizer
@@ -141,10 +142,10 @@ def test_labels_maps_and_masks_are_read_alike(tmp_path):
     )
     np.testing.assert_array_equal(anomaly_map(scores), -maps)
     np.testing.assert_array_equal(slice_labels(masks), slice_labels(y))
-    for set_offset in (set_offset_by_f1, set_offset_on_abnormal_slices):
-        expected = set_offset(clone(fitted).fit(X, y), X, y).offset_
-        assert set_offset(fitted, tensor, masks).offset_ == expected
-        assert set_offset(fitted, list(X), list(y)).offset_ == expected
+    for some in ({"abnormal_only": False}, {"abnormal_only": True}):
+        expected = set_offset_by_f1(clone(fitted).fit(X, y), X, y, **some).offset_
+        assert set_offset_by_f1(fitted, tensor, masks, **some).offset_ == expected
+        assert set_offset_by_f1(fitted, list(X), list(y), **some).offset_ == expected
     np.testing.assert_array_equal(
         MedianFilter().fit_transform(scores), MedianFilter().fit_transform(maps)
     )
@@ -364,9 +365,11 @@ def test_labels_cost_no_reading(memory, monkeypatch):
     volumes = make_stack().normal().volumes
     stack = SliceStack.from_volumes(volumes)[[0, 1, 2, 6, 7, 12]]
     reads = []
-    original = ArrayVolume.read
+    original = ArraySource.decode
     monkeypatch.setattr(
-        ArrayVolume, "read", lambda self: reads.append(self.name) or original(self)
+        ArraySource,
+        "decode",
+        lambda self, labels: reads.append(self.name) or original(self, labels),
     )
     with sklearn.config_context(working_memory=memory):
         IntensityDetector().fit(stack)

@@ -19,7 +19,8 @@ from skadm.presets import PRESETS, make_detector
 
 pytest.importorskip("matplotlib")
 
-pytestmark = pytest.mark.slow
+# One process for all: they share the runs that several experiments need.
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("experiments")]
 
 TINY = ("--size", "32", "--patients", "6", "--slices", "8", "--preset", "quick")
 

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 import skadm.detectors
+from skadm._catalogue import METHODS
 from skadm.base import BaseDetector
-from skadm.catalogue import METHODS
 from skadm.cli import main
 from skadm.detectors import all_detectors
 from skadm.presets import PRESETS, make_detector
@@ -69,7 +69,7 @@ def test_a_new_detector_is_one_file_and_one_line(tmp_path):
         "        super().__init__(contamination=contamination)\n"
         "    def _fit(self, X):\n"
         "        pass\n"
-        "    def _score(self, X):\n"
+        "    def _score(self, X, brain):\n"
         "        return 0 * X[:, 0]\n"
     )
     lines = (folder / "__init__.py").read_text("utf-8").splitlines()

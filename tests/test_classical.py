@@ -101,7 +101,7 @@ def test_maps_come_from_small_chunks_and_are_finite(monkeypatch):
         return np.where(patches[:, 0] > 0, np.inf, patches[:, 0] * 1e200)
 
     monkeypatch.setattr(_patches, "CHUNK_VALUES", 100)
-    maps = score_patches(X, 3, first_values)
+    maps = score_patches(X, brain, 3, first_values)
     assert max(sizes) <= 100
     assert sum(sizes) == brain.sum() * 9 * 2
     most = np.finfo(np.float32).max

@@ -345,7 +345,10 @@ def test_evaluate_writes_rows_and_figures(model, scans, tmp_path, capsys):
     assert "has the best AUC" in printed.out
     assert list(csv_of(out / "metrics.csv")[0]) == ROW_KEYS
     by_patient = csv_of(out / "per_patient.csv")
-    assert set(by_patient[0]) == {*ROW_KEYS, "patient", "lesion_outside_brain_ml"}
+    assert set(by_patient[0]) == {
+        *(*ROW_KEYS, "patient", "flagged_share", "expected_share"),
+        "lesion_outside_brain_ml",
+    }
     assert {row["patient"] for row in by_patient} == {"phantom-002", "phantom-003"}
     for name in FIGURES:
         assert (out / name).read_bytes().startswith(b"\x89PNG")

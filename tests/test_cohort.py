@@ -100,7 +100,7 @@ def test_volumes_of_several_sizes(tmp_path):
 
 
 def test_a_failure_does_not_stop_the_others(model, stack, tmp_path):
-    damaged = stack.volumes[1].paths[0]
+    damaged = stack.volumes[1].source.paths[0]
     damaged.write_bytes(damaged.read_bytes()[:-40])
     started = []
     found = score_cohort(
@@ -152,7 +152,7 @@ class TestExisting:
         assert (len(again.skipped), again.files) == (3, [])
 
     def test_a_rerun_scores_what_failed(self, model, stack, tmp_path):
-        path = stack.volumes[2].paths[0]
+        path = stack.volumes[2].source.paths[0]
         whole = path.read_bytes()
         path.write_bytes(whole[:-40])
         assert "phantom-002" in score_cohort(model, stack, tmp_path / "maps").failures

@@ -15,7 +15,7 @@ from benchmarks.experiments import compare as compare_benchmark
 from benchmarks.lib import budget, data, fingerprints, methods
 from benchmarks.speed import cost
 from skadm import ADMDetector, IntensityDetector, plotting
-from skadm.catalogue import METHODS, Method
+from skadm._catalogue import METHODS, Method
 from skadm.data import make_phantom
 from skadm.presets import PRESETS, make_detector
 

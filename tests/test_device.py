@@ -11,7 +11,8 @@ from test_contract import TINY, make_slices
 
 from skadm.detectors import all_detectors
 from skadm.neural import TorchDetector
-from skadm.training import Engine, Trainer
+from skadm.training import Trainer
+from skadm.training._engine import Engine
 
 TRAINED = [
     pytest.param(cls(**TINY[name], random_state=0), id=name)

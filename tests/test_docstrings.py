@@ -16,7 +16,6 @@ MODULES = [
     "skadm.augmentation",
     "skadm.base",
     "skadm.callbacks",
-    "skadm.catalogue",
     "skadm.cohort",
     "skadm.data",
     "skadm.detectors",
@@ -30,7 +29,6 @@ MODULES = [
     "skadm.preprocessing",
     "skadm.presets",
     "skadm.raw",
-    "skadm.reference",
     "skadm.report",
 ]
 

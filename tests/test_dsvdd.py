@@ -53,7 +53,7 @@ def test_centre_is_the_mean_before_training():
     detector = tiny(max_epochs=1, learning_rate=1e-12, pretraining_epochs=0)
     networks = detector._build(3, torch.Generator().manual_seed(0))
     from skadm.detectors._dsvdd import _centre
-    from skadm.training import Engine
+    from skadm.training._engine import Engine
 
     engine = Engine(torch.device("cpu"), None, 5)
     normal = X[~(y == 1).any(axis=(1, 2))]

@@ -29,7 +29,7 @@ from skadm.data import ArrayVolume, SliceStack, make_phantom
 from skadm.evaluation import evaluate_split
 from skadm.image_level import slice_labels, volumes_of
 from skadm.metrics import best_f1_threshold
-from skadm.model_selection import set_offset_by_f1, set_offset_on_abnormal_slices
+from skadm.model_selection import set_offset_by_f1
 from skadm.postprocessing import GaussianSmoother
 from skadm.preprocessing import IntensityNormalizer, SliceResizer
 
@@ -231,7 +231,7 @@ def test_thresholds_are_of_the_maps_that_whole_volumes_get():
     own = maps[NORMAL][brain[NORMAL]]
     assert detector.offset_ == pytest.approx(np.quantile(own, 0.01))
     assert detector.background_score_ == own.max()
-    set_offset_on_abnormal_slices(detector, STACK, STACK.y)
+    set_offset_by_f1(detector, STACK, STACK.y, abnormal_only=True)
     truth = np.where(brain, STACK.y, -1)
     truth[NORMAL] = -1
     assert detector.offset_ == best_f1_threshold(truth, maps)
@@ -244,7 +244,10 @@ def test_thresholds_are_of_the_maps_that_whole_volumes_get():
     expected = set_offset_by_f1(
         clone(plain).fit(STACK, STACK.y), STACK[~NORMAL], STACK.y[~NORMAL]
     )
-    assert set_offset_on_abnormal_slices(plain, STACK, STACK.y).offset_ == expected.offset_
+    assert (
+        set_offset_by_f1(plain, STACK, STACK.y, abnormal_only=True).offset_
+        == expected.offset_
+    )
 
 
 def test_protocol_sets_thresholds_on_the_maps_that_whole_volumes_get():
@@ -356,4 +359,4 @@ def test_a_conformal_draw_without_an_abnormal_patient_is_told():
 def test_a_threshold_without_an_anomaly_is_refused():
     detector = IntensityDetector().fit(STACK, STACK.y)
     with pytest.raises(ValueError, match="no slice with an anomaly among 18"):
-        set_offset_on_abnormal_slices(detector, STACK, np.zeros_like(STACK.y))
+        set_offset_by_f1(detector, STACK, np.zeros_like(STACK.y), abnormal_only=True)

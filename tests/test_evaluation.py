@@ -16,19 +16,18 @@ from sklearn.metrics import (
 from sklearn.metrics import precision_recall_curve as sklearn_pr_curve
 from sklearn.pipeline import make_pipeline
 
+from benchmarks.experiments.compare import baseline_verdict
 from skadm import IntensityDetector
 from skadm.evaluation import (
-    baseline_verdict,
     evaluate,
     evaluate_split,
-    format_markdown,
     format_table,
     intensity_baselines,
     patient_split,
-    summarise_patients,
     summarise_seeds,
     verdict,
 )
+from skadm.evaluation._tables import summarise_patients
 from skadm.model_selection import set_offset_by_f1
 from skadm.preprocessing import SliceResizer
 
@@ -151,7 +150,12 @@ def test_patient_rows_are_those_of_each_test_patient(cohort, sides):
     found = evaluate_split(bright(), X, y, groups, **sides)
     b, d = found.patient_rows
     assert (b["patient"], d["patient"]) == ("b", "d")
-    assert set(b) == {*ROW_KEYS, "patient"}
+    assert set(b) == {*ROW_KEYS, "patient", "flagged_share", "expected_share"}
+    assert b["flagged_share"] == pytest.approx(
+        (-X[:, 1][(groups == "b")[:, None, None] & (y >= 0)] < b["threshold"]).mean()
+    )
+    (detector,) = found.detectors.values()
+    assert b["expected_share"] == detector.training_scores_.expected(b["threshold"])
     brain = (groups == "b")[:, None, None] & (y >= 0)
     assert b["auc"] == pytest.approx(roc_auc_score(y[brain], X[:, 1][brain]))
     assert b["threshold"] == found.rows[0]["threshold"]
@@ -395,7 +399,7 @@ def test_markdown_escapes():
         {"method": "A|B", "auc": 0.5, "n_slices": 5},
         {"method": "C", "note": "failed:\nno luck"},
     ]
-    assert format_markdown(rows).splitlines() == [
+    assert format_table(rows, markdown=True).splitlines() == [
         "| method   |   AUC |   slices | note            |",
         "|:---------|------:|---------:|:----------------|",
         r"| A\|B     | 0.500 |        5 |                 |",

@@ -2,6 +2,7 @@
 
 import json
 import pickle
+import re
 import warnings
 
 import numpy as np
@@ -18,10 +19,10 @@ from skadm import (
     IntensityDetector,
     PCADetector,
 )
+from skadm._reference import ScoreReference
 from skadm.cohort import score_cohort
 from skadm.data import ArrayVolume, SliceStack
 from skadm.preprocessing import IntensityNormalizer
-from skadm.reference import ScoreReference
 
 CONTRASTS = ("T2", "FLAIR")
 
@@ -79,8 +80,11 @@ def test_what_is_expected_is_a_share_of_each_training_patient():
     reference = ScoreReference.of(scores, counts, patients)
     for threshold in reference.thresholds[::10]:
         shares = [(scores[owner == name] < threshold).mean() for name in "abc"]
-        expected = np.quantile(shares, 0.9)
-        assert reference.expected(threshold) == pytest.approx(expected, abs=1e-12)
+        expected = np.quantile(shares, [0.1, 0.9])
+        assert reference.expected(threshold) == pytest.approx(expected[1], abs=1e-12)
+        at = np.flatnonzero(reference.thresholds == threshold)[0]
+        np.testing.assert_allclose(reference.shares[:, at], expected, atol=1e-12)
+    assert reference.n_patients == 3
     assert reference.expected(scores.min() - 1) == pytest.approx(0)
     assert reference.expected(scores.max() + 1) == pytest.approx(1)
     together = ScoreReference.of(scores, counts)
@@ -122,6 +126,30 @@ def test_a_volume_far_from_home_is_named(detector, home, far):
 def test_lesions_are_no_reason_to_warn(detector, lesion, n_warnings):
     stack = make_stack(make_volume("ill", 5, lesion=lesion))
     assert len(heard(detector.predict, stack)) == n_warnings
+
+
+@pytest.mark.parametrize("scale", [0.1, 2.5])
+def test_scores_that_are_not_distributed_as_in_the_training(detector, home, scale):
+    """Neither flags more than lesions make up: all are too normal, or too few are."""
+    volume = make_volume("other", 6)
+    images, labels = volume.read()
+    other = ArrayVolume(scale * images, labels, patient="other", contrasts=CONTRASTS)
+    detector.offset_ = float(np.quantile(detector.score_samples(home), 1e-3))
+    (warning,) = heard(detector.predict, make_stack(other))
+    assert warning.share < 0.16
+    found = re.match(
+        r"(\d+)% of the brain of 'other' scores below (\S+); expected (\d+)% to (\d+)%",
+        str(warning),
+    )
+    said, threshold, low, high = map(float, found.groups())
+    maps, brain = detector.score_samples(make_stack(other)), (images != 0).any(axis=1)
+    assert (maps[brain] < threshold).mean() == pytest.approx(said / 100, abs=0.02)
+    normal = detector.score_samples(home)[(home.X != 0).any(axis=1)] < threshold
+    assert low / 100 == pytest.approx(0.84 * normal.mean(), abs=0.03)
+    assert high / 100 == pytest.approx(0.84 * normal.mean() + 0.16, abs=0.03)
+    # Two patients say too little about how much patients differ.
+    detector.set_params(contamination=1e-3).fit(make_stack(*home.volumes[:2]))
+    assert heard(detector.predict, make_stack(other)) == []
 
 
 def test_the_expectation_follows_the_threshold(detector, home, far):

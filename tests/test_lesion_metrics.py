@@ -9,10 +9,9 @@ from skimage.measure import label as skimage_label
 from sklearn.exceptions import UndefinedMetricWarning
 from sklearn.metrics import f1_score, roc_curve
 
+from benchmarks.lib.measures import dice_at_fpr, lesion_sensitivities
 from skadm.metrics import (
-    dice_at_fpr_score,
     lesion_froc_curve,
-    lesion_sensitivity_score,
     lesions_at_threshold,
     pixel_aupro_score,
     pixel_fpr_at_tpr_score,
@@ -74,11 +73,10 @@ def test_froc_curve_and_the_sensitivity_it_allows():
     for triple in zip(false, sensitivity, thresholds):
         n_lesions, n_found, n_false, n_volumes = brute_counts(y, scores, groups, triple[2])
         assert triple[:2] == pytest.approx((n_false / n_volumes, n_found / n_lesions))
-    for most in (0, 1, 5, 1000):
-        allowed = sensitivity[false <= most]
-        assert lesion_sensitivity_score(
-            y, scores, groups, false_positives_per_volume=most, max_points=15
-        ) == pytest.approx(allowed.max() if allowed.size else 0)
+    most = (0, 1, 5, 1000)
+    allowed = [sensitivity[false <= number] for number in most]
+    expected = [values.max() if values.size else 0 for values in allowed]
+    assert lesion_sensitivities(y, scores, groups, most, max_points=15) == expected
 
 
 def test_flagging_everything_finds_nothing():
@@ -162,21 +160,19 @@ def test_dice_at_fpr_tries_all_thresholds(fpr, decimals):
     allowed = [t for t in np.unique(scores[kept]) if (on_normal < t).mean() <= fpr + 1e-12]
     highest = max(t for t in allowed if t in on_normal)
     expected = f1_score(y[kept] == 1, scores[kept] < highest)
-    assert dice_at_fpr_score(y, scores, fpr=fpr) == pytest.approx(expected)
+    assert dice_at_fpr(y, scores, fpr) == pytest.approx(expected)
 
 
 def test_what_is_undefined_or_wrong():
     y, scores, groups = draw(5)
     normal = np.where(y == 1, 0, y)
-    for metric in (pixel_aupro_score, pixel_fpr_at_tpr_score, dice_at_fpr_score):
+    for metric in (pixel_aupro_score, pixel_fpr_at_tpr_score):
         with pytest.warns(UndefinedMetricWarning):
             assert np.isnan(metric(normal, scores))
-    with pytest.warns(UndefinedMetricWarning):
-        assert np.isnan(lesion_sensitivity_score(normal, scores, groups))
     with pytest.raises(ValueError, match="no lesion"):
         lesion_froc_curve(normal, scores, groups)
     with pytest.raises(ValueError, match="holds an anomaly"):
-        dice_at_fpr_score(y[1:], scores[1:])
+        dice_at_fpr(y[1:], scores[1:], 0.05)
     with pytest.raises(ValueError, match="max_fpr is 0"):
         pixel_aupro_score(y, scores, max_fpr=0)
     with pytest.raises(ValueError, match="tpr is 2"):

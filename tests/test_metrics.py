@@ -21,7 +21,6 @@ from skadm.metrics import (
     average_precision_scorer,
     best_dice_score,
     best_f1_threshold,
-    f1_scorer,
     per_patient,
     pixel_average_precision_score,
     pixel_precision_recall_curve,
@@ -529,9 +528,6 @@ def test_scorers_equal_the_metrics(slices):
     assert average_precision_scorer(detector, X, y) == pytest.approx(
         reference.average_precision_score(labels, anomaly), abs=1e-12
     )
-    assert f1_scorer(detector, X, y) == pytest.approx(
-        reference.f1_score(labels, anomaly > 1)
-    )
 
 
 def test_scorers_in_a_grid_search_over_a_pipeline(slices):
@@ -539,25 +535,25 @@ def test_scorers_in_a_grid_search_over_a_pipeline(slices):
     search = GridSearchCV(
         make_pipeline(FunctionTransformer(), Brightness()),
         {"brightness__contrast": [0, 1]},
-        scoring={"auc": roc_auc_scorer, "ap": average_precision_scorer, "f1": f1_scorer},
+        scoring={"auc": roc_auc_scorer, "ap": average_precision_scorer},
         refit="auc",
         cv=3,
     ).fit(X, y)
     assert search.best_params_ == {"brightness__contrast": 1}
-    for name in ("auc", "ap", "f1"):
+    for name in ("auc", "ap"):
         assert np.isfinite(search.cv_results_[f"mean_test_{name}"]).all()
 
 
 def test_scorers_pickle_and_name_themselves(slices):
     X, y = slices
-    for scorer in (roc_auc_scorer, average_precision_scorer, f1_scorer):
+    for scorer in (roc_auc_scorer, average_precision_scorer):
         detector = Brightness(1).fit(X)
         copy = pickle.loads(pickle.dumps(scorer))
         assert copy(detector, X, y) == scorer(detector, X, y)
-    assert repr(f1_scorer) == "<pixel scorer: F1 of predict>"
+    assert repr(roc_auc_scorer) == "<pixel scorer: ROC AUC>"
 
 
-@pytest.mark.parametrize("scorer", [roc_auc_scorer, average_precision_scorer, f1_scorer])
+@pytest.mark.parametrize("scorer", [roc_auc_scorer, average_precision_scorer])
 def test_scorers_without_labels_or_anomalies(scorer, slices):
     X, y = slices
     detector = Brightness(1).fit(X)

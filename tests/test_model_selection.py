@@ -51,7 +51,7 @@ class Difference(BaseDetector):
     def _fit(self, X):
         pass
 
-    def _score(self, X):
+    def _score(self, X, brain):
         if self.originals is None or len(X) != len(self.originals):
             return np.random.default_rng(0).normal(size=(len(X), *X.shape[2:]))
         return -self.sign * np.abs(X - self.originals).max(axis=1)

@@ -190,6 +190,16 @@ def test_montage_has_a_panel_for_each_slice_contrast_and_method(scan):
     assert [len(axes.collections) for axes in grid[0] + grid[1]] == [1] * 4 + [0] * 4
 
 
+def test_a_method_called_like_a_contrast_has_another_title(scan):
+    X, y, maps = scan
+    figure = plot_montage(
+        X, y, {"FLAIR": maps["good"]}, slices=[4], contrast_names=["T1", "T2", "FLAIR"]
+    )
+    titles = [axes.get_title() for axes in figure.axes]
+    assert "FLAIR" in titles
+    assert "FLAIR intensity" in titles
+
+
 def test_montage_shows_anomaly_in_the_brain_with_one_range_for_each_method(scan):
     X, y, maps = scan
     figure = plot_montage(X, y, maps, slices=[0, 4], percentiles=(5, 90))

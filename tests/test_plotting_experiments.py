@@ -5,11 +5,11 @@ import pytest
 
 pytest.importorskip("matplotlib")
 
+from benchmarks.lib.features import plot_features_3d
 from skadm import ADMDetector
 from skadm.data import make_phantom
 from skadm.plotting import (
     plot_explanation,
-    plot_features_3d,
     plot_froc,
     plot_heat_map,
     plot_roc_auc_by_lesion_size,

@@ -17,17 +17,11 @@ from skadm.data import Study, find_studies, read_any
 sitk = pytest.importorskip("SimpleITK")
 pytest.importorskip("matplotlib")
 
-from skadm.raw import (  # noqa: E402
-    HDBET,
-    GivenMasks,
-    Preparation,
-    correct_bias_field,
-    isotropic_grid,
-    prepare,
-    register_rigidly,
-    resample,
-)
+from skadm.raw import HDBET, GivenMasks, Preparation, prepare  # noqa: E402
+from skadm.raw._bias_field import correct_bias_field  # noqa: E402
 from skadm.raw._itk import affine_of, read_image, to_itk  # noqa: E402
+from skadm.raw._registration import register_rigidly  # noqa: E402
+from skadm.raw._resampling import isotropic_grid, resample  # noqa: E402
 
 pytestmark = pytest.mark.slow
 
@@ -466,8 +460,9 @@ def test_command_line(raw, tmp_path, capsys):
     table = tmp_path / "scans.csv"
     table.write_text(
         f"patient,volume,FLAIR,T1ce\nA_1,first,{anat}/sub-01_FLAIR.nii.gz,"
-        f"{anat}/sub-01_T1w.nii.gz\nB,,{anat}/sub-01_FLAIR.nii.gz,missing.nii.gz\n"
+        f"{anat}/sub-01_T1w.nii.gz\nB,,B_FLAIR.nii.gz,missing.nii.gz\n"
     )
+    shutil.copy(anat / "sub-01_FLAIR.nii.gz", tmp_path / "B_FLAIR.nii.gz")
     masks = tmp_path / "masks"
     masks.mkdir()
     for name in ("A_1_first", "B"):

@@ -28,7 +28,8 @@ from skadm.data._sequences import SEQUENCES
 from skadm.nn.mirror import mirrored
 from skadm.nn.slots import SlottedUNet
 from skadm.preprocessing import IntensityNormalizer, SliceResizer
-from skadm.training import _pretrained, known_contrasts, pretrained_network
+from skadm.training import _pretrained
+from skadm.training._pretrained import known_contrasts, pretrained_network
 
 WEIGHTS = Path(_pretrained.__file__).parent / "weights"
 TINY = Settings(rounds=3, patients=2, passes=1, size=24, width=4, n_levels=2)

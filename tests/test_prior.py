@@ -21,7 +21,7 @@ from skadm import (
     PostprocessedDetector,
     SliceDetector,
 )
-from skadm.catalogue import METHODS
+from skadm._catalogue import METHODS
 from skadm.detectors import all_detectors, supervision
 from skadm.detectors._patches import patches_at
 from skadm.detectors._prior import learned_axis

@@ -20,12 +20,11 @@ _TRAIN = """
 import pickle, sys, torch
 torch.set_num_threads(1)
 from skadm.training import launched
-with launched():
+with launched() as processes:
     folder = sys.argv[1]
     detector, X = pickle.load(open(f"{folder}/task.pkl", "rb"))
     detector.fit(X)
-    rank = torch.distributed.get_rank()
-    pickle.dump(detector, open(f"{folder}/result{rank}.pkl", "wb"))
+    pickle.dump(detector, open(f"{folder}/result{processes.rank}.pkl", "wb"))
 """
 
 EXACT = ADMDetector(

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from skadm import IntensityDetector, IntensityShiftWarning, PCADetector, base
+from skadm._reference import LEVELS, TrainingReference
 from skadm.data import ArrayVolume, SliceStack, make_phantom, read_brats
 from skadm.preprocessing import IntensityNormalizer
-from skadm.reference import LEVELS, TrainingReference
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +62,7 @@ def test_what_is_remembered():
 
 def test_many_slices_are_sampled_the_same_way_in_any_blocks(monkeypatch):
     X = images(60)
-    monkeypatch.setattr("skadm.reference._SAMPLE", 20_000)
+    monkeypatch.setattr("skadm._reference._SAMPLE", 20_000)
     whole = TrainingReference.of(X)
     monkeypatch.setattr("skadm._disk.CHUNK_BYTES", 20_000)
     parts = TrainingReference.of(X[::1])

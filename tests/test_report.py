@@ -18,12 +18,12 @@ from sklearn.pipeline import Pipeline, make_pipeline
 
 import skadm
 from skadm import ADMDetector, ConformalDetector, IntensityDetector
+from skadm._reference import IntensityShiftWarning
 from skadm.cli import main
 from skadm.conformal import CandidateLesions
-from skadm.data import ArrayVolume, Grid, SliceStack, make_phantom
+from skadm.data import ArrayVolume, Grid, SliceStack, Volume, make_phantom
 from skadm.metrics import pixel_roc_auc_score
 from skadm.preprocessing import IntensityNormalizer, SliceResizer
-from skadm.reference import IntensityShiftWarning
 from skadm.report import cohort_page, describe_model, examine, patient_page
 from skadm.report._display import PLANES, frame_of
 from skadm.report._pictures import n_columns, sprite, window
@@ -328,13 +328,13 @@ def test_what_is_warned_of_is_shown(stack, model):
 
 
 def test_warnings_of_libraries_are_not_of_the_patient(stack, model, monkeypatch):
-    read = type(stack.volumes[0]).read
+    decode = Volume.decode
 
-    def reading(volume):
+    def reading(volume, **options):
         warnings.warn("the library is old", DeprecationWarning, stacklevel=1)
-        return read(volume)
+        return decode(volume, **options)
 
-    monkeypatch.setattr(type(stack.volumes[0]), "read", reading)
+    monkeypatch.setattr(Volume, "decode", reading)
     with pytest.warns(DeprecationWarning, match="^the library is old$") as caught:
         report = examine(stack.volumes[0], model)
     assert {each.filename for each in caught} == {__file__}  # where it was warned of

@@ -151,7 +151,7 @@ def test_scores_are_those_of_one_process(backend, stack):
 def test_maps_are_those_of_one_process(backend, model, scans, tmp_path):
     """Also where a file of one patient is damaged, and the model is read by its path."""
     stack = read_brats(scans, labels=False)
-    damaged = stack.volumes[1].paths[0]
+    damaged = stack.volumes[1].source.paths[0]
     whole = damaged.read_bytes()
     damaged.write_bytes(whole[:-40])
     kinds = ("anomaly", "segmentation")

@@ -9,6 +9,7 @@ from sklearn.model_selection import GridSearchCV, GroupKFold
 from sklearn.utils import _safe_indexing
 
 from skadm.data import ArrayVolume, Grid, SliceStack, brain_mask
+from skadm.data._sources import ArraySource
 
 
 def make_images(seed, n=4, contrasts=2, shape=(6, 5)):
@@ -29,21 +30,11 @@ def stack():
     return SliceStack.from_volumes([make_volume("a", 1), make_volume("b", 2, n=3)])
 
 
-class CountingVolume(ArrayVolume):
-    """Counts how often it is read."""
-
-    reads = 0
-
-    def read(self):
-        type(self).reads += 1
-        return super().read()
-
-
 class Subtract:
     """Step that takes the mean of the whole volume off, and doubles the labels' grid."""
 
-    def images(self, images, grid):
-        return images - images.mean()
+    def images(self, images, brain, grid):
+        return images - images.mean(), None
 
     def labels(self, labels, brain, grid):
         return labels
@@ -135,19 +126,24 @@ def test_selection_is_that_of_the_arrays(stack, key):
 
 
 def test_selecting_reads_nothing_and_a_pass_reads_each_volume_once(monkeypatch):
-    monkeypatch.setattr(CountingVolume, "reads", 0)
+    reads, decode = [], ArraySource.decode
+    monkeypatch.setattr(
+        ArraySource,
+        "decode",
+        lambda source, labels: reads.append(source.name) or decode(source, labels),
+    )
     volumes = [
-        CountingVolume(make_images(i), patient=p, contrasts=("T1", "T2"))
+        ArrayVolume(make_images(i), patient=p, contrasts=("T1", "T2"))
         for i, p in enumerate("abc")
     ]
     stack = SliceStack.from_volumes(volumes)[[0, 5, 1, 4]]
     assert stack.shape == (4, 2, 6, 5)
-    assert CountingVolume.reads == 0
+    assert reads == []
     assert len(stack.volumes) == 2
     stack.load()
-    assert CountingVolume.reads == 2
+    assert reads == ["a", "b"]
     list(stack[[0, 2, 1, 3]])
-    assert CountingVolume.reads == 4
+    assert reads == ["a", "b"] * 2
 
 
 def test_one_slice_is_a_copy(stack):
@@ -187,21 +183,46 @@ def test_map_is_lazy_and_sees_the_whole_volume(stack):
 
 def test_failing_step_names_the_volume(stack):
     class Refuse(Subtract):
-        def images(self, images, grid):
+        def images(self, images, brain, grid):
             raise ValueError("not today")
 
     with pytest.raises(ValueError, match="volume 'a': not today"):
         stack.map(Refuse()).load()
 
 
+@pytest.mark.parametrize("n_slices", [2, 4])
+def test_a_step_that_returns_no_brain_of_its_images_is_refused(n_slices):
+    class Bare(Subtract):
+        def images(self, images, brain, grid):
+            return images  # as two things, if there are two slices
+
+    class Other(Subtract):
+        def images(self, images, brain, grid):
+            return images, brain[1:]
+
+    stack = SliceStack.from_volumes([make_volume("a", n=n_slices)])
+    with pytest.raises(ValueError, match="volume 'a': (Bare returned|too many values)"):
+        stack.map(Bare()).load()
+    with pytest.raises(ValueError, match=r"'a': Other returned .* a brain \(\d, 6, 5\)"):
+        stack.map(Other()).load()
+
+
+def test_the_brain_of_a_step_that_does_not_know_it_is_found(stack):
+    mapped = stack.map(Subtract())
+    np.testing.assert_array_equal(mapped.brain, brain_mask(mapped.X))
+    assert mapped.brain.all()  # the background is no longer 0
+    assert not stack.brain.all()
+
+
 def test_in_memory_is_equivalent(stack):
     mapped = stack[[0, 6]].map(Subtract())
     memory = mapped.in_memory()
-    assert all(isinstance(volume, ArrayVolume) for volume in memory.volumes)
+    assert all(volume.is_decoded for volume in memory.volumes)
+    assert memory.in_memory().volumes == memory.volumes
     np.testing.assert_array_equal(memory.X, mapped.X)
     np.testing.assert_array_equal(memory.y, mapped.y)
     np.testing.assert_array_equal(memory.affines, mapped.affines)
-    assert memory.volumes[0].origin is stack.volumes[0]
+    assert memory.volumes[0].first.grid is stack.volumes[0].grid
 
 
 def test_verify_names_every_volume_that_fails(stack):
@@ -209,7 +230,7 @@ def test_verify_names_every_volume_that_fails(stack):
     empty = SliceStack.from_volumes(stack.volumes)
 
     class Refuse(Subtract):
-        def images(self, images, grid):
+        def images(self, images, brain, grid):
             raise ValueError("broken")
 
     with pytest.raises(ValueError, match=r"'a': broken\nvolume 'b': broken"):
@@ -279,8 +300,11 @@ def test_indexing_that_is_refused(stack):
             "'a': .* contains NaN: slice 0 has no contrast",
         ),
         ({"contrasts": ["T1"]}, "2 contrasts, but .* names 1"),
-        ({"labels": np.zeros((4, 5, 6))}, r"labels have shape \(4, 5, 6\)"),
-        ({"labels": np.full((4, 6, 5), 2)}, r"labels hold \[2\]"),
+        (
+            {"labels": np.zeros((4, 5, 6))},
+            r"'a': labels must have shape .* got \(4, 5, 6\)",
+        ),
+        ({"labels": np.full((4, 6, 5), 2)}, r"'a': labels must hold .* found \[2\]"),
         ({"affine": np.eye(3)}, r"affine has shape \(3, 3\)"),
     ],
 )

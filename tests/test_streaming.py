@@ -135,7 +135,7 @@ def test_quantiles_are_those_of_numpy(kind, q):
 def test_brain_values_are_in_the_order_of_the_pixels(stack, monkeypatch):
     X = stack.X
     monkeypatch.setattr("skadm._disk.CHUNK_BYTES", 2 * X[:1].nbytes)
-    found = brain_values(lambda some: some[:, 1], X)
+    found = brain_values(lambda some, brain: some[:, 1], X)
     np.testing.assert_array_equal(found, X[:, 1][(X != 0).any(axis=1)])
 
 

@@ -11,7 +11,9 @@ from test_contract import TINY, make_slices
 import skadm
 from skadm.detectors import all_detectors
 from skadm.neural import TorchDetector
-from skadm.training import DivergenceError, Engine, Objective, Stage, Trainer
+from skadm.training import Objective, Stage, Trainer
+from skadm.training._engine import Engine
+from skadm.training._stage import DivergenceError
 
 
 class Settings(TorchDetector):

@@ -33,9 +33,11 @@ from skadm import (
     save,
 )
 from skadm._pipelines import scored_unit
-from skadm.data import ArrayVolume, SliceStack
+from skadm.data import ArrayVolume, SliceStack, Volume
+from skadm.data._sources import Source
 from skadm.detectors import all_detectors
 from skadm.image_level import slice_labels, volume_labels, volumes_of
+from skadm.model_selection import set_offset_by_f1
 from skadm.pooling import Quantile
 from skadm.postprocessing import GaussianSmoother
 from skadm.preprocessing import SliceResizer
@@ -98,22 +100,15 @@ def wrapper(name):
     return make_wrapper(name)
 
 
-class Counted:
+class Counted(Source):
     """A volume that counts how often it is decoded."""
 
     def __init__(self, source):
-        self.source, self.n_reads = source, 0
+        vars(self).update(vars(source.outline), arrays=source, reads=[])
 
-    def __getattr__(self, attribute):
-        return getattr(self.source, attribute)
-
-    def read(self):
-        self.n_reads += 1
-        return self.source.read()
-
-    def read_with_origin_brain(self):
-        self.n_reads += 1
-        return self.source.read_with_origin_brain()
+    def decode(self, labels):
+        self.reads.append(labels)
+        return self.arrays.decode(labels)
 
 
 def make_stack(n_patients=7):
@@ -129,7 +124,7 @@ def make_stack(n_patients=7):
         X[:, 0, 0, 0] = (6 * patient + np.arange(1, 7)) / 1000
         y[:, 0, 0] = 0
         volume = ArrayVolume(X, y, patient=f"p{patient}", contrasts=("T1", "T2", "FLAIR"))
-        volumes.append(Counted(volume))
+        volumes.append(Volume(Counted(volume.source)))
     return SliceStack.from_volumes(volumes)
 
 
@@ -411,9 +406,9 @@ def test_a_trained_detector_is_wrapped_without_training(name, trained_on):
 
 
 def reads(stack):
-    counts = [volume.n_reads for volume in stack.volumes]
+    counts = [len(volume.source.reads) for volume in stack.volumes]
     for volume in stack.volumes:
-        volume.n_reads = 0
+        volume.source.reads.clear()
     return counts
 
 
@@ -426,6 +421,8 @@ def test_a_detector_decodes_each_volume_once(detector):
         method(stack)
         assert reads(stack) == [1] * 7
     fitted.score(stack, Y)
+    assert reads(stack) == [1] * 7
+    set_offset_by_f1(make_pipeline(fitted), stack, Y)
     assert reads(stack) == [1] * 7
 
 

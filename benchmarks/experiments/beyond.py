@@ -89,13 +89,13 @@ def methods(
     from skadm import PostprocessedDetector
     from skadm.postprocessing import GaussianSmoother
 
-    found = slice_methods(contrasts, preset)
-    main = [name for name in found if "smoothed" in name]
-    main += [name for name in found if name.startswith(("Intensity", "PCA"))]
+    detectors = slice_methods(contrasts, preset)
+    main = [name for name in detectors if "smoothed" in name]
+    main += [name for name in detectors if name.startswith(("Intensity", "PCA"))]
     main += [WINNER, *(f"{WINNER}, {how}" for how in priors(contrasts))]
     smoother = GaussianSmoother(0.0, sigma_through=sigma_through)
-    return found | {
-        f"{name}, 3-D": PostprocessedDetector(found[name], smoother) for name in main
+    return detectors | {
+        f"{name}, 3-D": PostprocessedDetector(detectors[name], smoother) for name in main
     }
 
 
@@ -115,36 +115,36 @@ def slice_methods(contrasts: Sequence[str], preset: str) -> dict[str, MapDetecto
     from skadm.presets import make_detector
 
     baselines, _ = intensity_baselines(contrasts)
-    found: dict[str, MapDetector] = {
-        name: each for name, each in baselines.items() if "smoothed" in name
+    detectors: dict[str, MapDetector] = {
+        name: detector for name, detector in baselines.items() if "smoothed" in name
     }
     weights = stated(contrasts)
     if len(weights) > 1:  # as the eraser is told
-        found[LIKE_ERASER] = IntensityDetector(prior=weights, sigma=2.0)
+        detectors[LIKE_ERASER] = IntensityDetector(prior=weights, sigma=2.0)
     # Rivals learn from slice labels as the eraser does, and are smoothed like the others.
     for how, prior in LEARNED.items():
-        found[f"Intensity, {how}"] = IntensityDetector(sigma=2.0, **prior)
+        detectors[f"Intensity, {how}"] = IntensityDetector(sigma=2.0, **prior)
         errors = make_detector("PCADetector", preset, **prior)
-        found[f"PCA, {how}"] = PostprocessedDetector(errors, GaussianSmoother(2.0))
-    found["ADM"] = make_detector("ADMDetector", preset)
-    found["DAE"] = make_detector("DAEDetector", preset)
-    found[SIGNED] = make_detector(
+        detectors[f"PCA, {how}"] = PostprocessedDetector(errors, GaussianSmoother(2.0))
+    detectors["ADM"] = make_detector("ADMDetector", preset)
+    detectors["DAE"] = make_detector("DAEDetector", preset)
+    detectors[SIGNED] = make_detector(
         "DAEDetector", preset, **parameters_beside_preset(SIGNED, contrasts)
     )
     for part, changed in {"": {}, **ABLATIONS}.items():
         name = f"{WINNER}, {part}" if part else WINNER
-        found[name] = make_detector("EraserDetector", preset, **changed)
+        detectors[name] = make_detector("EraserDetector", preset, **changed)
         for how, prior in priors(contrasts).items():
             if part not in OF_DENSITY or prior.get("prior_sign") == "unknown":
-                found[f"{name}, {how}"] = make_detector(
+                detectors[f"{name}, {how}"] = make_detector(
                     "EraserDetector", preset, **prior, **changed
                 )
     learned = make_detector("EraserDetector", preset, prior="learned", prior_sign="unknown")
     flips, ensemble = (f"{WINNER}, learned axis, {how}" for how in STABILITY)
-    found[flips] = FlipAveragedDetector(learned)
+    detectors[flips] = FlipAveragedDetector(learned)
     one = clone(learned).set_params(n_networks=1)
-    found[ensemble] = EnsembleDetector(one, n_detectors=3)
-    return found
+    detectors[ensemble] = EnsembleDetector(one, n_detectors=3)
+    return detectors
 
 
 def priors(contrasts: Sequence[str]) -> dict[str, dict[str, Any]]:
@@ -153,22 +153,22 @@ def priors(contrasts: Sequence[str]) -> dict[str, dict[str, Any]]:
     flair = {name: weight for name, weight in weights.items() if name.upper() == "FLAIR"}
     if not weights:
         return dict(LEARNED)
-    found = LEARNED | {
+    parameters = LEARNED | {
         f"along {' + '.join(weights)}": {"prior": weights, "prior_sign": "unknown"},
         "directed": {"prior": weights},
     }
     if 0 < len(flair) < len(weights):
-        found |= {
+        parameters |= {
             "along FLAIR": {"prior": flair, "prior_sign": "unknown"},
             "directed by FLAIR": {"prior": flair},
         }
-    return found
+    return parameters
 
 
 def stated(contrasts: Sequence[str]) -> dict[str, float]:
     """Weights of FLAIR and T2, as far as there are these contrasts."""
     names = {name.upper(): name for name in contrasts}
-    return {names[each]: weight for each, weight in WEIGHTS.items() if each in names}
+    return {names[name]: weight for name, weight in WEIGHTS.items() if name in names}
 
 
 def shows_a_part(method: str) -> bool:
@@ -213,23 +213,6 @@ def pool(outcomes: Iterable[Outcome], splits: Sequence[Split]) -> NDArray[np.flo
         threshold = outcome.result.rows[-1]["threshold"]
         maps[split.test] = outcome.load_maps().test - np.float32(threshold)
     return maps
-
-
-def measure(labels: NDArray, maps: NDArray) -> dict[str, float]:
-    """AUC, AP, F1 at the threshold 0 and best possible Dice."""
-    from skadm.metrics import (
-        best_dice_score,
-        pixel_average_precision_score,
-        pixel_roc_auc_score,
-        pixel_scores_at_threshold,
-    )
-
-    return {
-        "auc": pixel_roc_auc_score(labels, maps),
-        "ap": pixel_average_precision_score(labels, maps),
-        "f1": pixel_scores_at_threshold(labels, maps, 0.0)["f1"],
-        "dice": best_dice_score(labels, maps),
-    }
 
 
 def false_positives(
@@ -327,10 +310,12 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     import pandas as pd
 
+    from benchmarks.lib.measures import measure
     from benchmarks.lib.methods import choose
     from benchmarks.lib.page import Page
     from benchmarks.lib.summary import all_patient_rows, all_rows, parameters
     from skadm.detectors import supervision
+    from skadm.metrics import best_dice_score
 
     splits = load_splits(options)
     stack, labels = splits[0].stack, splits[0].labels
@@ -359,14 +344,18 @@ def main(argv: Sequence[str] | None = None) -> None:
     of_patients = all_patient_rows(flat)
     page.rows("per_patient", of_patients)
     seconds = pd.DataFrame(all_rows(flat)).groupby("method")["seconds"].mean()
+
+    def of_seed(maps: NDArray) -> dict[str, float]:
+        return measure(labels, maps, 0.0) | {"dice": best_dice_score(labels, maps)}
+
     means = [
         {
             "method": name,
             "supervision": supervision(detectors[name]),
-            **pd.DataFrame([measure(labels, seed) for seed in maps]).mean(skipna=False),
+            **pd.DataFrame([of_seed(maps) for maps in seeds]).mean(skipna=False),
             "seconds": seconds[name],
         }
-        for name, maps in scores.items()
+        for name, seeds in scores.items()
     ]
     page.table("pooled", means, "Test slices of all folds, mean over seeds")
     validation = pd.DataFrame(all_rows(flat, "validation")).groupby("method", sort=False)

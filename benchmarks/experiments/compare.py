@@ -52,12 +52,8 @@ def by_method(outcomes: Iterable[Outcome]) -> dict[str, list[Outcome]]:
 
 def more_metrics(outcomes: Iterable[Outcome], split: Split) -> list[dict[str, Any]]:
     """A row for each method and seed, of the test slices."""
-    from skadm.metrics import (
-        dice_at_fpr_score,
-        lesion_sensitivity_score,
-        pixel_aupro_score,
-        pixel_fpr_at_tpr_score,
-    )
+    from benchmarks.lib.measures import dice_at_fpr, lesion_sensitivities
+    from skadm.metrics import pixel_aupro_score, pixel_fpr_at_tpr_score
 
     labels, groups = split.labels[split.test], split.stack.groups[split.test]
     rows = []
@@ -70,12 +66,13 @@ def more_metrics(outcomes: Iterable[Outcome], split: Split) -> list[dict[str, An
             "seed": outcome.run.seed,
             "AUPRO (FPR <= 0.3)": pixel_aupro_score(labels, maps),
             "FPR at 95 % TPR": pixel_fpr_at_tpr_score(labels, maps),
-            "Dice at 5 % FPR": dice_at_fpr_score(labels, maps, fpr=0.05),
+            "Dice at 5 % FPR": dice_at_fpr(labels, maps, 0.05),
         }
-        for n in (1, 10):
-            row[f"lesions found, {n} FP"] = lesion_sensitivity_score(
-                labels, maps, groups, false_positives_per_volume=n
-            )
+        sensitivities = lesion_sensitivities(labels, maps, groups, (1, 10))
+        row |= {
+            "lesions found, 1 FP": sensitivities[0],
+            "lesions found, 10 FP": sensitivities[1],
+        }
         rows.append(row)
     return rows
 
@@ -134,6 +131,35 @@ def draw_figures(page: Page, split: Split, outcomes: Iterable[Outcome]) -> None:
     page.figure("montage", draw_montage(split, first), caption)
 
 
+def baseline_verdict(rows: Iterable[dict[str, Any]], baselines: Iterable[str]) -> str:
+    """Name the methods that are below the best of the baselines on the test patients.
+
+    One line: for AUC and for AP, the best baseline and the methods below it, pixels pooled.
+    Whether other patients would give the same order, `paired_t_tests` tells.
+    """
+    from skadm.evaluation._tables import title
+    from skadm.evaluation._verdict import tested_rows
+
+    tested = tested_rows(rows)
+    names = set(baselines)
+    simple = [row for row in tested if row["method"] in names]
+    others = [row for row in tested if row["method"] not in names]
+    if not simple or not others:
+        return "Nothing to compare: there is no baseline, or no method beside them."
+    parts = []
+    for metric in ("auc", "ap"):
+        best = max(simple, key=lambda row: row[metric])
+        below = [row["method"] for row in others if row[metric] < best[metric]]
+        names_below = ", ".join(below) or "none"
+        if len(below) == len(others) > 1:
+            names_below = f"all ({names_below})"
+        parts.append(
+            f"Best baseline by {title(metric)}: {best['method']} ({best[metric]:.3f}), "
+            f"above {names_below}."
+        )
+    return " ".join(parts)
+
+
 def heading_of(options: argparse.Namespace, split: Split) -> list[str]:
     """What was compared, in a few lines."""
     seeds = "seed 0" if options.seeds == 1 else f"seeds 0 to {options.seeds - 1}"
@@ -162,13 +188,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         mean_over_seeds,
         table,
     )
-    from skadm.evaluation import (
-        baseline_verdict,
-        format_markdown,
-        intensity_baselines,
-        summarise_seeds,
-        verdict,
-    )
+    from skadm.evaluation import format_table, intensity_baselines, summarise_seeds, verdict
 
     methods = choose(options.methods, method_names())
     split = load_split(options)
@@ -214,7 +234,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     ]
     print("\n" + "\n".join(verdicts))
     markdown = [
-        f"{side.capitalize()}:\n\n{format_markdown(shown)}"
+        f"{side.capitalize()}:\n\n{format_table(shown, markdown=True)}"
         for side, shown in tables.items()
     ]
     (options.out / "table.md").write_text(

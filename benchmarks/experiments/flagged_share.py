@@ -71,13 +71,13 @@ def flagged(detector: Any, stack: Any) -> dict[str, Any]:
 
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", FlaggedShareWarning)
-        found = detector.predict(stack) == -1
+        anomalous = detector.predict(stack) == -1
     brain, names = (stack.X != 0).any(axis=1), stack.volume_ids
     shares = [
-        found[names == name][brain[names == name]].mean() for name in np.unique(names)
+        anomalous[names == name][brain[names == name]].mean() for name in np.unique(names)
     ]
     return {
-        "warned": sum(each.category is FlaggedShareWarning for each in caught),
+        "warned": sum(warning.category is FlaggedShareWarning for warning in caught),
         "of": len(shares),
         "median share": float(np.median(shares)),
         "highest share": float(max(shares)),
@@ -89,7 +89,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     options = read_options(__name__, argv)
 
     from benchmarks.lib.page import Page
-    from skadm.model_selection import set_offset_on_abnormal_slices
+    from skadm.model_selection import set_offset_by_f1
 
     home = read(options.train, options, seed=0)
     others = {name: read(name, options, seed=1) for name in options.score}
@@ -101,7 +101,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         detector.fit(home[known], y[known])
         for threshold in ("contamination", "best F1"):
             if threshold == "best F1":
-                set_offset_on_abnormal_slices(detector, home[known], y[known])
+                set_offset_by_f1(detector, home[known], y[known], abnormal_only=True)
             expected = detector.training_scores_.expected(detector.offset_)
             for place, stack in places.items():
                 head = {"method": name, "threshold": threshold, "expected": expected}

@@ -23,7 +23,7 @@ from benchmarks.lib.options import positive, read_options
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from skadm.reference import TrainingReference
+    from skadm._reference import TrainingReference
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -70,9 +70,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     import pandas as pd
 
     from benchmarks.lib.page import Page
+    from skadm._reference import TrainingReference
     from skadm.data import brain_mask, read_any
     from skadm.preprocessing import IntensityNormalizer
-    from skadm.reference import TrainingReference
 
     raw = read_any(options.data)
     raw = raw[raw.z % options.step == 0].in_memory()

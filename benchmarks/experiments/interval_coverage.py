@@ -68,8 +68,8 @@ def average_precision(share: NDArray, separation: NDArray) -> NDArray:
 
     recall = (np.arange(200) + 0.5) / 200
     false = norm.cdf(norm.ppf(recall) - separation[:, None])
-    found = share[:, None] * recall
-    return (found / (found + (1 - share[:, None]) * false)).mean(axis=1)
+    true = share[:, None] * recall
+    return (true / (true + (1 - share[:, None]) * false)).mean(axis=1)
 
 
 def pooled_average_precision(patients: Patients, lag: NDArray, weights: NDArray) -> NDArray:
@@ -106,7 +106,7 @@ def coverage_of_mean(
     from scipy.stats import bootstrap, ttest_1samp
 
     t = ttest_1samp(differences, 0, axis=1).confidence_interval(LEVEL)
-    found = {"t": covered(t.low, t.high, truth)}
+    coverage = {"t": covered(t.low, t.high, truth)}
     for method in ("BCa", "percentile"):
         interval = bootstrap(
             (differences[::10],),
@@ -118,8 +118,8 @@ def coverage_of_mean(
             confidence_level=LEVEL,
             rng=rng,
         ).confidence_interval
-        found[method] = covered(interval.low, interval.high, truth)
-    return found
+        coverage[method] = covered(interval.low, interval.high, truth)
+    return coverage
 
 
 def coverage_of_pooled(
@@ -135,8 +135,8 @@ def coverage_of_pooled(
     ends = []
     for _ in range(n_trials):
         weights = rng.multinomial(n, np.full(n, 1 / n), size=n_resamples).astype(float)
-        found = pooled_difference(draw(rng, n, kind), weights)
-        ends.append(np.quantile(found, [tail, 1 - tail]))
+        differences = pooled_difference(draw(rng, n, kind), weights)
+        ends.append(np.quantile(differences, [tail, 1 - tail]))
     low, high = np.transpose(ends)
     return covered(low, high, truth)
 

@@ -33,16 +33,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     from benchmarks.lib.page import Page
     from benchmarks.lib.runs import run_variants
     from benchmarks.lib.summary import parameters, with_spread
-    from skadm.evaluation import intensity_baselines
     from skadm.metrics import roc_auc_by_lesion_size
     from skadm.plotting import plot_roc_auc_by_lesion_size
 
     split = load_split(options)
-    variants = variants_of(options, split)
-    baselines, _ = intensity_baselines(split.stack.contrasts)
-    # The last of the baselines is the strongest that there is: all contrasts, smoothed.
-    strongest = list(baselines)[-1:]
-    variants |= {name: baselines[name] for name in strongest}
+    variants = variants_of(options, split, smoothed=True)
     outcomes = run_variants(variants, split, options)
     labels = split.labels[split.test]
     rows = [

@@ -71,25 +71,15 @@ def apply(
     return maps
 
 
-def measure(split: Split, maps: dict[str, NDArray]) -> list[dict[str, Any]]:
-    """AUC, AP and F1 of either side."""
-    from skadm.metrics import (
-        best_f1_threshold,
-        pixel_average_precision_score,
-        pixel_roc_auc_score,
-        pixel_scores_at_threshold,
-    )
+def rows_of(split: Split, maps: dict[str, NDArray]) -> list[dict[str, Any]]:
+    """AUC, AP and F1 of either side, at the best threshold of the validation slices."""
+    from benchmarks.lib.measures import measure
+    from skadm.metrics import best_f1_threshold
 
     labels = {side: split.labels[getattr(split, side)] for side in SIDES}
     threshold = best_f1_threshold(labels["validation"], maps["validation"])
     return [
-        {
-            "split": side,
-            "auc": pixel_roc_auc_score(labels[side], maps[side]),
-            "ap": pixel_average_precision_score(labels[side], maps[side]),
-            "f1": pixel_scores_at_threshold(labels[side], maps[side], threshold)["f1"],
-        }
-        for side in SIDES
+        {"split": side} | measure(labels[side], maps[side], threshold) for side in SIDES
     ]
 
 
@@ -102,13 +92,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     from benchmarks.lib.page import Page
     from benchmarks.lib.runs import run_variants
     from benchmarks.lib.summary import draw_montage, mean_over_seeds, parameters
-    from skadm.evaluation import intensity_baselines
 
     split = load_split(options)
-    variants = variants_of(options, split)
-    baselines, _ = intensity_baselines(split.stack.contrasts)
-    unsmoothed = [name for name in baselines if "smoothed" not in name][-1:]
-    variants |= {name: baselines[name] for name in unsmoothed}
+    variants = variants_of(options, split, smoothed=False)
     outcomes = run_variants(variants, split, options)
     rows, shown = [], {}
     for outcome in outcomes:
@@ -117,7 +103,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         for name, steps in filters().items():
             after = apply(steps, split, maps)
             head = {"method": outcome.run.method, "seed": outcome.run.seed, "filter": name}
-            rows += [head | row for row in measure(split, after)]
+            rows += [head | row for row in rows_of(split, after)]
             if outcome is outcomes[0]:
                 shown[name] = after["test"]
     page = Page(

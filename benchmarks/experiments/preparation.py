@@ -163,8 +163,8 @@ def lgg_rows(study: Study, outcome: Any, stripped: Path) -> Iterator[dict[str, A
     """Compare a patient of lgg_raw with the skull-stripped scan, and with its own grid."""
     import SimpleITK as sitk
 
-    from skadm.raw import register_rigidly
     from skadm.raw._itk import read_image
+    from skadm.raw._registration import register_rigidly
 
     flair = read_image(study.images[_REFERENCE])
     given = read_image(stripped / study.name / study.images[_REFERENCE].name) != 0
@@ -181,10 +181,10 @@ def lgg_rows(study: Study, outcome: Any, stripped: Path) -> Iterator[dict[str, A
             str(outcome.folder / outcome.record["transforms"][name]["file"])
         )
         scan = read_image(study.images[name])
-        found = register_rigidly(flair, displaced(scan, motion), native).transform
+        registered = register_rigidly(flair, displaced(scan, motion), native).transform
         placed, brought_back = (
             moved(ours, points),
-            moved(motion.GetInverse(), moved(found, points)),
+            moved(motion.GetInverse(), moved(registered, points)),
         )
         yield {
             "study": study.name,

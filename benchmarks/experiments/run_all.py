@@ -126,7 +126,7 @@ def write_page(out: Path, failed: Collection[str], data: str) -> Path:
     template = environment.get_template("page.html")
     path = out / "index.html"
     path.write_text(
-        template.render(sections=[each for each in sections if each], data=data),
+        template.render(sections=[part for part in sections if part], data=data),
         encoding="utf-8",
     )
     return path

@@ -127,8 +127,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     options = read_options(__name__, argv)
 
     from benchmarks.lib.data import load_split, spread
+    from benchmarks.lib.features import plot_features_3d
     from benchmarks.lib.page import Page
-    from skadm.plotting import plot_features_3d
 
     split = load_split(options)
     X = split.stack[spread(np.flatnonzero(split.learning), options.train_slices)].X

@@ -37,8 +37,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     options = read_options(__name__, argv)
 
     from benchmarks.lib.data import load_stack, split_of
+    from benchmarks.lib.measures import measure
     from benchmarks.lib.page import Page
-    from skadm.metrics import pixel_average_precision_score, pixel_roc_auc_score
     from skadm.presets import make_detector
 
     stack = load_stack(options.data, options.size, options.patients, options.slices)
@@ -53,8 +53,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             maps = detector.score_samples(X[split.validation])
             labels = y[split.validation]
             row = {options.parameter: str(value), "seed": seed}
-            row["auc"] = pixel_roc_auc_score(labels, maps)
-            row["ap"] = pixel_average_precision_score(labels, maps)
+            row |= measure(labels, maps)
             row["minutes"] = sum(record["seconds"] for record in detector.history_) / 60
             rows.append(row)
             say(", ".join(f"{key} {cell}" for key, cell in row.items()))

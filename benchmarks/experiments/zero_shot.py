@@ -199,7 +199,7 @@ def corrupted(X: NDArray, contrast: int, fault: str) -> NDArray:
         lost = shown[: len(shown) // 5]
         # Outside the field of view a scan is 0, less than any tissue.
         own[..., lost] = np.where(brain[..., lost], own[brain].min(), 0)
-    return zscore(X)
+    return zscore(X, brain)
 
 
 def score_corrupted(folder: str, options: argparse.Namespace) -> list[dict[str, Any]]:

@@ -1,25 +1,22 @@
 """Fingerprints of data and of code: what a finished run is recognised by."""
 
 import functools
-import hashlib
 import inspect
+import itertools
 import sys
 from pathlib import Path
 from typing import Any
 
-import numpy as np
+import joblib
 
 from skadm.data import SliceStack
+from skadm.training._checkpoints import fingerprint
 
 
 def data_fingerprint(stack: SliceStack) -> str:
     """Digest of images, labels, contrasts and patients."""
-    digest = hashlib.blake2b(digest_size=16)
-    digest.update(repr((stack.shape, stack.contrasts, stack.groups.tolist())).encode())
-    for image in stack:
-        digest.update(np.ascontiguousarray(image))
-    digest.update(np.ascontiguousarray(stack.y))
-    return digest.hexdigest()
+    known = {"contrasts": stack.contrasts, "patients": stack.groups.tolist()}
+    return fingerprint(known, itertools.chain(stack, [stack.y]))
 
 
 def code_fingerprint(*objects: Any) -> str:
@@ -28,10 +25,8 @@ def code_fingerprint(*objects: Any) -> str:
     The version of the package stays the same while its code is worked on; results of the
     code before must not pass for results of the code after.
     """
-    digest = hashlib.blake2b(digest_size=16)
-    for name in sorted(modules_behind(*objects)):
-        digest.update(_source(str(sys.modules[name].__file__)))
-    return digest.hexdigest()
+    names = sorted(modules_behind(*objects))
+    return joblib.hash([_source(str(sys.modules[name].__file__)) for name in names])
 
 
 @functools.cache

@@ -9,6 +9,7 @@ from benchmarks.lib.data import Split
 from benchmarks.lib.runs import Run, seeded
 from skadm.base import BaseDetector, MapDetector
 from skadm.detectors import all_detectors
+from skadm.evaluation import intensity_baselines
 from skadm.presets import make_detector
 
 # DAE whose score is the signed residual of FLAIR and T2: as the baselines, it is told that
@@ -72,12 +73,18 @@ def plan(
     return runs + [Run(name, None, detector) for name, detector in baselines.items()]
 
 
-def variants_of(options: argparse.Namespace, split: Split) -> dict[str, MapDetector]:
-    """Detectors of --methods, by name."""
-    return {
-        name: make_method(name, options.preset, split.stack.contrasts)
+def variants_of(
+    options: argparse.Namespace, split: Split, *, smoothed: bool
+) -> dict[str, MapDetector]:
+    """Detectors of --methods, by name, and the baseline of most contrasts."""
+    contrasts = split.stack.contrasts
+    variants: dict[str, MapDetector] = {
+        name: make_method(name, options.preset, contrasts)
         for name in choose(options.methods, method_names())
     }
+    baselines, _ = intensity_baselines(contrasts)
+    alike = [name for name in baselines if ("smoothed" in name) == smoothed]
+    return variants | {name: baselines[name] for name in alike[-1:]}
 
 
 def make_seeded(name: str, options: argparse.Namespace) -> BaseDetector:

@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 
 from benchmarks.lib.options import say
-from skadm.evaluation import format_markdown
+from skadm.evaluation import format_table
 
 Row = Mapping[str, Any]
 
@@ -50,7 +50,7 @@ class Page:
         rows = list(rows)
         self.rows(name, rows)
         shown = rows if shown is None else list(shown)
-        print(f"\n{caption}:\n\n{format_markdown(shown)}", flush=True)
+        print(f"\n{caption}:\n\n{format_table(shown, markdown=True)}", flush=True)
         self.tables.append({"file": f"{name}.csv", "caption": caption, "shown": shown})
 
     def rows(self, name: str, rows: Iterable[Row]) -> None:

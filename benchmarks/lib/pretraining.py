@@ -96,7 +96,7 @@ def draw_patients(
         rng = np.random.default_rng(seed.spawn(1)[0])
         names = settings.contrasts or _draw_set(rng)
         made, _ = draw_random_brain(seed, SLICES, settings.size, names)
-        scored = zscore(made)
+        scored = zscore(made, (made != 0).any(axis=1))
         kept = (made != 0).any(axis=1).sum(axis=(1, 2)) > 100
         slots = [SEQUENCES.index(name) for name in names]
         slices = np.zeros((kept.sum(), len(SEQUENCES), *made.shape[2:]), np.float32)

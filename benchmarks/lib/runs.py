@@ -24,7 +24,7 @@ from benchmarks.lib.fingerprints import (
     remember_sources,
 )
 from benchmarks.lib.options import say
-from skadm._parts import parts_of
+from skadm._pipelines import parts_of
 from skadm.base import BaseDetector, MapDetector
 from skadm.callbacks import ProgressLog
 from skadm.evaluation import evaluate_split
@@ -257,13 +257,13 @@ def stages_of(detector: BaseEstimator, cache: Path) -> str:
 def _named(detector: MapDetector, name: str) -> list[str]:
     """Parameters of a name, those of the detectors and filters in it too."""
     parameters = detector.get_params()
-    return [each for each in parameters if each.split("__")[-1] == name]
+    return [key for key in parameters if key.split("__")[-1] == name]
 
 
 def _parts(detector: MapDetector) -> list[BaseEstimator]:
     """The detector, and the detectors and filters in it."""
     inner = detector.get_params().values()
-    return [detector, *(each for each in inner if isinstance(each, BaseEstimator))]
+    return [detector, *(value for value in inner if isinstance(value, BaseEstimator))]
 
 
 def _trained(detector: MapDetector) -> MapDetector:

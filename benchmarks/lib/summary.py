@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from benchmarks.lib.data import Split
 from benchmarks.lib.page import Page
 from benchmarks.lib.runs import Outcome
-from skadm.evaluation import summarise_patients, summarise_seeds
+from skadm.evaluation import summarise_seeds
+from skadm.evaluation._tables import summarise_patients
 from skadm.plotting import plot_montage, representative_slices
 
 METRICS = ("auc", "ap", "precision", "recall", "f1", "dice")
@@ -121,10 +122,6 @@ def draw_montage(
     chosen = getattr(split, side)
     stack, labels = split.stack[chosen], split.labels[chosen]
     slices = representative_slices(labels, stack.groups)
-    # Beside the scan "FLAIR", the method of that name needs another title.
-    titled = {
-        f"{name} intensity" if name in stack.contrasts else name: values[slices]
-        for name, values in maps.items()
-    }
+    shown = {name: values[slices] for name, values in maps.items()}
     places = range(len(slices))
-    return plot_montage(stack[slices], labels[slices], titled, slices=places, **more)
+    return plot_montage(stack[slices], labels[slices], shown, slices=places, **more)

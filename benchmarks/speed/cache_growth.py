@@ -22,10 +22,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from benchmarks.lib.options import positive, read_options
-from benchmarks.lib.speed.memory import run_alone
+from benchmarks.lib.speed.memory import kib, run_alone
 
 if TYPE_CHECKING:
-    from skadm.data import Grid
+    from skadm.data import Grid, Slices
 
 N_SLICES, N_CONTRASTS = 25, 4
 
@@ -38,7 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 @dataclass(frozen=True, eq=False)
 class Noise:
-    """A volume that is made when it is read, from its number."""
+    """The source of a volume that is made when it is read, from its number."""
 
     number: int
     size: int
@@ -60,30 +60,26 @@ class Noise:
         return Grid((self.size, self.size), np.eye(4))
 
     @property
-    def origin(self) -> Noise:
+    def outline(self) -> Noise:
         return self
 
-    def read(self):
+    def decode(self, labels: bool) -> Slices:
+        from skadm.data import Slices
+
         rng = np.random.default_rng(self.number)
         shape = (N_SLICES, N_CONTRASTS, self.size, self.size)
         images = rng.standard_normal(shape, dtype=np.float32)
-        return images, (images[:, 0] > 4).astype(np.int8)
-
-    def read_with_origin_brain(self):
-        images, labels = self.read()
-        return images, labels, np.ones(labels.shape, dtype=bool)
-
-    def invert(self, maps):
-        return maps
+        brain = np.ones((N_SLICES, self.size, self.size), bool)
+        return Slices(images, brain, (images[:, 0] > 4).astype(np.int8))
 
 
 def use_cache(n_volumes: int, size: int) -> dict[str, float]:
     """Build a cache, use it, and make a row of it."""
-    from skadm.data import SliceStack
+    from skadm.data import SliceStack, Volume
 
     row: dict[str, float] = {"volumes": n_volumes}
     with tempfile.TemporaryDirectory() as folder:
-        stack = SliceStack.from_volumes([Noise(i, size) for i in range(n_volumes)])
+        stack = SliceStack.from_volumes([Volume(Noise(i, size)) for i in range(n_volumes)])
         stack.cache(folder)
         on_disk = sum(path.stat().st_size for path in Path(folder).iterdir())
         row |= {"slices": len(stack), "disk, MiB": on_disk / 2**20}
@@ -98,14 +94,13 @@ def use_cache(n_volumes: int, size: int) -> dict[str, float]:
         row["16 random slices, ms"] = float(np.median(batches)) * 1e3
         for name, work in (
             ("normal slices, s", cached.normal),
-            ("all chunks, s", lambda: [len(places) for places, _ in cached.chunks()]),
+            ("all chunks, s", lambda: [len(part.z) for part in cached.chunks()]),
         ):
             start = time.perf_counter()
             work()
             row[name] = time.perf_counter() - start
     # Not that of getrusage, which a new process takes over from its parent.
-    status = Path("/proc/self/status").read_text()
-    row["peak memory, MiB"] = int(status.split("VmHWM:")[1].split()[0]) / 1024
+    row["peak memory, MiB"] = kib("VmHWM") / 1024
     return row
 
 

@@ -118,8 +118,8 @@ def show(row: dict[str, Any]) -> dict[str, Any]:
 
 def catalogue_of(rows: Sequence[dict[str, Any]]) -> str:
     """Markdown of the catalogue with the costs."""
-    from skadm.catalogue import METHODS
-    from skadm.evaluation import format_markdown
+    from skadm._catalogue import METHODS
+    from skadm.evaluation import format_table
 
     entries = []
     for row in rows:
@@ -139,7 +139,7 @@ def catalogue_of(rows: Sequence[dict[str, Any]]) -> str:
                 "good at": method.good_at,
             }
         )
-    return format_markdown(entries)
+    return format_table(entries, markdown=True)
 
 
 def _short(value: Any) -> Any:

@@ -119,8 +119,8 @@ def draw(rows: Sequence[dict]) -> Figure:
     figure = Figure(figsize=(6.0, 3.8), layout="constrained")
     axes = figure.subplots()
     styles = {"fit": "-o", "score": "--s"}
-    for (name, step), own in table.groupby(["detector", "step"], sort=False):
-        line = own["slices"], own["peak_mib"], styles[step]
+    for (name, step), rows_of_step in table.groupby(["detector", "step"], sort=False):
+        line = rows_of_step["slices"], rows_of_step["peak_mib"], styles[step]
         axes.plot(*line, label=f"{name}, {step}")
     sizes = dict(zip(table["slices"], table["on_disk_mib"]))
     axes.plot(list(sizes), list(sizes.values()), ":", color="gray", label="the slices")

@@ -24,8 +24,6 @@ from skadm.cli._prepare import add_parser as add_prepare
 from skadm.cli._report import add_parser as add_report
 from skadm.cli._score import add_parser as add_score
 
-__all__ = ["main"]
-
 _DESCRIPTION = """\
 Find anomalies, such as tumours and strokes, in multicontrast MR images of the brain,
 without examples of them: a detector learns what normal slices look like, and scores every

@@ -35,11 +35,11 @@ def run(args: argparse.Namespace) -> None:
 
     from skadm.io import card
 
-    found = card(check_model(args.model))
+    entries = card(check_model(args.model))
     if args.json:
-        print(json.dumps(found, indent=2))  # escapes all but ASCII
+        print(json.dumps(entries, indent=2))  # escapes all but ASCII
     else:
-        print("\n".join(_lines(found)))
+        print("\n".join(_lines(entries)))
 
 
 def _lines(value: Any, indent: str = "") -> Iterator[str]:

@@ -46,23 +46,21 @@ def lesions_outside_brain(stack: Any) -> dict[str, float]:
     """
     import numpy as np
 
-    from skadm.data import brain_mask
-
-    found: dict[str, float] = {}
+    outside_ml: dict[str, float] = {}
     for volume in stack.volumes:
-        images, labels = volume.read()
-        if labels is None:
+        if not volume.has_labels:
             continue
-        n_voxels = int(np.count_nonzero((labels == 1) & ~brain_mask(images)))
+        decoded = volume.decode()
+        n_voxels = int(np.count_nonzero((decoded.labels == 1) & ~decoded.brain))
         if n_voxels:
             ml = n_voxels * float(np.prod(volume.grid.voxel_size)) / 1000
-            found[volume.patient] = found.get(volume.patient, 0.0) + ml
-    for patient, ml in found.items():
+            outside_ml[volume.patient] = outside_ml.get(volume.patient, 0.0) + ml
+    for patient, ml in outside_ml.items():
         say(
             f"{patient}: {ml:.3g} ml of the lesion mask lie outside the brain; they count "
             "as missed, and their slices as abnormal"
         )
-    return found
+    return outside_ml
 
 
 def warn_of_trained_patients(stack: Any, training: dict[str, Any], done: str) -> None:

@@ -96,7 +96,7 @@ def run(args: argparse.Namespace) -> None:
     )
     maps = check_inner_folder(out, "maps")
     check_figures(args.figures)
-    from skadm._parts import parts_of
+    from skadm._pipelines import parts_of
     from skadm.cohort import KINDS, write_scores
     from skadm.evaluation import (
         evaluate_split,
@@ -134,7 +134,7 @@ def run(args: argparse.Namespace) -> None:
     name = title(detector)
     baselines, left_out = intensity_baselines(stack.contrasts)
     with _progress.shown([detector]):
-        found = evaluate_split(
+        evaluation = evaluate_split(
             {name: detector} | baselines,
             prepared,
             labels,
@@ -142,17 +142,15 @@ def run(args: argparse.Namespace) -> None:
             test=test,
             seed=args.seed,
         )
-    _progress.silence(found.detectors.values())
-    trained = found.detectors[name]
+    _progress.silence(evaluation.detectors.values())
+    trained = evaluation.detectors[name]
 
     say("writing")
     _results.remove_previous(out)
     test_stack = prepared[test]
-    for row in found.patient_rows:
-        row["lesion_outside_brain_ml"] = outside.get(row["patient"], 0.0)
-    files = _results.write_tables(out, found)
+    files = _results.write_tables(out, evaluation, outside)
     if args.figures:
-        files += _results.write_figures(out, test_stack, labels[test], found.maps)
+        files += _results.write_figures(out, test_stack, labels[test], evaluation.maps)
         histories = (getattr(part, "history_", None) for part in parts_of(trained))
         if history := next(filter(None, histories), None):
             from skadm.plotting import plot_history
@@ -166,20 +164,24 @@ def run(args: argparse.Namespace) -> None:
         "detector": args.detector,
         "preset": args.preset,
         "threshold": "best F1 on the abnormal slices of the training patients",
-        "baselines": {key: found.detectors[key] for key in baselines},
+        "baselines": {key: evaluation.detectors[key] for key in baselines},
         "left_out": left_out,
     }
-    measured = [row for row in found.rows if row["method"] == name]
+    measured = [row for row in evaluation.rows if row["method"] == name]
     save_model(files[-1], steps, trained, training, measured)
-    files += write_scores(found.maps[name], test_stack, maps, trained, kinds=KINDS)
+    files += write_scores(evaluation.maps[name], test_stack, maps, trained, kinds=KINDS)
     files.append(out / "run.json")
-    seconds = {"data": read_in, **found.seconds, "total": time.perf_counter() - started}
+    seconds = {
+        "data": read_in,
+        **evaluation.seconds,
+        "total": time.perf_counter() - started,
+    }
     write_json(files[-1], _record(args, trained, split, left_out, seconds))
 
-    _results.print_tables(found, left_out)
+    _results.print_tables(evaluation, left_out)
     if args.preset == "quick":
         print("\nThe preset 'quick' shows that all runs; its scores are not worth reading.")
-    print(f"\n{verdict(found.rows, found.patient_rows)}\n")
+    print(f"\n{verdict(evaluation.rows, evaluation.patient_rows)}\n")
     print_files(out, files)
 
 
@@ -225,7 +227,7 @@ def _record(
     seconds: dict[str, float],
 ) -> dict[str, Any]:
     """How the run was made, enough to make it again."""
-    from skadm.neural import resolve_device
+    from skadm.training._device import resolve_device
 
     packages = ("skadm", "numpy", "scipy", "scikit-learn", "torch", "nibabel")
     return {

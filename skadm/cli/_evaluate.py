@@ -80,15 +80,13 @@ def run(args: argparse.Namespace) -> None:
         detectors |= training["baselines"]
         left_out = training["left_out"]
     say("scoring")
-    found = evaluate(detectors, prepared, labels, seed=training.get("seed"))
-    for row in found.patient_rows:
-        row["lesion_outside_brain_ml"] = outside.get(row["patient"], 0.0)
-    files = _results.write_tables(out, found)
+    evaluation = evaluate(detectors, prepared, labels, seed=training.get("seed"))
+    files = _results.write_tables(out, evaluation, outside)
     if args.figures:
-        files += _results.write_figures(out, prepared, labels, found.maps)
+        files += _results.write_figures(out, prepared, labels, evaluation.maps)
     print(f"thresholds: {training.get('threshold', 'as they were in the model')}")
-    _results.print_tables(found, left_out)
+    _results.print_tables(evaluation, left_out)
     if len(detectors) > 1:
-        print(f"\n{verdict(found.rows, found.patient_rows)}")
+        print(f"\n{verdict(evaluation.rows, evaluation.patient_rows)}")
     print()
     print_files(out, files)

@@ -70,14 +70,13 @@ def run(args: argparse.Namespace) -> None:
     out = check_new_file(args.out, args.force)
     from skadm.training import launched
 
-    with launched():
-        _run(args, out)
+    with launched() as processes:
+        _run(args, out, processes.rank)
 
 
-def _run(args: argparse.Namespace, out: Path) -> None:
+def _run(args: argparse.Namespace, out: Path, rank: int) -> None:
     from skadm.data import read_any
     from skadm.evaluation import intensity_baselines
-    from skadm.training import Processes
 
     stack = read_any(
         args.data,
@@ -97,7 +96,7 @@ def _run(args: argparse.Namespace, out: Path) -> None:
     lesions_outside_brain(prepared)
     with _progress.shown([detector]):
         source = _train(detector, prepared, labels)
-    if Processes().rank > 0:  # the first process speaks and writes for all
+    if rank > 0:  # the first process speaks and writes for all
         return
     # They cost nothing, and their thresholds must come from these patients too.
     baselines, left_out = intensity_baselines(stack.contrasts)
@@ -135,7 +134,7 @@ def _train(detector: Any, stack: Any, labels: Any) -> str:
     if abnormal is None or not abnormal.any():
         share = f"{detector.contamination:.0%} of the training pixels"
         return f"flags {share}; no anomalies were given"
-    from skadm.model_selection import set_offset_on_abnormal_slices
+    from skadm.model_selection import set_offset_by_f1
 
-    set_offset_on_abnormal_slices(detector, stack, labels)
+    set_offset_by_f1(detector, stack, labels, abnormal_only=True)
     return f"best F1 on the {abnormal.sum()} abnormal slices of the same patients"

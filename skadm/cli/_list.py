@@ -28,7 +28,7 @@ def add_parser(commands: Any) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Run the command."""
-    from skadm.catalogue import METHODS
+    from skadm._catalogue import METHODS
     from skadm.presets import PRESETS
 
     for name, method in METHODS.items():

@@ -16,7 +16,7 @@ def make_detector(args: argparse.Namespace, contrasts: Sequence[str]) -> Any:
     """Make the detector that the options describe; unknown names and devices are errors."""
     from skadm import presets
     from skadm.detectors import all_detectors
-    from skadm.neural import resolve_device
+    from skadm.training._device import resolve_device
 
     resolve_device(args.device)
     known = dict(all_detectors())
@@ -162,11 +162,10 @@ def load_model(path: str, device: str) -> Any:
     """Read a Pipeline that ends in a fitted detector, to run on a device."""
     from sklearn.pipeline import Pipeline
 
-    from skadm._parts import parts_of
-    from skadm._pipelines import scored_unit
+    from skadm._pipelines import parts_of, scored_unit
     from skadm.base import MapDetector
     from skadm.io import load
-    from skadm.neural import resolve_device
+    from skadm.training._device import resolve_device
 
     place = check_model(path)
     resolve_device(device)

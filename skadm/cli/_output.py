@@ -132,6 +132,19 @@ def write_csv(path: Path, rows: Sequence[dict[str, Any]]) -> None:
     replace_atomically(path, write)
 
 
+def print_supplied(name: str, contrasts: Iterable[str]) -> None:
+    """Print which contrasts of a volume the model has supplied."""
+    print(f"{name}: {', '.join(contrasts)} missing, supplied by translation")
+
+
+def raise_failures(failures: dict[str, str], stack: Any) -> None:
+    """Raise an error that names the volumes that could not be scored, if there are any."""
+    if failures:
+        errors = "; ".join(f"{name}: {error}" for name, error in failures.items())
+        n_volumes = len(stack.volumes) + len(stack.record.left_out)
+        raise RuntimeError(f"{len(failures)} of {n_volumes} could not be scored: {errors}")
+
+
 def print_files(folder: Path, files: Iterable[Path]) -> None:
     """Print what was written."""
     print(f"Written to {folder}:")

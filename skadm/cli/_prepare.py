@@ -79,13 +79,13 @@ def run(args: argparse.Namespace) -> None:
     from skadm.raw import HDBET, GivenMasks, Preparation, prepare
 
     if args.brain_masks is None:
-        from skadm.neural import resolve_device
+        from skadm.training._device import resolve_device
 
         brain: Any = HDBET(str(resolve_device(args.device)))
     else:
         brain = GivenMasks(args.brain_masks, args.mask_threshold)
-    found = find_studies(args.data, **_options.selected(args, *_options.SELECTION))
-    studies = choose_patients(found, args.patients)
+    studies = find_studies(args.data, **_options.selected(args, *_options.SELECTION))
+    studies = choose_patients(studies, args.patients)
     values = MaskValues(args.lesion_labels, args.mask_threshold)
     preparation = Preparation(args.reference, args.spacing, brain, values)
     outcomes = []

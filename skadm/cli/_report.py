@@ -10,7 +10,14 @@ from skadm._files import replace_atomically
 from skadm.cli import _options
 from skadm.cli._data import warn_of_trained_patients
 from skadm.cli._model import model_and_stack, read_for
-from skadm.cli._output import check_inner_folder, check_new_folder, print_files, say
+from skadm.cli._output import (
+    check_inner_folder,
+    check_new_folder,
+    print_files,
+    print_supplied,
+    raise_failures,
+    say,
+)
 
 _TEXT = """\
 Write an HTML page of each patient, with a viewer of its slices and a list of suspicious
@@ -57,14 +64,9 @@ def add_parser(commands: Any) -> None:
 def run(args: argparse.Namespace) -> None:
     """Run the command."""
     out = check_new_folder(args.out, args.data, args.force)
-    from skadm.report import (
-        Setting,
-        cohort_page,
-        describe_model,
-        examine,
-        patient_page,
-        require_libraries,
-    )
+    from skadm.report import cohort_page, describe_model, examine, patient_page
+    from skadm.report._configuration import Setting
+    from skadm.report._libraries import require_libraries
 
     require_libraries()
     # Healthy patients are reported like others.
@@ -109,12 +111,8 @@ def run(args: argparse.Namespace) -> None:
         print_files(out, [index, *(places[summary.name] for summary in summaries)])
     for summary in summaries:
         if summary.supplied:
-            missing = ", ".join(summary.supplied)
-            print(f"{summary.name}: {missing} missing, supplied by translation")
-    if failures:
-        errors = "; ".join(f"{name}: {error}" for name, error in failures.items())
-        n_volumes = len(stack.volumes) + len(stack.record.left_out)
-        raise RuntimeError(f"{len(failures)} of {n_volumes} could not be scored: {errors}")
+            print_supplied(summary.name, summary.supplied)
+    raise_failures(failures, stack)
 
 
 def _candidates(model: Any, data: str, others: Iterable[str]) -> Any:

@@ -7,12 +7,13 @@ from skadm._files import replace_atomically
 from skadm.cli._output import write_csv, write_json
 
 
-def print_tables(found: Any, left_out: dict[str, str]) -> None:
+def print_tables(evaluation: Any, left_out: dict[str, str]) -> None:
     """Print the pooled rows, and mean and spread over patients."""
-    from skadm.evaluation import format_table, summarise_patients
+    from skadm.evaluation import format_table
+    from skadm.evaluation._tables import summarise_patients
 
     for split in ("validation", "test"):
-        rows = [_without_seed(row) for row in found.rows if row["split"] == split]
+        rows = [_without_seed(row) for row in evaluation.rows if row["split"] == split]
         if rows:
             notes = [
                 {"method": method, "split": split, "note": reason}
@@ -20,20 +21,25 @@ def print_tables(found: Any, left_out: dict[str, str]) -> None:
             ]
             print(f"\n{format_table([*rows, *notes])}")
     print("\nOver test patients with an anomaly, each by itself:")
-    print(format_table(summarise_patients(found.patient_rows)))
+    print(format_table(summarise_patients(evaluation.patient_rows)))
 
 
 def _without_seed(row: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in row.items() if key != "seed"}
 
 
-def write_tables(folder: Path, found: Any) -> list[Path]:
-    """Write metrics.json, metrics.csv and per_patient.csv; the folder is made."""
+def write_tables(folder: Path, evaluation: Any, outside_ml: dict[str, float]) -> list[Path]:
+    """Write metrics.json, metrics.csv and per_patient.csv; the folder is made.
+
+    Patients are told how much of their lesions lies outside the brain.
+    """
     folder.mkdir(parents=True, exist_ok=True)
+    for row in evaluation.patient_rows:
+        row["lesion_outside_brain_ml"] = outside_ml.get(row["patient"], 0.0)
     files = [folder / name for name in ("metrics.json", "metrics.csv", "per_patient.csv")]
-    write_json(files[0], found.rows)
-    write_csv(files[1], found.rows)
-    write_csv(files[2], found.patient_rows)
+    write_json(files[0], evaluation.rows)
+    write_csv(files[1], evaluation.rows)
+    write_csv(files[2], evaluation.patient_rows)
     return files
 
 
@@ -44,15 +50,10 @@ def write_figures(
     from skadm.plotting import plot_montage, plot_precision_recall, plot_roc
 
     curves = {name: (labels, scores) for name, scores in maps.items()}
-    # Beside the scan "FLAIR", the method of that name needs another title.
-    titled = {
-        f"{name} intensity" if name in stack.contrasts else name: scores
-        for name, scores in maps.items()
-    }
     return [
         save_figure(folder / "roc.png", plot_roc(curves)),
         save_figure(folder / "precision_recall.png", plot_precision_recall(curves)),
-        save_figure(folder / "montage.png", plot_montage(stack, labels, titled)),
+        save_figure(folder / "montage.png", plot_montage(stack, labels, maps)),
     ]
 
 

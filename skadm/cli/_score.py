@@ -5,7 +5,7 @@ from typing import Any
 
 from skadm.cli import _options
 from skadm.cli._model import model_and_stack
-from skadm.cli._output import check_folder, print_files, say
+from skadm.cli._output import check_folder, print_files, print_supplied, raise_failures, say
 
 _TEXT = """\
 Write an anomaly map of each patient, as a NIfTI file on the grid of the patient's own
@@ -93,7 +93,7 @@ def run(args: argparse.Namespace) -> None:
         allow_missing=args.allow_missing,
     )
     try:
-        found = score_cohort(
+        report = score_cohort(
             model,
             stack,
             out,
@@ -110,13 +110,9 @@ def run(args: argparse.Namespace) -> None:
         ) from error
     print(f"threshold: {-model[-1].offset_:.6g} (pixels above it are anomalies)")
     print(f"threshold from: {model.training_.get('threshold', 'unknown')}")
-    print_files(out, found.files)
-    for name, contrasts in found.supplied.items():
-        print(f"{name}: {', '.join(contrasts)} missing, supplied by translation")
-    if found.skipped:
-        print(f"left as they were: {', '.join(found.skipped)}")
-    failures = found.failures | stack.record.left_out
-    if failures:
-        errors = "; ".join(f"{name}: {error}" for name, error in failures.items())
-        n_volumes = len(stack.volumes) + len(stack.record.left_out)
-        raise RuntimeError(f"{len(failures)} of {n_volumes} could not be scored: {errors}")
+    print_files(out, report.files)
+    for name, contrasts in report.supplied.items():
+        print_supplied(name, contrasts)
+    if report.skipped:
+        print(f"left as they were: {', '.join(report.skipped)}")
+    raise_failures(report.failures | stack.record.left_out, stack)

@@ -6,6 +6,6 @@ they are the unit. `skadm.ConformalDetector` puts them around a detector.
 """
 
 from skadm.conformal._calibration import Calibration
-from skadm.conformal._candidate_lesions import CandidateLesion, CandidateLesions
+from skadm.conformal._candidate_lesions import CandidateLesions
 
-__all__ = ["Calibration", "CandidateLesion", "CandidateLesions"]
+__all__ = ["Calibration", "CandidateLesions"]

@@ -96,7 +96,9 @@ class CandidateLesions:
         Returns
         -------
         candidates : list of CandidateLesion
-            The strongest first.
+            The strongest first. Named tuples of the index of the slice, the mask (H, W),
+            the strength (sum over the pixels of how far their scores are below the
+            threshold), the p_value, and whether the procedure has rejected it.
 
         Notes
         -----

@@ -3,15 +3,14 @@
 from typing import TYPE_CHECKING, Any
 
 from skadm._brain import brain_mask
-from skadm.data._cache import CachedVolume
-from skadm.data._interfaces import Grid, VolumeStep
+from skadm.data._interfaces import Grid, ReadingRecord, Slices, VolumeStep
 from skadm.data._masks import MaskValues
 from skadm.data._patients import patient_key
 from skadm.data._readers import find_studies, read_any, read_brats, read_isles, read_table
 from skadm.data._slices import as_slices
-from skadm.data._stack import ReadingRecord, SliceStack
+from skadm.data._stack import SliceStack
 from skadm.data._studies import Study, choose_patients
-from skadm.data._volumes import ArrayVolume, NiftiVolume
+from skadm.data._volume import ArrayVolume, NiftiVolume, Volume
 from skadm.data._write import on_original_grid, write_maps
 
 if TYPE_CHECKING:
@@ -20,13 +19,14 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ArrayVolume",
-    "CachedVolume",
     "Grid",
     "MaskValues",
     "NiftiVolume",
     "ReadingRecord",
     "SliceStack",
+    "Slices",
     "Study",
+    "Volume",
     "VolumeStep",
     "as_slices",
     "brain_mask",

@@ -1,8 +1,9 @@
 """A cache of volumes on disk, mapped into memory instead of decoded.
 
 A folder holds ``index.json``, which says what each volume was made from, and for each of
-them its images, labels and the brain of its origin as plain .npy files. Their names hold a
-digest of what the index says: a file that is there is complete, and is what its name says.
+them its images, their brain, its labels and the brain of the first images as plain .npy
+files. Their names hold a digest of what the index says: a file that is there is complete,
+and is what its name says.
 """
 
 import errno
@@ -10,85 +11,70 @@ import json
 import re
 import shutil
 from collections.abc import Sequence
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from joblib import Parallel, delayed
-from numpy.typing import NDArray
 
 from skadm._files import replace_atomically
 from skadm._version import __version__
 from skadm.data._fingerprint import describe, digest, first_difference
-from skadm.data._interfaces import Volume
+from skadm.data._interfaces import Slices
+from skadm.data._sources import Source, pack
 from skadm.data._stored import StoredArray
-from skadm.data._volumes import ArrayVolume, MappedVolume, _GridAttributes, unpack
+from skadm.data._volume import Volume
 
 _INDEX = "index.json"
-_FORMAT = 2
+_FORMAT = 3
 _TYPES = {
     kind: np.dtype(name)
-    for kind, name in (("images", "<f4"), ("labels", "i1"), ("brain", "u1"))
+    for kind, name in (
+        ("images", "<f4"),
+        ("brain", "?"),
+        ("labels", "i1"),
+        ("first_brain", "u1"),
+    )
 }
-_ARRAY = re.compile(r"(?P<stem>.+-[0-9a-f]{16})\.(images|labels|brain)\.npy")
+_ARRAY = re.compile(rf"(?P<stem>.+-[0-9a-f]{{16}})\.({'|'.join(_TYPES)})\.npy")
 _TEMPORARY = re.compile(r"\.\d+\.(index\.json|.+-[0-9a-f]{16}\..+\.npy)")
 
 
-class CachedVolume(_GridAttributes):
-    """A volume of a cache; made by `SliceStack.cache`.
+@dataclass(frozen=True, eq=False, kw_only=True)
+class CacheSource(Source):
+    """A volume of a cache.
 
-    Its arrays are mapped, not read: of an array that `read` returns, only the slices that
-    are looked at come from the disk. It pickles as paths.
+    Its arrays are mapped, not read: only the slices that are looked at come from the disk.
+    It pickles as paths.
 
     Parameters
     ----------
-    volume : volume
-        What is cached. Of a volume in memory only the grid is kept.
     stem : str
         Beginning of the paths of its files.
     """
 
-    def __init__(self, volume: Volume, stem: str) -> None:
-        self.patient, self.name = volume.patient, volume.name
-        self.session = volume.session
-        self.contrasts, self.n_slices = volume.contrasts, volume.n_slices
-        self.grid = volume.grid
-        self.has_labels = volume.has_labels
-        self.source = _without_arrays(volume)
-        self.stem = stem
+    stem: str
+
+    def stored(self, kind: str, shape: tuple[int, ...]) -> StoredArray:
+        """The file of a kind of array, of this shape for each slice."""
+        path = Path(f"{self.stem}.{kind}.npy")
+        return StoredArray(path, (self.n_slices, *shape), _TYPES[kind])
 
     @property
     def arrays(self) -> dict[str, StoredArray]:
-        """The files: ``images``, ``labels`` if there are any, ``brain`` of the origin."""
-        height, width = self.source.origin.grid.shape
-        n, shape = self.n_slices, self.grid.shape
-        shapes = {
-            "images": (n, len(self.contrasts), *shape),
-            "labels": (n, *shape),
-            # A bit for each pixel.
-            "brain": (n, height, -(-width // 8)),
+        """The files of what `decode` returns."""
+        shape = self.grid.shape
+        shapes: dict[str, tuple[int, ...]] = {
+            "images": (len(self.contrasts), *shape),
+            "brain": shape,
         }
-        if not self.has_labels:
-            del shapes["labels"]
-        return {
-            kind: StoredArray(Path(f"{self.stem}.{kind}.npy"), shape, _TYPES[kind])
-            for kind, shape in shapes.items()
-        }
+        if self.has_labels:
+            shapes["labels"] = shape
+        return {kind: self.stored(kind, shape) for kind, shape in shapes.items()}
 
-    @property
-    def origin(self) -> Volume:
-        """The volume on the grid it was first given on."""
-        return self.source.origin
-
-    def read(self) -> tuple[NDArray[np.float32], NDArray[np.int8] | None]:
-        """Map the images and labels (read-only).
-
-        Returns
-        -------
-        images : ndarray of float32, shape (n_slices, n_contrasts, H, W)
-            Images.
-        labels : ndarray of int8, shape (n_slices, H, W), or None
-            Labels, -1 outside the brain.
+    def decode(self, labels: bool) -> Slices:
+        """Map the arrays (read-only).
 
         Raises
         ------
@@ -98,97 +84,17 @@ class CachedVolume(_GridAttributes):
             If it is damaged.
         """
         arrays = self.arrays
-        labels = arrays["labels"].map() if self.has_labels else None
-        return arrays["images"].map(), labels
-
-    def read_with_origin_brain(
-        self,
-    ) -> tuple[NDArray[np.float32], NDArray[np.int8] | None, NDArray[np.bool_]]:
-        """Map the images and labels, and read the brain on the grid of `origin`.
-
-        Returns
-        -------
-        images : ndarray of float32, shape (n_slices, n_contrasts, H, W)
-            Images.
-        labels : ndarray of int8, shape (n_slices, H, W), or None
-            Labels, -1 outside the brain.
-        origin_brain : ndarray of bool, shape (n_slices, H', W')
-            The brain on the grid of `origin`.
-        """
-        return *self.read(), unpack(self.arrays["brain"].map(), self.origin.grid)
-
-    def invert(self, maps: NDArray) -> NDArray:
-        """Take maps to the grid of `origin`.
-
-        Parameters
-        ----------
-        maps : ndarray of shape (n, H, W)
-            Maps on the grid of this volume.
-
-        Returns
-        -------
-        ndarray of shape (n, H', W')
-            Maps on the grid of `origin`.
-        """
-        return self.source.invert(maps)
-
-
-class _Outline(_GridAttributes):
-    """What is left of a volume in memory when its arrays are cached: the grid."""
-
-    def __init__(self, volume: Volume) -> None:
-        self.patient, self.name = volume.patient, volume.name
-        self.session = volume.session
-        self.contrasts, self.n_slices = volume.contrasts, volume.n_slices
-        self.grid, self.has_labels = volume.grid, volume.has_labels
-
-    @property
-    def origin(self) -> "_Outline":
-        return self
-
-    def read(self) -> Any:
-        raise ValueError(
-            f"volume {self.name!r}: it was in memory, and only its cached form is left"
+        return Slices(
+            arrays["images"].map(),
+            arrays["brain"].map(),
+            arrays["labels"].map() if labels and self.has_labels else None,
         )
-
-    read_with_origin_brain = read
-
-    def invert(self, maps: NDArray) -> NDArray:
-        return maps
-
-
-def _without_arrays(volume: Any) -> Any:
-    """Return what finds the way back to the origin's grid, and pickles small."""
-    if isinstance(volume, MappedVolume):
-        return MappedVolume(_without_arrays(volume.source), volume.step)
-    if isinstance(volume, ArrayVolume):
-        if volume.source is None:
-            return _Outline(volume)
-        return _without_arrays(volume.source)
-    return volume
 
 
 def cached_volumes(
     volumes: Sequence[Volume], folder: Path, *, n_jobs: int | None, force: bool
-) -> list[CachedVolume]:
-    """Open the cache of volumes, after building what is missing; see `SliceStack.cache`.
-
-    Parameters
-    ----------
-    volumes : sequence of volumes
-        Volumes with unique names.
-    folder : path
-        Folder of the cache.
-    n_jobs : int or None
-        Volumes prepared at a time.
-    force : bool
-        Whether to build anew.
-
-    Returns
-    -------
-    list of CachedVolume
-        The volumes, in their order.
-    """
+) -> list[Volume]:
+    """Open the cache of volumes, after building what is missing; see `SliceStack.cache`."""
     folder = folder.expanduser().absolute()
     sources = {volume.name: describe(volume) for volume in volumes}
     if _is_new(folder) or force:
@@ -202,25 +108,40 @@ def cached_volumes(
         index = _read_index(folder)
         _require_same(index, sources, folder)
     cached = [
-        CachedVolume(volume, str(folder / _stem(volume.name, sources[volume.name])))
+        _cached(volume, str(folder / _stem(volume.name, sources[volume.name])))
         for volume in volumes
     ]
     jobs = [
-        (volume, target, missing)
+        (volume, missing)
         for volume, target in zip(volumes, cached)
-        if (missing := {k: a for k, a in target.arrays.items() if not a.exists()})
+        if (missing := {k: a for k, a in _files(target).items() if not a.exists()})
     ]
     if jobs:
-        _require_room(folder, [array for *_, missing in jobs for array in missing.values()])
+        _require_room(folder, [array for _, missing in jobs for array in missing.values()])
         Parallel(n_jobs=n_jobs)(delayed(_build)(*job) for job in jobs)
         _remove_others(folder, keep=[_stem(*item) for item in index["volumes"].items()])
     return cached
 
 
-def _build(volume: Volume, target: CachedVolume, missing: dict[str, StoredArray]) -> None:
-    images, labels, brain = volume.read_with_origin_brain()
-    arrays: dict[str, Any] = {"images": images, "labels": labels}
-    arrays["brain"] = np.packbits(brain, axis=-1)
+def _cached(volume: Volume, stem: str) -> Volume:
+    known = {field.name: getattr(volume, field.name) for field in fields(Source)}
+    source = CacheSource(**known, stem=stem)
+    height, width = volume.first.grid.shape
+    # A bit for each pixel.
+    brain = source.stored("first_brain", (height, -(-width // 8)))
+    return Volume(source, origin=volume.origin_of_next(brain))
+
+
+def _files(cached: Volume) -> dict[str, StoredArray]:
+    """The files of a cached volume, by their kind."""
+    assert isinstance(cached.source, CacheSource)
+    assert cached.origin is not None
+    return {**cached.source.arrays, "first_brain": cached.origin.brain}
+
+
+def _build(volume: Volume, missing: dict[str, StoredArray]) -> None:
+    slices, brain = volume.decode_with_origin()
+    arrays: dict[str, Any] = {**slices._asdict(), "first_brain": pack(brain)}
     for kind, stored in missing.items():
         stored.write(arrays[kind])
 

@@ -1,6 +1,5 @@
 """What something was made from, in words that JSON can keep and a person can read."""
 
-import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
@@ -15,24 +14,10 @@ _MOST_NUMBERS = 64
 
 
 def describe(value: Any) -> Any:
-    """Describe a volume or a step by its type and all that it holds.
+    """Describe a volume, a step or what they are made of by type and all that it holds.
 
-    Files are described by path, size and time of change: they are not opened.
-
-    Parameters
-    ----------
-    value : object
-        A volume, a step, or anything they are made of.
-
-    Returns
-    -------
-    object
-        Equal for equal values, and the same after a turn through JSON.
-
-    Raises
-    ------
-    FileNotFoundError
-        If a file is missing.
+    Descriptions are equal for equal values, and the same after a turn through JSON. Files
+    are described by path, size and time of change: they are not opened.
     """
     if value is None or isinstance(value, bool | int | float | str):
         return value
@@ -45,8 +30,8 @@ def describe(value: Any) -> Any:
     if isinstance(value, np.ndarray) and value.dtype != object:
         if value.size <= _MOST_NUMBERS:
             return value.tolist()
-        content = hashlib.blake2b(np.ascontiguousarray(value).data).hexdigest()
-        return {"shape": list(value.shape), "dtype": str(value.dtype), "digest": content}
+        shape, dtype = list(value.shape), str(value.dtype)
+        return {"shape": shape, "dtype": dtype, "digest": joblib.hash(value)}
     if isinstance(value, Mapping):
         return {str(key): describe(entry) for key, entry in value.items()}
     if isinstance(value, tuple | list):
@@ -55,43 +40,22 @@ def describe(value: Any) -> Any:
     if is_dataclass(value):
         names = [field.name for field in fields(value)]
     elif hasattr(value, "__dict__"):
-        names = list(vars(value))
+        # What it is pickled as, without what was computed from it.
+        return kind | describe(value.__getstate__() or {})
     else:
         return kind | {"digest": joblib.hash(value)}
     return kind | {name: describe(getattr(value, name)) for name in names}
 
 
 def digest(description: Any) -> str:
-    """Short name of a description: equal for equal ones.
-
-    Parameters
-    ----------
-    description : object
-        What `describe` returned.
-
-    Returns
-    -------
-    str
-        Sixteen hexadecimal digits.
-    """
-    text = json.dumps(description, sort_keys=True)
-    return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
+    """Short name of a description, sixteen digits: equal for equal ones."""
+    return joblib.hash(json.dumps(description, sort_keys=True))[:16]
 
 
 def first_difference(old: Any, new: Any, place: str = "") -> str | None:
-    """Say where two descriptions differ.
+    """Say where two descriptions differ first, and what either holds there.
 
-    Parameters
-    ----------
-    old, new : object
-        Descriptions.
-    place : str, default=""
-        Where they are in a larger one.
-
-    Returns
-    -------
-    str or None
-        The first place, and what either holds there; None if they are equal.
+    `place` is where they are in a larger one. None if they are equal.
     """
     if isinstance(old, dict) and isinstance(new, dict) and old.keys() == new.keys():
         entries = [(f".{key}", old[key], new[key]) for key in old]
@@ -109,4 +73,6 @@ def _short(value: Any) -> str:
     # Of a nested description its type says enough.
     if isinstance(value, dict):
         return str(value.get("type", value.get("file", value)))
+    if isinstance(value, list):
+        return f"[{', '.join(map(_short, value))}]"
     return repr(value)

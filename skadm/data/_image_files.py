@@ -50,6 +50,9 @@ class ImageHeader:
     oriented : bool
         Whether the header says how it is oriented. If not, its axes are taken as
         running to the left, to the front and to the top.
+    geometry : bytes
+        A NIfTI header with what the file says of where its voxels lie, and with nothing
+        else, such as the name of the patient; empty where the file is not NIfTI.
     """
 
     path: Path
@@ -58,16 +61,21 @@ class ImageHeader:
     orientation: Orientation
     file_affine: NDArray[np.float64]
     oriented: bool
+    geometry: bytes
+
+    def image_of(self, voxels: NDArray) -> nib.Nifti1Image:
+        """Make an image of axial slices (n_slices, H, W) that lies where the file lies."""
+        voxels = self.orientation.from_canonical(voxels.T)
+        if not self.geometry:
+            return nib.Nifti1Image(voxels, self.file_affine)
+        header = nib.Nifti1Header(self.geometry, check=False)
+        header.set_data_dtype(voxels.dtype)
+        return nib.Nifti1Image(voxels, None, header)
 
     def require_same_grid(self, other: "ImageHeader") -> None:
         """Raise a ValueError unless the other file lies on the same grid.
 
         Axes of the files may be permuted or flipped.
-
-        Parameters
-        ----------
-        other : ImageHeader
-            Header of the other file.
         """
         if other.shape != self.shape:
             raise ValueError(
@@ -190,30 +198,16 @@ def is_itk_file(path: Path) -> bool:
 
 
 def inspect(path: Path) -> ImageHeader:
-    """Read and check the header of a file.
+    """Read and check the header of a NIfTI file; or, with SimpleITK, of one of its formats.
 
-    Parameters
-    ----------
-    path : Path
-        A NIfTI file; or, where SimpleITK is installed, a .mha, .mhd, .nrrd or .nhdr file.
-
-    Returns
-    -------
-    ImageHeader
-        Shape and affine in the canonical orientation.
-
-    Raises
-    ------
-    FileNotFoundError
-        If there is no such file.
-    ValueError
-        If it is not an image file of a three-dimensional scalar image, or the two forms
-        in which NIfTI has the orientation contradict each other.
+    Raises a FileNotFoundError if there is no such file, and a ValueError if it is not an
+    image file of a three-dimensional scalar image, or the two forms in which NIfTI has the
+    orientation contradict each other.
     """
     if is_itk_file(path):
         require_file(path)
         shape, affine = _itk_files.read_header(path)
-        oriented = True
+        oriented, geometry = True, b""
     else:
         image = _open(path)
         if len(image.shape) < 3 or 0 in image.shape or any(n > 1 for n in image.shape[3:]):
@@ -227,6 +221,7 @@ def inspect(path: Path) -> ImageHeader:
             )
         shape, affine = image.shape[:3], image.affine
         oriented = _require_one_orientation(path, image.header)
+        geometry = _geometry(image.header)
     if not np.isfinite(affine).all() or np.linalg.det(affine[:3, :3]) == 0:
         raise ValueError(f"{path}: its affine is singular or not finite; repair the header")
     orientation = Orientation.of(affine)
@@ -237,6 +232,7 @@ def inspect(path: Path) -> ImageHeader:
         orientation,
         affine,
         oriented,
+        geometry,
     )
 
 
@@ -268,41 +264,19 @@ def _end_of_voxels(image: Any) -> int:
     return image.dataobj.offset + n_bytes
 
 
-def geometry(path: Path) -> dict[str, Any]:
-    """Read the fields of a header that say where its voxels lie.
-
-    Parameters
-    ----------
-    path : Path
-        A NIfTI file that `inspect` accepts.
-
-    Returns
-    -------
-    dict of str to value
-        By the names of NIfTI. Nothing else of a header, which may also name the patient.
-    """
-    header = _open(path).header
-    return {field: header[field] for field in _GEOMETRY}
+def _geometry(header: Any) -> bytes:
+    kept = nib.Nifti1Header()
+    for field in _GEOMETRY:
+        kept[field] = header[field]
+    return kept.binaryblock
 
 
 def read_slices(path: Path) -> NDArray:
-    """Decode a file into axial slices.
+    """Decode a file that `inspect` accepts into axial slices (n_slices, H, W).
 
-    Parameters
-    ----------
-    path : Path
-        A file that `inspect` accepts.
-
-    Returns
-    -------
-    ndarray of shape (n_slices, H, W)
-        The voxels, with scaling applied, in the file's own type or float32. Slices run
-        to the top of the head, H to the back and W to the left.
-
-    Raises
-    ------
-    ValueError
-        If the file is truncated or broken, or holds NaN or infinite voxels.
+    The voxels are scaled, in the type of the file or float32. Slices run to the top of the
+    head, H to the back and W to the left. A file that is truncated or broken, or holds NaN
+    or infinite voxels, is a ValueError.
     """
     if is_itk_file(path):
         _, affine = _itk_files.read_header(path)
@@ -344,43 +318,21 @@ def _nifti_voxels(path: Path, image: Any) -> NDArray:
 
 
 def read_mask(path: Path, values: MaskValues = ALL_LABELS) -> NDArray[np.bool_]:
-    """Decode a mask into axial slices.
+    """Decode a mask into axial slices (n_slices, H, W): True where it is.
 
-    Parameters
-    ----------
-    path : Path
-        A file that `inspect` accepts.
-    values : MaskValues, default=ALL_LABELS
-        Which values count.
-
-    Returns
-    -------
-    ndarray of bool, shape (n_slices, H, W)
-        True where the mask is.
-
-    Raises
-    ------
-    ValueError
-        If the file holds values that no mask has; see `MaskValues.of`.
+    A file with values that no mask has is a ValueError; see `MaskValues.of`.
     """
     return values.of(read_slices(path), path)
 
 
-def write_volume(path: Path, voxels: NDArray, affine: NDArray[np.float64]) -> None:
-    """Write slices as a NIfTI file, whose two forms of geometry are the same.
-
-    Parameters
-    ----------
-    path : Path
-        A .nii.gz file.
-    voxels : ndarray of shape (n_slices, H, W)
-        The voxels, in the type that they are stored as.
-    affine : ndarray of shape (4, 4)
-        From voxel indices, in the order of the file, to mm.
-    """
-    image = nib.Nifti1Image(voxels.T, affine)
-    image.header.set_xyzt_units("mm")
-    image.set_qform(affine, 1)
-    image.set_sform(affine, 1)
+def write_nifti(path: Path, image: nib.Nifti1Image) -> None:
+    """Write a .nii.gz file; equal images make equal files."""
     data = compress(image.to_bytes())
     replace_atomically(path, lambda temporary: temporary.write_bytes(data))
+
+
+def image_on(affine: NDArray[np.float64], voxels: NDArray) -> nib.Nifti1Image:
+    """Make an image in mm of slices (n_slices, H, W), by its affine from (W, H, slice)."""
+    image = nib.Nifti1Image(voxels.T, affine)
+    image.header.set_xyzt_units("mm")
+    return image

@@ -1,5 +1,7 @@
 """What stacks, volumes and preprocessing steps ask of each other."""
 
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -26,6 +28,56 @@ class Grid(NamedTuple):
         return np.linalg.norm(self.affine[:3, :3], axis=0)
 
 
+class Slices(NamedTuple):
+    """Slices of one volume, or of an array, with all that is found in reading them.
+
+    Parameters
+    ----------
+    images : ndarray of shape (n, n_contrasts, H, W)
+        Images: float32 of a volume, of the type of an array.
+    brain : ndarray of bool, shape (n, H, W)
+        The brain.
+    labels : ndarray of int8, shape (n, H, W), or None
+        1 on an anomaly; elsewhere 0 in the brain and -1 outside it. None: there are none,
+        or they were not asked for.
+    z : ndarray of int, shape (n,), or None
+        Index of each slice in its volume; None of an array.
+    volume : str or None
+        Name of the volume; None of an array.
+    patient : str or None
+        Patient of the volume; None of an array.
+    places : ndarray of int, shape (n,), or slice
+        Where the slices are in the stack or array that is read.
+    """
+
+    images: NDArray
+    brain: NDArray[np.bool_]
+    labels: NDArray[np.int8] | None = None
+    z: NDArray[np.intp] | None = None
+    volume: str | None = None
+    patient: str | None = None
+    places: NDArray[np.intp] | slice = slice(None)
+
+
+@dataclass(frozen=True)
+class ReadingRecord:
+    """What a reader noticed of the files of a stack.
+
+    Parameters
+    ----------
+    left_out : dict of str to str
+        Volumes that were left out since they could not be read, and why.
+    lesion_ml : dict of str to float
+        Millilitres that the mask of each volume marks, if masks were read.
+    unread : tuple of Path
+        Image files that were not read.
+    """
+
+    left_out: dict[str, str] = field(default_factory=dict)
+    lesion_ml: dict[str, float] = field(default_factory=dict)
+    unread: tuple[Path, ...] = ()
+
+
 class VolumeStep(Protocol):
     """One preprocessing step of a whole volume; small, immutable and picklable.
 
@@ -33,20 +85,27 @@ class VolumeStep(Protocol):
     ``grid`` is the grid *before* the step.
     """
 
-    def images(self, images: NDArray[np.float32], grid: Grid) -> NDArray[np.float32]:
-        """Return the new images.
+    def images(
+        self, images: NDArray[np.float32], brain: NDArray[np.bool_], grid: Grid
+    ) -> tuple[NDArray[np.float32], NDArray[np.bool_] | None]:
+        """Return the new images and their brain.
 
         Parameters
         ----------
         images : ndarray of float32, shape (n_z, K, H, W)
             All slices of the volume; not to be changed in place.
+        brain : ndarray of bool, shape (n_z, H, W)
+            Their brain; not to be changed in place.
         grid : Grid
             The grid before the step.
 
         Returns
         -------
-        ndarray of float32, shape (n_z, K, H', W')
+        images : ndarray of float32, shape (n_z, K, H', W')
             The new images.
+        brain : ndarray of bool, shape (n_z, H', W'), or None
+            Where any contrast of the new images is not exactly 0. A step that does not
+            know it returns None: it is then found in the new images.
         """
 
     def labels(
@@ -99,53 +158,3 @@ class VolumeStep(Protocol):
             The maps: interpolated bilinearly if they are floating-point numbers, else
             taken from the nearest pixel.
         """
-
-
-class Volume(Protocol):
-    """What a `SliceStack` asks of a volume."""
-
-    @property
-    def patient(self) -> str:
-        """Patient the volume belongs to."""
-
-    @property
-    def session(self) -> str:
-        """Session of the patient; "" where none is known."""
-
-    @property
-    def name(self) -> str:
-        """Name of the volume."""
-
-    @property
-    def contrasts(self) -> tuple[str, ...]:
-        """Names of the contrasts."""
-
-    @property
-    def n_slices(self) -> int:
-        """Number of slices."""
-
-    @property
-    def grid(self) -> Grid:
-        """Slice size and affine."""
-
-    @property
-    def has_labels(self) -> bool:
-        """Whether `read` returns labels."""
-
-    @property
-    def origin(self) -> "Volume":
-        """The volume on the grid it was first given on; `invert` leads to that grid."""
-
-    def read(self) -> tuple[NDArray[np.float32], NDArray[np.int8] | None]:
-        """Return images (n_z, K, H, W), labels (n_z, H, W) or None; change neither.
-
-        Labels are -1 outside the brain, but for anomalies: these are 1 everywhere.
-        """
-
-    def read_with_origin_brain(
-        self,
-    ) -> tuple[NDArray[np.float32], NDArray[np.int8] | None, NDArray[np.bool_]]:
-        """Return what `read` does, and the brain on the grid of `origin`, in one pass."""
-
-    def invert(self, maps: NDArray) -> NDArray:
-        """Take maps (n, H, W) to the grid of `origin`."""

@@ -11,7 +11,7 @@ from skadm.data._lesions import LESION_KINDS, N_PARTS, draw_lesions
 from skadm.data._signal import CONTRASTS, GAINS, TEXTURE, draw_signals, render
 from skadm.data._stack import SliceStack
 from skadm.data._tissue import FLUID, WHITE, build_anatomy, load_template
-from skadm.data._volumes import ArrayVolume
+from skadm.data._volume import ArrayVolume
 
 NUMBER = (int, float, np.integer, np.floating)
 SMALLEST_LESION, LARGEST_LESION = 2.0, 35.0  # mm

@@ -11,7 +11,7 @@ from skadm.data._sequences import N_TISSUES, SEQUENCES, Tissues, draw_sequence
 from skadm.data._signal import render
 from skadm.data._stack import SliceStack
 from skadm.data._tissue import Anatomy, Variation, build_anatomy, load_template
-from skadm.data._volumes import ArrayVolume
+from skadm.data._volume import ArrayVolume
 
 
 def make_random_brains(

@@ -1,15 +1,16 @@
 """Any input as slices, for fit and score alike."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from skadm._arrays import as_numbers
+from skadm._brain import brain_mask
 from skadm._disk import is_on_disk, release, row_chunks
+from skadm.data._interfaces import Slices
 from skadm.data._stack import SliceStack
-from skadm.data._unlabelled import UnlabelledVolume
 
 
 def as_slices(X: Any) -> SliceStack | NDArray:
@@ -75,27 +76,51 @@ def is_lazy(X: SliceStack | NDArray) -> bool:
 
 def in_chunks(
     X: SliceStack | NDArray,
-) -> Iterator[tuple[slice | NDArray[np.intp], NDArray]]:
-    """Read slices, some at a time.
+    *,
+    chosen: NDArray[np.intp] | None = None,
+    check: Callable[[NDArray], NDArray] | None = None,
+) -> Iterator[Slices]:
+    """Read slices without their labels, some at a time.
 
     Parameters
     ----------
     X : SliceStack or ndarray
         Slices.
+    chosen : ndarray of int, default=None
+        Which of them. None: all.
+    check : callable, default=None
+        What the images go through first; it may convert them.
 
     Yields
     ------
-    places : slice or ndarray of int
-        Where they are in X.
-    images : ndarray of shape (n, n_contrasts, H, W)
-        The slices.
+    slices : Slices
+        Those of a volume, or as many of an array as make a chunk. Their places are among
+        the chosen.
     """
     if isinstance(X, SliceStack):
-        yield from X.chunks()
+        for part in (X if chosen is None else X[chosen]).chunks(labels=False):
+            yield part if check is None else part._replace(images=check(part.images))
         return
-    for rows in row_chunks(len(X), X[:1].nbytes):
-        yield rows, X[rows]
+    for rows in row_chunks(len(X) if chosen is None else len(chosen), X[:1].nbytes):
+        images = X[rows if chosen is None else chosen[rows]]
+        images = images if check is None else check(images)
+        yield Slices(images, brain_mask(images), places=rows)
         release(X)
+
+
+def brain_of(X: SliceStack | NDArray) -> NDArray[np.bool_]:
+    """The brain of slices.
+
+    Parameters
+    ----------
+    X : SliceStack or ndarray of shape (n_slices, n_contrasts, H, W)
+        Slices. A stack knows the brain when it is read; in an array it is found now.
+
+    Returns
+    -------
+    brain : ndarray of bool, shape (n_slices, H, W)
+    """
+    return X.brain if isinstance(X, SliceStack) else brain_mask(X)
 
 
 def training_slices(X: Any, y: Any) -> SliceStack | NDArray:
@@ -120,5 +145,9 @@ def training_slices(X: Any, y: Any) -> SliceStack | NDArray:
         return X
     if y is not None:
         return X.without_labels()
-    volumes = [UnlabelledVolume(volume, normal=X.z[p]) for volume, p in X.volume_places()]
-    return SliceStack(volumes, X._volume_index, X.z)
+    return X._with(
+        [
+            volume.changed(labelled=False, normal=X.z[places])
+            for volume, places in X.volume_places()
+        ]
+    )

@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
 from functools import cached_property
 from os import PathLike
 from pathlib import Path
@@ -12,28 +11,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from skadm.data._cache import cached_volumes
-from skadm.data._interfaces import Volume, VolumeStep
-from skadm.data._unlabelled import UnlabelledVolume
-from skadm.data._volumes import ArrayVolume, MappedVolume
-
-
-@dataclass(frozen=True)
-class ReadingRecord:
-    """What a reader noticed of the files of a stack.
-
-    Parameters
-    ----------
-    left_out : dict of str to str
-        Volumes that were left out since they could not be read, and why.
-    lesion_ml : dict of str to float
-        Millilitres that the mask of each volume marks, if masks were read.
-    unread : tuple of Path
-        Image files that were not read.
-    """
-
-    left_out: dict[str, str] = field(default_factory=dict)
-    lesion_ml: dict[str, float] = field(default_factory=dict)
-    unread: tuple[Path, ...] = ()
+from skadm.data._interfaces import ReadingRecord, Slices, VolumeStep
+from skadm.data._volume import Volume
 
 
 class SliceStack:
@@ -45,8 +24,9 @@ class SliceStack:
 
     Parameters
     ----------
-    volumes : sequence of volumes
-        `ArrayVolume` or `NiftiVolume` objects with the same contrasts and unique names.
+    volumes : sequence of Volume
+        Such as `ArrayVolume` and `NiftiVolume` make them, with the same contrasts and
+        unique names.
     volume_index : array-like of int, shape (n_slices,)
         Index of the volume of each slice.
     z : array-like of int, shape (n_slices,)
@@ -117,7 +97,7 @@ class SliceStack:
 
         Parameters
         ----------
-        volumes : sequence of volumes
+        volumes : sequence of Volume
             Volumes with the same contrasts and unique names.
 
         Returns
@@ -224,7 +204,7 @@ class SliceStack:
         selected = np.arange(len(self))[key]
         if selected.ndim == 0:
             volume = self.volumes[self._volume_index[selected]]
-            return volume.read()[0][self.z[selected]].copy()
+            return volume.decode(labels=False).images[self.z[selected]].copy()
         if selected.ndim != 1:
             raise IndexError(f"an index of {selected.ndim} dimensions; expected one")
         # Volumes that no slice needs would only make the pickle larger.
@@ -234,11 +214,8 @@ class SliceStack:
 
     def __iter__(self) -> Iterator[NDArray[np.float32]]:
         """Yield slices (n_contrasts, H, W), decoding a run of one volume only once."""
-        index, images = -1, None
-        for volume_index, z in zip(self._volume_index, self.z):
-            if images is None or volume_index != index:
-                index, images = volume_index, self.volumes[volume_index].read()[0]
-            yield images[z].copy()
+        for part in self.chunks(labels=False):
+            yield from part.images
 
     # -- reading -------------------------------------------------------------------------
 
@@ -247,7 +224,7 @@ class SliceStack:
 
         Yields
         ------
-        volume : volume
+        volume : Volume
             One of the volumes, in their order.
         places : ndarray of int, shape (n,)
             Its slices' places in the stack, ascending; empty if the stack holds none.
@@ -256,35 +233,57 @@ class SliceStack:
         counts = np.bincount(self._volume_index, minlength=len(self.volumes))
         yield from zip(self.volumes, np.split(order, np.cumsum(counts)[:-1]))
 
-    def chunks(
-        self, max_bytes: int = 2**28
-    ) -> Iterator[tuple[NDArray[np.intp], NDArray[np.float32]]]:
-        """Read the images in the order of the stack, a volume or a part of one at a time.
-
-        Slices of one volume that follow each other are decoded once. No more than one
-        volume and one chunk are in memory, whatever the length of the stack.
-
-        Parameters
-        ----------
-        max_bytes : int, default=2**28
-            Size of a chunk of images; a slice that is larger makes a chunk by itself.
+    def by_volume(self) -> Iterator[tuple[NDArray[np.intp], "SliceStack"]]:
+        """Split the stack into its volumes; nothing is read.
 
         Yields
         ------
         places : ndarray of int, shape (n,)
-            Places of some slices in the stack, one after the other.
-        images : ndarray of float32, shape (n, n_contrasts, H, W)
-            Their images, to be changed at will. Volumes may differ in slice size.
+            Places in the stack of the slices of one volume, from the lowest to the highest.
+        stack : SliceStack
+            These slices. Volumes are in the order in which the stack shows them first.
+        """
+        shown = [places for _, places in self.volume_places() if places.size]
+        for places in sorted(shown, key=lambda places: places[0]):
+            places = places[np.argsort(self.z[places], kind="stable")]
+            yield places, self[places]
+
+    def chunks(self, max_bytes: int = 2**28, *, labels: bool = True) -> Iterator[Slices]:
+        """Read the slices in the order of the stack, a volume or a part of one at a time.
+
+        Slices of one volume that follow each other are decoded once. No more than one
+        volume and one chunk are in memory, whatever the length of the stack, besides the
+        files decoded last (see `NiftiVolume`).
+
+        Parameters
+        ----------
+        max_bytes : int, default=2**28
+            Size of the images of a chunk; a slice that is larger makes a chunk by itself.
+        labels : bool, default=True
+            Whether to read labels, if there are any.
+
+        Yields
+        ------
+        slices : Slices
+            Some slices of one volume, one after the other in the stack. Their arrays may be
+            changed at will. Volumes may differ in slice size.
         """
         new = np.flatnonzero(np.diff(self._volume_index, prepend=-1))
         for run in np.split(np.arange(len(self)), new[1:]) if len(self) else []:
             volume = self.volumes[self._volume_index[run[0]]]
             slice_bytes = 4 * len(self.contrasts) * math.prod(volume.grid.shape)
             step = max(1, int(max_bytes) // slice_bytes)
-            images = volume.read()[0]
+            whole = volume.decode(labels=labels)
             for start in range(0, len(run), step):
                 places = run[start : start + step]
-                yield places, images[self.z[places]]
+                z = self.z[places]
+                yield whole._replace(
+                    images=whole.images[z],
+                    brain=whole.brain[z],
+                    labels=None if whole.labels is None else whole.labels[z],
+                    z=z,
+                    places=places,
+                )
 
     def normal(self) -> "SliceStack":
         """Find the slices without a pixel of an anomaly, volume by volume.
@@ -310,7 +309,7 @@ class SliceStack:
         normal = np.zeros(len(self), dtype=bool)
         for volume, places in self.volume_places():
             if places.size:
-                labels: Any = volume.read()[1]
+                labels: Any = volume.decode().labels
                 anomalous = np.array([(mask == 1).any() for mask in labels])
                 normal[places] = ~anomalous[self.z[places]]
         if not normal.any():
@@ -328,7 +327,10 @@ class SliceStack:
         SliceStack
             The same slices, unlabelled; nothing is read.
         """
-        volumes = [UnlabelledVolume(volume) for volume in self.volumes]
+        return self._with([volume.changed(labelled=False) for volume in self.volumes])
+
+    def _with(self, volumes: Sequence[Volume]) -> "SliceStack":
+        """The same slices of other volumes."""
         return SliceStack(volumes, self._volume_index, self.z)
 
     def load(self) -> tuple[NDArray[np.float32], NDArray[np.int8] | None]:
@@ -347,44 +349,46 @@ class SliceStack:
         ValueError
             If the volumes differ in slice size, or a file cannot be decoded.
         """
-        n, contrasts, height, width = self.shape
-        X = np.empty((n, contrasts, height, width), dtype=np.float32)
-        y = self._empty_labels()
-        for volume, places in self.volume_places():
-            if places.size:
-                images, labels = volume.read()
-                _copy_slices(images, self.z[places], X, places)
-                if y is not None:
-                    _copy_slices(labels, self.z[places], y, places)
+        X, y = self._gathered("images", "labels")
         return X, y
-
-    def _empty_labels(self) -> NDArray[np.int8] | None:
-        if not self.has_labels:
-            return None
-        n, _, height, width = self.shape
-        return np.empty((n, height, width), dtype=np.int8)
 
     @property
     def X(self) -> NDArray[np.float32]:
         """Images, shape (n_slices, n_contrasts, H, W); reads every volume."""
-        return self.load()[0]
+        return self._gathered("images")[0]
 
     @property
     def y(self) -> NDArray[np.int8] | None:
         """Labels, shape (n_slices, H, W), or None; reads every volume, as `load` does."""
-        y = self._empty_labels()
-        if y is not None:
-            for volume, places in self.volume_places():
-                if places.size:
-                    _copy_slices(volume.read()[1], self.z[places], y, places)
-        return y
+        return self._gathered("labels")[0]
+
+    @property
+    def brain(self) -> NDArray[np.bool_]:
+        """The brain, shape (n_slices, H, W); reads every volume."""
+        return self._gathered("brain")[0]
+
+    def _gathered(self, *kinds: str) -> list[Any]:
+        """Arrays of all slices, by the names that `Slices` has for them."""
+        n, contrasts, *size = self.shape
+        arrays: dict[str, NDArray] = {}
+        for kind in kinds:
+            if kind == "images":
+                arrays[kind] = np.empty((n, contrasts, *size), np.float32)
+            elif kind == "brain" or self.has_labels:
+                arrays[kind] = np.empty((n, *size), bool if kind == "brain" else np.int8)
+        for volume, places in self.volume_places() if arrays else ():
+            if places.size:
+                slices = volume.decode(labels="labels" in arrays)
+                for kind, array in arrays.items():
+                    _copy_slices(getattr(slices, kind), self.z[places], array, places)
+        return [arrays.get(kind) for kind in kinds]
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray:
         if copy is False:
             raise ValueError(
                 "a SliceStack is read into a new array: copy=False is impossible"
             )
-        X = self.load()[0]
+        X = self.X
         return X if dtype is None else X.astype(dtype, copy=False)
 
     def in_memory(self) -> "SliceStack":
@@ -396,23 +400,7 @@ class SliceStack:
             The same slices, whose volumes are in memory. `write_maps` still finds the way
             back to the files' grid.
         """
-        volumes = []
-        for volume in self.volumes:
-            images, labels, origin_brain = volume.read_with_origin_brain()
-            volumes.append(
-                ArrayVolume(
-                    images,
-                    labels,
-                    patient=volume.patient,
-                    name=volume.name,
-                    session=volume.session,
-                    contrasts=volume.contrasts,
-                    affine=volume.grid.affine,
-                    origin=volume,
-                    origin_brain=origin_brain,
-                )
-            )
-        return SliceStack(volumes, self._volume_index, self.z)
+        return self._with([volume.in_memory() for volume in self.volumes])
 
     def cache(
         self,
@@ -453,8 +441,9 @@ class SliceStack:
         OSError
             If the disk is full; volumes that are finished stay.
         """
-        volumes = cached_volumes(self.volumes, Path(folder), n_jobs=n_jobs, force=force)
-        return SliceStack(volumes, self._volume_index, self.z)
+        return self._with(
+            cached_volumes(self.volumes, Path(folder), n_jobs=n_jobs, force=force)
+        )
 
     def map(self, step: VolumeStep) -> "SliceStack":
         """Apply a step to every volume, lazily.
@@ -469,8 +458,9 @@ class SliceStack:
         SliceStack
             The same slices of the changed volumes; nothing is read yet.
         """
-        volumes = [MappedVolume(volume, step) for volume in self.volumes]
-        return SliceStack(volumes, self._volume_index, self.z)
+        return self._with(
+            [volume.changed(steps=(*volume.steps, step)) for volume in self.volumes]
+        )
 
     def verify(self) -> None:
         """Decode every volume once, to find damaged files before a long run.
@@ -483,7 +473,7 @@ class SliceStack:
         problems = []
         for volume in self.volumes:
             try:
-                volume.read()
+                volume.decode()
             except (ValueError, OSError) as error:
                 problems.append(str(error))
         if problems:

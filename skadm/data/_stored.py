@@ -7,7 +7,7 @@ import os
 from functools import lru_cache
 from io import BytesIO
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -80,6 +80,10 @@ class StoredArray(NamedTuple):
             ) from error
         self._require(pages[: len(header)] == header)
         return np.ndarray(self.shape, self.dtype, buffer=pages, offset=len(header))
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray:
+        """Let NumPy read the file."""
+        return np.array(self.map(), dtype=dtype, copy=copy)
 
     def _require(self, intact: bool) -> None:
         if not intact:

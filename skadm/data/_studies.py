@@ -10,11 +10,12 @@ import numpy as np
 
 from skadm.data._file_kinds import CONTRASTS, looks_like_mask
 from skadm.data._image_files import inspect, read_slices
+from skadm.data._interfaces import ReadingRecord
 from skadm.data._masks import MaskValues
 from skadm.data._names import require_file_name
 from skadm.data._patients import common_stems
-from skadm.data._stack import ReadingRecord, SliceStack
-from skadm.data._volumes import NiftiVolume
+from skadm.data._stack import SliceStack
+from skadm.data._volume import NiftiVolume
 
 # A file of labels compresses to a small part of its voxels, an image does not.
 _MASK_BYTES = 0.03
@@ -146,7 +147,6 @@ def stack_of(
             session=study.session,
             brain=study.brain,
             values=values,
-            unread=study.unread,
         )
         for study in chosen
     ]
@@ -320,7 +320,7 @@ def _warn_of(unread: list[Path]) -> None:
 
 
 def _warn_of_geometry(volumes: list[NiftiVolume]) -> None:
-    blind = [volume.name for volume in volumes if not volume.oriented]
+    blind = [volume.name for volume in volumes if not volume.source.header.oriented]
     if blind:
         warnings.warn(
             f"the headers of {_some(blind)} do not say how the head lies: the axes are "
@@ -381,7 +381,7 @@ def _measured_masks(
     """Millilitres that each mask marks; a mask that cannot be one is refused."""
     measured = {}
     for volume in volumes:
-        mask = volume.read_mask()
+        mask = volume.source.mask()
         if mask is None:
             continue
         voxel_ml = float(np.prod(volume.voxel_size)) / 1000
@@ -389,7 +389,7 @@ def _measured_masks(
         if mask.any() or allow_empty:
             continue
         if values.labels is not None:
-            found = np.unique(np.rint(read_slices(volume.mask_path)))  # type: ignore[arg-type]
+            found = np.unique(np.rint(read_slices(volume.source.mask_path)))  # type: ignore[arg-type]
             said = (
                 f"no voxel has one of the lesion labels {list(values.labels)}; there are "
             )
@@ -397,7 +397,7 @@ def _measured_masks(
         else:
             said = "the mask is empty"
         raise ValueError(
-            f"{volume.mask_path}: {said}; if {volume.name!r} is a healthy "
+            f"{volume.source.mask_path}: {said}; if {volume.name!r} is a healthy "
             "control, say so (allow_empty_masks=True, --allow-empty-masks)"
         )
     return measured

@@ -1,6 +1,5 @@
 """Writing maps as NIfTI files on the grid of the original images."""
 
-from functools import partial
 from os import PathLike
 from pathlib import Path
 
@@ -10,14 +9,12 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import ndimage
 
 from skadm._arrays import as_numbers
-from skadm._brain import brain_mask
-from skadm._files import replace_atomically
-from skadm.data._gzip import compress
-from skadm.data._image_files import geometry, is_itk_file
-from skadm.data._interfaces import Volume
+from skadm.data._image_files import image_on, write_nifti
+from skadm.data._interfaces import Grid
 from skadm.data._names import require_file_name
+from skadm.data._sources import ImageSource, Source
 from skadm.data._stack import SliceStack
-from skadm.data._volumes import NiftiVolume
+from skadm.data._volume import Volume
 
 # Of the voxels that are written, by the kind of the maps; others are integers.
 _TYPES = {"f": np.float32, "b": np.uint8}
@@ -44,7 +41,7 @@ def write_maps(
     maps : array-like of shape (n_slices, H, W)
         Score maps, predictions or labels of the slices of ``stack``.
     stack : SliceStack
-        The slices. Their volumes are read again, to know what is brain.
+        The slices. Their volumes are read, to know what is brain.
     folder : path
         Where to write; made if it does not exist.
     suffix : str, default="_score"
@@ -83,8 +80,7 @@ def write_maps(
     for volume, places in stack.volume_places():
         own = array[places].astype(_TYPES.get(array.dtype.kind, np.int32), copy=False)
         voxels = on_original_grid(own, stack.z[places], volume, fill)
-        content = compress(_image(voxels, volume.origin).to_bytes())
-        replace_atomically(paths[volume.name], partial(Path.write_bytes, data=content))
+        write_nifti(paths[volume.name], _image(voxels, volume.first))
     return list(paths.values())
 
 
@@ -113,7 +109,7 @@ def _require_distinct_slices(stack: SliceStack) -> None:
 
 
 def on_original_grid(maps: NDArray, z: NDArray, volume: Volume, fill: float) -> NDArray:
-    """Take maps of a volume to the grid of its origin, as `write_maps` does.
+    """Take maps of a volume to the grid of its first images, as `write_maps` does.
 
     Parameters
     ----------
@@ -122,22 +118,22 @@ def on_original_grid(maps: NDArray, z: NDArray, volume: Volume, fill: float) -> 
         nearest pixel.
     z : ndarray of int, shape (n,)
         Slices of the volume that they are of.
-    volume : volume
-        It is read again, to know what is brain.
+    volume : Volume
+        It is read, to know what is brain.
     fill : float
-        Value outside the brain of the origin, and in slices that are not in `z`.
+        Value outside the brain of the first images, and in slices that are not in `z`.
 
     Returns
     -------
     ndarray of shape (n_slices, H', W')
         Maps of all slices, in the type they had.
     """
-    images, _, original_brain = volume.read_with_origin_brain()
+    slices, original_brain = volume.changed(labelled=False).decode_with_origin()
     out = np.full(original_brain.shape, fill, dtype=maps.dtype)
-    if _same_grid(volume, volume.origin):
+    if _same_grid(volume.grid, volume.first.grid):
         out[z] = np.where(original_brain[z], maps, out[z])
         return out
-    brain = brain_mask(images)[z]
+    brain = slices.brain[z]
     # A brain can be too small to survive the resizing: such slices stay empty.
     kept = brain.any(axis=(1, 2))
     if not kept.any():
@@ -148,8 +144,8 @@ def on_original_grid(maps: NDArray, z: NDArray, volume: Volume, fill: float) -> 
     return out
 
 
-def _same_grid(a: Volume, b: Volume) -> bool:
-    return a.grid.shape == b.grid.shape and np.array_equal(a.grid.affine, b.grid.affine)
+def _same_grid(a: Grid, b: Grid) -> bool:
+    return a.shape == b.shape and np.array_equal(a.affine, b.affine)
 
 
 def _extend(values: NDArray, brain: NDArray[np.bool_]) -> NDArray:
@@ -160,17 +156,8 @@ def _extend(values: NDArray, brain: NDArray[np.bool_]) -> NDArray:
     return values[rows, columns]
 
 
-def _image(voxels: NDArray, origin: Volume) -> nib.Nifti1Image:
+def _image(voxels: NDArray, source: Source) -> nib.Nifti1Image:
     """Return the image of slices (n_z, H, W), in the orientation of the file."""
-    if not isinstance(origin, NiftiVolume):
-        image = nib.Nifti1Image(voxels.T, origin.grid.affine)
-        image.header.set_xyzt_units("mm")
-        return image
-    oriented = origin.header.orientation.from_canonical(voxels.T)
-    if is_itk_file(origin.reference_path):
-        return nib.Nifti1Image(oriented, origin.header.file_affine)
-    header = nib.Nifti1Header()
-    for field, value in geometry(origin.reference_path).items():
-        header[field] = value
-    header.set_data_dtype(voxels.dtype)
-    return nib.Nifti1Image(oriented, None, header)
+    if isinstance(source, ImageSource):
+        return source.header.image_of(voxels)
+    return image_on(source.grid.affine, voxels)

@@ -6,8 +6,8 @@ from numbers import Integral, Real
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 
+from skadm._sklearn import HasMethods, Interval, StrOptions
 from skadm.augmentation import Augmentation
 from skadm.detectors._adm_networks import ADMNetworks
 from skadm.detectors._adm_scoring import ADMScoring
@@ -27,7 +27,8 @@ from skadm.nn.missing import Substitution
 from skadm.nn.pixels import brain_mean, brain_of, pixels_of
 from skadm.nn.reduction import ReductionNet
 from skadm.nn.translation import TranslationNet
-from skadm.training import Checkpoints, Objective, SingularCovarianceError, Stage, Trainer
+from skadm.training import Checkpoints, Objective, Stage, Trainer
+from skadm.training._stage import SingularCovarianceError
 
 
 class ADMDetector(ADMScoring):

@@ -15,7 +15,7 @@ from skadm.neural import TorchDetector
 from skadm.nn.missing import Substitution
 from skadm.nn.pixels import brain_of, map_of, pixels_of
 from skadm.nn.translation import TranslationNet, brain_medians, translate_all
-from skadm.training import Engine
+from skadm.training._engine import Engine
 
 # Hold pixels enough for quantiles.
 _CALIBRATION_SLICES = 64

@@ -6,10 +6,10 @@ from numbers import Integral, Real
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 
 from skadm._brain import brain_mask
 from skadm._filters import median_in_brain
+from skadm._sklearn import HasMethods, Interval, StrOptions
 from skadm.augmentation import Augmentation
 from skadm.detectors._prior import Prior, PriorDetector
 from skadm.neural import TorchDetector
@@ -222,8 +222,8 @@ class DAEDetector(PriorDetector, TorchDetector):
         sums = (differences * weights.view(1, -1, 1, 1)).sum(dim=1)
         return sums if self._sign_is_known else sums.abs()
 
-    def _score(self, X: np.ndarray) -> np.ndarray:
-        maps = super()._score(X)
+    def _score(self, X: np.ndarray, brain: NDArray[np.bool_]) -> np.ndarray:
+        maps = super()._score(X, brain)
         if self.median_size == 1:
             return maps
-        return median_in_brain(maps, brain_mask(X), self.median_size)
+        return median_in_brain(maps, brain, self.median_size)

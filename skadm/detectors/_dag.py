@@ -1,16 +1,16 @@
 """DAG and DAGc: autoencoder and Gaussian mixture, trained together (Zong et al. 2018)."""
 
-import operator
 import os
+from functools import partial
 from numbers import Integral, Real
 from typing import ClassVar
 
 import torch
 from numpy.typing import NDArray
-from sklearn.utils._param_validation import Interval
 
 from skadm._brain import brain_values
 from skadm._quantile import value_of_rank
+from skadm._sklearn import Interval
 from skadm.augmentation import Augmentation
 from skadm.neural import TorchDetector
 from skadm.nn.blocks import build
@@ -374,11 +374,15 @@ class _Networks(torch.nn.Module):
             return features, (own - other).square().sum(dim=1)
 
 
+def _channel(images: NDArray, brain: NDArray, contrast: int) -> NDArray:
+    return images[:, contrast]
+
+
 def darkest(images: NDArray) -> torch.Tensor:
     """Intensity of each contrast that 1 of 1000 brain pixels is below, shape (K,)."""
     found = []
     for contrast in range(images.shape[1]):
-        values = brain_values(operator.itemgetter((slice(None), contrast)), images)
+        values = brain_values(partial(_channel, contrast=contrast), images)
         rank = max(1, round(_DARKEST * len(values)))
         found.append(value_of_rank(values, rank - 1))
     return torch.tensor(found)

@@ -5,17 +5,18 @@ from numbers import Integral, Real
 
 import torch
 from numpy.typing import NDArray
-from sklearn.utils._param_validation import Interval, StrOptions
 from torch import nn
 
 from skadm._brain import brain_values
 from skadm._quantile import value_of_rank
+from skadm._sklearn import Interval, StrOptions
 from skadm.augmentation import Augmentation
 from skadm.neural import TorchDetector
 from skadm.nn.autoencoder import Decoder, pad_for_levels
 from skadm.nn.blocks import build
 from skadm.nn.pixels import brain_mean, brain_of, pixels_of
-from skadm.training import Checkpoints, Engine, Objective, Stage, Trainer
+from skadm.training import Checkpoints, Objective, Stage, Trainer
+from skadm.training._engine import Engine
 
 # Coordinates of the centre nearer to 0 than this are pushed away from it: weights of 0
 # would reach them.
@@ -234,7 +235,9 @@ class DSVDDDetector(TorchDetector):
 
     def _radius(self, networks: "_Networks", images: NDArray, engine: Engine) -> float:
         """The radius that leaves the share ν of all training pixels outside."""
-        squares = brain_values(lambda some: engine.apply(networks.distances, some), images)
+        squares = brain_values(
+            lambda some, _: engine.apply(networks.distances, some), images
+        )
         return value_of_rank(squares, self._rank(len(squares)) - 1) ** 0.5
 
     def _boundary(self, squares: torch.Tensor) -> torch.Tensor:

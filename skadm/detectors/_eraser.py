@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from sklearn.mixture import GaussianMixture
-from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 
+from skadm._sklearn import HasMethods, Interval, StrOptions
 from skadm.augmentation import Augmentation
 from skadm.detectors._prior import Prior, PriorDetector, learned_axis
 from skadm.neural import TorchDetector
@@ -21,15 +21,9 @@ from skadm.nn.noise import blob_noise
 from skadm.nn.pixels import brain_mean, brain_of, map_of, pixels_of
 from skadm.nn.smoothing import smooth_in_brain
 from skadm.nn.unet import UNet
-from skadm.training import (
-    PRETRAINED,
-    Checkpoints,
-    Objective,
-    Stage,
-    Trainer,
-    load_weights,
-    pretrained_network,
-)
+from skadm.training import Checkpoints, Objective, Stage, Trainer
+from skadm.training._pretrained import PRETRAINED, pretrained_network
+from skadm.training._weights import load_weights
 
 # A pixel belongs to a blob if any contrast is changed by so much of `lesion_std`.
 _PRESENT = 1 / 3

@@ -6,9 +6,9 @@ from numbers import Integral, Real
 import torch
 from numpy.typing import NDArray
 from sklearn.base import clone
-from sklearn.utils._param_validation import Interval
 from torch import nn
 
+from skadm._sklearn import Interval
 from skadm.augmentation import Augmentation
 from skadm.neural import TorchDetector
 from skadm.nn.adversarial import Critic, build_critic, gradient_penalty

@@ -8,8 +8,9 @@ from numpy.typing import NDArray
 from scipy.special import log_ndtr, logsumexp
 from sklearn.mixture import GaussianMixture
 from sklearn.utils import check_random_state
-from sklearn.utils._param_validation import Interval, StrOptions
 
+from skadm._brain import brain_mask
+from skadm._sklearn import Interval, StrOptions
 from skadm._validation import check_arrays
 from skadm.detectors._patches import (
     draw_patches,
@@ -184,14 +185,14 @@ class GaussianMixtureDetector(PriorDetector):
             },
         )
 
-    def _score(self, X: np.ndarray) -> np.ndarray:
-        return score_patches(X, self.neighbourhood, self._normality_of_patches)
+    def _score(self, X: np.ndarray, brain: NDArray[np.bool_]) -> np.ndarray:
+        return score_patches(X, brain, self.neighbourhood, self._normality_of_patches)
 
     def _deviations(self, X: np.ndarray) -> np.ndarray:
         mean = self.mixture_.weights_ @ self.mixture_.means_
         parts = [
             mean_of_patches(patches - mean, X.shape[1])
-            for _, patches in iterate_patches(X, self.neighbourhood)
+            for _, patches in iterate_patches(X, brain_mask(X), self.neighbourhood)
         ]
         return np.concatenate(parts)
 

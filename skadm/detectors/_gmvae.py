@@ -5,8 +5,8 @@ from numbers import Integral, Real
 
 import torch
 from numpy.typing import NDArray
-from sklearn.utils._param_validation import Interval
 
+from skadm._sklearn import Interval
 from skadm.augmentation import Augmentation
 from skadm.neural import TorchDetector
 from skadm.nn.blocks import build

@@ -5,11 +5,11 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.utils._param_validation import Interval
 
 from skadm._brain import brain_mask
 from skadm._disk import release, row_chunks
 from skadm._filters import smooth_in_brain
+from skadm._sklearn import Interval
 from skadm._validation import check_arrays
 from skadm.detectors._prior import Prior, PriorDetector
 
@@ -116,7 +116,7 @@ class IntensityDetector(PriorDetector):
         super()._check_learned()
         check_arrays(self, {"mean_": (self.n_features_in_,)})
 
-    def _score(self, X: np.ndarray) -> np.ndarray:
+    def _score(self, X: np.ndarray, brain: NDArray[np.bool_]) -> np.ndarray:
         # Contrast by contrast: a matrix product would round by the number of slices.
         assert self.axis_ is not None
         maps = np.zeros(X[:, 0].shape)
@@ -125,7 +125,7 @@ class IntensityDetector(PriorDetector):
         if not self._sign_is_known:
             maps = -np.abs(maps + self.axis_ @ self.mean_)
         maps = maps.clip(-_MOST, _MOST).astype(np.float32)
-        return smooth_in_brain(maps, brain_mask(X), self.sigma) if self.sigma else maps
+        return smooth_in_brain(maps, brain, self.sigma) if self.sigma else maps
 
 
 def _brain_pixels(X: np.ndarray) -> np.ndarray:

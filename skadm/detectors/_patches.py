@@ -104,7 +104,10 @@ def patches_at(
 
 
 def score_patches(
-    X: NDArray, neighbourhood: int, score: Callable[[NDArray], NDArray]
+    X: NDArray,
+    brain: NDArray[np.bool_],
+    neighbourhood: int,
+    score: Callable[[NDArray], NDArray],
 ) -> NDArray[np.float32]:
     """Maps of what a model says about the patch of each brain pixel.
 
@@ -112,6 +115,8 @@ def score_patches(
     ----------
     X : ndarray of shape (n_slices, n_contrasts, H, W)
         Slices.
+    brain : ndarray of bool, shape (n_slices, H, W)
+        Their brain.
     neighbourhood : int
         Side of the square, in pixels; odd.
     score : callable
@@ -127,14 +132,14 @@ def score_patches(
     maps = np.zeros((len(X), *X.shape[2:]), np.float32)
     # Absurd intensities overflow: as far as a number can say.
     most = np.finfo(np.float32).max
-    for image, out in zip(X, maps):
-        for pixels, patches in iterate_patches(image[None], neighbourhood):
+    for image, inside, out in zip(X, brain, maps):
+        for pixels, patches in iterate_patches(image[None], inside, neighbourhood):
             out.flat[pixels] = score(patches).clip(-most, most)
     return maps
 
 
 def iterate_patches(
-    X: NDArray, neighbourhood: int
+    X: NDArray, brain: NDArray[np.bool_], neighbourhood: int
 ) -> Iterator[tuple[NDArray[np.intp], NDArray[np.float64]]]:
     """Yield the patches of all brain pixels, some at a time.
 
@@ -142,6 +147,8 @@ def iterate_patches(
     ----------
     X : ndarray of shape (n_slices, n_contrasts, H, W)
         Slices.
+    brain : ndarray of bool, shape (n_slices, H, W)
+        Their brain.
     neighbourhood : int
         Side of the square, in pixels; odd.
 
@@ -152,7 +159,7 @@ def iterate_patches(
     patches : ndarray of shape (n_pixels, neighbourhood**2 * n_contrasts), float64
         As of `patches_at`.
     """
-    all_pixels = np.flatnonzero(brain_mask(X))
+    all_pixels = np.flatnonzero(brain)
     step = max(1, CHUNK_VALUES // (neighbourhood**2 * X.shape[1]))
     for start in range(0, len(all_pixels), step):
         pixels = all_pixels[start : start + step]

@@ -1,13 +1,15 @@
 """What a few principal components of small patches cannot show."""
 
-from numbers import Integral
+from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from sklearn.decomposition import PCA
 from sklearn.utils import check_random_state
-from sklearn.utils._param_validation import Interval, RealNotInt
 
+from skadm._brain import brain_mask
+from skadm._sklearn import Interval
 from skadm._validation import check_arrays
 from skadm.detectors._patches import (
     draw_patches,
@@ -112,7 +114,7 @@ class PCADetector(PriorDetector):
         **PriorDetector._parameter_constraints,
         "n_components": [
             Interval(Integral, 1, None, closed="left"),
-            Interval(RealNotInt, 0, 1, closed="neither"),
+            Interval(Real, 0, 1, closed="neither"),
         ],
         "neighbourhood": [Interval(Integral, 1, None, closed="left")],
         "max_samples": [None, Interval(Integral, 1, None, closed="left")],
@@ -175,8 +177,8 @@ class PCADetector(PriorDetector):
         enough = int(np.searchsorted(explained, self.n_components, side="right")) + 1
         return min(enough, most)
 
-    def _score(self, X: np.ndarray) -> np.ndarray:
-        return score_patches(X, self.neighbourhood, self._normality_of_patches)
+    def _score(self, X: np.ndarray, brain: NDArray[np.bool_]) -> np.ndarray:
+        return score_patches(X, brain, self.neighbourhood, self._normality_of_patches)
 
     def _normality_of_patches(self, patches: np.ndarray) -> np.ndarray:
         errors = self._errors(patches)
@@ -188,7 +190,7 @@ class PCADetector(PriorDetector):
     def _deviations(self, X: np.ndarray) -> np.ndarray:
         parts = [
             mean_of_patches(self._errors(patches), X.shape[1])
-            for _, patches in iterate_patches(X, self.neighbourhood)
+            for _, patches in iterate_patches(X, brain_mask(X), self.neighbourhood)
         ]
         return np.concatenate(parts)
 

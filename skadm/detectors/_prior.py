@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.utils._param_validation import StrOptions
 
 from skadm._disk import release, row_chunks
+from skadm._sklearn import StrOptions
 from skadm._validation import check_arrays
 from skadm.base import BaseDetector
 

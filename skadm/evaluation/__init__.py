@@ -17,24 +17,19 @@ from skadm.evaluation._protocol import (
 )
 from skadm.evaluation._t_test import paired_t_tests
 from skadm.evaluation._tables import (
-    format_markdown,
     format_table,
-    summarise_patients,
     summarise_seeds,
 )
-from skadm.evaluation._verdict import baseline_verdict, verdict
+from skadm.evaluation._verdict import verdict
 
 __all__ = [
     "Evaluation",
-    "baseline_verdict",
     "evaluate",
     "evaluate_split",
-    "format_markdown",
     "format_table",
     "intensity_baselines",
     "paired_t_tests",
     "patient_split",
-    "summarise_patients",
     "summarise_seeds",
     "verdict",
 ]

@@ -12,9 +12,12 @@ from sklearn.base import clone
 from sklearn.exceptions import UndefinedMetricWarning
 from sklearn.utils import check_random_state
 
-from skadm._pipelines import looks_at_abnormal, looks_through_slices
+from skadm._brain import ignore_background
+from skadm._pipelines import last_step, looks_at_abnormal, looks_through_slices
 from skadm._supervision import supervision
+from skadm._validation import check_labels, check_shape
 from skadm.data import as_slices
+from skadm.data._slices import in_chunks
 from skadm.evaluation._tables import METRICS, Row
 from skadm.metrics import (
     best_dice_score,
@@ -22,7 +25,7 @@ from skadm.metrics import (
     pixel_roc_auc_score,
     pixel_scores_at_threshold,
 )
-from skadm.model_selection import labels_in_brain, set_offset_on_abnormal_slices
+from skadm.model_selection import set_offset_by_f1
 
 
 @dataclass(frozen=True)
@@ -38,7 +41,9 @@ class Evaluation:
         n_slices. Precision, recall and F1 are those at the threshold; dice is the best that
         any threshold reaches on this very split, an upper bound. What is undefined is NaN.
     patient_rows : list of dict
-        The same with one more key, "patient", for each method and test patient.
+        The same for each method and test patient, with the keys "patient", "flagged_share",
+        the share of the brain below the threshold, and "expected_share", the share of a
+        normal brain of the training below it; NaN for detectors that do not know it.
     maps : dict of str to ndarray of shape (n_slices, H, W)
         For each method the normality maps of all test slices, those without brain too.
     validation_maps : dict of str to ndarray of shape (n_slices, H, W)
@@ -211,7 +216,7 @@ def evaluate_split(
         else:
             seen, known = learn_from, labels[learn_from]
         detector = clone(detector).fit(X[seen], known)
-        set_offset_on_abnormal_slices(detector, X[shown], labels[shown])
+        set_offset_by_f1(detector, X[shown], labels[shown], abnormal_only=True)
         # What looks through slices sees the others beside those that count.
         around = shown if looks_through_slices(detector) else set_on
         scores = detector.score_samples(X[around])[np.isin(around, set_on)]
@@ -241,13 +246,22 @@ def _labels_and_patients(
             raise ValueError(
                 f"no {what}: an evaluation needs {name}, or a SliceStack that knows them."
             )
-    labels, patients = labels_in_brain(X, y), np.asarray(groups)  # type: ignore[arg-type]
+    labels, patients = _labels_in_brain(X, y), np.asarray(groups)
     if patients.shape != (len(labels),):
         raise ValueError(
             f"groups have shape {patients.shape}; expected ({len(labels)},), one patient "
             "for each slice."
         )
     return labels, patients
+
+
+def _labels_in_brain(X: Any, y: Any) -> NDArray:
+    """Masks, checked, that are -1 outside the brain, but for anomalies."""
+    X = as_slices(X)
+    labels = check_labels(y, check_shape(X))
+    for part in in_chunks(X):
+        labels[part.places] = ignore_background(labels[part.places], part.brain)
+    return labels
 
 
 def _check_sides(
@@ -298,6 +312,8 @@ class _Results:
     ) -> None:
         """Measure the scores of a fitted detector."""
         threshold = float(detector.offset_)
+        training = getattr(last_step(detector), "training_scores_", None)
+        expected = training.expected(threshold) if training else np.nan
         head = {
             "method": name,
             "supervision": supervision(detector),
@@ -306,12 +322,19 @@ class _Results:
         }
         self.rows.append(head | _metrics(labels, scores, threshold, patients))
         for patient in dict.fromkeys(patients.tolist()):
-            own = patients == patient
+            chosen = patients == patient
             with warnings.catch_warnings():
                 # A patient without lesion is no surprise; that all lack one would be.
                 warnings.simplefilter("ignore", UndefinedMetricWarning)
-                found = _metrics(labels[own], scores[own], threshold, patients[own])
-            self.patient_rows.append(head | {"patient": patient} | found)
+                metrics = _metrics(
+                    labels[chosen], scores[chosen], threshold, patients[chosen]
+                )
+            in_brain = scores[chosen][labels[chosen] >= 0]
+            shares = {
+                "flagged_share": np.mean(in_brain < threshold) if in_brain.size else np.nan,
+                "expected_share": expected,
+            }
+            self.patient_rows.append(head | {"patient": patient} | metrics | shares)
         self.maps[name], self.detectors[name] = scores, detector
 
     def evaluation(self, validated: "_Results | None" = None) -> Evaluation:

@@ -83,13 +83,13 @@ def paired_t_tests(
     tests = []
     for metric in metrics:
         values = {name: _by_unit(rows, name, metric, unit) for name in methods}
-        own = values.pop(reference)
-        found = [
-            {"method": name, "metric": metric} | _test(*_pairs(other, own), confidence)
+        baseline = values.pop(reference)
+        compared = [
+            {"method": name, "metric": metric} | _test(*_pairs(other, baseline), confidence)
             for name, other in values.items()
         ]
-        corrected = _holm(np.array([row["p"] for row in found]))
-        tests += [row | {"p_holm": float(p)} for row, p in zip(found, corrected)]
+        corrected = _holm(np.array([row["p"] for row in compared]))
+        tests += [row | {"p_holm": float(p)} for row, p in zip(compared, corrected)]
     return tests
 
 
@@ -109,25 +109,25 @@ def _by_unit(rows: list[Row], method: str, metric: str, unit: str) -> dict:
     for row in rows:
         if row["method"] == method and not np.isnan(row[metric]):
             values.setdefault(row[unit], []).append(row[metric])
-    return {key: float(np.mean(found)) for key, found in values.items()}
+    return {key: float(np.mean(group)) for key, group in values.items()}
 
 
-def _pairs(other: dict, own: dict) -> tuple[np.ndarray, np.ndarray]:
+def _pairs(other: dict, baseline: dict) -> tuple[np.ndarray, np.ndarray]:
     if list(other) == [None]:  # nothing random: the same for every seed
-        other = dict.fromkeys(own, other[None])
-    if list(own) == [None]:
-        own = dict.fromkeys(other, own[None])
-    shared = [key for key in own if key in other]
-    return np.array([other[k] for k in shared]), np.array([own[k] for k in shared])
+        other = dict.fromkeys(baseline, other[None])
+    if list(baseline) == [None]:
+        baseline = dict.fromkeys(other, baseline[None])
+    shared = [key for key in baseline if key in other]
+    return np.array([other[k] for k in shared]), np.array([baseline[k] for k in shared])
 
 
-def _test(other: np.ndarray, own: np.ndarray, confidence: float) -> Row:
-    differences = other - own
+def _test(other: np.ndarray, baseline: np.ndarray, confidence: float) -> Row:
+    differences = other - baseline
     mean = float(differences.mean()) if differences.size else np.nan
     row = {"n": differences.size, "difference": mean}
     row |= dict.fromkeys(("low", "high", "t", "p"), np.nan)
     if differences.size > 1 and differences.std() > 0:
-        result = ttest_rel(other, own)
+        result = ttest_rel(other, baseline)
         interval = result.confidence_interval(confidence)
         row |= {"low": float(interval.low), "high": float(interval.high)}
         row |= {"t": float(result.statistic), "p": float(result.pvalue)}

@@ -51,7 +51,7 @@ def summarise_seeds(rows: Iterable[Row]) -> list[Row]:
         For each method and split (and patient, if the rows have one): these, supervision,
         n_patients, n_slices, n_seeds, for each metric its mean under its own name, and its
         standard deviation as, for instance, auc_std, with n - 1 in the denominator; NaN for
-        one run. So the result can be given to `verdict` or `summarise_patients`.
+        one run. So the result can be given to `verdict`.
     """
     table = pd.DataFrame(list(rows))
     if table.empty:
@@ -68,14 +68,16 @@ def summarise_seeds(rows: Iterable[Row]) -> list[Row]:
     return summary.reset_index().to_dict("records")
 
 
-def format_table(rows: Iterable[Row]) -> str:
-    """Write rows as a table of plain text, columns aligned.
+def format_table(rows: Iterable[Row], *, markdown: bool = False) -> str:
+    """Write rows as a table, columns aligned.
 
     Parameters
     ----------
     rows : iterable of dict
         Their keys are the columns, in the order of their first appearance. A key "note"
         makes the last column.
+    markdown : bool, default=False
+        Whether the table is Markdown, instead of plain text.
 
     Returns
     -------
@@ -83,26 +85,6 @@ def format_table(rows: Iterable[Row]) -> str:
         A header, a rule, and a line for each row; numbers with three decimals, "-" for
         NaN, None and what a row does not have.
     """
-    return _format(rows, "simple")
-
-
-def format_markdown(rows: Iterable[Row]) -> str:
-    """Write rows as a table in Markdown.
-
-    Parameters
-    ----------
-    rows : iterable of dict
-        As `format_table` takes them.
-
-    Returns
-    -------
-    str
-        A header, a rule, and a line for each row, columns aligned.
-    """
-    return _format(rows, "pipe")
-
-
-def _format(rows: Iterable[Row], kind: str) -> str:
     # Without a common type, an integer beside a missing value stays one.
     table = pd.DataFrame(list(rows), dtype=object)
     if table.empty:
@@ -112,11 +94,11 @@ def _format(rows: Iterable[Row], kind: str) -> str:
     cells = table[columns].map(_cell)
     if "note" in cells:
         cells["note"] = cells["note"].replace("-", "")
-    if kind == "pipe":
+    if markdown:
         cells = cells.map(lambda cell: cell.replace("|", "\\|"))
     return cells.to_markdown(
         index=False,
-        tablefmt=kind,
+        tablefmt="pipe" if markdown else "simple",
         headers=[title(key) for key in columns],
         disable_numparse=True,
         colalign=["left" if is_text[key] else "right" for key in columns],

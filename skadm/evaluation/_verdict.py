@@ -33,7 +33,7 @@ def verdict(rows: Iterable[Row], patient_rows: Iterable[Row] = ()) -> str:
     The best and the next best are chosen by pooled pixels of these very patients. The
     interval does not know of that choice.
     """
-    tested = _tested(rows)
+    tested = tested_rows(rows)
     if not tested:
         return "No method has a test AUC: the test slices hold only one kind of pixel."
     auc, ap = (max(tested, key=lambda row: row[key]) for key in _SHOWN)
@@ -55,17 +55,17 @@ def _lead(tested: Sequence[Row], patient_rows: Sequence[Row]) -> str:
     for metric in _SHOWN:
         best, following, *_ = sorted(tested, key=lambda row: row[metric], reverse=True)
         names = (best["method"], following["method"])
-        own = [row for row in patient_rows if row["method"] in names]
-        (found,) = paired_t_tests(own, names[1], (metric,))
-        n_patients = found["n"]
+        pair = [row for row in patient_rows if row["method"] in names]
+        (test,) = paired_t_tests(pair, names[1], (metric,))
+        n_patients = test["n"]
         interval = (
             "no interval"
-            if np.isnan(found["low"])
-            else f"95 % t interval {found['low']:+.3f} to {found['high']:+.3f}"
+            if np.isnan(test["low"])
+            else f"95 % t interval {test['low']:+.3f} to {test['high']:+.3f}"
         )
         parts.append(
             f"{title(metric)} of {names[0]} less that of {names[1]} "
-            f"{found['difference']:+.3f} ({interval})"
+            f"{test['difference']:+.3f} ({interval})"
         )
     if n_patients < 2:
         return "Differences have no interval: only one patient has an anomaly."
@@ -75,41 +75,6 @@ def _lead(tested: Sequence[Row], patient_rows: Sequence[Row]) -> str:
     )
 
 
-def baseline_verdict(rows: Iterable[Row], baselines: Iterable[str]) -> str:
-    """Name the methods that are below the best of the baselines on the test patients.
-
-    Parameters
-    ----------
-    rows : iterable of dict
-        `Evaluation.rows`, or their means over seeds.
-    baselines : iterable of str
-        Which of the methods are the baselines, as of `intensity_baselines`.
-
-    Returns
-    -------
-    str
-        One line: for AUC and for AP, the best baseline and the methods below it, pixels
-        pooled. Whether other patients would give the same order, `paired_t_tests` tells.
-    """
-    tested = _tested(rows)
-    names = set(baselines)
-    simple = [row for row in tested if row["method"] in names]
-    others = [row for row in tested if row["method"] not in names]
-    if not simple or not others:
-        return "Nothing to compare: there is no baseline, or no method beside them."
-    parts = []
-    for metric in _SHOWN:
-        best = max(simple, key=lambda row: row[metric])
-        below = [row["method"] for row in others if row[metric] < best[metric]]
-        told = ", ".join(below) or "none"
-        if len(below) == len(others) > 1:
-            told = f"all ({told})"
-        parts.append(
-            f"Best baseline by {title(metric)}: {best['method']} ({best[metric]:.3f}), "
-            f"above {told}."
-        )
-    return " ".join(parts)
-
-
-def _tested(rows: Iterable[Row]) -> list[Row]:
+def tested_rows(rows: Iterable[Row]) -> list[Row]:
+    """Rows of the test whose AUC is defined."""
     return [row for row in rows if row["split"] == "test" and not np.isnan(row["auc"])]

@@ -4,8 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from skadm.data import SliceStack
-from skadm.data._unlabelled import UnlabelledVolume
+from skadm.data import SliceStack, Volume
 
 
 def volumes_of(stack: SliceStack) -> list[SliceStack]:
@@ -33,12 +32,7 @@ def volumes_of(stack: SliceStack) -> list[SliceStack]:
     >>> [len(volume) for volume in volumes_of(stack)]
     [10, 10, 10]
     """
-    names = stack.volume_ids
-    volumes = []
-    for name in dict.fromkeys(names.tolist()):
-        own = np.flatnonzero(names == name)
-        volumes.append(stack[own[np.argsort(stack.z[own], kind="stable")]])
-    return volumes
+    return [volume for _, volume in stack.by_volume()]
 
 
 def merged(stacks: Sequence[SliceStack]) -> SliceStack:
@@ -47,13 +41,15 @@ def merged(stacks: Sequence[SliceStack]) -> SliceStack:
     Without labels, and under other names: so stacks go together that share a name or a
     volume, or of which only some are labelled.
     """
-    volumes: list[UnlabelledVolume] = []
+    volumes: list[Volume] = []
     index: list[int] = []
     for place, stack in enumerate(stacks):
         own = {volume.name: len(volumes) + i for i, volume in enumerate(stack.volumes)}
         index += [own[name] for name in stack.volume_ids.tolist()]
         volumes += [
-            UnlabelledVolume(volume, name=f"{volume.name} (volume {place} of the training)")
+            volume.changed(
+                labelled=False, name=f"{volume.name} (volume {place} of the training)"
+            )
             for volume in stack.volumes
         ]
     return SliceStack(volumes, index, np.concatenate([stack.z for stack in stacks]))

@@ -5,10 +5,10 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from typing import Any
 
-from skadm._parts import COMPOSING, parts_of
+from skadm._pipelines import COMPOSING, parts_of
+from skadm._reference import LEVELS
 from skadm._supervision import supervision
 from skadm._version import __version__
-from skadm.reference import LEVELS
 
 # Raised whenever a file of the version before would be misread. 1 was a zip archive.
 FORMAT = 2

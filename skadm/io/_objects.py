@@ -13,8 +13,8 @@ from sklearn.decomposition import PCA
 from sklearn.frozen import FrozenEstimator
 from sklearn.mixture import GaussianMixture
 from sklearn.pipeline import Pipeline
-from sklearn.utils._param_validation import validate_parameter_constraints
 
+from skadm._sklearn import validate_parameter_constraints
 from skadm._version import __version__
 
 # JSON knows no tuple, no array, ...: an object with the one key of a tag stands for them.
@@ -35,9 +35,9 @@ def known_classes(more: Iterable[type] = ()) -> dict[str, type]:
     They are known by name, without the module, so that a class that moves is still found.
     """
     import skadm
+    from skadm._reference import ScoreReference, TrainingReference
     from skadm.conformal import Calibration
     from skadm.preprocessing._crop import Box
-    from skadm.reference import ScoreReference, TrainingReference
 
     for name in skadm.__all__:
         getattr(skadm, name)  # imports its module

@@ -9,35 +9,29 @@ called anomalous when ``score < threshold``, so a threshold can be assigned to a
 All pixels are pooled; `per_patient` gives one value for each patient instead.
 """
 
+from skadm.metrics._aupro import pixel_aupro_score
 from skadm.metrics._curves import pixel_precision_recall_curve, pixel_roc_curve
 from skadm.metrics._groups import per_patient, roc_auc_by_lesion_size
-from skadm.metrics._lesions import (
-    LesionCounts,
+from skadm.metrics._lesion_detection import (
     lesion_froc_curve,
-    lesion_sensitivity_score,
     lesions_at_threshold,
 )
-from skadm.metrics._operating_points import dice_at_fpr_score, pixel_fpr_at_tpr_score
 from skadm.metrics._ranking import pixel_average_precision_score, pixel_roc_auc_score
-from skadm.metrics._regions import pixel_aupro_score
-from skadm.metrics._scorers import average_precision_scorer, f1_scorer, roc_auc_scorer
+from skadm.metrics._scorers import average_precision_scorer, roc_auc_scorer
 from skadm.metrics._sign import anomaly_map
 from skadm.metrics._threshold import (
     best_dice_score,
     best_f1_threshold,
+    pixel_fpr_at_tpr_score,
     pixel_scores_at_threshold,
 )
 
 __all__ = [
-    "LesionCounts",
     "anomaly_map",
     "average_precision_scorer",
     "best_dice_score",
     "best_f1_threshold",
-    "dice_at_fpr_score",
-    "f1_scorer",
     "lesion_froc_curve",
-    "lesion_sensitivity_score",
     "lesions_at_threshold",
     "per_patient",
     "pixel_aupro_score",

@@ -53,14 +53,14 @@ def per_patient(
     count_labels(labels)
     results: dict[str, Any] = {}
     for patient in dict.fromkeys(patients.tolist()):
-        own = patients == patient
-        own_labels = labels[own]
-        if not (own_labels >= 0).any():
+        chosen = patients == patient
+        patient_labels = labels[chosen]
+        if not (patient_labels >= 0).any():
             results[str(patient)] = float("nan")
             continue
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UndefinedMetricWarning)
-            results[str(patient)] = metric(own_labels, values[own])
+            results[str(patient)] = metric(patient_labels, values[chosen])
     return results
 
 

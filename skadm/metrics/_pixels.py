@@ -80,9 +80,9 @@ def count_labels(y: NDArray) -> LabelCounts:
         normal += int(np.count_nonzero(chunk == 0))
         ignored += int(np.count_nonzero(chunk == -1))
     if anomalous + normal + ignored != flat.size:
-        found = np.unique(flat[~np.isin(flat, (-1, 0, 1))])
-        shown = ", ".join(str(value) for value in found[:5]) + (
-            ", ..." if found.size > 5 else ""
+        others = np.unique(flat[~np.isin(flat, (-1, 0, 1))])
+        shown = ", ".join(str(value) for value in others[:5]) + (
+            ", ..." if others.size > 5 else ""
         )
         raise ValueError(
             f"y holds labels other than -1, 0 and 1: {shown}. Expected 0 for normal, 1 for "

@@ -12,7 +12,6 @@ from skadm.metrics._ranking import (
     pixel_roc_auc_score,
     undefined,
 )
-from skadm.metrics._threshold import pixel_scores_at_threshold
 
 _ADVICE = (
     ", which leaves the mean over the folds undefined too; choose folds such that each "
@@ -28,7 +27,7 @@ class PixelScorer:
     Parameters
     ----------
     estimator : fitted detector or Pipeline
-        Offers `score_samples` and `predict`.
+        Offers `score_samples`.
     X : SliceStack or array-like of shape (n_slices, n_contrasts, H, W)
         Slices.
     y : array-like of shape (n_slices, H, W)
@@ -48,22 +47,19 @@ class PixelScorer:
 
     # Scikit-learn's make_scorer does not offer score_samples, and its metric does not see
     # X, by which a fold without anomalies can be named.
-    def __init__(
-        self, name: str, metric: Callable[[Any, Any], float], response_method: str
-    ) -> None:
+    def __init__(self, name: str, metric: Callable[[Any, Any], float]) -> None:
         self.name = name
         self.metric = metric
-        self.response_method = response_method
 
     def __repr__(self) -> str:
-        return f"<pixel scorer: {self.name} of {self.response_method}>"
+        return f"<pixel scorer: {self.name}>"
 
     def __call__(self, estimator: Any, X: Any, y: ArrayLike | None = None) -> float:
         """Score the estimator's maps of X against the labels y; see the class."""
         labels = as_labels(y)
         if undefined(self.name, count_labels(labels), f" for {_describe(X)}", _ADVICE):
             return float("nan")
-        return self.metric(labels, getattr(estimator, self.response_method)(X))
+        return self.metric(labels, estimator.score_samples(X))
 
 
 def _describe(X: Any) -> str:
@@ -77,13 +73,5 @@ def _describe(X: Any) -> str:
     return f"{size} (patients: {shown}{', ...' if len(patients) > 8 else ''})"
 
 
-def _f1_of_predictions(y: ArrayLike, predictions: ArrayLike) -> float:
-    """Return the F1 of +1 (normal) and -1 (anomaly) as `predict` returns them."""
-    return pixel_scores_at_threshold(y, predictions, 0.0)["f1"]
-
-
-roc_auc_scorer = PixelScorer("ROC AUC", pixel_roc_auc_score, "score_samples")
-average_precision_scorer = PixelScorer(
-    "average precision", pixel_average_precision_score, "score_samples"
-)
-f1_scorer = PixelScorer("F1", _f1_of_predictions, "predict")
+roc_auc_scorer = PixelScorer("ROC AUC", pixel_roc_auc_score)
+average_precision_scorer = PixelScorer("average precision", pixel_average_precision_score)

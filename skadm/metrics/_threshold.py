@@ -87,6 +87,43 @@ def best_dice_score(y: ArrayLike, scores: ArrayLike) -> float:
     return _best_f1(pixels)[0]
 
 
+def pixel_fpr_at_tpr_score(y: ArrayLike, scores: ArrayLike, *, tpr: float = 0.95) -> float:
+    """Compute the false positive rate at which a share of the anomalous pixels is flagged.
+
+    Parameters
+    ----------
+    y : array-like of any shape
+        Labels: 0 normal, 1 anomaly, -1 ignored.
+    scores : array-like of the same shape
+        Normality, higher = more normal, as `score_samples` returns it.
+    tpr : float, default=0.95
+        The share, in (0, 1].
+
+    Returns
+    -------
+    float
+        Least false positive rate of a threshold that flags so many or more; lower is
+        better. NaN, with an `UndefinedMetricWarning`, when `y` holds no anomalous or no
+        normal pixel.
+
+    Raises
+    ------
+    ValueError
+        If the shapes differ, `tpr` is out of its range, `y` holds other labels or only -1,
+        or an evaluated score is not finite.
+    """
+    if not 0 < tpr <= 1:
+        raise ValueError(f"tpr is {tpr}; expected more than 0 and at most 1.")
+    pixels = sort_pixels(y, scores)
+    if undefined(f"FPR at {tpr:g} TPR", pixels.counts):
+        return float("nan")
+    # Rounded first: 0.95 of 100 is 95 pixels, not 96.
+    needed = int(np.ceil(round(tpr * pixels.anomalous.size, 6)))
+    last = pixels.anomalous[max(needed, 1) - 1]
+    flagged = np.searchsorted(pixels.normal, last, side="right")
+    return float(flagged / pixels.normal.size)
+
+
 def pixel_scores_at_threshold(
     y: ArrayLike, scores: ArrayLike, threshold: float, *, zero_division: float = 0.0
 ) -> dict[str, float]:

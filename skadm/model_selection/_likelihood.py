@@ -5,8 +5,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from skadm._brain import brain_mask
 from skadm._pipelines import as_seen
+from skadm.data import as_slices
+from skadm.data._slices import brain_of
 from skadm.model_selection._normal import normal_part
 
 
@@ -38,4 +39,4 @@ class HeldOutLikelihoodScorer:
             return float("nan")
         detector, X = as_seen(estimator, X)
         maps = detector.score_samples(X)
-        return float(np.mean(maps[brain_mask(np.asarray(X))], dtype=np.float64))
+        return float(np.mean(maps[brain_of(as_slices(X))], dtype=np.float64))

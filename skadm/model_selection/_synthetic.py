@@ -120,11 +120,11 @@ class SyntheticLesionScorer:
         }
         scores = {}
         for name, kind in fitting.items():
-            found = []
+            values = []
             for seed in seeds:
                 pasted, labels = paste_lesions(images, kind, random_state=seed)
-                found.append(_METRICS[self.metric](labels, detector.score_samples(pasted)))
-            scores[name] = float(np.mean(found))
+                values.append(_METRICS[self.metric](labels, detector.score_samples(pasted)))
+            scores[name] = float(np.mean(values))
         return scores
 
     def _seeds(self, images: NDArray[np.float32]) -> list[int]:

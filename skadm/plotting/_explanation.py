@@ -8,15 +8,16 @@ from numpy.typing import ArrayLike
 
 from skadm._arrays import as_numbers
 from skadm.data import as_slices
-from skadm.plotting._montage import (
+from skadm.plotting._panels import (
     OUTLINE,
-    _colour_range,
-    _contrast_indices,
-    _contrast_names,
-    _crop,
-    _flips,
-    _label,
-    _slice_indices,
+    box_around,
+    colour_range,
+    display,
+    flips_of,
+    indices_of_contrasts,
+    indices_of_slices,
+    label_of,
+    names_of_contrasts,
 )
 from skadm.plotting._style import FONT_SIZE, SMALL_FONT_SIZE, import_matplotlib
 
@@ -76,13 +77,14 @@ def plot_explanation(
     y = getattr(X, "y", None) if y is None else as_numbers(y, "y")
     groups, z = getattr(X, "groups", None), getattr(X, "z", None)
     affine = getattr(X, "affines", None)
-    chosen = _slice_indices(slices, y, groups, n_slices)
-    names = _contrast_names(getattr(X, "contrasts", None), n_contrasts)
-    contrast = _contrast_indices(None, names)[0]
+    chosen = indices_of_slices(slices, y, groups, n_slices)
+    flips = {index: flips_of(affine, index, None, None) for index in chosen}
+    names = names_of_contrasts(getattr(X, "contrasts", None), n_contrasts)
+    contrast = indices_of_contrasts(None, names)[0]
     brain = explanation.component >= 0
-    box = _crop([_display(brain[index], affine, index) for index in chosen])
+    box = box_around([display(brain[index], flips[index]) for index in chosen])
     anomaly, inside = explanation.anomaly, brain[chosen]
-    low, high = _colour_range(anomaly[chosen][inside], (1.0, percentile))
+    low, high = colour_range(anomaly[chosen][inside], (1.0, percentile))
     parts = np.abs(explanation.features[chosen].transpose(0, 2, 3, 1)[inside])
     most = float(np.percentile(parts, percentile)) or 1.0
     n_components = int(explanation.component.max()) + 1
@@ -110,22 +112,22 @@ def plot_explanation(
             explanation.component[index],
         ]
         scan = np.asarray(X[[index]])[0, contrast]
-        window = _colour_range(scan[brain[index]], (0.5, 99.5))
+        window = colour_range(scan[brain[index]], (0.5, 99.5))
         shown = [
             (scan, {"cmap": "gray", "vmin": window[0], "vmax": window[1]}),
             *zip(panels, looks),
         ]
-        hidden = ~_display(brain[index], affine, index)[box]
+        hidden = ~display(brain[index], flips[index])[box]
         for axes, (panel, look) in zip(row, shown):
             axes.set_facecolor("black")
-            masked = np.ma.masked_array(_display(panel, affine, index)[box], hidden)
+            masked = np.ma.masked_array(display(panel, flips[index])[box], hidden)
             axes.imshow(masked, interpolation="nearest", **look)
             if y is not None and (y[index] == 1).any():
-                lesion = _display(y[index] == 1, affine, index)[box]
+                lesion = display(y[index] == 1, flips[index])[box]
                 axes.contour(lesion, levels=[0.5], colors=OUTLINE, linewidths=0.6)
             axes.set(xticks=[], yticks=[])
             axes.spines[:].set_visible(False)
-        row[0].set_ylabel(_label(index, groups, z), fontsize=SMALL_FONT_SIZE)
+        row[0].set_ylabel(label_of(index, groups, z), fontsize=SMALL_FONT_SIZE)
     for axes, title in zip(grid[0], titles):
         axes.set_title(title.replace(" ", "\n", 1), fontsize=FONT_SIZE)
     n_features = len(explanation.names)
@@ -146,9 +148,3 @@ def plot_explanation(
         bar.ax.tick_params(labelsize=SMALL_FONT_SIZE - 1)
         bar.outline.set_visible(False)
     return figure
-
-
-def _display(array: np.ndarray, affine: Any, index: int) -> np.ndarray:
-    """An image turned for radiological display, where the affine tells how."""
-    up, over = _flips(affine, index, None, None)
-    return array[:: -1 if up else 1, :: -1 if over else 1]

@@ -47,14 +47,14 @@ def plot_froc(curves: Mapping[str, tuple[ArrayLike, ArrayLike]]) -> "Figure":
     )
     axes = figure.subplots()
     for (name, pair), look in zip(curves.items(), line_looks()):
-        false, found = (np.asarray(values, dtype=float) for values in pair)
-        if false.shape != found.shape or false.ndim != 1:
+        false, sensitivity = (np.asarray(values, dtype=float) for values in pair)
+        if false.shape != sensitivity.shape or false.ndim != 1:
             raise ValueError(
                 f"the curve of {name!r} has false positives of shape {false.shape} and "
-                f"sensitivity of shape {found.shape}; expected two of one length."
+                f"sensitivity of shape {sensitivity.shape}; expected two of one length."
             )
-        order = np.lexsort((found, false))
-        best = np.maximum.accumulate(found[order])
+        order = np.lexsort((sensitivity, false))
+        best = np.maximum.accumulate(sensitivity[order])
         axes.step(false[order], best, where="post", label=name, **look)
     axes.set_xscale("symlog", linthresh=1.0)
     axes.set_xlim(left=0)

@@ -54,11 +54,11 @@ def plot_history(
             raise ValueError(
                 f"entry {i} of history has no 'epoch'; its keys: {list(entry)}."
             )
-    found = _number_keys(history)
-    rows = list(found if keys is None else keys)
-    absent = [key for key in rows if key not in found]
+    recorded = _number_keys(history)
+    rows = list(recorded if keys is None else keys)
+    absent = [key for key in rows if key not in recorded]
     if absent or not rows:
-        raise ValueError(f"history holds no numbers {absent}; it holds {found}.")
+        raise ValueError(f"history holds no numbers {absent}; it holds {recorded}.")
     stages = list(dict.fromkeys(entry.get("stage", "") for entry in history))
     figure = import_matplotlib().figure.Figure(
         figsize=(0.4 + 2.5 * len(stages), 0.5 + 1.35 * len(rows)),

@@ -43,11 +43,15 @@ def plot_roc_auc_by_lesion_size(
     """
     if not rows:
         raise ValueError("rows is empty: expected a mapping of method name to rows.")
-    bins = {name: [(row["low"], row["high"]) for row in own] for name, own in rows.items()}
-    expected = next(iter(bins.values()))
-    for name, found in bins.items():
-        if found != expected:
-            raise ValueError(f"the bins of {name!r} are {found}; expected {expected}.")
+    edges = {
+        name: [(row["low"], row["high"]) for row in bins] for name, bins in rows.items()
+    }
+    expected = next(iter(edges.values()))
+    for name, method_edges in edges.items():
+        if method_edges != expected:
+            raise ValueError(
+                f"the bins of {name!r} are {method_edges}; expected {expected}."
+            )
     places = np.arange(len(expected))
     figure = import_matplotlib().figure.Figure(
         figsize=(5.4, 3.2), dpi=150, layout="constrained"
@@ -63,8 +67,8 @@ def plot_roc_auc_by_lesion_size(
     axes.set_zorder(right.get_zorder() + 1)  # methods lie above the counts
     axes.patch.set_visible(False)
     shifts = (np.arange(len(rows)) - (len(rows) - 1) / 2) * 0.08
-    for (name, own), look, shift in zip(rows.items(), line_looks(), shifts):
-        mean, std = (np.array([row[key] for row in own]) for key in ("mean", "std"))
+    for (name, bins), look, shift in zip(rows.items(), line_looks(), shifts):
+        mean, std = (np.array([row[key] for row in bins]) for key in ("mean", "std"))
         axes.errorbar(
             places + shift, mean, std, label=name, marker="o", ms=3, capsize=2, **look
         )

@@ -10,12 +10,22 @@ from numpy.typing import ArrayLike, NDArray
 from skadm._arrays import as_numbers
 from skadm.data import as_slices
 from skadm.metrics import anomaly_map
+from skadm.plotting._panels import (
+    OUTLINE,
+    box_around,
+    colour_range,
+    display,
+    flips_of,
+    indices_of_contrasts,
+    indices_of_slices,
+    label_of,
+    names_of_contrasts,
+)
 from skadm.plotting._style import FONT_SIZE, SMALL_FONT_SIZE, import_matplotlib
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-OUTLINE = "#00E5FF"
 _PANEL_WIDTH = 1.3  # inches, as the margins below
 _GAP, _LEFT, _TITLE_LINE, _BOTTOM = 0.04, 0.42, 0.13, 0.52
 _TITLE_LETTERS = 19  # that fit above a panel
@@ -64,7 +74,8 @@ def plot_montage(
     y : array-like of shape (n_slices, H, W), optional
         Labels: 0 normal, 1 anomaly, -1 outside the brain.
     maps : mapping of str to array-like of shape (n_slices, H, W), optional
-        For each method, normality maps as `score_samples` returns them.
+        For each method, normality maps as `score_samples` returns them. A method
+        that is called like a contrast has "intensity" added to its title.
     slices : sequence of int, optional
         Indices of the slices to show. By default `representative_slices` chooses.
     contrasts : sequence of int or str, optional
@@ -123,15 +134,17 @@ def plot_montage(
     groups = getattr(X, "groups", None) if groups is None else np.asarray(groups)
     z = getattr(X, "z", None) if z is None else np.asarray(z)
     affine = getattr(X, "affines", None) if affine is None else np.asarray(affine)
-    names = _contrast_names(contrast_names or getattr(X, "contrasts", None), n_contrasts)
-    shown = _contrast_indices(contrasts, names)
-    chosen = _slice_indices(slices, labels, groups, n_slices)
+    names = names_of_contrasts(contrast_names or getattr(X, "contrasts", None), n_contrasts)
+    shown = indices_of_contrasts(contrasts, names)
+    chosen = indices_of_slices(slices, labels, groups, n_slices)
 
     selected = X[chosen]
     images = np.asarray(selected)
     if labels is None:
-        own = getattr(selected, "y", None)
-        shown_labels = np.zeros((len(chosen), height, width)) if own is None else own
+        stack_labels = getattr(selected, "y", None)
+        shown_labels = (
+            np.zeros((len(chosen), height, width)) if stack_labels is None else stack_labels
+        )
     else:
         shown_labels = labels[chosen]
     brains = (images != 0).any(axis=1) & (shown_labels != -1)
@@ -139,156 +152,37 @@ def plot_montage(
         if not brain.any():
             raise ValueError(f"slice {index} holds no brain pixel; choose another to show.")
     ranges = [
-        _colour_range(anomaly_map(scores[chosen])[brains], percentiles)
+        colour_range(anomaly_map(scores[chosen])[brains], percentiles)
         for scores in normality.values()
     ]
 
     rows = []
     for row, index in enumerate(chosen):
-        up, over = _flips(affine, index, flip_vertical, flip_horizontal)
-
-        def display(array: NDArray, up: bool = up, over: bool = over) -> NDArray:
-            return array[:: -1 if up else 1, :: -1 if over else 1]
-
+        flips = flips_of(affine, index, flip_vertical, flip_horizontal)
         rows.append(
             _Row(
-                label=_label(index, groups, z),
-                scans=[display(images[row, contrast]) for contrast in shown],
-                maps=[display(anomaly_map(scores[index])) for scores in normality.values()],
-                brain=display(brains[row]),
-                lesion=display(shown_labels[row] == 1),
+                label=label_of(index, groups, z),
+                scans=[display(images[row, contrast], flips) for contrast in shown],
+                maps=[
+                    display(anomaly_map(scores[index]), flips)
+                    for scores in normality.values()
+                ],
+                brain=display(brains[row], flips),
+                lesion=display(shown_labels[row] == 1, flips),
                 right_is_left=affine is not None and flip_horizontal is None,
             )
         )
-    titles = [names[contrast] for contrast in shown] + list(normality)
+    # Beside the scan "FLAIR", the method of that name needs another title.
+    methods = [f"{name} intensity" if name in names else name for name in normality]
+    titles = [names[contrast] for contrast in shown] + methods
     return _draw(matplotlib, rows, titles, ranges, background, cmap, max_columns)
 
 
-def representative_slices(
-    y: ArrayLike, groups: ArrayLike | None = None, n_slices: int = 4
-) -> list[int]:
-    """Choose slices with a large to a small lesion, and one normal slice.
-
-    Parameters
-    ----------
-    y : array-like of shape (n_slices, H, W)
-        Labels: 0 normal, 1 anomaly, -1 outside the brain.
-    groups : array-like of shape (n_slices,), optional
-        Patient of each slice. Each slice is of another patient, as far as there are enough.
-    n_slices : int, default=4
-        Number of slices.
-
-    Returns
-    -------
-    list of int
-        Indices: lesions from large to small, then the normal slice with the most brain.
-        Fewer than `n_slices` when there are no more.
-    """
-    labels = as_numbers(y, "y")
-    lesion = (labels == 1).reshape(len(labels), -1).sum(axis=1)
-    brain = (labels >= 0).reshape(len(labels), -1).sum(axis=1)
-    patients = np.arange(len(labels)) if groups is None else np.asarray(groups)
-    normal = np.flatnonzero((lesion == 0) & (brain > 0))
-    abnormal = np.flatnonzero(lesion > 0)
-    chosen: list[int] = []
-
-    def choose(candidates: NDArray, cost: NDArray) -> None:
-        candidates = np.setdiff1d(candidates, chosen)
-        if candidates.size:
-            seen = np.isin(patients[candidates], patients[chosen])
-            order = np.lexsort((cost[candidates], seen))  # a new patient before a low cost
-            chosen.append(int(candidates[order[0]]))
-
-    n_abnormal = n_slices - 1 if normal.size else n_slices
-    # Neither the largest nor the smallest of all, which are seldom typical.
-    for share in np.linspace(0.9, 0.2, n_abnormal) if abnormal.size else ():
-        target = np.quantile(lesion[abnormal], share)
-        choose(abnormal, np.abs(lesion - target))
-    chosen.sort(key=lambda index: -lesion[index])
-    while len(chosen) < n_slices and np.setdiff1d(normal, chosen).size:
-        choose(normal, -brain)
-    return chosen
-
-
 def _of_shape(name: str, array: ArrayLike, shape: tuple[int, ...]) -> NDArray:
-    found = as_numbers(array, name)
-    if found.shape != shape:
-        raise ValueError(f"{name} has shape {found.shape}; expected {shape} to fit X.")
-    return found
-
-
-def _contrast_names(names: Sequence[str] | None, n_contrasts: int) -> list[str]:
-    if names is None:
-        return [f"Contrast {i}" for i in range(n_contrasts)]
-    if len(names) != n_contrasts:
-        raise ValueError(
-            f"contrast_names {list(names)} are {len(names)} names for {n_contrasts} "
-            "contrasts."
-        )
-    return [str(name) for name in names]
-
-
-def _contrast_indices(contrasts: Sequence[int | str] | None, names: list[str]) -> list[int]:
-    if contrasts is None:
-        upper = [name.upper() for name in names]
-        return [upper.index(name) for name in ("FLAIR", "T2") if name in upper] or [0]
-    for contrast in contrasts:
-        if contrast not in names and contrast not in range(len(names)):
-            raise ValueError(
-                f"contrast {contrast!r} does not exist; expected one of {names} or an "
-                f"index from 0 to {len(names) - 1}."
-            )
-    return [c if isinstance(c, int) else names.index(c) for c in contrasts]
-
-
-def _slice_indices(
-    slices: Sequence[int] | None, labels: NDArray | None, groups: Any, n_slices: int
-) -> list[int]:
-    if slices is None:
-        if labels is None:
-            raise ValueError("without labels the slices to show must be given in slices.")
-        return representative_slices(labels, groups)
-    chosen = [int(index) for index in slices]
-    outside = [index for index in chosen if not 0 <= index < n_slices]
-    if outside or not chosen:
-        raise ValueError(
-            f"slices {outside or chosen} do not exist; expected indices from 0 to "
-            f"{n_slices - 1}."
-        )
-    return chosen
-
-
-def _label(index: int, groups: Any, z: Any) -> str:
-    place = f"slice {index}" if z is None else f"z = {int(z[index])}"
-    return place if groups is None else f"{groups[index]}\n{place}"
-
-
-def _flips(
-    affine: NDArray | None, index: int, vertical: bool | None, horizontal: bool | None
-) -> tuple[bool, bool]:
-    """Tell whether to flip (H, W) so that anterior is up and right is on the left."""
-    if affine is not None:
-        own = affine if affine.ndim == 2 else affine[index]
-        # Row 0 is drawn at the top and column 0 at the left: flip where they are not the
-        # most anterior and the rightmost.
-        vertical = bool(own[1, 1] > 0) if vertical is None else vertical
-        horizontal = bool(own[0, 0] > 0) if horizontal is None else horizontal
-    return bool(vertical), bool(horizontal)
-
-
-def _colour_range(values: NDArray, percentiles: tuple[float, float]) -> tuple[float, float]:
-    low, high = (float(value) for value in np.percentile(values, percentiles))
-    return (low, high) if low < high else (low - 0.5, low + 0.5)
-
-
-def _crop(masks: list[NDArray]) -> tuple[slice, slice]:
-    """Return the box around all masks, with a margin of two pixels."""
-    anywhere = np.logical_or.reduce(masks)
-    box = []
-    for axis in (1, 0):
-        inside = np.flatnonzero(anywhere.any(axis=axis))
-        box.append(slice(max(inside[0] - 2, 0), inside[-1] + 3))
-    return box[0], box[1]
+    values = as_numbers(array, name)
+    if values.shape != shape:
+        raise ValueError(f"{name} has shape {values.shape}; expected {shape} to fit X.")
+    return values
 
 
 def _draw(
@@ -300,7 +194,7 @@ def _draw(
     cmap: str,
     max_columns: int,
 ) -> "Figure":
-    box = _crop([row.brain for row in rows])
+    box = box_around([row.brain for row in rows])
     height, width = rows[0].brain[box].shape
     panel_height = _PANEL_WIDTH * height / width
     n_scans = len(titles) - len(ranges)
@@ -341,7 +235,7 @@ def _draw(
             is_map = c >= n_scans
             panel = (row.maps[c - n_scans] if is_map else row.scans[c])[box]
             low, high = (
-                ranges[c - n_scans] if is_map else _colour_range(panel[brain], (0.5, 99.5))
+                ranges[c - n_scans] if is_map else colour_range(panel[brain], (0.5, 99.5))
             )
             axes.imshow(
                 np.ma.masked_array(panel, ~brain),

@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import distance_transform_edt
-from sklearn.utils._param_validation import Interval
 
+from skadm._sklearn import Interval
 from skadm.postprocessing._map_transformer import MapTransformer
 
 

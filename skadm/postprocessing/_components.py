@@ -5,8 +5,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.utils._param_validation import Interval
 
+from skadm._sklearn import Interval
 from skadm.metrics import anomaly_map
 from skadm.postprocessing._map_transformer import MapTransformer
 

@@ -5,9 +5,9 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import gaussian_filter
-from sklearn.utils._param_validation import Interval
 
+from skadm._filters import smooth_in_brain
+from skadm._sklearn import Interval
 from skadm.postprocessing._map_transformer import MapTransformer
 
 
@@ -44,7 +44,4 @@ class GaussianSmoother(MapTransformer):
         return self.sigma_through > 0
 
     def _filter(self, volume: NDArray, brain: NDArray[np.bool_]) -> NDArray:
-        width = (self.sigma_through, self.sigma, self.sigma)
-        total = gaussian_filter(np.where(brain, volume, 0), width)
-        share = gaussian_filter(brain.astype(volume.dtype), width)
-        return np.divide(total, share, out=np.zeros_like(total), where=brain)
+        return smooth_in_brain(volume, brain, self.sigma, self.sigma_through)

@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, TransformerMixin
-from sklearn.utils._param_validation import validate_parameter_constraints
 from sklearn.utils.validation import check_is_fitted
 
 from skadm._arrays import as_numbers
+from skadm._sklearn import fit_context
 
 
 class MapTransformer(TransformerMixin, BaseEstimator, ABC):
@@ -30,6 +30,7 @@ class MapTransformer(TransformerMixin, BaseEstimator, ABC):
         """Whether neighbouring slices matter."""
         return False
 
+    @fit_context(prefer_skip_nested_validation=True)
     def fit(self, maps, y=None, *, brain=None, groups=None):
         """Check the parameters, and learn what the filter has to know.
 
@@ -56,11 +57,6 @@ class MapTransformer(TransformerMixin, BaseEstimator, ABC):
             If shapes do not fit, a parameter is out of its range, or a filter through
             slices does not know the patients.
         """
-        validate_parameter_constraints(
-            self._parameter_constraints,
-            self.get_params(deep=False),
-            caller_name=type(self).__name__,
-        )
         values, inside, _ = self._check(maps, brain, groups)
         self._learn(values, inside)
         self.image_shape_ = values.shape[1:]

@@ -5,8 +5,9 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.utils._param_validation import Interval
 
+from skadm._filters import median_in_brain
+from skadm._sklearn import Interval
 from skadm.postprocessing._map_transformer import MapTransformer
 
 
@@ -49,26 +50,4 @@ class MedianFilter(MapTransformer):
                 raise ValueError(f"{name}={getattr(self, name)}; expected an odd number.")
 
     def _filter(self, volume: NDArray, brain: NDArray[np.bool_]) -> NDArray:
-        window = (self.size_through, self.size, self.size)
-        margin = [(side // 2, side // 2) for side in window]
-        padded = np.pad(np.where(brain, volume, np.nan), margin, constant_values=np.nan)
-        out = np.zeros_like(volume)
-        for z, inside in enumerate(brain):  # slice by slice, for memory's sake
-            if not inside.any():
-                continue
-            slab = padded[z : z + self.size_through]
-            windows = np.lib.stride_tricks.sliding_window_view(slab, window)[0][inside]
-            out[z][inside] = _median(windows.reshape(len(windows), -1))
-        return out
-
-
-def _median(windows: NDArray) -> NDArray:
-    """Median of each row without its NaN, of which no row consists."""
-    # NaN goes last in a sort; np.nanmedian goes row by row and takes far longer.
-    ascending = np.sort(windows, axis=1)
-    n_inside = np.isfinite(ascending).sum(axis=1)
-    lower, upper = (
-        np.take_along_axis(ascending, middle[:, None], axis=1)[:, 0]
-        for middle in ((n_inside - 1) // 2, n_inside // 2)
-    )
-    return lower + (upper - lower) / 2
+        return median_in_brain(volume, brain, self.size, self.size_through)

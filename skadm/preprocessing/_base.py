@@ -10,7 +10,7 @@ from sklearn.callback import CallbackSupportMixin, with_callbacks
 from skadm._arrays import as_numbers
 from skadm._missing import check_missing, missing_contrasts
 from skadm._validation import check_shape
-from skadm.data import SliceStack, as_slices, brain_mask
+from skadm.data import SliceStack, as_slices
 
 # A brain pixel whose contrasts would all become exactly 0 would be taken for background.
 # This is far below anything seen in z-scores, and still not 0 in half precision.
@@ -28,11 +28,11 @@ def keep_brain(images: NDArray[np.float32], brain: NDArray[np.bool_]) -> None:
     brain : ndarray of bool, shape (n_slices, H, W)
         The brain.
     """
-    lost = brain & ~brain_mask(images)
-    if lost.any():
-        first = missing_contrasts(images).argmin(axis=1)
-        for image, contrast, places in zip(images, first, lost):
-            image[contrast][places] = ALMOST_ZERO
+    for image, lost, missing in zip(images, brain.copy(), missing_contrasts(images)):
+        present = np.flatnonzero(~missing)
+        for contrast in present:
+            lost &= image[contrast] == 0
+        image[present[0]][lost] = ALMOST_ZERO
 
 
 def check_images(X: Any) -> NDArray[np.float32]:

@@ -123,7 +123,7 @@ class BrainCropper(StackTransformer):
             )
         if isinstance(X, SliceStack):
             return X.map(Crop(self.box_))
-        return _crop_images(X, self.box_).copy()
+        return _crop_images(X, brain_mask(X), self.box_).copy()
 
     def transform_labels(self, y: ArrayLike) -> NDArray[np.int8]:
         """Crop labels to the box.
@@ -172,13 +172,13 @@ def _footprints(X: Any) -> Iterable[NDArray[np.bool_]]:
     """Yield, per volume or once, the pixels (H, W) that are brain in any slice."""
     if isinstance(X, SliceStack):
         for volume in X.volumes:
-            yield _footprint(volume.read()[0])
+            yield _footprint(volume.decode(labels=False).brain)
     else:
-        yield _footprint(X)
+        yield _footprint(brain_mask(X))
 
 
-def _footprint(images: NDArray[np.float32]) -> NDArray[np.bool_]:
-    return np.asarray(brain_mask(images).any(axis=0))
+def _footprint(brain: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    return np.asarray(brain.any(axis=0))
 
 
 def _bounding_box(footprints: Iterable[NDArray[np.bool_]], shape: tuple[int, int]) -> Box:
@@ -191,20 +191,22 @@ def _bounding_box(footprints: Iterable[NDArray[np.bool_]], shape: tuple[int, int
     return Box(int(rows[0]), int(rows[-1]) + 1, int(columns[0]), int(columns[-1]) + 1)
 
 
-def _crop_images(images: NDArray[np.float32], box: Box) -> NDArray[np.float32]:
-    footprint = _footprint(images)
+def _crop_images(
+    images: NDArray[np.float32], brain: NDArray[np.bool_], box: Box
+) -> NDArray[np.float32]:
+    footprint = _footprint(brain)
     if footprint.any():
-        brain = _bounding_box([footprint], footprint.shape)
+        extent = _bounding_box([footprint], footprint.shape)
         overhang = max(
-            box.top - brain.top,
-            brain.bottom - box.bottom,
-            box.left - brain.left,
-            brain.right - box.right,
+            box.top - extent.top,
+            extent.bottom - box.bottom,
+            box.left - extent.left,
+            extent.right - box.right,
         )
         if overhang > 0:
             raise ValueError(
                 f"the brain reaches out of the box found in fit by {overhang} pixels "
-                f"(brain {tuple(brain)}, box {tuple(box)}: top, bottom, left, right): fit "
+                f"(brain {tuple(extent)}, box {tuple(box)}: top, bottom, left, right): fit "
                 f"BrainCropper with a margin larger by {overhang}, or on all the data"
             )
     return images[(slice(None), slice(None), *box.inside)]
@@ -240,9 +242,14 @@ class Crop:
 
     box: Box
 
-    def images(self, images: NDArray[np.float32], grid: Grid) -> NDArray[np.float32]:
+    def images(
+        self, images: NDArray[np.float32], brain: NDArray[np.bool_], grid: Grid
+    ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
         """Return cropped images; a brain that reaches out of the box is an error."""
-        return _crop_images(images, self.box)
+        return (
+            _crop_images(images, brain, self.box),
+            brain[(slice(None), *self.box.inside)],
+        )
 
     def labels(
         self, labels: NDArray[np.int8], brain: NDArray[np.bool_], grid: Grid

@@ -78,7 +78,7 @@ class IntensityNormalizer(StackTransformer):
             return X.map(ZScore())
         out = np.zeros_like(X)
         for members in _members(groups, len(X)):
-            out[members] = zscore(X[members])
+            out[members] = zscore(X[members], brain_mask(X[members]))
         return out
 
     def fit_transform(self, X: Any, y: Any = None, groups: ArrayLike | None = None) -> Any:
@@ -128,30 +128,32 @@ def _require_whole_volumes(stack: SliceStack, groups: ArrayLike) -> None:
             )
 
 
-def zscore(images: NDArray[np.float32]) -> NDArray[np.float32]:
+def zscore(images: NDArray[np.float32], brain: NDArray[np.bool_]) -> NDArray[np.float32]:
     """Return the z-scores of one volume.
 
     Parameters
     ----------
     images : ndarray of float32, shape (n_slices, n_contrasts, H, W)
         Slices of one volume.
+    brain : ndarray of bool, shape (n_slices, H, W)
+        Their brain.
 
     Returns
     -------
     ndarray of float32, shape (n_slices, n_contrasts, H, W)
-        Z-scores over the brain, background exactly 0.
+        Z-scores over the brain, nowhere all exactly 0; background exactly 0.
     """
     n_contrasts, n_pixels = images.shape[1], images.shape[2] * images.shape[3]
-    brain = np.flatnonzero(brain_mask(images))
+    inside = np.flatnonzero(brain)
     # Places of the brain in the first contrast; contrast k lies k * n_pixels after it.
     # Three quarters of a volume are background, which is neither read nor written again.
-    places = brain + brain // n_pixels * (n_contrasts - 1) * n_pixels
+    places = inside + inside // n_pixels * (n_contrasts - 1) * n_pixels
     flat, out = images.reshape(-1), np.zeros(images.shape, dtype=np.float32)
     scores = out.reshape(-1)
-    lost = np.ones(len(brain), dtype=bool)
+    lost = np.ones(len(inside), dtype=bool)
     missing = missing_contrasts(images).all(axis=0)
     out[:, missing] = np.nan
-    for contrast in np.flatnonzero(~missing) if brain.size else []:
+    for contrast in np.flatnonzero(~missing) if inside.size else []:
         values = flat[contrast * n_pixels :].take(places)
         lowest, highest = values.min(), values.max()
         if not (np.isfinite(lowest) and np.isfinite(highest)):
@@ -174,10 +176,12 @@ def zscore(images: NDArray[np.float32]) -> NDArray[np.float32]:
 class ZScore:
     """The step of `IntensityNormalizer` on a whole volume."""
 
-    def images(self, images: NDArray[np.float32], grid: Grid) -> NDArray[np.float32]:
+    def images(
+        self, images: NDArray[np.float32], brain: NDArray[np.bool_], grid: Grid
+    ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
         """Return the z-scores; a volume without brain is an error."""
-        out = zscore(images)
-        share = brain_mask(out).mean()
+        out = zscore(images, brain)
+        share = brain.mean()
         if not share:
             raise ValueError(NO_BRAIN)
         if share > _MOST_BRAIN:
@@ -187,7 +191,7 @@ class ZScore:
                 "background exactly 0; skadm prepare makes them so",
                 stacklevel=2,
             )
-        return out
+        return out, brain
 
     def labels(
         self, labels: NDArray[np.int8], brain: NDArray[np.bool_], grid: Grid

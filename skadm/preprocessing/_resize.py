@@ -75,7 +75,9 @@ class SliceResizer(StackTransformer):
         """
         size = _check_size(self.size)
         X = self._check(X)
-        return X.map(Resize(size)) if isinstance(X, SliceStack) else resize_images(X, size)
+        if isinstance(X, SliceStack):
+            return X.map(Resize(size))
+        return resize_images(X, brain_mask(X), size)[0]
 
     def transform_labels(self, y: ArrayLike) -> NDArray[np.int8]:
         """Resize labels in step with their images.
@@ -169,33 +171,38 @@ def _weight(mask: NDArray[np.bool_], size: tuple[int, int]) -> NDArray[np.float3
 
 
 def resize_images(
-    images: NDArray[np.float32], size: tuple[int, int]
-) -> NDArray[np.float32]:
+    images: NDArray[np.float32], brain: NDArray[np.bool_], size: tuple[int, int]
+) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
     """Resize images; see `SliceResizer`.
 
     Parameters
     ----------
     images : ndarray of float32, shape (n_slices, n_contrasts, H, W)
         Slices.
+    brain : ndarray of bool, shape (n_slices, H, W)
+        Their brain.
     size : tuple of int
         New height and width.
 
     Returns
     -------
-    ndarray of float32, shape (n_slices, n_contrasts, height, width)
+    images : ndarray of float32, shape (n_slices, n_contrasts, height, width)
         Resized slices.
+    brain : ndarray of bool, shape (n_slices, height, width)
+        Their brain.
     """
-    mask = brain_mask(images)
     out = np.zeros((*images.shape[:2], *size), dtype=np.float32)
     out[missing_contrasts(images)] = np.nan
+    new_brain = np.zeros((len(images), *size), dtype=bool)
     # Slice by slice the planes stay in the cache, and slices without brain cost nothing.
-    for index in np.flatnonzero(mask.any(axis=(1, 2))):
-        window, resized = _resize_within(mask[index], images[index], size)
+    for index in np.flatnonzero(brain.any(axis=(1, 2))):
+        window, resized = _resize_within(brain[index], images[index], size)
         target, weight = out[index][:, *window], resized[-1]
-        brain = weight >= 0.5
-        np.divide(resized[:-1], weight, out=target, where=brain)
-        keep_brain(target[None], brain[None])
-    return out
+        inside = new_brain[index][window]
+        np.greater_equal(weight, 0.5, out=inside)
+        np.divide(resized[:-1], weight, out=target, where=inside)
+        keep_brain(target[None], inside[None])
+    return out, new_brain
 
 
 def _resize_within(
@@ -298,9 +305,11 @@ class Resize:
 
     size: tuple[int, int]
 
-    def images(self, images: NDArray[np.float32], grid: Grid) -> NDArray[np.float32]:
+    def images(
+        self, images: NDArray[np.float32], brain: NDArray[np.bool_], grid: Grid
+    ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
         """Return resized images."""
-        return resize_images(images, self.size)
+        return resize_images(images, brain, self.size)
 
     def labels(
         self, labels: NDArray[np.int8], brain: NDArray[np.bool_], grid: Grid

@@ -14,7 +14,7 @@ from skadm._version import __version__
 from skadm.data import Study
 from skadm.plotting._style import import_matplotlib
 from skadm.raw._itk import import_sitk
-from skadm.raw._names import Names
+from skadm.raw._output_names import Names
 from skadm.raw._patient import Preparation
 
 _TITLE = "Scans prepared by skadm for anomaly detection"
@@ -76,7 +76,9 @@ def prepare(
     Returns
     -------
     iterator of Outcome
-        What became of each study, in their order, as soon as it is known.
+        What became of each study, in their order, as soon as it is known: its `name`, the
+        `status` ("done", "failed", or "kept": it was done before), the `folder`, the
+        `record` of what was done, and the `error`.
 
     Raises
     ------

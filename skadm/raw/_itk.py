@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from skadm.data._image_files import inspect, read_slices, write_volume
+from skadm.data._image_files import image_on, inspect, read_slices, write_nifti
 from skadm.data._itk_files import RAS_TO_LPS, affine_of, import_sitk
 
 # 0.4 mm in a cube of 25 cm has as many; more is an error in a header, or an attack.
@@ -82,7 +82,12 @@ def write_image(path: Path, image: Any, dtype: type[np.generic]) -> None:
         NumPy type of the voxels in the file.
     """
     voxels = import_sitk().GetArrayFromImage(image).astype(dtype)
-    write_volume(path, voxels, affine_of(image))
+    affine = affine_of(image)
+    nifti = image_on(affine, voxels)
+    # Both forms of geometry are the same.
+    nifti.set_qform(affine, 1)
+    nifti.set_sform(affine, 1)
+    write_nifti(path, nifti)
 
 
 def to_itk(voxels: NDArray, affine: NDArray[np.float64]) -> Any:

@@ -16,9 +16,9 @@ from skadm._version import __version__
 from skadm.data import Study
 from skadm.data._masks import ALL_LABELS, MaskValues
 from skadm.raw._bias_field import correct_bias_field
-from skadm.raw._brain import HDBET, BrainExtractor, read_mask
+from skadm.raw._brain_extraction import HDBET, BrainExtractor, read_mask
 from skadm.raw._itk import import_sitk, read_image, write_image
-from skadm.raw._names import Names
+from skadm.raw._output_names import Names
 from skadm.raw._quality import draw_quality
 from skadm.raw._registration import RigidTransform, register_rigidly
 from skadm.raw._resampling import field_of_view, isotropic_grid, resample, resample_mask
@@ -38,7 +38,7 @@ class Preparation:
         Contrast that stays where it is; masks lie on its grid.
     spacing : float, default=1.0
         Side of a voxel in mm.
-    brain : BrainExtractor, default=HDBET()
+    brain : HDBET or GivenMasks, default=HDBET()
         What finds the brain of patients who come without a mask of it.
     mask_values : MaskValues, default=MaskValues()
         Which values of the patients' masks count: all but 0, unless others are named.

@@ -5,20 +5,13 @@ and a browser is forbidden to load anything. `examine` scores a volume and finds
 suspicious regions, `patient_page` and `cohort_page` write what was found as HTML.
 """
 
-from skadm.report._configuration import Setting, describe_model
-from skadm.report._libraries import require_libraries
+from skadm.report._configuration import describe_model
+from skadm.report._examine import examine
 from skadm.report._pages import cohort_page, patient_page
-from skadm.report._patient import PatientReport, Summary, examine
-from skadm.report._regions import Region
 
 __all__ = [
-    "PatientReport",
-    "Region",
-    "Setting",
-    "Summary",
     "cohort_page",
     "describe_model",
     "examine",
     "patient_page",
-    "require_libraries",
 ]

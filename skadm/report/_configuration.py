@@ -2,7 +2,7 @@
 
 from typing import Any, NamedTuple
 
-from skadm._parts import COMPOSING, parts_of
+from skadm._pipelines import COMPOSING, parts_of
 from skadm._version import __version__
 
 
@@ -74,5 +74,5 @@ def _text(value: Any) -> str:
     if isinstance(value, list | tuple):
         return ", ".join(map(_text, value)) or "none"
     if isinstance(value, dict):
-        return "; ".join(f"{name}: {_text(each)}" for name, each in value.items()) or "none"
+        return "; ".join(f"{name}: {_text(item)}" for name, item in value.items()) or "none"
     return f"{value:.6g}" if isinstance(value, float) else str(value)

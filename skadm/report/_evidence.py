@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from skadm._parts import parts_of
+from skadm._pipelines import parts_of
 
 _SHOWN = 3
 
@@ -57,8 +57,8 @@ def region_evidence(
         return []
     explaining = _explaining(detector)
     if explaining is not None:
-        found = explaining.explain(stack[slices])
-        names, maps = found.names, found.features
+        explanation = explaining.explain(stack[slices])
+        names, maps = explanation.names, explanation.features
     else:
         names, maps = stack.contrasts, stack[slices].X
     regions = np.arange(1, n_regions + 1)
@@ -69,8 +69,8 @@ def region_evidence(
     weights = np.abs(means) if explaining is None else means
     order = np.argsort(-weights, axis=0, kind="stable")
     # Exactly 0 is what was left out: the evidence of a contrast that is missing.
-    told = [[i for i in order[:, k] if means[i, k] != 0] for k in range(n_regions)]
+    shown = [[i for i in order[:, k] if means[i, k] != 0] for k in range(n_regions)]
     return [
         tuple((names[i], float(means[i, region])) for i in features[:_SHOWN])
-        for region, features in enumerate(told)
+        for region, features in enumerate(shown)
     ]

@@ -12,8 +12,8 @@ import numpy as np
 from skadm.report._configuration import Setting
 from skadm.report._display import PLANES
 from skadm.report._evidence import PARTS
+from skadm.report._examine import PatientReport, Summary
 from skadm.report._libraries import jinja
-from skadm.report._patient import PatientReport, Summary
 
 COUNTS = ("lesions", "lesions found", "false regions")
 

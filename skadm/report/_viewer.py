@@ -164,10 +164,10 @@ def _cores(
     depth = ndimage.distance_transform_edt(flagged, sizes)[1:-1, 1:-1, 1:-1]
     cores = []
     for region in regions:
-        own = ranks == region.rank
-        if own.any():
+        inside = ranks == region.rank
+        if inside.any():
             # Where several are as deep, the most anomalous.
-            deepest = own & (depth >= depth[own].max())
+            deepest = inside & (depth >= depth[inside].max())
             cores.append(_highest(np.where(deepest, above, -np.inf)))
         else:  # a pixel of the working grid can be smaller than one of the images
             cores.append(frame.voxel_at(np.array(region.peak_mm)))

@@ -68,13 +68,20 @@ class Processes:
 
 
 @contextmanager
-def launched() -> Iterator[None]:
-    """Join the group of processes that torchrun has started; alone, do nothing."""
+def launched() -> Iterator[Processes]:
+    """Join the group of processes that torchrun has started; alone, do nothing.
+
+    Yields
+    ------
+    processes : Processes
+        Its `rank` is the number of this process, 0 for the one that writes files; its
+        `size` is how many there are.
+    """
     if not distributed.is_available() or not distributed.is_torchelastic_launched():
-        yield
+        yield Processes()
         return
     distributed.init_process_group()
     try:
-        yield
+        yield Processes()
     finally:
         distributed.destroy_process_group()

@@ -8,11 +8,9 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.base import MetaEstimatorMixin, _fit_context
+from sklearn.base import MetaEstimatorMixin
 from sklearn.callback import CallbackSupportMixin, with_callbacks
 from sklearn.pipeline import Pipeline
-from sklearn.utils import _safe_indexing
-from sklearn.utils._param_validation import HasMethods, Interval
 from sklearn.utils.validation import check_is_fitted
 
 from skadm._pipelines import (
@@ -22,12 +20,13 @@ from skadm._pipelines import (
     looks_through_slices,
     scored_unit,
 )
+from skadm._reference import ScoreReference
+from skadm._sklearn import HasMethods, Interval, fit_context
 from skadm._validation import check_labels, check_shape, normal_slices
 from skadm.base import Chunk, MapDetector, unchanged_on_failure
 from skadm.data import SliceStack
 from skadm.data._slices import training_slices
-from skadm.reference import ScoreReference
-from skadm.wrappers._reading import Places, read_if_it_fits, score_by_volume
+from skadm.wrappers._reading import Places, read_if_it_fits, score_by_volume, take
 
 Train = Callable[[Any], Any]
 """Fits a detector on the normal images, and returns it."""
@@ -126,13 +125,13 @@ class MetaDetector(CallbackSupportMixin, MetaEstimatorMixin, MapDetector):
 
     def _slices(self, X: Any, images: NDArray[np.intp]) -> tuple[Any, NDArray[np.intp]]:
         """Slices of some images, to train on, and the image that each belongs to."""
-        return (X if len(images) == len(X) else _safe_indexing(X, images)), images
+        return (X if len(images) == len(X) else X[images]), images
 
     # What all have in common.
 
     @unchanged_on_failure
     @with_callbacks
-    @_fit_context(prefer_skip_nested_validation=False)
+    @fit_context(prefer_skip_nested_validation=False)
     def fit(self, X, y=None):
         """Train on the normal slices, and find the threshold.
 
@@ -208,7 +207,7 @@ class MetaDetector(CallbackSupportMixin, MetaEstimatorMixin, MapDetector):
         counted = np.isin(np.arange(len(X)), normal)
         if self._looks_through or counted.all():
             return X, counted
-        return _safe_indexing(X, normal), counted[normal]
+        return take(X, normal), counted[normal]
 
     def _normal_scores(self, X: Any, normal: NDArray[np.intp]) -> NDArray:
         """Scores of the normal images where there is brain."""
@@ -262,7 +261,7 @@ def _fit_with_abnormal(detector: Any, slices: Any, abnormal: NDArray[np.bool_]) 
         # As a Pipeline does, but steps learn from normal slices, and masks are of the size
         # that the steps give.
         if len(detector.steps) > 1:
-            steps = detector[:-1].fit(_safe_indexing(slices, np.flatnonzero(~abnormal)))
+            steps = detector[:-1].fit(slices[~abnormal])
             slices = steps.transform(slices)
         detector = detector[-1]
     marks = np.zeros((len(slices), *slices.shape[2:]), np.int8)

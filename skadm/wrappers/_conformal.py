@@ -6,16 +6,16 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.base import _fit_context, clone
+from sklearn.base import clone
 from sklearn.callback import with_callbacks
 from sklearn.frozen import FrozenEstimator
 from sklearn.metrics import roc_auc_score
 from sklearn.utils import check_random_state
-from sklearn.utils._param_validation import HasMethods, Interval
 from sklearn.utils.validation import check_is_fitted
 
 from skadm._arrays import as_numbers
 from skadm._pipelines import is_search, last_step, looks_at_abnormal, scored_unit
+from skadm._sklearn import HasMethods, Interval, fit_context
 from skadm._validation import check_labels, check_shape, normal_slices
 from skadm.base import unchanged_on_failure
 from skadm.conformal import Calibration, CandidateLesions
@@ -121,7 +121,7 @@ class ConformalDetector(MetaDetector):
 
     @unchanged_on_failure
     @with_callbacks
-    @_fit_context(prefer_skip_nested_validation=False)
+    @fit_context(prefer_skip_nested_validation=False)
     def fit(self, X, y=None, groups=None):
         """Train the detector and calibrate the threshold.
 

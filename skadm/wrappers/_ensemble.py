@@ -7,11 +7,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 from sklearn.base import clone
-from sklearn.ensemble._base import _set_random_states
 from sklearn.utils import check_random_state
-from sklearn.utils._param_validation import Interval
 from sklearn.utils.validation import check_is_fitted
 
+from skadm._sklearn import Interval
 from skadm._validation import check_arrays
 from skadm.wrappers._base import MetaDetector, Train
 from skadm.wrappers._reading import score_by_volume, score_maps
@@ -127,8 +126,7 @@ class EnsembleDetector(MetaDetector):
 
     def _check(self) -> None:
         super()._check()
-        names = self.detector.get_params()
-        if not any(name.split("__")[-1] == "random_state" for name in names):
+        if not any(map(_is_random_state, self.detector.get_params())):
             raise ValueError(
                 f"{type(self.detector).__name__} has no random_state: all detectors of the "
                 "ensemble would be the same."
@@ -142,7 +140,7 @@ class EnsembleDetector(MetaDetector):
         self.detectors_: list[Any] = []
         for _ in range(self.n_detectors):
             member = clone(self.detector)
-            _set_random_states(member, random)
+            member.set_params(**_random_states(member, random))
             self.detectors_.append(train(member))
         X, counted = self._around(X, normal)
         pixels = [
@@ -198,3 +196,13 @@ def _finite(values: NDArray[np.float64], dtype: DTypeLike) -> NDArray:
     """In another type, without becoming infinite."""
     limits = np.finfo(dtype)
     return np.clip(values, limits.min, limits.max).astype(dtype)
+
+
+def _random_states(detector: Any, random: np.random.RandomState) -> dict[str, int]:
+    """A seed for each `random_state`, drawn as in scikit-learn's ensembles."""
+    names = [key for key in sorted(detector.get_params()) if _is_random_state(key)]
+    return {name: random.randint(np.iinfo(np.int32).max) for name in names}
+
+
+def _is_random_state(name: str) -> bool:
+    return name.split("__")[-1] == "random_state"

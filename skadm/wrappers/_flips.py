@@ -83,8 +83,10 @@ def _mirrored(X: Any) -> Any:
 class _LeftRight:
     """The step of a volume to its mirror image."""
 
-    def images(self, images: NDArray[np.float32], grid: Grid) -> NDArray[np.float32]:
-        return np.ascontiguousarray(images[..., ::-1])
+    def images(
+        self, images: NDArray[np.float32], brain: NDArray[np.bool_], grid: Grid
+    ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+        return np.ascontiguousarray(images[..., ::-1]), brain[..., ::-1]
 
     def labels(
         self, labels: NDArray[np.int8], brain: NDArray[np.bool_], grid: Grid

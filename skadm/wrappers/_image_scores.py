@@ -8,14 +8,14 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import clone
 from sklearn.metrics import roc_auc_score
-from sklearn.utils._param_validation import HasMethods, Interval
 
-from skadm._brain import brain_mask
 from skadm._pipelines import as_seen
+from skadm._sklearn import HasMethods, Interval
+from skadm.data import SliceStack
+from skadm.data._slices import brain_of
 from skadm.image_level._labels import check_signed
 from skadm.pooling import Pooling, Quantile
 from skadm.wrappers._base import MetaDetector, Train
-from skadm.wrappers._reading import in_memory
 
 
 class ImageDetector(MetaDetector):
@@ -94,8 +94,8 @@ class ImageDetector(MetaDetector):
     def _decisions(self, X: Any) -> tuple[NDArray, NDArray[np.bool_]]:
         """Decision maps and brain of slices, as the last step of a Pipeline sees them."""
         detector, X = as_seen(self.detector_, X)
-        X = in_memory(X)  # so that the steps are applied once
-        brain = brain_mask(np.asarray(X))
+        X = X.in_memory() if isinstance(X, SliceStack) else X  # steps are taken once
+        brain = brain_of(X)
         decision = detector.decision_function(X)
         if np.shape(decision) != brain.shape:
             raise ValueError(

@@ -6,15 +6,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, clone
-from sklearn.utils.metaestimators import _BaseComposition
 
+from skadm._sklearn import BaseComposition
 from skadm.data import SliceStack
 from skadm.postprocessing import MapTransformer
 from skadm.wrappers._base import MetaDetector, Train
 from skadm.wrappers._reading import score_by_volume, score_maps
 
 
-class PostprocessedDetector(MetaDetector, _BaseComposition):
+class PostprocessedDetector(MetaDetector, BaseComposition):
     """A detector and filters of its score maps, as one detector.
 
     It keeps the contract of the detectors: maps of normality, higher = more normal;
@@ -51,7 +51,7 @@ class PostprocessedDetector(MetaDetector, _BaseComposition):
     -----
     Filters that look through slices need a `SliceStack`, which knows the volumes and where
     in them a slice lies. Give whole volumes: slices that are left out are not known to
-    be missing. `set_offset_on_abnormal_slices` sets a threshold so.
+    be missing. ``set_offset_by_f1(..., abnormal_only=True)`` sets a threshold so.
 
     Examples
     --------

@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from skadm._brain import brain_mask
 from skadm._disk import release, row_chunks, working_memory
+from skadm._reference import FlaggedShareWarning
 from skadm._validation import check_shape
-from skadm.data import ArrayVolume, SliceStack, as_slices
-from skadm.reference import FlaggedShareWarning
+from skadm.data import SliceStack, as_slices
+from skadm.data._slices import brain_of
 
 Places = slice | NDArray[np.intp]
 
@@ -36,26 +36,25 @@ def read_if_it_fits(stacks: list[Any]) -> list[Any]:
     lazy = [X for X in stacks if isinstance(X, SliceStack)]
     if sum(map(_volume_bytes, lazy)) > working_memory():
         return stacks
-    return [in_memory(X) for X in stacks]
+    return [X.in_memory() if isinstance(X, SliceStack) else X for X in stacks]
 
 
-def in_memory(X: Any) -> Any:
-    """Read the volumes of a stack, unless they are in memory already.
+def take(X: Any, indices: NDArray[np.intp]) -> Any:
+    """Take some images.
 
     Parameters
     ----------
-    X : array or SliceStack
-        Slices.
+    X : array, SliceStack or list of volumes
+        Images.
+    indices : ndarray of int
+        Which.
 
     Returns
     -------
-    X : array or SliceStack
-        The same slices.
+    images : array, SliceStack or list of volumes
+        In the order of the indices.
     """
-    if not isinstance(X, SliceStack):
-        return X
-    decoded = all(isinstance(volume, ArrayVolume) for volume in X.volumes)
-    return X if decoded else X.in_memory()
+    return [X[index] for index in indices] if isinstance(X, list) else X[indices]
 
 
 def by_volume(X: Any) -> Iterator[tuple[Places, Any]]:
@@ -87,11 +86,8 @@ def by_volume(X: Any) -> Iterator[tuple[Places, Any]]:
             yield rows, X[rows]
             release(X)
         return
-    names = X.volume_ids
-    for name in dict.fromkeys(names.tolist()):
-        places = np.flatnonzero(names == name)
-        places = places[np.argsort(X.z[places], kind="stable")]
-        yield places, in_memory(X[places])
+    for places, part in X.by_volume():
+        yield places, part.in_memory()
 
 
 def score_by_volume(
@@ -116,7 +112,7 @@ def score_by_volume(
         Their brain.
     """
     for places, part in by_volume(X):
-        brain = brain_mask(np.asarray(part))
+        brain = brain_of(part)
         yield places, score(part, brain), brain
 
 

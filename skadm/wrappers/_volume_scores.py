@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.utils import _safe_indexing
 
 from skadm._validation import check_labels, check_shape
 from skadm.data import SliceStack, as_slices
@@ -14,7 +13,7 @@ from skadm.data._slices import training_slices
 from skadm.image_level import volume_labels
 from skadm.image_level._volumes_of import merged
 from skadm.wrappers._image_scores import ImageDetector
-from skadm.wrappers._reading import Places, in_memory, read_if_it_fits
+from skadm.wrappers._reading import Places, read_if_it_fits, take
 
 
 class VolumeDetector(ImageDetector):
@@ -116,7 +115,7 @@ class VolumeDetector(ImageDetector):
         return volume_labels(masks)
 
     def _slices(self, X: Any, images: NDArray[np.intp]) -> tuple[Any, NDArray[np.intp]]:
-        X = _safe_indexing(X, images)
+        X = take(X, images)
         image = np.repeat(images, [len(volume) for volume in X])
         if all(isinstance(volume, SliceStack) for volume in X):
             return merged(X), image
@@ -132,7 +131,7 @@ class VolumeDetector(ImageDetector):
     def _scored(self, X: Any) -> Iterator[tuple[Places, NDArray, NDArray[np.bool_]]]:
         for index, volume in enumerate(X):
             with _naming_volume(index):
-                decision, brain = self._decisions(in_memory(volume))
+                decision, brain = self._decisions(volume)
             score = np.array([self._pool(decision, brain)])
             yield slice(index, index + 1), score, np.array([brain.any()])
 

@@ -69,7 +69,7 @@ def _layer(
         "the plain version": step(plain_energy),
         "torch.distributions": step(torch_energy),
     }
-    medians = interleave([timed(*each) for each in steps.items()], setting.repeats)
+    medians = interleave([timed(*task) for task in steps.items()], setting.repeats)
     mib = {name: peak_mib(run) for name, run in steps.items()}
     return [
         Row(
@@ -107,7 +107,7 @@ def _fit(setting: Setting, features: torch.Tensor, estimation: EstimationNet) ->
         "more": iterate(1 + ITERATIONS),
         "whole": whole,
     }
-    medians = interleave([timed(*each) for each in tasks.items()], setting.repeats)
+    medians = interleave([timed(*task) for task in tasks.items()], setting.repeats)
     mib, whole_mib = peak_mib(ours), peak_mib(whole)
     note = f"{len(features)} pixels; ours is one pass, of responsibilities by the network"
     return [

@@ -57,12 +57,12 @@ def density_loss(plain: PlainADM, images: torch.Tensor, errors: torch.Tensor) ->
     """Eq. 14 over all slices, with the mixture of all their pixels."""
     features, squared = [], []
     with torch.inference_mode():
-        for batch, own in zip(images.split(BATCH), errors.split(BATCH)):
-            found, restored, brain = plain.features(batch, own)
-            features.append(found)
+        for batch, batch_errors in zip(images.split(BATCH), errors.split(BATCH)):
+            pixels, restored, brain = plain.features(batch, batch_errors)
+            features.append(pixels)
             squared.append((batch - restored).square().sum(dim=1)[brain])
         mixture = fit_mixture(features, plain.estimation)
-        energies = [mixture_energy(found.double(), mixture, 1e-6) for found in features]
+        energies = [mixture_energy(pixels.double(), mixture, 1e-6) for pixels in features]
     reconstruction = torch.cat(squared).double().mean()
     return (reconstruction + ENERGY_WEIGHT * torch.cat(energies).mean()).item()
 
@@ -164,7 +164,9 @@ def _our_training(setting: Setting, n_epochs: int) -> tuple[ADMDetector, Point]:
 
 
 def _stage_seconds(detector: ADMDetector, stage: str) -> float:
-    return sum(each["seconds"] for each in detector.history_ if each["stage"] == stage)
+    return sum(
+        record["seconds"] for record in detector.history_ if record["stage"] == stage
+    )
 
 
 def _plain_stage_one(setting: Setting, images: torch.Tensor, n_epochs: int) -> Point:
@@ -211,8 +213,8 @@ def _plain_stage_two(
         plain = PlainADM(n_contrasts, n_contrasts - 1, width=1, n_blocks=0)
 
         def loss(batch: torch.Tensor, plain: PlainADM = plain) -> torch.Tensor:
-            given, own = batch[:, :n_contrasts], batch[:, n_contrasts:]
-            return plain.density_loss(given, own, ENERGY_WEIGHT)
+            given, errors = batch[:, :n_contrasts], batch[:, n_contrasts:]
+            return plain.density_loss(given, errors, ENERGY_WEIGHT)
 
         trained = torch.nn.ModuleList([plain.reduction, plain.estimation])
         seconds = sum(train(trained, loss, both, n_epochs, BATCH)) + n_epochs * translating

@@ -56,7 +56,7 @@ def read_map_write(source: Path, out: Path, steps: Sequence[Any] = ()) -> None:
 
 
 def read_map_write_lazily(source: Path, out: Path, steps: Sequence[Any] = ()) -> None:
-    """All volumes at once; each is read again when its map is written."""
+    """All volumes at once; steps are taken again when a map is written."""
     stack = _prepared(source, steps)
     write_maps(stack.X[:, -1], stack, out, force=True)
 
@@ -72,7 +72,9 @@ def plain_read(volumes: list[NiftiVolume]) -> list[NDArray[np.float32]]:
     """Every file in memory; the last contrast of each volume is kept."""
     kept = []
     for volume in volumes:
-        images = [np.asarray(nib.load(path).dataobj, np.float32) for path in volume.paths]
+        images = [
+            np.asarray(nib.load(path).dataobj, np.float32) for path in volume.source.paths
+        ]
         kept.append(images[-1])
     return kept
 
@@ -118,7 +120,7 @@ def measure(setting: Setting) -> list[Row]:
         medians = interleave(tasks, setting.repeats)
         mib = {name: peak_mib(function) for name, function in whole.items()}
     shape = f"{len(volumes)} volumes, {len(stack)} slices of {stack.shape[1:]}"
-    twice = "files are decoded twice: for slices, and for what is brain"
+    twice = "files are decoded once, but steps taken twice: for slices, and for maps"
     rows = []
     for name in chains:
         for kind, way, goal, note in (

@@ -10,7 +10,6 @@ import torch
 from torch.profiler import ProfilerActivity, profile
 
 from benchmarks.lib.speed.machine import (
-    computes_bfloat16,
     matrix_rate,
     needed_pixels,
     translation_flops,
@@ -20,13 +19,14 @@ from benchmarks.lib.speed.rows import Row
 from benchmarks.lib.speed.setting import Setting
 from benchmarks.lib.speed.timing import interleave, timed
 from benchmarks.lib.speed.training import EPOCHS, epoch_seconds
+from skadm.training._device import computes_bfloat16
 
 GOAL = 0.5
 
 
 def measure(setting: Setting) -> list[Row]:
     """Scoring and training, all of it and the convolutions alone, in each precision."""
-    precisions = ["float32"] + ["bfloat16"] * computes_bfloat16()
+    precisions = ["float32"] + ["bfloat16"] * computes_bfloat16(torch.device("cpu"))
     return [row for name in precisions for row in _in_precision(setting, name)]
 
 

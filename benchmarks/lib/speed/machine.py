@@ -29,12 +29,6 @@ def describe() -> dict[str, Any]:
     return record
 
 
-def computes_bfloat16() -> bool:
-    """Whether the processor multiplies bfloat16 itself."""
-    capabilities = torch.cpu.get_capabilities()
-    return any(capabilities.get(name, False) for name in ("avx512_bf16", "amx_bf16"))
-
-
 def matrix_rate(dtype: torch.dtype, side: int = 2048, seconds: float = 1.0) -> float:
     """Floating-point operations per second of square matrix products.
 

@@ -31,12 +31,13 @@ def peak_mib(function: Callable[[], Any]) -> float | None:
     if trim is not None:
         trim(0)
     _CLEAR.write_text("5")
-    before = _kib("VmRSS")
+    before = kib("VmRSS")
     function()
-    return (_kib("VmHWM") - before) / 1024
+    return (kib("VmHWM") - before) / 1024
 
 
-def _kib(field: str) -> int:
+def kib(field: str) -> int:
+    """A field of the kernel's status of this process."""
     for line in _STATUS.read_text().splitlines():
         name, _, value = line.partition(":")
         if name == field:

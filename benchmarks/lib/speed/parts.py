@@ -16,7 +16,8 @@ from benchmarks.lib.speed.timing import interleave, timed
 from benchmarks.lib.speed.training import epoch_seconds
 from skadm import ADMDetector
 from skadm.nn import blocks
-from skadm.training import Engine, _windows
+from skadm.training import _windows
+from skadm.training._engine import Engine
 
 EPOCHS = 2  # of a measurement; the first warms up
 

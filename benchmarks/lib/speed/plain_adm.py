@@ -249,15 +249,15 @@ def plain_of(detector: ADMDetector) -> PlainADM:
     )
     for part in ("translation", "reduction", "estimation"):
         network = getattr(plain, part)
-        own = network.state_dict()
-        found = [array for name, array in weights.items() if name.startswith(f"{part}.")]
-        if [value.shape for value in own.values()] != [array.shape for array in found]:
+        state = network.state_dict()
+        arrays = [array for name, array in weights.items() if name.startswith(f"{part}.")]
+        if [value.shape for value in state.values()] != [array.shape for array in arrays]:
             raise ValueError(
                 f"the detector's {part} network has other layers than the paper's: "
-                f"{[array.shape for array in found]}; expected "
-                f"{[tuple(value.shape) for value in own.values()]}"
+                f"{[array.shape for array in arrays]}; expected "
+                f"{[tuple(value.shape) for value in state.values()]}"
             )
-        network.load_state_dict(dict(zip(own, map(torch.from_numpy, found))))
+        network.load_state_dict(dict(zip(state, map(torch.from_numpy, arrays))))
     plain.mixture = Gaussians(
         *(
             torch.from_numpy(weights[f"mixture.{name}"]).float()

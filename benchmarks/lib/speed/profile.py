@@ -61,8 +61,8 @@ def convolution_seconds(profiles: Iterable[profile]) -> float:
     """Seconds inside the convolutions' own operators."""
     return sum(
         event.self_cpu_time_total / 1e6
-        for each in profiles
-        for event in each.key_averages()
+        for measured in profiles
+        for event in measured.key_averages()
         if "conv" in event.key
     )
 
@@ -88,10 +88,10 @@ def report(setting: Setting, n_rows: int = 12) -> str:
     parts.append(("Scoring", scoring))
     texts = [
         f"{title}, {len(images)} slices\n"
-        + each.key_averages().table(
+        + measured.key_averages().table(
             sort_by="self_cpu_time_total", row_limit=n_rows, max_name_column_width=40
         )
-        for title, each in parts
+        for title, measured in parts
     ]
     return "\n\n".join([*texts, _files(setting, n_rows)])
 

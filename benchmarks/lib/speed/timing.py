@@ -44,7 +44,7 @@ def interleave(tasks: Sequence[Task], repeats: int) -> dict[str, float]:
     for number in range(repeats):
         order = tasks if number % 2 == 0 else tasks[::-1]
         rounds.append({name: s for task in order for name, s in task().items()})
-    return {name: float(np.median([each[name] for each in rounds])) for name in rounds[0]}
+    return {name: float(np.median([times[name] for times in rounds])) for name in rounds[0]}
 
 
 def exponent(sizes: Sequence[float], seconds: Sequence[float]) -> float:

@@ -21,8 +21,10 @@ ENERGY_WEIGHT = 5e-4
 
 def epoch_seconds(detector: ADMDetector, stage: str) -> float:
     """Median seconds of a stage's epochs without the first."""
-    own = [record["seconds"] for record in detector.history_ if record["stage"] == stage]
-    return float(np.median(own[1:]))
+    seconds = [
+        record["seconds"] for record in detector.history_ if record["stage"] == stage
+    ]
+    return float(np.median(seconds[1:]))
 
 
 def measure(setting: Setting) -> list[Row]:

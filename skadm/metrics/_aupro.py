@@ -80,13 +80,13 @@ def pixel_aupro_score(
     area = 0.0
     n_regions = 0
     for part in parts:
-        regions, n_own = label(labels[part] == 1, structure)
-        n_regions += n_own
+        regions, n_in_part = label(labels[part] == 1, structure)
+        n_regions += n_in_part
         inside = regions > 0
-        weights = 1 / np.bincount(regions[inside], minlength=n_own + 1)[regions[inside]]
-        own = values[part][inside]
+        weights = 1 / np.bincount(regions[inside], minlength=n_in_part + 1)[regions[inside]]
+        lesion_scores = values[part][inside]
         first, last = (
-            np.searchsorted(pixels.normal, own, side=side) / pixels.normal.size
+            np.searchsorted(pixels.normal, lesion_scores, side=side) / pixels.normal.size
             for side in ("left", "right")
         )
         area += float(weights @ _area_after(first, last, max_fpr))

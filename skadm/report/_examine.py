@@ -8,7 +8,7 @@ import numpy as np
 
 from skadm._missing import missing_names
 from skadm.conformal import CandidateLesions
-from skadm.data import ArrayVolume, SliceStack, brain_mask, on_original_grid
+from skadm.data import ArrayVolume, SliceStack, on_original_grid
 from skadm.metrics import anomaly_map
 from skadm.report._evidence import evidence_kind, region_evidence
 from skadm.report._measures import measure
@@ -122,7 +122,7 @@ def examine(
     Returns
     -------
     report : PatientReport
-        For `patient_page`.
+        For `patient_page`; its `summary` is for `cohort_page`.
 
     Raises
     ------
@@ -141,15 +141,17 @@ def examine(
         report = _examined(volume, model, candidates)
     # Each once, and by whom: a cohort is examined by one command.
     notes = {}
-    for each in caught:
-        if issubclass(each.category, UserWarning):
-            notes[str(each.message)] = each.category
+    for warned in caught:
+        if issubclass(warned.category, UserWarning):
+            notes[str(warned.message)] = warned.category
         else:  # of libraries: not of the patient
-            warnings.warn_explicit(each.message, each.category, each.filename, each.lineno)
+            warnings.warn_explicit(
+                warned.message, warned.category, warned.filename, warned.lineno
+            )
     for note, category in notes.items():
         warnings.warn(f"{volume.name}: {note}", category, stacklevel=2)
-    told = (*_trained_on(volume, model), *notes)
-    return replace(report, summary=replace(report.summary, notes=told))
+    all_notes = (*_trained_on(volume, model), *notes)
+    return replace(report, summary=replace(report.summary, notes=all_notes))
 
 
 def _trained_on(volume: Any, model: Any) -> tuple[str, ...]:
@@ -163,7 +165,8 @@ def _examined(
     volume: Any, model: Any, candidates: CandidateLesions | None
 ) -> PatientReport:
     """The report, without what is warned of."""
-    images, labels = volume.read()
+    scan = volume.decode()
+    images, labels = scan.images, scan.labels
     # In memory, and without an origin of its own: files are decoded once.
     original = ArrayVolume(
         images,
@@ -176,11 +179,11 @@ def _examined(
     prepared = model[:-1].transform(SliceStack.from_volumes([original])).in_memory()
     (working,) = prepared.volumes
     detector = model[-1]
-    worked_on, own_labels = working.read()
+    seen = working.decode()
+    worked_on, brain, own_labels = seen.images, seen.brain, seen.labels
     supplied = missing_names(worked_on, volume.contrasts)
     scanned = [name not in supplied for name in volume.contrasts]
     contrasts = tuple(name for name in volume.contrasts if name not in supplied)
-    brain = brain_mask(worked_on)
     if not brain.any():
         raise ValueError(
             f"volume {volume.name!r}: no brain pixel: everything is exactly 0, which "
@@ -216,7 +219,7 @@ def _examined(
     pictures = make_pictures(
         original.grid,
         images[:, scanned],
-        brain_mask(images),
+        scan.brain,
         contrasts,
         anomaly=on_original_grid(anomaly, every, working, low),
         numbers=on_original_grid(ranking.numbers, every, working, 0),
@@ -225,13 +228,13 @@ def _examined(
         regions=regions,
     )
     voxel_ml = float(np.prod(working.grid.voxel_size)) / 1000
-    found = [region.p_value for region in regions if region.p_value is not None]
+    p_values = [region.p_value for region in regions if region.p_value is not None]
     summary = Summary(
         name=volume.name,
         suspicion=regions[0].strength if regions else 0.0,
         n_regions=ranking.n_regions,
         flagged_ml=int(np.count_nonzero(ranking.numbers)) * voxel_ml,
-        p_value=min(found, default=None),
+        p_value=min(p_values, default=None),
         metrics=(
             None if own_labels is None else measure(own_labels, scores, detector.offset_)
         ),

@@ -21,31 +21,15 @@ def plot_features_3d(
 ) -> "Figure":
     """Show three features of many pixels from several sides, with the plane they lie in.
 
-    Parameters
-    ----------
-    features : array-like of shape (n_pixels, 3)
-        Such as the latent features of ADM_dr.
-    views : sequence of (elevation, azimuth), default=None
-        Directions to look from, in degrees. None: one from which the plane is seen as
-        such, and one along it, from which features that have collapsed are a line.
-    n_points : int, default=4000
-        So many pixels, drawn at random, are shown.
-    random_state : int, default=0
-        Draws them.
-
-    Returns
-    -------
-    matplotlib.figure.Figure
-        A panel for each view: the pixels; in red the plane of the two largest eigenvectors
-        of their covariance, two standard deviations to each side; in the title the
-        eigenvalues.
+    A panel for each view (elevation and azimuth, in degrees), with so many pixels, drawn at
+    random; in red the plane of the two largest eigenvectors of their covariance, two
+    standard deviations to each side; in the title the eigenvalues. By default one view
+    shows the plane as such, and one lies in it: features that have collapsed are a line.
 
     Raises
     ------
     ValueError
         If the features are not of shape (n_pixels, 3), not finite, or fewer than 4.
-    ImportError
-        If matplotlib is not installed.
     """
     points = np.asarray(features, dtype=np.float64)
     if points.ndim != 2 or points.shape[1] != 3 or len(points) < 4:

@@ -13,13 +13,6 @@ from skadm._brain import brain_mask
 from skadm._disk import release, row_chunks
 from skadm._validation import check_arrays
 
-__all__ = [
-    "FlaggedShareWarning",
-    "IntensityShiftWarning",
-    "ScoreReference",
-    "TrainingReference",
-]
-
 LEVELS = (0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99)
 _LOW, _MIDDLE, _HIGH = (LEVELS.index(level) for level in (0.05, 0.5, 0.95))
 
@@ -34,10 +27,13 @@ _SAMPLE = 2**18
 
 # Shares of the training below the thresholds of which a `ScoreReference` keeps count.
 _SHARES = np.concatenate([[0], np.geomspace(1e-4, 0.5, 60), np.linspace(0.5, 1, 41)[1:]])
-_OF_PATIENTS = 0.9  # the highest share of all would be that of an odd patient
+_OF_PATIENTS = 0.1, 0.9  # the least and the highest share would be those of odd patients
 # Shares of a brain, see docs/persistence.md.
 _LARGEST_LESION = 0.16
 _MOST_FLAGGED = 0.25
+_MOST_BEYOND = 0.06
+# Fewer say little about how much patients differ.
+_LEAST_PATIENTS = 3
 
 
 class IntensityShiftWarning(UserWarning):
@@ -45,7 +41,7 @@ class IntensityShiftWarning(UserWarning):
 
 
 class FlaggedShareWarning(UserWarning):
-    """More of a brain is flagged than lesions make up.
+    """More of a brain is flagged than lesions make up, or scores are not as trained on.
 
     Parameters
     ----------
@@ -79,17 +75,21 @@ class ScoreReference:
     ----------
     thresholds : ndarray of shape (n_thresholds,)
         Normality, ascending.
-    shares : ndarray of shape (n_thresholds,)
-        Share of brain pixels with a score below each threshold: nine of ten patients of
-        the training have less. Of all its slices together, if X did not tell patients.
+    shares : ndarray of shape (2, n_thresholds)
+        Share of brain pixels with a score below each threshold: one of ten patients of the
+        training has less than the first row, nine of ten have less than the second. Of all
+        its slices together, if X does not name patients.
+    n_patients : int
+        Patients of the training; 1 if X does not name them.
     """
 
     thresholds: NDArray[np.float64]
     shares: NDArray[np.float64]
+    n_patients: int
 
     def __post_init__(self) -> None:
         n_thresholds = len(self.thresholds)
-        check_arrays(self, {"thresholds": (n_thresholds,), "shares": (n_thresholds,)})
+        check_arrays(self, {"thresholds": (n_thresholds,), "shares": (2, n_thresholds)})
 
     @classmethod
     def of(
@@ -123,14 +123,11 @@ class ScoreReference:
         below = np.zeros((len(known), len(thresholds)))
         ends = np.cumsum(counts)
         for patient, start, end in zip(owner, ends - counts, ends):
-            # Number of thresholds that do not lie above a score.
-            passed = np.searchsorted(thresholds, scores[start:end], side="right")
-            found = np.bincount(passed, minlength=len(thresholds) + 1)
-            below[patient] += np.cumsum(found)[:-1]
+            below[patient] += _n_below(thresholds, scores[start:end])
             release(scores)
         sizes = np.bincount(owner, counts, minlength=len(known))
         shares = below[sizes > 0] / sizes[sizes > 0, None]
-        return cls(thresholds, np.quantile(shares, _OF_PATIENTS, axis=0))
+        return cls(thresholds, np.quantile(shares, _OF_PATIENTS, axis=0), len(shares))
 
     def expected(self, threshold: float) -> float:
         """Find the share of a brain of the training that lies below a threshold.
@@ -145,47 +142,101 @@ class ScoreReference:
         share : float
             Interpolated between the thresholds that are kept.
         """
-        return float(np.interp(threshold, self.thresholds, self.shares, 0.0, 1.0))
+        return float(np.interp(threshold, self.thresholds, self.shares[1], 0.0, 1.0))
 
-    def check(
+
+class ScoreWatch:
+    """Counts the scores of brains, and warns of those that are not as in the training.
+
+    Parameters
+    ----------
+    reference : ScoreReference
+        Scores of the training.
+    threshold : float
+        Below which a pixel is flagged.
+    volumes : sequence of str, shape (n_slices,)
+        Volume of each slice; None for slices of an array, which are looked at together.
+    """
+
+    def __init__(
         self,
+        reference: ScoreReference,
         threshold: float,
-        n_flagged: NDArray,
-        n_brain: NDArray,
-        volumes: Sequence[str] | NDArray | None = None,
+        volumes: Sequence[str | None] | NDArray,
     ) -> None:
-        """Warn of brains of which more is flagged than lesions make up.
+        self.reference, self.threshold, self.volumes = reference, threshold, volumes
+        self._counts: dict[str | None, NDArray] = {}
+
+    def add(self, places: NDArray[np.intp], maps: NDArray, brain: NDArray) -> None:
+        """Count the scores of slices.
 
         Parameters
         ----------
-        threshold : float
-            Below which a pixel is flagged.
-        n_flagged, n_brain : ndarray of int, shape (n_slices,)
-            Flagged pixels and brain pixels of each slice.
-        volumes : sequence of str, shape (n_slices,), default=None
-            Volume of each slice. None: all slices are looked at together.
+        places : ndarray of int, shape (n_slices,)
+            Which slices they are.
+        maps : ndarray of shape (n_slices, H, W)
+            Their normality.
+        brain : ndarray of bool, shape (n_slices, H, W)
+            Their brain.
+        """
+        thresholds = self.reference.thresholds
+        for place, scores, inside in zip(places, maps, brain):
+            volume = self.volumes[place]
+            values = scores[inside]
+            n_flagged = np.count_nonzero(values < values.dtype.type(self.threshold))
+            counts = np.array([len(values), n_flagged, *_n_below(thresholds, values)])
+            self._counts[volume] = self._counts.get(volume, 0) + counts
+
+    def warn(self) -> None:
+        """Warn of the volumes with 1000 brain pixels or more that are not as expected.
 
         Warns
         -----
         FlaggedShareWarning
-            For each volume with 1000 brain pixels or more, if the share flagged is above
-            the expected one by more than 16 % of the brain, which is as much as the largest
-            lesions make up, or is above 25 % anyway.
+            If the share flagged is above the expected one by more than 16 % of the brain,
+            which is as much as the largest lesions make up, or is above 25 % anyway; or if
+            at any other threshold the share below is farther than 6 % of the brain outside
+            what the patients of the training have, lesions of 16 % added. The latter needs
+            three patients in the training.
         """
-        expected = self.expected(threshold)
-        names = np.zeros(len(n_brain)) if volumes is None else np.asarray(volumes)
-        for name in dict.fromkeys(names.tolist()):
-            own = names == name
-            total = int(n_brain[own].sum())
-            if total < _LEAST_PIXELS:
+        expected = self.reference.expected(self.threshold)
+        for volume, (n_brain, n_flagged, *n_below) in self._counts.items():
+            if n_brain < _LEAST_PIXELS:
                 continue
-            share = int(n_flagged[own].sum()) / total
+            share = n_flagged / n_brain
             if share > min(expected + _LARGEST_LESION, _MOST_FLAGGED):
-                volume = None if volumes is None else str(name)
                 message = _flagged(volume, share, expected)
+            else:
+                message = self._shifted(volume, np.array(n_below) / n_brain)
+            if message:
+                name = None if volume is None else str(volume)
                 warnings.warn(
-                    FlaggedShareWarning(message, share, expected, volume), stacklevel=4
+                    FlaggedShareWarning(message, share, expected, name), stacklevel=4
                 )
+
+    def _shifted(self, volume: str | None, shares: NDArray) -> str:
+        """Say where the scores are distributed as in no training patient; "" if nowhere."""
+        if self.reference.n_patients < _LEAST_PATIENTS:
+            return ""
+        low, high = (1 - _LARGEST_LESION) * self.reference.shares
+        high = high + _LARGEST_LESION
+        beyond = np.maximum(shares - high, low - shares)
+        worst = int(beyond.argmax())
+        if beyond[worst] <= _MOST_BEYOND:
+            return ""
+        return (
+            f"{shares[worst]:.0%} of {_brain_of(volume)} scores below "
+            f"{self.reference.thresholds[worst]:.3g}; expected {low[worst]:.0%} to "
+            f"{high[worst]:.0%}, as of the normal slices of the training, with or without "
+            f"lesions. {_NOT_ALIKE}"
+        )
+
+
+def _n_below(thresholds: NDArray, scores: NDArray) -> NDArray[np.intp]:
+    """Number of scores below each threshold."""
+    # Number of thresholds that do not lie above a score.
+    passed = np.searchsorted(thresholds, scores, side="right")
+    return np.cumsum(np.bincount(passed, minlength=len(thresholds) + 1))[:-1]
 
 
 @dataclass(frozen=True, eq=False)
@@ -225,7 +276,10 @@ class TrainingReference:
 
     @classmethod
     def of(
-        cls, X: NDArray[np.float32], patients: Sequence[str] | NDArray | None = None
+        cls,
+        X: NDArray[np.float32],
+        patients: Sequence[str] | NDArray | None = None,
+        brain: NDArray[np.bool_] | None = None,
     ) -> "TrainingReference":
         """Look at the slices of a training, some at a time.
 
@@ -235,6 +289,8 @@ class TrainingReference:
             Slices with some brain, in memory or mapped to a file.
         patients : sequence, default=None
             Patient of each slice, if known.
+        brain : ndarray of bool, shape (n_slices, H, W), default=None
+            Their brain, if known.
 
         Returns
         -------
@@ -243,10 +299,10 @@ class TrainingReference:
         """
         digest = hashlib.sha256(repr(tuple(X.shape)).encode())
         n_pixels = 0
-        for images in _blocks(X):
+        for images, shown in _blocks(X, brain):
             digest.update(np.ascontiguousarray(images, "<f4").data)
-            n_pixels += int(brain_mask(images).sum())
-        values = _sample(X)
+            n_pixels += int(shown.sum())
+        values = _sample(X, brain)
         quantiles = _quantiles(values)
         return cls(
             quantiles,
@@ -257,7 +313,12 @@ class TrainingReference:
             digest.hexdigest(),
         )
 
-    def check(self, X: NDArray, contrasts: Sequence[str] | None = None) -> bool:
+    def check(
+        self,
+        X: NDArray,
+        contrasts: Sequence[str] | None = None,
+        brain: NDArray[np.bool_] | None = None,
+    ) -> bool:
         """Warn if slices do not look like those of the training.
 
         Parameters
@@ -267,6 +328,8 @@ class TrainingReference:
             said.
         contrasts : sequence of str, default=None
             Names of the contrasts, for the message.
+        brain : ndarray of bool, shape (n_slices, H, W), default=None
+            The brain, if known.
 
         Returns
         -------
@@ -281,7 +344,7 @@ class TrainingReference:
             than a third or more than three times that of the training; or if two
             contrasts, exchanged, correlate with the others much more as in the training.
         """
-        values = _sample(X)
+        values = _sample(X, brain)
         if min(len(values), self.n_brain_pixels) < _LEAST_PIXELS:
             return False
         names = contrasts or [f"contrast {k}" for k in range(len(self.quantiles))]
@@ -336,38 +399,46 @@ class TrainingReference:
         return best if gains[best] > _MOST_GAIN else None
 
 
+_NOT_ALIKE = (
+    "Scans that are not like those of the training (scanner, contrasts, preparation) are "
+    "scored so; what is flagged then says nothing of lesions."
+)
+
+
+def _brain_of(volume: str | None) -> str:
+    return "the brain" if volume is None else f"the brain of {str(volume)!r}"
+
+
 def _flagged(volume: str | None, share: float, expected: float) -> str:
-    """What a `FlaggedShareWarning` tells."""
+    """Say that too much is flagged."""
     if expected + _LARGEST_LESION > _MOST_FLAGGED:
         why = "The threshold does not tell normal brain from lesions: choose another."
     else:
-        why = (
-            "Scans that are not like those of the training (scanner, contrasts, "
-            "preparation) are flagged so; what is flagged then says nothing of lesions."
-        )
-    whose = "the brain" if volume is None else f"the brain of {volume!r}"
+        why = _NOT_ALIKE
     return (
-        f"{share:.0%} of {whose} is flagged at the model's threshold; expected up to "
-        f"{expected:.1%}, as of the normal slices of the training, and lesions, which "
-        f"seldom make up more than {_LARGEST_LESION:.0%}. {why}"
+        f"{share:.0%} of {_brain_of(volume)} is flagged at the model's threshold; expected "
+        f"up to {expected:.1%}, as of the normal slices of the training, and lesions, "
+        f"which seldom make up more than {_LARGEST_LESION:.0%}. {why}"
     )
 
 
-def _blocks(X: NDArray) -> Iterator[NDArray]:
+def _blocks(
+    X: NDArray, brain: NDArray[np.bool_] | None
+) -> Iterator[tuple[NDArray, NDArray[np.bool_]]]:
     for rows in row_chunks(len(X), X[:1].nbytes):
-        yield X[rows]
+        yield X[rows], brain_mask(X[rows]) if brain is None else brain[rows]
         release(X)
 
 
-def _sample(X: NDArray) -> NDArray[np.float64]:
+def _sample(X: NDArray, brain: NDArray[np.bool_] | None) -> NDArray[np.float64]:
     """Contrasts of brain pixels, (n_pixels, n_contrasts); not of all, if they are many."""
     n_pixels = X.shape[0] * X.shape[2] * X.shape[3]
     # Drawn, since every n-th pixel can be one column of all slices; always the same draw.
     random = np.random.default_rng(0)
     share = min(1.0, _SAMPLE / max(1, n_pixels))
     drawn = []
-    for images in _blocks(X):
-        values = images.transpose(0, 2, 3, 1)[brain_mask(images)]
+    for images, shown in _blocks(X, brain):
+        values = images.transpose(0, 2, 3, 1)[shown]
         drawn.append(values[random.random(len(values)) < share].astype(np.float64))
     return np.concatenate(drawn) if drawn else np.empty((0, X.shape[1]))
 

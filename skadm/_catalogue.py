@@ -5,8 +5,6 @@ from dataclasses import dataclass
 from skadm._supervision import TIERS, supervision
 from skadm.detectors import all_detectors
 
-__all__ = ["METHODS", "Method"]
-
 
 @dataclass(frozen=True)
 class Method:

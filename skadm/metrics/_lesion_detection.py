@@ -8,7 +8,6 @@ from scipy.ndimage import find_objects, generate_binary_structure, label
 from sklearn.utils.validation import check_consistent_length
 
 from skadm.metrics._pixels import as_pair, count_labels, raise_not_finite
-from skadm.metrics._ranking import undefined
 
 
 class LesionCounts(NamedTuple):
@@ -78,7 +77,8 @@ def lesions_at_threshold(
     Returns
     -------
     counts : LesionCounts
-        With `sensitivity` and `false_positives_per_volume`.
+        A named tuple of n_lesions, n_found, n_false (false alarms) and n_volumes
+        (patients), with `sensitivity` and `false_positives_per_volume`.
 
     Raises
     ------
@@ -148,58 +148,6 @@ def lesion_froc_curve(
     )
 
 
-def lesion_sensitivity_score(
-    y: ArrayLike,
-    scores: ArrayLike,
-    groups: ArrayLike,
-    *,
-    false_positives_per_volume: float = 1.0,
-    max_points: int = 50,
-    min_size: int = 1,
-    min_overlap: float = 0.2,
-) -> float:
-    """Compute the share of lesions found with at most so many false alarms.
-
-    Parameters
-    ----------
-    y : array-like of shape (n_slices, H, W)
-        Labels: 0 normal, 1 anomaly, -1 ignored.
-    scores : array-like of the same shape
-        Normality, higher = more normal, as `score_samples` returns it.
-    groups : array-like of shape (n_slices,)
-        Patient of each slice; slices of a patient are in the order of the volume.
-    false_positives_per_volume : float, default=1.0
-        Most false alarms for each patient, on average.
-    max_points : int, default=50
-        Thresholds that are tried, see `lesion_froc_curve`.
-    min_size : int, default=1
-        Flagged components of fewer pixels count for nothing.
-    min_overlap : float, default=0.2
-        Share of a flagged component that must lie on lesions for a hit; with 0 a single
-        pixel does.
-
-    Returns
-    -------
-    float
-        Best sensitivity among the thresholds that keep to it; 0 if none does. NaN, with an
-        `UndefinedMetricWarning`, when `y` holds no lesion.
-
-    Raises
-    ------
-    ValueError
-        If shapes do not fit, `y` holds other labels or only -1, or an evaluated score is
-        not finite.
-    """
-    labels, _ = as_pair(y, scores)
-    if undefined("lesion sensitivity", count_labels(labels)):
-        return float("nan")
-    false, found, _ = lesion_froc_curve(
-        y, scores, groups, max_points=max_points, min_size=min_size, min_overlap=min_overlap
-    )
-    allowed = false <= false_positives_per_volume
-    return float(found[allowed].max()) if allowed.any() else 0.0
-
-
 _TOUCHING = generate_binary_structure(3, 3)
 
 
@@ -221,17 +169,17 @@ def _volumes(y: ArrayLike, scores: ArrayLike, groups: ArrayLike) -> list[_Volume
     check_consistent_length(labels, patients)
     volumes = []
     for patient in dict.fromkeys(patients.tolist()):
-        own = patients == patient
-        evaluated = labels[own] >= 0
+        chosen = patients == patient
+        evaluated = labels[chosen] >= 0
         bounds = find_objects(evaluated.astype(np.int8))
         if not bounds:
             continue  # a volume without brain
         box = bounds[0]
-        inside = values[own][box]
+        inside = values[chosen][box]
         bad = int(np.count_nonzero(~np.isfinite(inside[evaluated[box]])))
         if bad:
             raise_not_finite(bad, int(evaluated.sum()))
-        lesions, n_lesions = label(labels[own][box] == 1, _TOUCHING)
+        lesions, n_lesions = label(labels[chosen][box] == 1, _TOUCHING)
         volumes.append(_Volume(inside, evaluated[box], lesions, n_lesions))
     return volumes
 

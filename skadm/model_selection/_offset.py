@@ -1,0 +1,81 @@
+"""Choosing the threshold of a fitted detector."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from skadm._arrays import as_numbers
+from skadm._brain import ignore_background
+from skadm._pipelines import as_seen, looks_through_slices
+from skadm._validation import check_labels, check_shape
+from skadm.data import as_slices
+from skadm.metrics import best_f1_threshold
+from skadm.wrappers._reading import score_by_volume, score_maps
+
+
+def set_offset_by_f1(
+    detector: Any, X: Any, y: ArrayLike, *, abnormal_only: bool = False
+) -> Any:
+    """Set the threshold of a fitted detector to the one with the best F1.
+
+    The way of the paper (2.6): the slices that count should be abnormal ones that are
+    neither trained on nor tested on. Nothing but `offset_` changes. Each volume is read
+    once.
+
+    Parameters
+    ----------
+    detector : detector or Pipeline
+        Fitted; of a Pipeline, the last step is the detector.
+    X : array-like or SliceStack of shape (n_slices, n_contrasts, H, W)
+        Validation slices, as ``detector.score_samples`` takes them.
+    y : array-like of shape (n_slices, H, W)
+        Masks: 0 normal, 1 anomaly, -1 outside the brain; of the size of the score maps,
+        which matters where a Pipeline resizes.
+    abnormal_only : bool, default=False
+        Whether only slices with an anomaly count. X then holds all slices of the patients:
+        a detector that looks through slices sees the others beside those that count, as it
+        will when it scores new patients.
+
+    Returns
+    -------
+    detector : detector or Pipeline
+        The same object, with the new `offset_`.
+
+    Raises
+    ------
+    ValueError
+        If y does not fit X, or holds no anomalous or no normal pixel.
+
+    Examples
+    --------
+    >>> from skadm import IntensityDetector
+    >>> from skadm.data import make_phantom
+    >>> from skadm.model_selection import set_offset_by_f1
+    >>> stack = make_phantom(n_patients=2, n_slices=8, size=32, random_state=0)
+    >>> detector = IntensityDetector().fit(stack, stack.y)
+    >>> detector = set_offset_by_f1(detector, stack, stack.y, abnormal_only=True)
+    """
+    X = as_slices(X)
+    masks = as_numbers(y, "y")
+    if abnormal_only:
+        masks = check_labels(masks, (check_shape(X)[0], 1, *masks.shape[1:]))
+        abnormal = (masks == 1).any(axis=(1, 2))
+        if not abnormal.any():
+            raise ValueError(
+                f"no slice with an anomaly among {len(masks)}: expected pixels with y == 1."
+            )
+        if looks_through_slices(detector):
+            masks[~abnormal] = -1  # seen, but not counted
+        else:
+            X, masks = X[abnormal], masks[abnormal]
+    last, X = as_seen(detector, X)
+    labels = check_labels(masks, check_shape(X))
+    parts = [
+        (ignore_background(labels[places], brain), maps)
+        for places, maps, brain in score_by_volume(
+            lambda part, _: score_maps(last, part), X
+        )
+    ]
+    last.offset_ = best_f1_threshold(*map(np.concatenate, zip(*parts)))
+    return detector
