@@ -46,6 +46,12 @@ class EraserDetector(PriorDetector, TorchDetector):
     ----------
     %(prior)s
     %(prior_sign)s
+    init : None or "synthetic", default=None
+        Weights that the training starts from. None: random ones. "synthetic": those of a
+        network that was trained on synthetic brains, for any of the contrasts T1, T1ce, T2,
+        PD, FLAIR, DWI and ADC. X must carry their names, as a SliceStack does, and
+        `mirror`, `width`, `n_levels` and `norm` must be the defaults. Few epochs are enough
+        then.
     evidence : {"residual", "presence"}, default="residual"
         What scores are made of: what the U-Net erases, or where its second task sees a
         blob; see Notes.
@@ -54,12 +60,6 @@ class EraserDetector(PriorDetector, TorchDetector):
         brain, as the images are normalised to.
     lesion_scales : sequence of int, default=(8, 16, 32)
         Sizes of the blobs, in pixels; each batch draws one.
-    init : None or "synthetic", default=None
-        Weights that the training starts from. None: random ones. "synthetic": those of a
-        network that was trained on synthetic brains, for any of the contrasts T1, T1ce, T2,
-        PD, FLAIR, DWI and ADC. X must carry their names, as a SliceStack does, and
-        `mirror`, `width`, `n_levels` and `norm` must be the defaults. Few epochs are enough
-        then.
     presence_weight : float, default=2.0
         Weight of a second task, to tell where the blobs are, in the loss; in squared
         standard deviations. Only training knows it. 0: no such task.
