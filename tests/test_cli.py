@@ -933,7 +933,7 @@ def test_epochs_hold_for_every_stage():
     from skadm.cli._model import make_detector
 
     options = {"detector": "DSVDDDetector", "preset": "paper", "epochs": 3}
-    options |= dict.fromkeys(("prior", "prior_sign", "smooth_through", "ensemble"))
+    options |= dict.fromkeys(("prior", "prior_sign", "smooth_through", "ensemble", "init"))
     args = argparse.Namespace(**options, seed=0, device="cpu")
     detector = make_detector(args, ("FLAIR",))
     assert (detector.max_epochs, detector.pretraining_epochs) == (3, 3)
