@@ -24,6 +24,8 @@ IN_WHEEL = {
     "skadm/report/templates/patient.html",
     "skadm/data/tissue_maps/mni152_tissue_maps.npz",
     "skadm/data/tissue_maps/LICENSE",
+    "skadm/training/weights/synthetic.safetensors",
+    "skadm/training/weights/synthetic.md",
 }
 IN_SDIST = {
     *("LICENSE", "README.md", "CHANGELOG.md", "CONTRIBUTING.md", "Makefile"),
