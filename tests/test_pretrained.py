@@ -371,6 +371,14 @@ def test_score_without_a_training(small, scans, tmp_path, capsys):
             )
 
 
+def test_report_without_a_training(small, scans, tmp_path):
+    arguments = ["report", "--model", "synthetic", "--data", str(scans), "--device", "cpu"]
+    assert main([*arguments, "--out", str(tmp_path / "report"), "--prior", "FLAIR"]) == 0
+    page = (tmp_path / "report" / "patients" / "phantom-000.html").read_text("utf-8")
+    assert "EraserDetector, pretrained (synthetic)" in page
+    assert "synthetic normal brains" in page
+
+
 def test_unknown_contrasts_are_named(small, tmp_path, capsys):
     scans = write_brats(tmp_path / "scans", 1, masks=False, contrasts=("T1", "FLAIR"))
     place = scans / "phantom-000"

@@ -48,9 +48,9 @@ def add_pretrained(parser: Any) -> None:
     """Add what a model of the package, --model synthetic, is told."""
     group = parser.add_argument_group(
         "with --model synthetic",
-        "A detector that was trained on synthetic brains alone, for any of the contrasts "
-        "T1, T1ce, T2, PD, FLAIR, DWI and ADC. It flags 1 %% of the pixels of synthetic "
-        "normal brains; of a real one more or less (docs: Pretrained).",
+        "a detector that was trained on synthetic brains alone, for any of the contrasts\n"
+        "T1, T1ce, T2, PD, FLAIR, DWI and ADC. It flags 1 % of the pixels of synthetic\n"
+        "normal brains; of a real one more or less",
     )
     add_prior(group)
     add_smooth_through(group)
