@@ -28,6 +28,7 @@ __all__ = [
     "__version__",
     "card",
     "load",
+    "load_pretrained",
     "save",
 ]
 
@@ -43,6 +44,7 @@ _HOMES = {
     "VolumeDetector": "skadm.wrappers",
     "card": "skadm.io",
     "load": "skadm.io",
+    "load_pretrained": "skadm.pretrained",
     "save": "skadm.io",
 }
 

@@ -31,7 +31,9 @@ class TorchDetector(BaseDetector):
     Parameters
     ----------
     max_epochs : int, default=50
-        Epochs of each stage of the training, unless another parameter sets them.
+        Epochs of each stage of the training, unless another parameter sets them. 0, with
+        weights from a fit or a file: they stay as they are, and what is learned from their
+        output (densities, thresholds) is learned again.
     batch_size : int, default=16
         Slices of a training step and, on a GPU, of a scoring step. Scores do not depend
         on it; those of a GPU only to the rounding of its convolutions.
@@ -73,7 +75,7 @@ class TorchDetector(BaseDetector):
 
     _parameter_constraints: dict[str, list[Any]] = {
         **BaseDetector._parameter_constraints,
-        "max_epochs": [Interval(Integral, 1, None, closed="left")],
+        "max_epochs": [Interval(Integral, 0, None, closed="left")],
         "batch_size": [Interval(Integral, 1, None, closed="left")],
         "learning_rate": [Interval(Real, 0, None, closed="neither")],
         "augmentation": [None, StrOptions({"default"}), Augmentation],
@@ -143,9 +145,15 @@ class TorchDetector(BaseDetector):
     def _fit(self, X: np.ndarray, abnormal: np.ndarray | None = None) -> None:
         """Train networks on normal slices; abnormal ones are there to be looked at."""
         self._check_parameters(X.shape[1])
+        if not self.max_epochs and not self._has_weights:
+            raise ValueError(
+                f"max_epochs=0 leaves the networks of {type(self).__name__} untrained; "
+                "expected 1 or more, or weights to start from (warm_start)."
+            )
         trainer = Trainer(self, self._engine(), X, abnormal)
         networks = self._build(X.shape[1], trainer.initial)
-        if self.warm_start and hasattr(self, "weights_"):
+        self._initialise(networks)
+        if self._goes_on:
             self._go_on_from(networks, self.weights_)
             trainer.history += self.history_
         self.history_: list[dict[str, Any]] = trainer.history
@@ -153,6 +161,19 @@ class TorchDetector(BaseDetector):
         self._train(networks, X, trainer)
         trainer.close()
         self._keep(networks)
+
+    @property
+    def _goes_on(self) -> bool:
+        """Whether a fit starts from the weights of the last one."""
+        return self.warm_start and hasattr(self, "weights_")
+
+    @property
+    def _has_weights(self) -> bool:
+        """Whether a fit starts from weights that were trained before."""
+        return self._goes_on
+
+    def _initialise(self, networks: Any) -> None:
+        """Change the random weights that a fit starts from."""
 
     def _go_on_from(self, networks: Any, weights: dict[str, NDArray]) -> None:
         """Start from the weights of the last fit."""

@@ -3,6 +3,7 @@
 import argparse
 import platform
 import time
+from collections.abc import Iterable
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -111,6 +112,7 @@ def run(args: argparse.Namespace) -> None:
             "than is trained on. Train with 'skadm fit', and test with 'skadm evaluate'"
         )
     detector = make_detector(args, stack.contrasts)
+    _refuse_its_own_brains(args.data, parts_of(detector))
     train, test = patient_split(
         stack.groups, test_fraction=args.test_fraction, random_state=args.seed
     )
@@ -247,3 +249,13 @@ def _record(
         },
         "machine": f"{platform.system()} {platform.machine()}",
     }
+
+
+def _refuse_its_own_brains(data: str, parts: Iterable[Any]) -> None:
+    """Refuse to measure on the phantom what was trained on its generator's brains."""
+    if data == "phantom" and any(getattr(part, "init", None) for part in parts):
+        raise ValueError(
+            "the pretrained weights were trained on brains of the phantom's generator: "
+            "what they find in the phantom says nothing about real scans. Leave --init "
+            "out, or give scans with --data"
+        )

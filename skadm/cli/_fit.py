@@ -25,6 +25,7 @@ examples:
   skadm fit --data scans/ --out model.skadm --detector EraserDetector --prior FLAIR T2
   skadm fit --data scans/ --out model.skadm --detector EraserDetector --prior learned \
       --smooth-through 5
+  skadm fit --data scans/ --out model.skadm --detector EraserDetector --init synthetic
   skadm fit --data scans/ --out model.skadm --ensemble 5
   skadm fit --data scans/ --out model.skadm --patients P01 P02 P03 --seed 1 --force
   skadm fit --data scans/ --out model.skadm --checkpoints runs/

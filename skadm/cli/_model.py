@@ -6,7 +6,10 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from skadm.cli._output import say
+
 _LEARNED = "learned"
+_PRETRAINED = ("synthetic",)  # a file of that name is ./synthetic
 
 
 def make_detector(args: argparse.Namespace, contrasts: Sequence[str]) -> Any:
@@ -19,13 +22,21 @@ def make_detector(args: argparse.Namespace, contrasts: Sequence[str]) -> Any:
     known = dict(all_detectors())
     if args.detector not in known:
         raise ValueError(f"no detector {args.detector!r}; expected one of {sorted(known)}")
-    if args.preset is None:
-        args.preset = "cpu"
     accepted = known[args.detector]().get_params()
+    if args.init is not None and "init" not in accepted:
+        takers = [name for name, kind in all_detectors() if "init" in kind().get_params()]
+        raise ValueError(
+            f"{args.detector} has no pretrained weights; leave --init out, or take "
+            f"{' or '.join(takers)}"
+        )
+    if args.preset is None:
+        args.preset = "cpu" if args.init is None else "fine-tune"
     if args.epochs is not None and "max_epochs" not in accepted:
         raise ValueError(f"{args.detector} is not trained in epochs; leave --epochs out")
     given = {"random_state": args.seed, "device": args.device}
     given |= _prior(args, contrasts, accepted)
+    if args.init is not None:
+        given["init"] = args.init
     detector = presets.make_detector(
         args.detector,
         args.preset,
@@ -190,6 +201,39 @@ def check_model(path: str) -> Path:
     if not place.is_file():
         raise FileNotFoundError(f"{place}: no such model; 'skadm fit' makes one")
     return place
+
+
+def model_and_stack(args: argparse.Namespace, **options: Any) -> tuple[Any, Any]:
+    """The model that --model names, and --data as it reads them.
+
+    A model of the package is made for the contrasts of the data. Only that takes the
+    options of `_options.add_pretrained`.
+    """
+    if args.model not in _PRETRAINED:
+        for name in ("prior", "prior_sign", "smooth_through", "contrasts"):
+            if getattr(args, name) is not None:
+                raise ValueError(
+                    f"--{name.replace('_', '-')} is for --model {_PRETRAINED[0]}; what "
+                    "'skadm fit' has saved has its own"
+                )
+        model = load_model(args.model, args.device)
+        return model, read_for(model, args.data, **options)
+    from skadm.data import read_any
+    from skadm.neural import resolve_device
+    from skadm.pretrained import load_pretrained
+
+    resolve_device(args.device)
+    stack = read_any(args.data, contrasts=args.contrasts, **options)
+    told = _prior(args, stack.contrasts, ("prior",))
+    say(f"no training: {args.model}, of {', '.join(stack.contrasts)}")
+    model = load_pretrained(
+        args.model,
+        contrasts=stack.contrasts,
+        smooth_through=args.smooth_through or 0.0,
+        device=args.device,
+        **told,
+    )
+    return model, stack
 
 
 def read_for(model: Any, data: str, **options: Any) -> Any:

@@ -28,19 +28,72 @@ def command(
     return parser
 
 
-def add_model(parser: Any) -> None:
+def add_model(parser: Any, more: str = "") -> None:
     """Add --model."""
     parser.add_argument(
-        "--model", required=True, metavar="FILE", help="what 'skadm fit' has saved"
+        "--model", required=True, metavar="FILE", help=f"what 'skadm fit' has saved{more}"
     )
 
 
 def add_application(parser: Any, results: str) -> None:
     """Add --model, --data and --out, the folder for what `results` names."""
-    add_model(parser)
+    add_model(parser, ", or 'synthetic', which needs no training (see below)")
     parser.add_argument("--data", required=True, metavar="PATH", help=DATA_HELP)
     parser.add_argument(
         "--out", required=True, metavar="FOLDER", help=f"where the {results} go"
+    )
+
+
+def add_pretrained(parser: Any) -> None:
+    """Add what a model of the package, --model synthetic, is told."""
+    group = parser.add_argument_group(
+        "with --model synthetic",
+        "A detector that was trained on synthetic brains alone, for any of the contrasts "
+        "T1, T1ce, T2, PD, FLAIR, DWI and ADC. It flags 1 %% of the pixels of synthetic "
+        "normal brains; of a real one more or less (docs: Pretrained).",
+    )
+    add_prior(group)
+    add_smooth_through(group)
+    add_contrasts(group)
+
+
+def add_contrasts(parser: Any) -> None:
+    """Add --contrasts."""
+    parser.add_argument(
+        "--contrasts",
+        nargs="+",
+        metavar="NAME",
+        help="contrasts to use, e.g. FLAIR T2 (default: all there are)",
+    )
+
+
+def add_prior(parser: Any) -> None:
+    """Add --prior and --prior-sign."""
+    parser.add_argument(
+        "--prior",
+        nargs="+",
+        metavar="NAME[=WEIGHT]",
+        help="contrasts that lesions are known to change, e.g. FLAIR T2=0.5, on which they "
+        "are bright (with a negative weight: dark); or 'learned': from the slices with a "
+        "lesion, wherever in them it is. 'skadm list' shows which detectors take a prior "
+        "(default: nothing is known)",
+    )
+    parser.add_argument(
+        "--prior-sign",
+        choices=("known", "unknown"),
+        help="'unknown': lesions may change the contrasts of --prior in either direction "
+        "(default: known)",
+    )
+
+
+def add_smooth_through(parser: Any) -> None:
+    """Add --smooth-through."""
+    parser.add_argument(
+        "--smooth-through",
+        type=slices,
+        metavar="SIGMA",
+        help="smooth maps through the slices of a patient by a Gaussian of this standard "
+        "deviation, in slices: 5 for slices of 1 mm; thick slices gain nothing",
     )
 
 
@@ -154,34 +207,21 @@ def add_training(parser: Any) -> None:
         "--preset",
         help="named set of parameters: quick (to see that it runs; scores not worth "
         "reading), cpu (two cores, no GPU), paper (as published; wants a GPU; of "
-        "ADMDetector paper-brats, paper-isles). Default: cpu",
+        "ADMDetector paper-brats, paper-isles; with --init, fine-tune). Default: cpu, or "
+        "fine-tune with --init",
+    )
+    parser.add_argument(
+        "--init",
+        metavar="NAME",
+        help="start from weights that were trained on synthetic brains: 'synthetic', of "
+        "EraserDetector (default: from random ones)",
     )
     parser.add_argument(
         "--epochs", type=positive, metavar="N", help="epochs of each training stage, "
         "instead of the preset's",
     )  # fmt: skip
-    parser.add_argument(
-        "--prior",
-        nargs="+",
-        metavar="NAME[=WEIGHT]",
-        help="contrasts that lesions are known to change, e.g. FLAIR T2=0.5, on which they "
-        "are bright (with a negative weight: dark); or 'learned': from the slices with a "
-        "lesion, wherever in them it is. 'skadm list' shows which detectors take a prior "
-        "(default: nothing is known)",
-    )
-    parser.add_argument(
-        "--prior-sign",
-        choices=("known", "unknown"),
-        help="'unknown': lesions may change the contrasts of --prior in either direction "
-        "(default: known)",
-    )
-    parser.add_argument(
-        "--smooth-through",
-        type=slices,
-        metavar="SIGMA",
-        help="smooth maps through the slices of a patient by a Gaussian of this standard "
-        "deviation, in slices: 5 for slices of 1 mm; thick slices gain nothing",
-    )
+    add_prior(parser)
+    add_smooth_through(parser)
     parser.add_argument(
         "--ensemble",
         type=several,
@@ -189,12 +229,7 @@ def add_training(parser: Any) -> None:
         help="train N times with other seeds and take the mean of the maps; "
         "'skadm score --uncertainty' writes how far they disagree",
     )
-    parser.add_argument(
-        "--contrasts",
-        nargs="+",
-        metavar="NAME",
-        help="contrasts to use, e.g. FLAIR T2 (default: all there are)",
-    )
+    add_contrasts(parser)
     parser.add_argument(
         "--size",
         type=positive,

@@ -9,7 +9,7 @@ from typing import Any
 from skadm._files import replace_atomically
 from skadm.cli import _options
 from skadm.cli._data import warn_of_trained_patients
-from skadm.cli._model import load_model, read_for
+from skadm.cli._model import model_and_stack, read_for
 from skadm.cli._output import (
     check_inner_folder,
     check_new_folder,
@@ -30,6 +30,7 @@ _EPILOG = """\
 examples:
   skadm report --model model.skadm --data new/ --out report/
   skadm report --model model.skadm --data new/ --out report/ --normal controls/
+  skadm report --model synthetic --data new/ --out report/ --prior FLAIR T2=0.5
 
 files: index.html, and patients/<patient>.html
 
@@ -53,6 +54,7 @@ def add_parser(commands: Any) -> None:
         metavar="PATH",
         help="patients whose normal slices p-values are from, as --data has them",
     )
+    _options.add_pretrained(parser)
     _options.add_selection(parser)
     _options.add_missing(parser, "report on")
     _options.add_device(parser)
@@ -67,11 +69,9 @@ def run(args: argparse.Namespace) -> None:
     from skadm.report._libraries import require_libraries
 
     require_libraries()
-    model = load_model(args.model, args.device)
     # Healthy patients are reported like others.
-    stack = read_for(
-        model,
-        args.data,
+    model, stack = model_and_stack(
+        args,
         **_options.selected(args),
         allow_empty_masks=True,
         allow_missing=args.allow_missing,

@@ -4,7 +4,7 @@ import argparse
 from typing import Any
 
 from skadm.cli import _options
-from skadm.cli._model import load_model, read_for
+from skadm.cli._model import model_and_stack
 from skadm.cli._output import check_folder, print_files, print_supplied, raise_failures, say
 
 _TEXT = """\
@@ -17,6 +17,7 @@ examples:
   skadm score --model model.skadm --data new/ --out maps/
   skadm score --model model.skadm --data new/ --out maps/ --binary --patients P07
   skadm score --model model.skadm --data archive/ --out maps/ --jobs 8 --skip-existing
+  skadm score --model synthetic --data new/ --out maps/ --prior FLAIR T2=0.5
 
 files: <patient>_anomaly.nii.gz; with --binary <patient>_segmentation.nii.gz; with
 --uncertainty, of a model of 'skadm fit --ensemble', <patient>_uncertainty.nii.gz; of a
@@ -53,6 +54,7 @@ def add_parser(commands: Any) -> None:
         metavar="N",
         help="patients at a time, each in a process of its own (default: %(default)s)",
     )
+    _options.add_pretrained(parser)
     _options.add_selection(parser, masks=False)
     _options.add_missing(parser, "score")
     _options.add_device(parser)
@@ -77,7 +79,6 @@ def add_parser(commands: Any) -> None:
 def run(args: argparse.Namespace) -> None:
     """Run the command."""
     out = check_folder(args.out, args.data)
-    model = load_model(args.model, args.device)
     from skadm.cohort import UNCERTAINTY, score_cohort
 
     kinds = ["anomaly"]
@@ -85,9 +86,8 @@ def run(args: argparse.Namespace) -> None:
         kinds.append("segmentation")
     if args.uncertainty:
         kinds.append(UNCERTAINTY)
-    stack = read_for(
-        model,
-        args.data,
+    model, stack = model_and_stack(
+        args,
         **_options.selected(args),
         labels=False,
         allow_missing=args.allow_missing,
@@ -109,6 +109,7 @@ def run(args: argparse.Namespace) -> None:
             f"{error}; pass --force to replace it, or --skip-existing to keep it"
         ) from error
     print(f"threshold: {-model[-1].offset_:.6g} (pixels above it are anomalies)")
+    print(f"threshold from: {model.training_.get('threshold', 'unknown')}")
     print_files(out, report.files)
     for name, contrasts in report.supplied.items():
         print_supplied(name, contrasts)

@@ -15,6 +15,7 @@ from skadm.data._write import on_original_grid, write_maps
 
 if TYPE_CHECKING:
     from skadm.data._phantom import make_phantom
+    from skadm.data._random_brains import make_random_brains
 
 __all__ = [
     "ArrayVolume",
@@ -32,6 +33,7 @@ __all__ = [
     "choose_patients",
     "find_studies",
     "make_phantom",
+    "make_random_brains",
     "on_original_grid",
     "patient_key",
     "read_any",
@@ -48,4 +50,8 @@ def __getattr__(name: str) -> Any:
         from skadm.data._phantom import make_phantom
 
         return make_phantom
+    if name == "make_random_brains":
+        from skadm.data._random_brains import make_random_brains
+
+        return make_random_brains
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -48,6 +48,8 @@ def render(
     spacing: tuple[float, float, float],
     gain: float,
     noise: float,
+    bias: float = 0.035,
+    regional: float = 0.02,
 ) -> np.ndarray:
     """Turn ideal signals at the brain pixels into one contrast's image volume.
 
@@ -65,16 +67,19 @@ def render(
         Typical intensity of white matter.
     noise : float
         Standard deviation of the noise of each of the two channels of the receiver.
+    bias, regional : float
+        Standard deviation of the logarithm of the coil's sensitivity, and that of the
+        tissue's from region to region.
 
     Returns
     -------
     ndarray of float32, shape (n_slices, size, size)
         Exactly 0 outside the brain, above 0 inside.
     """
-    bias = np.exp(0.035 * smooth_field(rng, brain.shape, spacing, 70.0)[brain])
-    regional = 1 + 0.02 * smooth_field(rng, brain.shape, spacing, 22.0)[brain]
+    sensitivity = np.exp(bias * smooth_field(rng, brain.shape, spacing, 70.0)[brain])
+    signal = 1 + regional * smooth_field(rng, brain.shape, spacing, 22.0)[brain]
     real, imaginary = noise * rng.standard_normal((2, len(base)), dtype=np.float32)
-    magnitude = np.hypot(base * bias * regional + real, imaginary)
+    magnitude = np.hypot(base * sensitivity * signal + real, imaginary)
     image = np.zeros(brain.shape, dtype=np.float32)
     factor = gain * np.exp(rng.normal(0, 0.35))
     image[brain] = np.maximum(factor * magnitude, 1e-3)

@@ -1,7 +1,7 @@
 """The anatomy of the phantom: a template of the brain, deformed for every patient."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from importlib import resources
 
@@ -14,12 +14,63 @@ from skadm.data._lesions import Lesion
 
 # Millimetres in the template's (MNI) space: x to the right, y to the front, z up.
 CENTRE = np.array([0.0, -17.0, 5.0], dtype=np.float32)
-LOWEST_SLICE, HIGHEST_SLICE = -57.0, 71.0
-FIELD_OF_VIEW = 214.0
 # Pixels larger than this are averaged from smaller ones, as a scanner does.
 FINEST_PIXEL = 1.75
 
 FLUID, CORTEX, DEEP, PALLIDUM, WHITE, HYPERINTENSE, VESSEL = range(7)
+
+
+@dataclass(frozen=True)
+class Variation:
+    """How far a patient's brain may differ from the template.
+
+    The defaults are those of the phantom.
+
+    Attributes
+    ----------
+    field_of_view : tuple of float
+        Height and width of a slice, in mm.
+    lowest, highest : float
+        Between them lie the slices, in mm of the template.
+    size : float
+        Standard deviation of the head's size along each axis.
+    size_range : tuple of float
+        Least and most of it.
+    angle, bending : float
+        Factors of the rotations, and of the smooth deformations.
+    ventricles : tuple of float
+        Least and most by which ventricles are widened, in mm.
+    sulci : tuple of float
+        Least and most log-odds in favour of fluid: atrophy.
+    spots : float
+        Most of the bright spots that come with age.
+    sharpness : float
+        Factor of the power that sharpens the template's average borders.
+    n_averaged : int
+        Slices of the tissue maps (1.5 mm each) that are averaged into one: thick slices.
+    margin, ragged : float
+        How far the mask of the brain reaches beyond the brain (or, below 0, cuts it), on
+        average, and how much that differs from place to place, both in mm. None: the mask
+        is exact.
+    """
+
+    field_of_view: tuple[float, float] = (214.0, 214.0)
+    lowest: float = -57.0
+    highest: float = 71.0
+    size: float = 0.035
+    size_range: tuple[float, float] = (0.92, 1.06)
+    angle: float = 1.0
+    bending: float = 1.0
+    ventricles: tuple[float, float] = (-1.0, 6.5)
+    sulci: tuple[float, float] = (-0.2, 1.0)
+    spots: float = 1.0
+    sharpness: float = 1.0
+    n_averaged: int = 1
+    margin: float | None = None
+    ragged: float = 0.0
+
+
+PHANTOM = Variation()
 
 
 @dataclass(frozen=True)
@@ -34,11 +85,23 @@ class Template:
     origin: np.ndarray
     spacing: float
 
-    def sample(self, map_: np.ndarray, points: np.ndarray) -> np.ndarray:
-        """Interpolate ``map_`` at ``points`` (3, ...), in mm."""
+    def sample(
+        self, map_: np.ndarray, points: np.ndarray, mode: str = "constant"
+    ) -> np.ndarray:
+        """Interpolate ``map_`` at ``points`` (3, ...), in mm.
+
+        Beyond the map there is 0, or with mode "nearest" what is at its border.
+        """
         origin = self.origin.reshape((3,) + (1,) * (points.ndim - 1))
         index = (points - origin) / np.float32(self.spacing)
-        return ndimage.map_coordinates(map_, index, order=1, output=np.float32)
+        return ndimage.map_coordinates(map_, index, order=1, mode=mode, output=np.float32)
+
+    @cached_property
+    def depth(self) -> np.ndarray:
+        """Distance to the border of the brain in mm, below 0 outside."""
+        inside = self.brain > 0.5
+        within, beyond = map(ndimage.distance_transform_edt, (inside, ~inside))
+        return ((within - beyond) * self.spacing).astype(np.float32)
 
     @cached_property
     def lesion_sites(self) -> tuple[np.ndarray, np.ndarray]:
@@ -78,9 +141,19 @@ class Anatomy:
     affine: np.ndarray
 
 
-@lru_cache(maxsize=1)
-def load_template() -> Template:
-    """Read the tissue maps and derive what the phantom needs of the ventricles."""
+@lru_cache(maxsize=8)
+def load_template(n_averaged: int = 1) -> Template:
+    """Read the tissue maps and derive what the phantom needs of the ventricles.
+
+    Tissue is averaged over so many slices of the maps: that of thick slices.
+    """
+    if n_averaged > 1:
+        thin = load_template()
+        grey, white = (
+            ndimage.uniform_filter1d(map_, n_averaged, axis=2)
+            for map_ in (thin.grey, thin.white)
+        )
+        return replace(thin, grey=grey, white=white)
     path = resources.files("skadm.data") / "tissue_maps" / "mni152_tissue_maps.npz"
     with resources.as_file(path) as file, np.load(file) as maps:
         scale = np.float32(1 / (maps["n_levels"] - 1))
@@ -119,49 +192,67 @@ def _find_ventricles(fluid, origin, spacing):
 
 
 def build_anatomy(
-    rng: np.random.Generator, n_slices: int, size: int, lesions: Sequence[Lesion]
+    rng: np.random.Generator,
+    n_slices: int,
+    size: int,
+    lesions: Sequence[Lesion],
+    variation: Variation = PHANTOM,
 ) -> Anatomy:
     """Draw one patient's brain; the lesions push their surroundings aside."""
-    template = load_template()
-    scale = np.clip(rng.normal([1.0, 1.0, 1.0], 0.035), 0.92, 1.06)
-    fine = max(1, round(FIELD_OF_VIEW / size / FINEST_PIXEL))
-    thickness = (HIGHEST_SLICE - LOWEST_SLICE) * scale[2] / n_slices
-    pixel = FIELD_OF_VIEW / size
+    template = load_template(variation.n_averaged)
+    scale = np.clip(rng.normal([1.0, 1.0, 1.0], variation.size), *variation.size_range)
+    height, width = (length / size for length in variation.field_of_view)
+    fine = max(1, round(max(height, width) / FINEST_PIXEL))
+    thickness = (variation.highest - variation.lowest) * scale[2] / n_slices
 
-    z = (LOWEST_SLICE - CENTRE[2]) * scale[2] + thickness * (np.arange(n_slices) + 0.5)
-    points = _deform(rng, template, scale, z, size * fine, lesions)
-    brain = template.sample(template.brain, points) > 0.55
+    lowest = (variation.lowest - CENTRE[2]) * scale[2]
+    z = lowest + thickness * (np.arange(n_slices) + 0.5)
+    points = _deform(rng, template, scale, z, size * fine, lesions, variation)
+    grid = (thickness, height / fine, width / fine)
+    brain = _brain_mask(rng, template, points, grid, variation)
     inside = points[:, brain]
-    fractions = _draw_tissues(rng, template, inside, brain, (thickness, pixel / fine))
+    fractions = _draw_tissues(rng, template, inside, brain, grid, variation)
 
-    spacing = (float(thickness), pixel, pixel)
-    affine = np.diag([-pixel, -pixel, thickness, 1.0])
-    affine[:2, 3] = CENTRE[:2] + pixel * (size - 1) / 2
+    spacing = (float(thickness), height, width)
+    affine = np.diag([-width, -height, thickness, 1.0])
+    affine[:2, 3] = CENTRE[:2] + np.array([width, height]) * (size - 1) / 2
     affine[2, 3] = CENTRE[2] + z[0]
     if fine > 1:
         brain, fractions, inside = _average_pixels(brain, fractions, inside, fine)
     return Anatomy(brain, fractions, inside, spacing, affine)
 
 
-def _deform(rng, template, scale, z, size, lesions):
+def _brain_mask(rng, template, points, spacing, variation):
+    """What skull stripping leaves: the brain, or some of it, or some more."""
+    if variation.margin is None:
+        return template.sample(template.brain, points) > 0.55
+    depth = template.sample(load_template().depth, points, "nearest")
+    error = variation.ragged * smooth_field(rng, depth.shape, spacing, 25.0)
+    return depth + np.clip(variation.margin + error, -4, 6) > 0
+
+
+def _deform(rng, template, scale, z, size, lesions, variation):
     """Where every pixel lies in the template: (3, n_slices, size, size), in mm.
 
     The deformation is smooth: it is worked out on every eighth pixel or so and
     interpolated in between.
     """
     n_nodes = 48
-    half = FIELD_OF_VIEW / 2
-    nodes = np.linspace(half, -half, n_nodes)
+    y, x = (
+        np.linspace(length / 2, -length / 2, n_nodes) for length in variation.field_of_view
+    )
     shape = (len(z), n_nodes, n_nodes)
-    spacing = (z[1] - z[0], nodes[0] - nodes[1], nodes[0] - nodes[1])
-    world = np.stack(np.meshgrid(z, nodes, nodes, indexing="ij")[::-1]).reshape(3, -1)
-    template_points = (_rotation(rng) @ world) / scale[:, np.newaxis]
+    spacing = (z[1] - z[0], y[0] - y[1], x[0] - x[1])
+    world = np.stack(np.meshgrid(z, y, x, indexing="ij")[::-1]).reshape(3, -1)
+    turned = _rotation(rng, variation.angle) @ world
+    template_points = turned / scale[:, np.newaxis]
     points = (template_points + CENTRE[:, np.newaxis]).astype(np.float32).reshape(3, *shape)
     for length, amplitude in ((50.0, 3.0), (20.0, 1.4), (11.0, 0.7)):
         for axis in range(3):
-            points[axis] += amplitude * smooth_field(rng, shape, spacing, length)
+            field = smooth_field(rng, shape, spacing, length)
+            points[axis] += variation.bending * amplitude * field
     # Reading nearer to the ventricles makes them larger.
-    pull = rng.uniform(-1.0, 6.5)
+    pull = rng.uniform(*variation.ventricles)
     points += pull * np.stack([template.sample(p, points) for p in template.ventricle_pull])
     for lesion in lesions:
         points = lesion.displace(points)
@@ -174,26 +265,25 @@ def _deform(rng, template, scale, z, size, lesions):
     return weights @ points @ weights.T
 
 
-def _rotation(rng):
+def _rotation(rng, factor):
     """A small rotation: nodding, tilting and turning of the head by a few degrees."""
-    a, b, c = np.clip(rng.normal(0.0, np.deg2rad([3.5, 2.5, 3.0])), -0.14, 0.14)
+    angles = np.clip(rng.normal(0.0, np.deg2rad([3.5, 2.5, 3.0])), -0.14, 0.14)
+    a, b, c = factor * angles
     nod = np.array([[1, 0, 0], [0, np.cos(a), -np.sin(a)], [0, np.sin(a), np.cos(a)]])
     tilt = np.array([[np.cos(b), 0, -np.sin(b)], [0, 1, 0], [np.sin(b), 0, np.cos(b)]])
     turn = np.array([[np.cos(c), -np.sin(c), 0], [np.sin(c), np.cos(c), 0], [0, 0, 1]])
     return nod @ tilt @ turn
 
 
-def _draw_tissues(rng, template, points, brain, spacing):
+def _draw_tissues(rng, template, points, brain, spacing, variation):
     """Tissue fractions (n_pixels, 7) at the template points of the brain pixels.
 
     The template averages many brains. A power of its probabilities brings back the sharp
     borders of one brain, and a random field beside them its own pattern of folds.
     """
-    thickness, pixel = spacing
-    grid = (thickness, pixel, pixel)
 
     def texture(length):
-        return smooth_field(rng, brain.shape, grid, length)[brain]
+        return smooth_field(rng, brain.shape, spacing, length)[brain]
 
     x, y, z = points
     grey = template.sample(template.grey, points)
@@ -206,9 +296,9 @@ def _draw_tissues(rng, template, points, brain, spacing):
 
     middle = _blob(np.abs(x), y, z, (17, -3, 4), (17, 30, 17))
     pallidum = _blob(np.abs(x), y, z, (20, -4, -1), (6, 9, 7))
-    wide_sulci = rng.uniform(-0.2, 1.0)
+    wide_sulci = rng.uniform(*variation.sulci)
     folds = 0.7 * texture(7.0)
-    power = 3.0 - 1.2 * middle
+    power = variation.sharpness * (3.0 - 1.2 * middle)
     odds = np.stack(
         [
             (fluid + 0.005) ** power
@@ -226,7 +316,8 @@ def _draw_tissues(rng, template, points, brain, spacing):
     fractions[:, DEEP] = grey * middle
     fractions[:, WHITE] = white
     _share(fractions, (CORTEX, DEEP, WHITE), PALLIDUM, pallidum * middle)
-    _share(fractions, (WHITE,), HYPERINTENSE, _hyperintensity(rng, texture, y, distance))
+    spots = variation.spots * _hyperintensity(rng, texture, y, distance)
+    _share(fractions, (WHITE,), HYPERINTENSE, spots)
     _share(
         fractions, (FLUID, CORTEX), VESSEL, _vessels(rng, texture, points, fluid, distance)
     )

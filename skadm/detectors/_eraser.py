@@ -22,6 +22,7 @@ from skadm.nn.pixels import brain_mean, brain_of, map_of, pixels_of
 from skadm.nn.smoothing import smooth_in_brain
 from skadm.nn.unet import UNet
 from skadm.training import Checkpoints, Objective, Stage, Trainer
+from skadm.training._pretrained import PRETRAINED, pretrained_network
 from skadm.training._weights import load_weights
 
 # A pixel belongs to a blob if any contrast is changed by so much of `lesion_std`.
@@ -45,6 +46,15 @@ class EraserDetector(PriorDetector, TorchDetector):
     ----------
     %(prior)s
     %(prior_sign)s
+    init : None or "synthetic", default=None
+        Weights that the training starts from. None: random ones. "synthetic": those of a
+        network that was trained on synthetic brains, for any of the contrasts T1, T1ce, T2,
+        PD, FLAIR, DWI and ADC. X must carry their names, as a SliceStack does, and
+        `mirror`, `width`, `n_levels` and `norm` must be the defaults. Few epochs are enough
+        then.
+    evidence : {"residual", "presence"}, default="residual"
+        What scores are made of: what the U-Net erases, or where its second task sees a
+        blob; see Notes.
     lesion_std : float, default=1.2
         Standard deviation of a blob's change of a contrast, in standard deviations of the
         brain, as the images are normalised to.
@@ -106,6 +116,7 @@ class EraserDetector(PriorDetector, TorchDetector):
     See Also
     --------
     DAEDetector : The same with noise everywhere in the slice.
+    skadm.load_pretrained : An eraser that is trained already.
 
     Notes
     -----
@@ -113,6 +124,13 @@ class EraserDetector(PriorDetector, TorchDetector):
     smoothed: whatever differs, in any contrast, is an anomaly. With a prior whose sign is
     not known it is the log-density of the weighted sum of the residuals, and with a known
     sign minus that sum, without a density.
+
+    A density is that of scans like those of the training. Where scans differ from them, as
+    real ones from synthetic ones, the second task carries over better: with
+    ``evidence="presence"``, the score is minus the logit of a blob without a prior. With
+    one it is minus the probability of a blob times the weighted sum of the contrasts, as
+    far as that is above 0; with an unknown sign, times the absolute weighted sum of the
+    residuals. All of these are smoothed.
 
     The blobs know nothing of what lesions look like: brighter and darker are equally
     likely, in each contrast alone. Since most of a slice is left as it was, the U-Net can
@@ -139,18 +157,22 @@ class EraserDetector(PriorDetector, TorchDetector):
     """
 
     _paper = "Kascenas et al. 2022, changed"
-    _tune = ("prior", "prior_sign", "sigma", "lesion_scales", "max_epochs")
+    _tune = ("prior", "prior_sign", "init", "sigma", "lesion_scales", "max_epochs")
     _good_at = "Lesions in nearly symmetric organs; better with a prior, as intensity is."
     _presets = {
         "quick": {"width": 4, "max_epochs": 4, "max_samples": 2_000},
         "cpu": {"n_networks": 3, "max_epochs": 20, "learning_rate": 2e-3},
         # There is no paper of it; as long as that of the DAE, whose kin it is.
         "paper": {"width": 64, "learning_rate": 1e-4, "max_epochs": 200},
+        # From pretrained weights: a minute or less on two cores for a patient.
+        "fine-tune": {"init": "synthetic", "max_epochs": 5, "learning_rate": 5e-4},
     }
 
     _parameter_constraints = {
         **TorchDetector._parameter_constraints,
         **PriorDetector._parameter_constraints,
+        "init": [None, StrOptions(set(PRETRAINED))],
+        "evidence": [StrOptions({"residual", "presence"})],
         "lesion_std": [Interval(Real, 0, None, closed="left")],
         "lesion_scales": ["array-like"],
         "presence_weight": [Interval(Real, 0, None, closed="left")],
@@ -170,6 +192,8 @@ class EraserDetector(PriorDetector, TorchDetector):
         *,
         prior: Prior = None,
         prior_sign: str = "known",
+        init: str | None = None,
+        evidence: str = "residual",
         lesion_std: float = 1.2,
         lesion_scales: Sequence[int] = (8, 16, 32),
         presence_weight: float = 2.0,
@@ -211,6 +235,8 @@ class EraserDetector(PriorDetector, TorchDetector):
         )
         self.prior = prior
         self.prior_sign = prior_sign
+        self.init = init
+        self.evidence = evidence
         self.lesion_std = lesion_std
         self.lesion_scales = lesion_scales
         self.presence_weight = presence_weight
@@ -234,6 +260,38 @@ class EraserDetector(PriorDetector, TorchDetector):
         self.axis_ = self._stated_axis(X.shape[1])
         # The axis is learned within the training, since the mixture depends on it.
         self._fit(X, self._abnormal_slices(abnormal))
+
+    def _check_parameters(self, n_contrasts: int) -> None:
+        if self.init is not None:
+            self._pretrained()  # which refuses contrasts that it does not take
+
+    @property
+    def _has_weights(self) -> bool:
+        return self.init is not None or super()._has_weights
+
+    def _pretrained(self) -> UNet:
+        """The pretrained network for the contrasts of X, if it is as ours are."""
+        assert self.init is not None
+        network = pretrained_network(self.init, self.contrasts_)
+        shape = {
+            "width": network.head.in_channels,
+            "n_levels": network.n_levels,
+            "norm": "batch",
+            "mirror": True,
+        }
+        for name, value in shape.items():
+            if getattr(self, name) != value:
+                raise ValueError(
+                    f"{name}={getattr(self, name)!r}: the pretrained network "
+                    f"{self.init!r} has {name}={value!r}."
+                )
+        return network
+
+    def _initialise(self, networks: "_Networks") -> None:
+        if self.init is not None:
+            weights = self._pretrained().state_dict()
+            for net in networks.nets:
+                net.load_state_dict(weights)
 
     def _go_on_from(self, networks: "_Networks", weights: dict[str, NDArray]) -> None:
         own = {
@@ -329,31 +387,66 @@ class EraserDetector(PriorDetector, TorchDetector):
         """Slices without their lesions, then the logit of a lesion, (n, K + 1, H, W)."""
         return net(torch.cat([images, mirrored(images)], dim=1) if self.mirror else images)
 
+    def _outputs(self, networks: "_Networks", images: torch.Tensor) -> torch.Tensor:
+        """Mean of the networks' outputs, (n, K + 1, H, W)."""
+        outputs = [self._output(net, images).float() for net in networks.nets]
+        return torch.stack(outputs).mean(dim=0)
+
     def _residuals(self, networks: "_Networks", images: torch.Tensor) -> torch.Tensor:
         """What is erased, signed and smoothed in the brain, (n, K, H, W)."""
-        outputs = [self._output(net, images)[:, :-1].float() for net in networks.nets]
-        restored = torch.stack(outputs).mean(dim=0)
-        return smooth_in_brain(images - restored, brain_of(images), self.sigma)
+        return self._residuals_of(images, self._outputs(networks, images))
+
+    def _residuals_of(self, images: torch.Tensor, outputs: torch.Tensor) -> torch.Tensor:
+        return smooth_in_brain(images - outputs[:, :-1], brain_of(images), self.sigma)
 
     def _features(self, networks: "_Networks", images: torch.Tensor) -> torch.Tensor:
+        return self._along_axis(self._residuals(networks, images))
+
+    def _along_axis(self, residuals: torch.Tensor) -> torch.Tensor:
         """Residuals of all contrasts, (n, K, H, W), or their weighted sum, (n, 1, H, W)."""
-        residuals = self._residuals(networks, images)
         if self.axis_ is None:
             return residuals
-        weights = torch.as_tensor(self.axis_, dtype=torch.float32, device=images.device)
+        axis = torch.as_tensor(self.axis_, dtype=torch.float32)
+        weights = axis.to(residuals.device)
         return (residuals * weights.view(1, -1, 1, 1)).sum(dim=1, keepdim=True)
 
     @property
     def _scores_density(self) -> bool:
+        if self.evidence == "presence":
+            return False
         return self.prior is None or not self._sign_is_known
 
     def _anomaly(self, networks: "_Networks", images: torch.Tensor) -> torch.Tensor:
-        features, brain = self._features(networks, images), brain_of(images)
+        return self._anomaly_of(networks, images, self._outputs(networks, images))
+
+    def _anomaly_of(
+        self, networks: "_Networks", images: torch.Tensor, outputs: torch.Tensor
+    ) -> torch.Tensor:
+        """The score, given what the networks make of the slices."""
+        brain = brain_of(images)
+        if self.evidence == "presence":
+            return self._presence_of(images, outputs, brain)
+        features = self._along_axis(self._residuals_of(images, outputs))
         if not self._scores_density:
             return features[:, 0]
         pixels = pixels_of(features, brain).double()
         energy = mixture_energy(pixels, networks.mixture.parameters_, _FLOOR)
         return smooth_in_brain(map_of(energy, brain).unsqueeze(1), brain, self.sigma)[:, 0]
+
+    def _presence_of(
+        self, images: torch.Tensor, outputs: torch.Tensor, brain: torch.Tensor
+    ) -> torch.Tensor:
+        """How likely a blob is and, along the axis, how bright or how far from normal."""
+        logits = outputs[:, -1:]
+        if self.axis_ is None:
+            return smooth_in_brain(logits, brain, self.sigma)[:, 0]
+        probability = smooth_in_brain(torch.sigmoid(logits), brain, self.sigma)
+        if self._sign_is_known:
+            bright = smooth_in_brain(images, brain, self.sigma)
+            amount = self._along_axis(bright).clamp_min(0)
+        else:
+            amount = self._along_axis(self._residuals_of(images, outputs)).abs()
+        return (probability * amount)[:, 0]
 
 
 class _Networks(torch.nn.Module):

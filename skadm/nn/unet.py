@@ -38,8 +38,13 @@ class UNet(nn.Module):
         )
         self.head = nn.Conv2d(width, n_out, 1)
 
-    def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """Map (n, n_in, H, W) to (n, n_out, H, W), for any H and W."""
+    def forward(
+        self, images: torch.Tensor, shift: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        """Map (n, n_in, H, W) to (n, n_out, H, W), for any H and W.
+
+        `shift`, (n, width), is added to what the first convolution makes of each image.
+        """
         height, width = images.shape[-2:]
         features = pad_for_levels(images, self.n_levels)
         skips = []
@@ -47,7 +52,10 @@ class UNet(nn.Module):
             if level:
                 skips.append(features)
                 features = nn.functional.max_pool2d(features, 2)
-            features = block(features)
+            if shift is not None and not level:
+                features = _shifted(block, features, shift)
+            else:
+                features = block(features)
         for block in self.up:
             features = nn.functional.interpolate(features, scale_factor=2.0)
             features = block(torch.cat([features, skips.pop()], dim=1))
@@ -58,3 +66,11 @@ def _block(n_in: int, n_out: int, norm: str) -> nn.Sequential:
     return nn.Sequential(
         convolution(n_in, n_out, 3, norm=norm), convolution(n_out, n_out, 3, norm=norm)
     )
+
+
+def _shifted(block: nn.Module, features: torch.Tensor, shift: torch.Tensor) -> torch.Tensor:
+    first, *others = [layer for part in block.children() for layer in part.children()]
+    features = first(features) + shift[:, :, None, None]
+    for layer in others:
+        features = layer(features)
+    return features

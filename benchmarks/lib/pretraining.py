@@ -1,0 +1,375 @@
+"""The training of the shipped network: on synthetic brains alone."""
+
+import json
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors.torch import load_file, save_file
+
+from skadm._files import replace_atomically
+from skadm.data._random_brains import draw_random_brain
+from skadm.data._sequences import SEQUENCES
+from skadm.nn.blocks import build
+from skadm.nn.noise import blob_noise
+from skadm.nn.pixels import brain_mean, brain_of
+from skadm.nn.slots import SlottedUNet
+from skadm.preprocessing._intensity import zscore
+from skadm.training._windows import Windows
+
+# Sets of contrasts that scans come in, and how often; the rest are sets of any.
+SETS = (
+    (("T1", "T1ce", "T2", "FLAIR"), 0.45),
+    (("T1", "T2", "FLAIR"), 0.1),
+    (("T1", "T1ce", "FLAIR"), 0.1),
+    (("T1", "FLAIR"), 0.07),
+    (("DWI", "ADC"), 0.06),
+    (("DWI", "ADC", "FLAIR"), 0.06),
+    (("T1", "T2", "PD", "FLAIR"), 0.04),
+)
+# Of a contrast to be left out of a slice.
+LEFT_OUT = 0.15
+SLICES = 8  # of a patient
+# A pixel belongs to a blob if any contrast is changed by so much of the standard deviation.
+PRESENT = 1 / 3
+AVERAGED = 0.5  # of the rounds, the last ones, after which weights are averaged
+STATISTICS = 40  # patients of whom the norm layers' statistics are
+DECAY = 0.3  # of the rounds, in which the learning rate falls to 0
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a pretraining depends on.
+
+    Attributes
+    ----------
+    seed : int
+        Of weights, brains and blobs.
+    rounds : int
+        Each with patients of its own.
+    patients : int
+        Of a round.
+    passes : int
+        How often their slices are trained on, with other blobs.
+    size : int
+        Pixels of a slice's side. Scans are scored at 128, which makes no difference to what
+        is found (docs/pretrained.md), and takes twice as long to train.
+    width, n_levels : int
+        Of the network.
+    batch_size : int
+    learning_rate : float
+        Of Adam, until it falls.
+    lesion_std : float
+    lesion_scales : tuple of int
+    presence_weight : float
+        As of `EraserDetector`.
+    contrasts : tuple of str or None
+        One set of contrasts, of which none is ever left out. None: any.
+    """
+
+    seed: int = 0
+    rounds: int = 13
+    patients: int = 48
+    passes: int = 2
+    size: int = 80
+    width: int = 16
+    n_levels: int = 3
+    batch_size: int = 8
+    learning_rate: float = 2e-3
+    lesion_std: float = 1.2
+    lesion_scales: tuple[int, ...] = (4, 8, 16, 32)
+    presence_weight: float = 2.0
+    contrasts: tuple[str, ...] | None = None
+
+
+def draw_patients(
+    settings: Settings, number: int
+) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """Slices of a round, (n, 7, H, W), z-scored, and which contrasts they have, (n, 7)."""
+    images, present = [], []
+    root = np.random.SeedSequence((settings.seed, number))
+    for seed in root.spawn(settings.patients):
+        rng = np.random.default_rng(seed.spawn(1)[0])
+        names = settings.contrasts or _draw_set(rng)
+        made, _ = draw_random_brain(seed, SLICES, settings.size, names)
+        scored = zscore(made, (made != 0).any(axis=1))
+        kept = (made != 0).any(axis=1).sum(axis=(1, 2)) > 100
+        slots = [SEQUENCES.index(name) for name in names]
+        slices = np.zeros((kept.sum(), len(SEQUENCES), *made.shape[2:]), np.float32)
+        slices[:, slots] = scored[kept]
+        images.append(slices)
+        there = np.zeros((len(slices), len(SEQUENCES)), bool)
+        there[:, slots] = True
+        present.append(there)
+    return np.concatenate(images), np.concatenate(present)
+
+
+def _draw_set(rng: np.random.Generator) -> tuple[str, ...]:
+    draw = rng.random()
+    for names, share in SETS:
+        if draw < share:
+            return names
+        draw -= share
+    n_contrasts = int(rng.integers(1, 6))
+    chosen = rng.permutation(len(SEQUENCES))[:n_contrasts]
+    return tuple(SEQUENCES[slot] for slot in sorted(chosen))
+
+
+def leave_out(present: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    """Leave out some contrasts of each slice, never all of them."""
+    kept = present & (torch.rand(present.shape, generator=generator) >= LEFT_OUT)
+    return torch.where(kept.any(dim=1, keepdim=True), kept, present)
+
+
+def loss_of(
+    network: SlottedUNet,
+    images: torch.Tensor,
+    present: torch.Tensor,
+    settings: Settings,
+    generator: torch.Generator,
+) -> dict[str, torch.Tensor]:
+    """As the loss of `EraserDetector`, of the contrasts that are there."""
+    brain = brain_of(images)
+    there = present[:, :, None, None].float()
+    noise = blob_noise(images.shape, settings.lesion_scales, generator)
+    noise = noise * there * brain.unsqueeze(1)
+    output = network(images + settings.lesion_std * noise, present)
+    errors = ((output[:, :-1] - images).square() * there).sum(dim=1)
+    # As if there were four contrasts, however many there are.
+    share = 4 / present.sum(dim=1).view(-1, 1, 1)
+    error = brain_mean(errors * share, brain)
+    changed = (noise.abs().amax(dim=1) > PRESENT).float()
+    doubt = torch.nn.functional.binary_cross_entropy_with_logits(
+        output[:, -1], changed, reduction="none"
+    )
+    presence = brain_mean(doubt, brain)
+    return {
+        "loss": error + settings.presence_weight * presence,
+        "error": error,
+        "presence": presence,
+    }
+
+
+def batches(
+    images: NDArray, present: NDArray, settings: Settings, generator: torch.Generator
+) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    """Batches of slices, flipped, scaled and without some contrasts; one pass."""
+    order = torch.randperm(len(images), generator=generator)
+    windows = Windows(images)
+    for rows in order.split(settings.batch_size):
+        batch = torch.from_numpy(windows.cut((images,), rows.numpy()))
+        there = torch.from_numpy(present[rows.numpy()])
+        if settings.contrasts is None:
+            there = leave_out(there, generator)
+        batch = batch * there[:, :, None, None]
+        flip = torch.rand(len(rows), 1, 1, 1, generator=generator) < 0.5
+        batch = torch.where(flip, batch.flip(-1), batch)
+        # A lesion somewhere in the volume moves the mean and the deviation.
+        inside = (batch != 0).any(dim=1, keepdim=True) & there[:, :, None, None]
+        draw = torch.rand(2, *there.shape, 1, 1, generator=generator) - 0.5
+        batch = torch.where(inside, batch * (1 + 0.4 * draw[0]) + 0.4 * draw[1], 0)
+        if batch.any():
+            yield batch.contiguous(memory_format=torch.channels_last), there
+
+
+def rate(settings: Settings, number: float) -> float:
+    """Learning rate: constant after a short rise, then falling to 0."""
+    left = (settings.rounds - number) / (DECAY * settings.rounds)
+    return settings.learning_rate * min(1.0, (number + 0.1) / 1.0, max(left, 0.0))
+
+
+def pretrain(
+    settings: Settings,
+    folder: Path,
+    watch: Callable[[SlottedUNet, int, float], None] | None = None,
+    say: Callable[[str], None] = print,
+) -> SlottedUNet:
+    """Train, or go on from the checkpoint in the folder.
+
+    Rounds do not depend on those before them but by the weights, so that a training that
+    was interrupted goes on with the round under way.
+
+    Parameters
+    ----------
+    settings : Settings
+    folder : path
+        For "checkpoint.safetensors" and "history.jsonl".
+    watch : callable, default=None
+        Is given the network, the number of finished rounds and the seconds of training,
+        after each round.
+    say : callable
+        Is given a line for each round.
+
+    Returns
+    -------
+    network : SlottedUNet
+        With the mean of the weights after each round of the second half, since what carries
+        over to real scans differs much between rounds.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    initial = torch.Generator().manual_seed(settings.seed)
+    network = build(
+        lambda: SlottedUNet(len(SEQUENCES), settings.width, settings.n_levels), initial
+    ).to(memory_format=torch.channels_last)
+    adam = torch.optim.Adam(network.parameters(), lr=settings.learning_rate)
+    place, history = folder / "checkpoint.safetensors", folder / "history.jsonl"
+    first, seconds, kept = _restore(place, network, adam)
+    for number in range(first, settings.rounds):
+        started = time.perf_counter()
+        generator = torch.Generator().manual_seed(settings.seed * 1_000_003 + number)
+        images, present = draw_patients(settings, number)
+        drawn = time.perf_counter() - started
+        network.train()
+        sums: dict[str, float] = {}
+        n_steps, n_batches = 0, -(-len(images) // settings.batch_size) * settings.passes
+        for _ in range(settings.passes):
+            for batch, there in batches(images, present, settings, generator):
+                adam.param_groups[0]["lr"] = rate(settings, number + n_steps / n_batches)
+                terms = loss_of(network, batch, there, settings, generator)
+                adam.zero_grad()
+                terms["loss"].backward()
+                torch.nn.utils.clip_grad_norm_(network.parameters(), 5.0)
+                adam.step()
+                n_steps += 1
+                for name, value in terms.items():
+                    sums[name] = sums.get(name, 0.0) + value.item()
+        seconds += time.perf_counter() - started
+        record = {"round": number + 1, "seconds": round(seconds, 1)}
+        record |= {name: total / max(n_steps, 1) for name, total in sums.items()}
+        record |= {"slices": len(images), "seconds_of_drawing": round(drawn, 1)}
+        with history.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(record) + "\n")
+        say(json.dumps(record))
+        if number + 1 > AVERAGED * settings.rounds:
+            kept.append({n: t.detach().clone() for n, t in network.state_dict().items()})
+        _keep(place, network, adam, kept, number + 1, seconds)
+        if watch is not None:
+            network.eval()
+            watch(network, number + 1, seconds)
+    network.load_state_dict(mean_of(kept))
+    set_statistics(network, settings)
+    return network.eval()
+
+
+def mean_of(states: Sequence[dict[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
+    """Mean of several networks' weights."""
+    return {
+        name: torch.stack([state[name].double() for state in states]).mean(0).to(like.dtype)
+        for name, like in states[0].items()
+    }
+
+
+def set_statistics(network: SlottedUNet, settings: Settings) -> None:
+    """Set the statistics of the norm layers to those of many brains.
+
+    Those of the training are of its last few batches, of few sets of contrasts.
+    """
+    others = replace(settings, patients=STATISTICS)
+    images, present = draw_patients(others, settings.rounds)  # that of no round
+    generator = torch.Generator().manual_seed(settings.seed)
+    for layer in network.modules():
+        if isinstance(layer, torch.nn.BatchNorm2d):
+            layer.reset_running_stats()
+            layer.momentum = None  # a mean over all batches
+    network.train()
+    with torch.no_grad():
+        for batch, there in batches(images, present, settings, generator):
+            loss_of(network, batch, there, settings, generator)
+    network.eval()
+
+
+def export(network: SlottedUNet, path: Path) -> None:
+    """Write the weights in half precision, as the package reads them."""
+    from skadm.training._pretrained import KEY
+
+    tensors = {
+        name: tensor.detach().half().contiguous()
+        for name, tensor in network.state_dict().items()
+        if not name.endswith("num_batches_tracked")
+    }
+    told = {
+        "contrasts": list(SEQUENCES),
+        "width": network.presence.out_features,
+        "n_levels": network.unet.n_levels,
+    }
+    replace_atomically(
+        path, lambda place: save_file(tensors, place, {KEY: json.dumps(told)})
+    )
+
+
+def _keep(
+    place: Path,
+    network: SlottedUNet,
+    adam: torch.optim.Adam,
+    kept: Sequence[dict[str, torch.Tensor]],
+    number: int,
+    seconds: float,
+) -> None:
+    tensors = {f"network.{name}": t for name, t in network.state_dict().items()}
+    for index, state in adam.state_dict()["state"].items():
+        tensors |= {f"adam.{index}.{name}": value for name, value in state.items()}
+    for index, earlier in enumerate(kept):
+        tensors |= {f"kept.{index}.{name}": value for name, value in earlier.items()}
+    tensors = {name: value.contiguous().clone() for name, value in tensors.items()}
+    told = {"round": str(number), "seconds": repr(seconds)}
+    replace_atomically(place, lambda path: save_file(tensors, path, told))
+
+
+def _restore(
+    place: Path, network: SlottedUNet, adam: torch.optim.Adam
+) -> tuple[int, float, list[dict[str, torch.Tensor]]]:
+    """Finished rounds, seconds and weights to be averaged of a checkpoint, if any."""
+    kept: list[dict[str, torch.Tensor]] = []
+    if not place.exists():
+        return 0, 0.0, kept
+    from safetensors import safe_open
+
+    with safe_open(place, framework="pt") as file:
+        told = file.metadata()
+    tensors = load_file(place)
+    network.load_state_dict(
+        {n.removeprefix("network."): t for n, t in tensors.items() if n[:4] == "netw"}
+    )
+    state: dict[int, dict[str, torch.Tensor]] = {}
+    for name, value in tensors.items():
+        if name.startswith("adam."):
+            _, index, kind = name.split(".")
+            state.setdefault(int(index), {})[kind] = value
+    adam.load_state_dict({**adam.state_dict(), "state": state})
+    for name, value in tensors.items():
+        if name.startswith("kept."):
+            _, number, key = name.split(".", 2)
+            while len(kept) <= int(number):
+                kept.append({})
+            kept[int(number)][key] = value
+    return int(told["round"]), float(told["seconds"]), kept
+
+
+def average_precision(
+    network: SlottedUNet,
+    volumes: Sequence[tuple[NDArray[np.float32], NDArray[np.int8], Sequence[str]]],
+    weights: dict[str, float],
+    sigma: float = 2.0,
+) -> list[float]:
+    """AP of each volume: of the residuals' weighted sum, where lesions are bright."""
+    from skadm.metrics import pixel_average_precision_score
+    from skadm.nn.mirror import mirrored
+    from skadm.nn.smoothing import smooth_in_brain
+
+    found = []
+    for images, labels, names in volumes:
+        eraser = network.for_contrasts([SEQUENCES.index(n) for n in names]).eval()
+        axis = torch.tensor([weights.get(n, 0.0) for n in names]).view(1, -1, 1, 1)
+        maps = []
+        with torch.inference_mode():
+            for batch in torch.from_numpy(images).split(8):
+                seen = torch.cat([batch, mirrored(batch)], dim=1)
+                residuals = batch - eraser(seen)[:, :-1]
+                summed = (residuals * axis).sum(dim=1, keepdim=True)
+                maps.append(-smooth_in_brain(summed, brain_of(batch), sigma)[:, 0])
+        found.append(pixel_average_precision_score(labels, torch.cat(maps).numpy()))
+    return found

@@ -1,0 +1,172 @@
+"""Normal brains as wide apart as scanners, patients and preparation can make them."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from skadm._fields import smooth_field
+from skadm.data._corruptions import corrupt
+from skadm.data._phantom import _check_at_least, _check_names, _root_seed
+from skadm.data._sequences import N_TISSUES, SEQUENCES, Tissues, draw_sequence
+from skadm.data._signal import render
+from skadm.data._stack import SliceStack
+from skadm.data._tissue import Anatomy, Variation, build_anatomy, load_template
+from skadm.data._volume import ArrayVolume
+
+
+def make_random_brains(
+    n_patients: int = 20,
+    n_slices: int = 8,
+    size: int = 128,
+    *,
+    contrasts: str | Sequence[str] = SEQUENCES,
+    random_state: int | np.random.RandomState | np.random.Generator | None = None,
+) -> SliceStack:
+    """Make normal brain scans that vary more than real ones do, to train on.
+
+    The anatomy is that of the phantom, deformed farther, with wider or narrower ventricles
+    and sulci, other sizes and fields of view, thicker slices, and brain masks that are cut
+    too tight or reach into what surrounds the brain. The signal of each tissue comes from a
+    sequence of the named kind whose repetition, echo and inversion times are drawn, so that
+    tissues mostly keep their order, from a patient whose relaxation times are drawn; a few
+    contrasts are drawn wholly at random instead. Bias, noise, low resolution, ghosts,
+    saturation and cut fields of view come after (domain randomisation).
+
+    Nothing in them is an anomaly, and nothing in them is realistic enough to measure a
+    detector on: train on them, and test on real scans.
+
+    Parameters
+    ----------
+    n_patients : int, default=20
+        Number of patients, each with one volume. Patient i is the same for any number.
+    n_slices : int, default=8
+        Axial slices per patient, at least 4, evenly spread from the lowest to the highest
+        part of the brain.
+    size : int, default=128
+        Height and width of a slice in pixels, at least 16.
+    contrasts : str or sequence of str, default=("T1", "T1ce", "T2", "PD", "FLAIR", "DWI", \
+"ADC")
+        Contrasts to make, in this order.
+    random_state : int, RandomState, Generator or None, default=None
+        Seed, or source of the seed. None gives other patients on every call.
+
+    Returns
+    -------
+    SliceStack
+        ``n_patients * n_slices`` unlabelled slices of patients ``"random-000"``,
+        ``"random-001"``, …: intensities without unit, exactly 0 outside the brain.
+
+    Raises
+    ------
+    ValueError
+        If a parameter is out of range.
+
+    See Also
+    --------
+    make_phantom : Brains that are more alike, with lesions.
+
+    References
+    ----------
+    B. Billot et al. SynthSeg: segmentation of brain MRI scans of any contrast and
+    resolution without retraining. Medical Image Analysis 86:102789, 2023.
+
+    P. Liu, A. L. Aguila, J. E. Iglesias. Unraveling normal anatomy via fluid-driven anomaly
+    randomization. CVPR 2025.
+
+    Examples
+    --------
+    >>> from skadm.data import make_random_brains
+    >>> stack = make_random_brains(2, 4, 32, contrasts=["T1", "FLAIR"], random_state=0)
+    >>> stack.shape
+    (8, 2, 32, 32)
+    """
+    _check_at_least("n_patients", n_patients, 1)
+    _check_at_least("n_slices", n_slices, 4)
+    _check_at_least("size", size, 16)
+    contrasts = _check_names("contrasts", contrasts, SEQUENCES)
+    volumes = []
+    for number, seed in enumerate(_root_seed(random_state).spawn(n_patients)):
+        images, affine = draw_random_brain(seed, n_slices, size, contrasts)
+        volumes.append(
+            ArrayVolume(
+                images,
+                None,
+                patient=f"random-{number:03d}",
+                name=f"random-{number:03d}",
+                contrasts=contrasts,
+                affine=affine,
+            )
+        )
+    return SliceStack.from_volumes(volumes)
+
+
+def draw_random_brain(
+    seed: np.random.SeedSequence, n_slices: int, size: int, contrasts: Sequence[str]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Images (n_slices, n_contrasts, size, size) of one patient, and their affine."""
+    # Every part has its own seed: a contrast is the same without the others.
+    plan, body, patient, *channels = (
+        np.random.default_rng(child) for child in seed.spawn(3 + len(SEQUENCES))
+    )
+    variation = draw_variation(plan)
+    anatomy = build_anatomy(body, n_slices, size, [], variation)
+    brain, spacing = anatomy.brain, anatomy.spacing
+    fractions = _with_surroundings(patient, anatomy, variation)
+    tissues = Tissues(patient)
+    fine = smooth_field(patient, brain.shape, spacing, 3.5)[brain]
+    spread = patient.uniform(0.02, 0.12)
+    images = np.zeros((n_slices, len(contrasts), size, size), dtype=np.float32)
+    for channel, contrast in enumerate(contrasts):
+        rng = channels[SEQUENCES.index(contrast)]
+        if rng.random() < 0.06:
+            signals = rng.uniform(0.05, 1.0, N_TISSUES)  # wholly random
+        else:
+            signals = draw_sequence(rng, contrast, tissues, spread)
+        base = fractions @ signals.astype(np.float32)
+        base *= 1 + rng.normal(0, 0.025) * fine
+        noise = np.exp(rng.uniform(np.log(0.003), np.log(0.035)))
+        bias, regional = rng.uniform(0.0, 0.1), rng.uniform(0.005, 0.03)
+        volume = render(rng, base, brain, spacing, 1.0, noise, bias, regional)
+        images[:, channel] = corrupt(rng, volume, brain)
+    return images, anatomy.affine
+
+
+def draw_variation(rng: np.random.Generator) -> Variation:
+    """Draw how a patient, a scanner and a preparation differ from the phantom's."""
+    side = rng.uniform(200.0, 262.0)
+    thick = rng.random() < 0.4
+    exact = rng.random() < 0.3
+    return Variation(
+        field_of_view=(side, side * np.exp(rng.uniform(-0.2, 0.08))),
+        lowest=rng.uniform(-66.0, -46.0),
+        highest=rng.uniform(64.0, 76.0),
+        size=0.05,
+        size_range=(0.86, 1.12),
+        angle=1.6,
+        bending=rng.uniform(0.6, 1.7),
+        ventricles=(-2.5, 11.0),
+        sulci=(-0.6, 1.8),
+        # Spots of age are what many look for: the network is to take them away.
+        spots=0.35 * rng.random(),
+        sharpness=rng.uniform(0.5, 1.1) if thick else rng.uniform(0.8, 1.6),
+        n_averaged=int(rng.integers(2, 6)) if thick else 1,
+        margin=None if exact else rng.normal(0.3, 1.6),
+        ragged=rng.uniform(0.2, 1.8),
+    )
+
+
+def _with_surroundings(
+    rng: np.random.Generator, anatomy: Anatomy, variation: Variation
+) -> np.ndarray:
+    """Fractions (n_pixels, 8): patches of meninges and bone, beside the tissues."""
+    fractions = np.zeros((len(anatomy.fractions), N_TISSUES), dtype=np.float32)
+    fractions[:, :-1] = anatomy.fractions
+    if variation.margin is None:
+        return fractions
+    template = load_template()
+    outside = np.clip(-template.sample(template.depth, anatomy.points, "nearest") / 2, 0, 1)
+    patchy = smooth_field(rng, anatomy.brain.shape, anatomy.spacing, 20.0)[anatomy.brain]
+    share = outside * np.clip(0.5 + patchy, 0, 1)
+    fractions *= (1 - share)[:, np.newaxis]
+    fractions[:, -1] = share
+    return fractions
