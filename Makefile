@@ -27,7 +27,7 @@ demo: $(VENV)/demo.stamp
 test: $(VENV)/dev.stamp
 	# One thread for each worker: two workers with two threads each would wait for each other.
 	# loadgroup: the tests that start clusters stay in one of them.
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadgroup
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadgroup --durations=25
 
 test-fast: $(VENV)/dev.stamp
 	# Without clusters, browsers, other processes, and trainings from end to end.
