@@ -96,6 +96,7 @@ BROKEN = {
     "NaN in the affine": (nifti(srow_x__0=np.nan), "affine"),
     "infinity in the affine": (nifti(srow_y__3=np.inf), "affine"),
     "flat affine": (nifti(srow_z=0), "affine"),
+    "two axes in one direction": (nifti(srow_x__1=1e17), "affine"),
     "offset of voxels NaN": (nifti(vox_offset=np.nan), "not a readable NIfTI"),
     "offset of voxels inside the header": (nifti(vox_offset=16), "not a readable NIfTI"),
     "offset of voxels beyond the file": (nifti(vox_offset=1e6), "truncated or damaged"),

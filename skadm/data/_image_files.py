@@ -16,7 +16,7 @@ from skadm._files import replace_atomically, require_file
 from skadm.data import _itk_files
 from skadm.data._gzip import compress, decompress, is_gzip
 from skadm.data._masks import ALL_LABELS, MaskValues
-from skadm.data._orientation import Orientation, axis_codes
+from skadm.data._orientation import Orientation, axis_codes, spans_space
 
 # Headers of one grid differ by rounding. Of the smallest voxel side, at the corners.
 _GRID_TOLERANCE = 0.02
@@ -222,7 +222,7 @@ def inspect(path: Path) -> ImageHeader:
         shape, affine = image.shape[:3], image.affine
         oriented = _require_one_orientation(path, image.header)
         geometry = _geometry(image.header)
-    if not np.isfinite(affine).all() or np.linalg.det(affine[:3, :3]) == 0:
+    if not np.isfinite(affine).all() or not spans_space(affine):
         raise ValueError(f"{path}: its affine is singular or not finite; repair the header")
     orientation = Orientation.of(affine)
     return ImageHeader(

@@ -84,3 +84,21 @@ def axis_codes(affine: NDArray[np.float64]) -> str:
         Three letters out of L, R, P, A, I and S.
     """
     return "".join(orientations.aff2axcodes(affine))
+
+
+def spans_space(affine: NDArray[np.float64]) -> bool:
+    """Whether the voxel axes run in three directions, as far as rounding lets one tell.
+
+    Parameters
+    ----------
+    affine : ndarray of shape (4, 4)
+        From voxel indices to mm, finite.
+
+    Returns
+    -------
+    bool
+        False if a direction depends on the others.
+    """
+    with np.errstate(all="ignore"):  # numbers whose squares overflow
+        determinant = np.linalg.det(affine[:3, :3])
+        return bool(determinant) and None not in orientations.aff2axcodes(affine)
