@@ -225,6 +225,7 @@ random = np.random.default_rng(0)
 for _ in range(10):
     before, process = written(), start()
     while written() == before:
+        assert os.waitpid(process, os.WNOHANG) == (0, 0), "it ended by itself"
         time.sleep(0.001)
     time.sleep(random.uniform(0, 0.03))
     os.kill(process, 9)
