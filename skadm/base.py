@@ -68,8 +68,9 @@ class MapDetector(OutlierMixin, BaseEstimator, ABC):
             return
         volumes = getattr(X, "volume_ids", [None] * len(X))
         watch = ScoreWatch(self.training_scores_, self.offset_, volumes)
+        places = np.arange(len(X))
         for chunk in self._chunks(X):
-            watch.add(np.arange(len(X))[chunk.places], chunk.maps, chunk.brain)
+            watch.add(places[chunk.places], chunk.maps, chunk.brain)
             yield chunk
         watch.warn()
 

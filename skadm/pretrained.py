@@ -129,7 +129,9 @@ def _smoothed(eraser: EraserDetector, smooth_through: float) -> PostprocessedDet
     detector.filters_ = [smoother.fit(empty, groups=[0])]
     detector.offset_ = float(eraser.offset_)
     detector.background_score_ = float(eraser.background_score_)
-    detector.training_scores_ = eraser.training_scores_
+    # Shares at the threshold still bound those of smoothed maps; how patients differ
+    # elsewhere does not carry over, so it counts as unknown.
+    detector.training_scores_ = replace(eraser.training_scores_, n_patients=1)
     return detector
 
 

@@ -1,6 +1,7 @@
 """The network that is trained already: slots, half precision, fine-tuning, the commands."""
 
 import csv
+import warnings
 from pathlib import Path
 
 import nibabel as nib
@@ -326,6 +327,24 @@ def test_a_loaded_model_scores_and_is_saved(small, stack, tmp_path):
     skadm.save(model, tmp_path / "model.skadm")
     again = skadm.load(tmp_path / "model.skadm")
     np.testing.assert_array_equal(again.score_samples(stack), maps)
+
+
+@pytest.mark.slow
+def test_smoothing_through_slices_is_no_sign_of_foreign_scans():
+    """Smoothed scores are distributed in another way than those of the synthetic brains."""
+    stack = make_phantom(1, 24, 64, contrasts=("T1", "FLAIR"), random_state=0)
+    options = {"contrasts": stack.contrasts, "prior": {"FLAIR": 1}}
+    plain = load_pretrained(**options)
+    smoothed = load_pretrained(**options, smooth_through=5)
+    assert smoothed[-1].offset_ == plain[-1].offset_
+    roughness = [
+        np.abs(np.diff(model.score_samples(stack), axis=0)).mean()
+        for model in (plain, smoothed)
+    ]
+    assert roughness[1] < roughness[0] / 2
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", skadm.FlaggedShareWarning)
+        smoothed.predict(stack)
 
 
 def test_a_bright_blob_stands_out(monkeypatch):
