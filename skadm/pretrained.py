@@ -13,7 +13,7 @@ from skadm.data import make_random_brains
 from skadm.detectors import EraserDetector
 from skadm.detectors._prior import Prior
 from skadm.postprocessing import GaussianSmoother
-from skadm.preprocessing import IntensityNormalizer, SliceResizer
+from skadm.preprocessing import CoverageImputer, IntensityNormalizer, SliceResizer
 from skadm.training._pretrained import pretrained_network
 from skadm.wrappers import PostprocessedDetector
 
@@ -67,8 +67,8 @@ def load_pretrained(
     Returns
     -------
     model : sklearn.pipeline.Pipeline
-        Normaliser, resizer and a fitted detector, as 'skadm fit' makes them. It scores a
-        `SliceStack` with these contrasts.
+        `CoverageImputer`, normaliser, resizer and a fitted detector, as 'skadm fit' makes
+        them. It scores a `SliceStack` with these contrasts.
 
     Raises
     ------
@@ -109,6 +109,8 @@ def load_pretrained(
         # Synthetic brains are odd, and may fill their slices.
         warnings.simplefilter("ignore", UserWarning)
         model.fit(brains)
+    # Synthetic brains are cut in training: nothing is to be filled in there.
+    model.steps.insert(0, ("coverage", CoverageImputer().fit(brains)))
     _forget_correlations(eraser)
     if smooth_through:
         model.steps[-1] = ("detector", _smoothed(eraser, smooth_through))

@@ -130,12 +130,13 @@ def _weights(prior: Sequence[str], contrasts: Sequence[str]) -> dict[str, float]
 
 
 def preprocessing(stack: Any, size: int) -> Any:
-    """The Pipeline that comes before a detector: normalise, then resize."""
+    """The Pipeline that comes before a detector: fill in, normalise, then resize."""
     from sklearn.pipeline import make_pipeline
 
-    from skadm.preprocessing import IntensityNormalizer, SliceResizer
+    from skadm.preprocessing import CoverageImputer, IntensityNormalizer, SliceResizer
 
-    return make_pipeline(IntensityNormalizer(), SliceResizer(size)).fit(stack)
+    steps = CoverageImputer(), IntensityNormalizer(), SliceResizer(size)
+    return make_pipeline(*steps).fit(stack)
 
 
 def save_model(

@@ -1,7 +1,8 @@
 """Transformers of slices: intensities and geometry, on arrays or lazily on stacks."""
 
+from skadm.preprocessing._coverage import CoverageImputer
 from skadm.preprocessing._crop import BrainCropper
 from skadm.preprocessing._intensity import IntensityNormalizer
 from skadm.preprocessing._resize import SliceResizer
 
-__all__ = ["BrainCropper", "IntensityNormalizer", "SliceResizer"]
+__all__ = ["BrainCropper", "CoverageImputer", "IntensityNormalizer", "SliceResizer"]
