@@ -76,9 +76,7 @@ class CoverageImputer(StackTransformer):
             return X
         return X._with(
             [
-                volume.changed(
-                    steps=(*volume.steps, FillIn(volume.name, volume.contrasts))
-                )
+                volume.changed(steps=(*volume.steps, FillIn(volume.name, volume.contrasts)))
                 for volume in X.volumes
             ]
         )

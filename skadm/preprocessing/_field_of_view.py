@@ -1,4 +1,4 @@
-"""Parts of the brain where a contrast was not scanned: beyond an edge of its field of view."""
+"""Parts of the brain that are beyond the field of view of a contrast."""
 
 from collections.abc import Iterator
 
@@ -15,6 +15,7 @@ LEAST = 0.01
 _SILENT, _SHOWN = 0.9, 0.3  # share of voxels without signal, in layers on both sides
 _SHARP = 0.04  # of all layers: as many at most, and 3 at least, may lie between them
 _WHOLE = 0.8  # median of a layer by that of the next; less where it was interpolated
+_FLAT = 0.95  # share of a connected region without signal that must be beyond its edge
 _N_FITTED = 4000  # voxels on either side that the direction of an edge is fitted to
 
 
@@ -45,13 +46,13 @@ def uncovered(images: NDArray, brain: NDArray[np.bool_]) -> NDArray[np.bool_] | 
     The typical value is the median of absolute values that are above a tenth of their 95th
     percentile. A voxel counts if another contrast has signal there: noise outside the head
     is not brain. Layers lie along the axes, and, for scans that were rotated, along the
-    direction that parts a large connected region without signal from the rest of the brain
-    (logistic regression). Where scans were interpolated, the edge is a ramp: the next layers
-    are not covered either as long as more than 30 % of them is without signal, or their
-    median is less than 0.8 of that of the layer behind.
+    direction that parts a connected region without signal from the rest of the brain
+    (logistic regression); 95 % of the region must then be beyond the edge. Where scans were
+    interpolated, the edge is a ramp: the next layers are not covered either as long as more
+    than 30 % of them is without signal, or their median is less than 0.8 of that of the
+    layer behind.
 
-    The numbers were chosen on lower-grade gliomas, of which 0.04 % of the brain at most lie
-    in such layers.
+    The numbers were chosen on lower-grade gliomas and the phantom, complete and cut.
     """
     n_voxels = np.count_nonzero(brain)
     relative = [_relative(images[:, k][brain]) for k in range(images.shape[1])]
@@ -87,7 +88,7 @@ def _beyond_edges(
     silent = values < LOW
     if np.count_nonzero(silent) < least:
         return
-    for direction in _directions(brain, voxels, silent, least):
+    for direction, region in _directions(brain, voxels, silent, least):
         depth = voxels @ direction
         layer = (depth.max() - depth).astype(np.intp)
         n = np.bincount(layer)
@@ -108,7 +109,9 @@ def _beyond_edges(
             < _WHOLE * _median(values, layer, n_layers + 1)
         ):
             n_layers += 1
-        yield layer < n_layers
+        beyond = layer < n_layers
+        if region is None or np.count_nonzero(beyond[region]) >= _FLAT * len(region):
+            yield beyond
 
 
 def _median(values: NDArray, layer: NDArray[np.intp], number: int) -> float:
@@ -117,14 +120,17 @@ def _median(values: NDArray, layer: NDArray[np.intp], number: int) -> float:
 
 def _directions(
     brain: NDArray[np.bool_], voxels: NDArray, silent: NDArray[np.bool_], least: float
-) -> Iterator[NDArray]:
-    """Yield vectors that point out of the brain, one voxel long along their main axis."""
+) -> Iterator[tuple[NDArray, NDArray[np.intp] | None]]:
+    """Yield vectors that point out of the brain, one voxel long along their main axis.
+
+    With those that are fitted to a region, which of the voxels it is.
+    """
     # Not at the top: it takes a second to import, and few volumes need it.
     from sklearn.linear_model import LogisticRegression
 
     for axis in np.eye(3):
-        yield axis
-        yield -axis
+        yield axis, None
+        yield -axis, None
     low = np.zeros(brain.shape, bool)
     low[brain] = silent
     regions = ndimage.label(low)[0][brain]
@@ -132,9 +138,9 @@ def _directions(
         sides = [voxels[regions == region], voxels[regions == 0]]
         fitted = [side[:: len(side) // _N_FITTED + 1] for side in sides]
         outside = np.repeat([1, 0], [len(side) for side in fitted])
-        # Weakly regularised, in voxels: an edge that parts the sides well is found as it is.
+        # Weakly regularised: an edge that parts the sides well is found as it is.
         model = LogisticRegression(C=1e3, class_weight="balanced", max_iter=200)
         scale = voxels.std(axis=0) + 1e-3  # a volume of one slice has none along z
         direction = model.fit(np.concatenate(fitted) / scale, outside).coef_[0] / scale
         if direction.any():
-            yield direction / np.abs(direction).max()
+            yield direction / np.abs(direction).max(), np.flatnonzero(regions == region)
