@@ -34,7 +34,7 @@ def test_benchmark_shows_what_faults_cost(tmp_path, monkeypatch):
     method = "FLAIR + T2/2, smoothed"
     robustness.main([*tiny, "--methods", method, "--out", str(tmp_path)])
     table = pd.read_csv(tmp_path / "robustness.csv", keep_default_na=False)
-    # Filled in or not, at two severities, of four contrasts; saturated; and without a fault.
+    # Of four contrasts, mild and strong: filled in, not filled in, saturated.
     assert len(table) == 4 * 2 * (2 + 1) + 1
     clean = table[table["fault"] == "none"]
     np.testing.assert_allclose(clean["change"], 0)

@@ -12,10 +12,11 @@ from skadm.cli._output import check_folder, check_new_file, say
 _TEXT = """\
 Train a detector and save it.
 
-Images are normalised (z-score over the brain of each volume) and resized. With masks, the
-detector learns from the slices without anomaly, and its threshold is set where F1 is best
-on the slices with one. Without masks all slices are taken for normal, and the threshold
-flags 1 % of their pixels.
+Where a contrast does not cover the brain, it is estimated from the others. Images are
+normalised (z-score over the brain of each volume) and resized. With masks, the detector
+learns from the slices without anomaly, and its threshold is set where F1 is best on the
+slices with one. Without masks all slices are taken for normal, and the threshold flags 1 %
+of their pixels.
 """
 
 _EPILOG = """\
@@ -31,7 +32,7 @@ examples:
   skadm fit --data scans/ --out model.skadm --checkpoints runs/
   torchrun --nproc-per-node 4 -m skadm fit --data scans/ --out model.skadm
 
-The file holds a scikit-learn Pipeline (normaliser, resizer, detector):
+The file holds a scikit-learn Pipeline (imputer, normaliser, resizer, detector):
   model = skadm.load("model.skadm"); maps = model.score_samples(read_brats("new/"))
 It also names the patients trained on, and has a model card: skadm card --model model.skadm
 """
