@@ -28,7 +28,7 @@ from skadm.data import ArrayVolume, SliceStack, make_phantom
 from skadm.data._sequences import SEQUENCES
 from skadm.nn.mirror import mirrored
 from skadm.nn.slots import SlottedUNet
-from skadm.preprocessing import IntensityNormalizer, SliceResizer
+from skadm.preprocessing import CoverageImputer, IntensityNormalizer, SliceResizer
 from skadm.training import _pretrained
 from skadm.training._pretrained import known_contrasts, pretrained_network
 
@@ -322,6 +322,7 @@ def test_a_loaded_model_scores_and_is_saved(small, stack, tmp_path):
     model = load_pretrained("synthetic", contrasts=stack.contrasts, prior=["FLAIR"])
     maps = model.score_samples(stack)
     assert maps.shape == (12, 32, 32)
+    assert isinstance(model[0], CoverageImputer)  # before the normaliser
     assert model[-1].contrasts_ == ("FLAIR", "T1")
     assert model.training_["patients"] == []
     skadm.save(model, tmp_path / "model.skadm")

@@ -52,7 +52,8 @@ def uncovered(images: NDArray, brain: NDArray[np.bool_]) -> NDArray[np.bool_] | 
     than 30 % of them is without signal, or their median is less than 0.8 of that of the
     layer behind.
 
-    The numbers were chosen on lower-grade gliomas and the phantom, complete and cut.
+    The numbers were chosen on lower-grade gliomas and the phantom, complete and cut; that
+    an edge must be sharp, after a scan of which each contrast had its own brain mask.
     """
     n_voxels = np.count_nonzero(brain)
     relative = [_relative(images[:, k][brain]) for k in range(images.shape[1])]
