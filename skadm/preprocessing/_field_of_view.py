@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
+from scipy import ndimage, optimize
 
 LOW = 0.2
 """Below this share of its typical value in the brain, a contrast has no signal."""
@@ -16,6 +16,7 @@ _SILENT, _SHOWN = 0.9, 0.3  # share of voxels without signal, in layers on both 
 _SHARP = 0.04  # of all layers: as many at most, and 3 at least, may lie between them
 _WHOLE = 0.8  # median of a layer by that of the next; less where it was interpolated
 _FLAT = 0.95  # share of a connected region without signal that must be beyond its edge
+_SULCUS = 0.015  # half the width of what parts no regions, by the width of the brain
 _N_FITTED = 4000  # voxels on either side that the direction of an edge is fitted to
 
 
@@ -46,8 +47,8 @@ def uncovered(images: NDArray, brain: NDArray[np.bool_]) -> NDArray[np.bool_] | 
     The typical value is the median of absolute values that are above a tenth of their 95th
     percentile. A voxel counts if another contrast has signal there: noise outside the head
     is not brain. Layers lie along the axes, and, for scans that were rotated, along the
-    direction that parts a connected region without signal from the rest of the brain
-    (logistic regression); 95 % of the region must then be beyond the edge. Where scans were
+    direction in which a plane parts a connected region without signal from the rest of the
+    brain best; 95 % of the region must then be beyond the edge. Where scans were
     interpolated, the edge is a ramp: the next layers are not covered either as long as more
     than 30 % of them is without signal, or their median is less than 0.8 of that of the
     layer behind.
@@ -126,22 +127,54 @@ def _directions(
 
     With those that are fitted to a region, which of the voxels it is.
     """
-    # Not at the top: it takes a second to import, and few volumes need it.
-    from sklearn.linear_model import LogisticRegression
-
     for axis in np.eye(3):
         yield axis, None
         yield -axis, None
     low = np.zeros(brain.shape, bool)
     low[brain] = silent
+    # Fluid in sulci, which is dark in many contrasts, is to be no part of a region.
+    width = np.ptp(voxels[:, 1:], axis=0).min()
+    disc = (
+        ndimage.generate_binary_structure(3, 1) & np.array([0, 1, 0], bool)[:, None, None]
+    )
+    low = ndimage.binary_opening(low, disc, iterations=max(1, round(_SULCUS * width)))
     regions = ndimage.label(low)[0][brain]
-    for region in np.flatnonzero(np.bincount(regions)[1:] >= least) + 1:
-        sides = [voxels[regions == region], voxels[regions == 0]]
-        fitted = [side[:: len(side) // _N_FITTED + 1] for side in sides]
-        outside = np.repeat([1, 0], [len(side) for side in fitted])
-        # Weakly regularised: an edge that parts the sides well is found as it is.
-        model = LogisticRegression(C=1e3, class_weight="balanced", max_iter=200)
-        scale = voxels.std(axis=0) + 1e-3  # a volume of one slice has none along z
-        direction = model.fit(np.concatenate(fitted) / scale, outside).coef_[0] / scale
-        if direction.any():
-            yield direction / np.abs(direction).max(), np.flatnonzero(regions == region)
+    for region in np.flatnonzero(np.bincount(regions)[1:] >= 0.5 * least) + 1:
+        inside = np.flatnonzero(regions == region)
+        direction = _across(voxels[inside], voxels[~silent])
+        yield direction / np.abs(direction).max(), inside
+
+
+def _across(outside: NDArray, rest: NDArray) -> NDArray:
+    """Direction in which a plane parts two sets of voxels best.
+
+    The share on its side, of both sets, is as large as can be: a few voxels that are far on
+    the wrong side count no more than others.
+    """
+    sets = [side[:: len(side) // _N_FITTED + 1].astype(float) for side in (outside, rest)]
+    points = np.concatenate(sets)
+    scale = points.std(axis=0) + 1e-3  # a volume of one slice has none along z
+    weights = np.repeat([1 / len(sets[0]), -1 / len(sets[1])], [len(side) for side in sets])
+    points /= scale
+    start = weights @ points
+    main = np.abs(start).argmax()
+    start /= np.abs(start[main])
+    others = np.delete(np.arange(3), main)
+
+    def direction(tilt: NDArray) -> NDArray:
+        vector = start.copy()
+        vector[others] = tilt
+        return vector
+
+    def overlap(tilt: NDArray) -> float:
+        order = np.argsort(-(points @ direction(tilt)), kind="stable")
+        return -float(np.cumsum(weights[order]).max())
+
+    first = start[others] + np.array([[0, 0], [0.3, 0], [0, 0.3]])
+    found = optimize.minimize(
+        overlap,
+        start[others],
+        method="Nelder-Mead",
+        options={"initial_simplex": first, "xatol": 0.005, "fatol": 1e-4},
+    )
+    return direction(found.x) / scale
