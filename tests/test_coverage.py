@@ -206,6 +206,17 @@ def test_two_contrasts_are_estimated_from_the_third(scan):
         assert (filled[:, contrast][both] > low).mean() > 0.9
 
 
+def test_contrasts_that_overlap_nowhere_are_refused(scan):
+    upper = np.zeros_like(scan.brain)
+    upper[len(upper) // 2 :] = scan.brain[len(upper) // 2 :]
+    images = without(scan.images, upper, 0)
+    for contrast in (1, 2):
+        images = without(images, scan.brain & ~upper, contrast)
+    message = "'P1': T[12] does not cover .* only 0 voxels"
+    with pytest.raises(ValueError, match=message):
+        fill_in(scan, images)
+
+
 def test_a_contrast_that_is_missing_stays_so(scan):
     region = beyond(scan.brain, (0, 0, 1), 0.2)
     images = without(scan.images, region, 0)

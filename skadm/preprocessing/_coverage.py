@@ -13,6 +13,7 @@ from skadm.preprocessing._base import StackTransformer, keep_brain
 from skadm.preprocessing._field_of_view import uncovered
 
 _N_FITTED = 20_000  # voxels that a regression is fitted to
+_FEWEST = 100  # with fewer it is none
 
 
 class CoverageImputer(StackTransformer):
@@ -64,7 +65,8 @@ class CoverageImputer(StackTransformer):
         Raises
         ------
         ValueError
-            If X is not of the shape expected, not finite or without brain.
+            If X is not of the shape expected, not finite or without brain; when a volume
+            is read, if too little of it shows what a contrast is to be estimated from.
 
         Warns
         -----
@@ -113,7 +115,7 @@ class FillIn:
                     f"and a lesion that only {name} shows is not seen there",
                     stacklevel=2,
                 )
-        images = filled_in(images, brain, regions)
+        images = filled_in(images, brain, regions, self.contrasts)
         keep_brain(images, brain)
         return images, brain
 
@@ -133,7 +135,10 @@ class FillIn:
 
 
 def filled_in(
-    images: NDArray[np.float32], brain: NDArray[np.bool_], regions: NDArray[np.bool_]
+    images: NDArray[np.float32],
+    brain: NDArray[np.bool_],
+    regions: NDArray[np.bool_],
+    names: tuple[str, ...],
 ) -> NDArray[np.float32]:
     """Estimate contrasts in regions from those that cover them.
 
@@ -145,11 +150,18 @@ def filled_in(
         The brain.
     regions : ndarray of bool, shape (n_contrasts, n_slices, H, W)
         Brain that a contrast does not cover.
+    names : tuple of str
+        Of the contrasts.
 
     Returns
     -------
     ndarray of float32, shape (n_slices, n_contrasts, H, W)
         A copy; the images outside the regions.
+
+    Raises
+    ------
+    ValueError
+        If hardly any voxel shows a contrast and those that are to stand in for it.
     """
     # Not at the top: it takes a second to import, and few volumes need it.
     from sklearn.ensemble import HistGradientBoostingRegressor
@@ -164,6 +176,13 @@ def filled_in(
             continue
         for contrast in np.flatnonzero(pattern & regions.any(axis=(1, 2, 3))):
             known = np.flatnonzero(~absent[:, ~pattern].any(axis=1) & ~absent[:, contrast])
+            if len(known) < _FEWEST:
+                raise ValueError(
+                    f"{names[contrast]} does not cover the whole brain, and is to be "
+                    "estimated where it was not scanned; but only "
+                    f"{len(known)} voxels show both it and what covers the rest, expected "
+                    f"{_FEWEST} at least. Leave the contrast or the patient out"
+                )
             known = known[:: len(known) // _N_FITTED + 1]
             model = HistGradientBoostingRegressor(early_stopping=False, random_state=0)
             model.fit(pixels[known][:, ~pattern], pixels[known, contrast])

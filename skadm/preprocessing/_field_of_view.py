@@ -15,7 +15,7 @@ LEAST = 0.01
 _SILENT, _SHOWN = 0.9, 0.3  # share of voxels without signal, in layers on both sides
 _SHARP = 0.04  # of all layers: as many at most, and 3 at least, may lie between them
 _WHOLE = 0.8  # median of a layer by that of the next; less where it was interpolated
-_FLAT = 0.95  # share of a connected region without signal that must be beyond its edge
+_FLAT = 0.9  # share of a connected region without signal that must be beyond its edge
 _SULCUS = 0.015  # half the width of what parts no regions, by the width of the brain
 _N_FITTED = 4000  # voxels on either side that the direction of an edge is fitted to
 
@@ -48,7 +48,7 @@ def uncovered(images: NDArray, brain: NDArray[np.bool_]) -> NDArray[np.bool_] | 
     percentile. A voxel counts if another contrast has signal there: noise outside the head
     is not brain. Layers lie along the axes, and, for scans that were rotated, along the
     direction in which a plane parts a connected region without signal from the rest of the
-    brain best; 95 % of the region must then be beyond the edge. Where scans were
+    brain best; 90 % of the region must then be beyond the edge. Where scans were
     interpolated, the edge is a ramp: the next layers are not covered either as long as more
     than 30 % of them is without signal, or their median is less than 0.8 of that of the
     layer behind.
@@ -89,6 +89,9 @@ def _beyond_edges(
     voxels = np.argwhere(brain)
     silent = values < LOW
     if np.count_nonzero(silent) < least:
+        return
+    if silent.all():  # no tissue in common with any other contrast
+        yield silent
         return
     for direction, region in _directions(brain, voxels, silent, least):
         depth = voxels @ direction
@@ -134,9 +137,7 @@ def _directions(
     low[brain] = silent
     # Fluid in sulci, which is dark in many contrasts, is to be no part of a region.
     width = np.ptp(voxels[:, 1:], axis=0).min()
-    disc = (
-        ndimage.generate_binary_structure(3, 1) & np.array([0, 1, 0], bool)[:, None, None]
-    )
+    disc = ndimage.generate_binary_structure(2, 1)[None]  # within slices
     low = ndimage.binary_opening(low, disc, iterations=max(1, round(_SULCUS * width)))
     regions = ndimage.label(low)[0][brain]
     for region in np.flatnonzero(np.bincount(regions)[1:] >= 0.5 * least) + 1:
@@ -156,7 +157,7 @@ def _across(outside: NDArray, rest: NDArray) -> NDArray:
     scale = points.std(axis=0) + 1e-3  # a volume of one slice has none along z
     weights = np.repeat([1 / len(sets[0]), -1 / len(sets[1])], [len(side) for side in sets])
     points /= scale
-    start = weights @ points
+    start = weights @ points + 1e-9  # not 0, where both sets have one centre
     main = np.abs(start).argmax()
     start /= np.abs(start[main])
     others = np.delete(np.arange(3), main)
