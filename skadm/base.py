@@ -45,7 +45,7 @@ class Chunk(NamedTuple):
     brain: NDArray[np.bool_]
 
 
-class MapDetector(OutlierMixin, BaseEstimator, ABC):
+class Detector(OutlierMixin, BaseEstimator, ABC):
     """What users see of a fitted detector: scores, threshold, labels, AUC.
 
     It needs `_chunks`, and `offset_` and `background_score_` of the fit.
@@ -212,7 +212,7 @@ class MapDetector(OutlierMixin, BaseEstimator, ABC):
         return tags
 
 
-class BaseDetector(CallbackSupportMixin, MapDetector):
+class BaseDetector(CallbackSupportMixin, Detector):
     """Base of all detectors.
 
     A detector implements `_fit(X)` and `_score(X, brain)`; all that detectors have in

@@ -19,7 +19,7 @@ from skadm._files import replace_atomically
 from skadm._missing import missing_names
 from skadm._pipelines import as_seen, last_step, scored_unit
 from skadm._reference import FlaggedShareWarning
-from skadm.base import MapDetector
+from skadm.base import Detector
 from skadm.data import SliceStack, write_maps
 from skadm.io import load
 from skadm.metrics import anomaly_map
@@ -334,7 +334,7 @@ def _write_record(
 
 def _check_model(model: Any, stack: SliceStack, kinds: Sequence[str]) -> None:
     detector = last_step(model)
-    if not isinstance(detector, MapDetector) or scored_unit(detector) != "pixel":
+    if not isinstance(detector, Detector) or scored_unit(detector) != "pixel":
         raise ValueError(
             f"the model is a {type(detector).__name__}; expected a detector of pixels, or "
             "a Pipeline that ends in one"

@@ -7,7 +7,7 @@ from typing import Any
 from benchmarks.lib.budget import with_fewer_epochs
 from benchmarks.lib.data import Split
 from benchmarks.lib.runs import Run, seeded
-from skadm.base import BaseDetector, MapDetector
+from skadm.base import BaseDetector, Detector
 from skadm.detectors import all_detectors
 from skadm.evaluation import intensity_baselines
 from skadm.presets import make_detector
@@ -75,10 +75,10 @@ def plan(
 
 def variants_of(
     options: argparse.Namespace, split: Split, *, smoothed: bool
-) -> dict[str, MapDetector]:
+) -> dict[str, Detector]:
     """Detectors of --methods, by name, and the baseline of most contrasts."""
     contrasts = split.stack.contrasts
-    variants: dict[str, MapDetector] = {
+    variants: dict[str, Detector] = {
         name: make_method(name, options.preset, contrasts)
         for name in choose(options.methods, method_names())
     }

@@ -25,7 +25,7 @@ from benchmarks.lib.fingerprints import (
 )
 from benchmarks.lib.options import say
 from skadm._pipelines import parts_of
-from skadm.base import BaseDetector, MapDetector
+from skadm.base import BaseDetector, Detector
 from skadm.callbacks import ProgressLog
 from skadm.evaluation import evaluate_split
 from skadm.metrics import pixel_roc_curve
@@ -41,13 +41,13 @@ class Run(NamedTuple):
     method : str
     seed : int or None
         None for a method without anything random.
-    detector : MapDetector or Exception
+    detector : Detector or Exception
         Not fitted; or why there is none.
     """
 
     method: str
     seed: int | None
-    detector: MapDetector | Exception
+    detector: Detector | Exception
 
     @property
     def title(self) -> str:
@@ -104,7 +104,7 @@ class Outcome:
     load_maps: Callable[[], Maps] | None = None
 
 
-def seeded(method: str, detector: MapDetector, n_seeds: int) -> list[Run]:
+def seeded(method: str, detector: Detector, n_seeds: int) -> list[Run]:
     """A run for each seed; one for a method without anything random."""
     names = _named(detector, "random_state")
     if not names:
@@ -116,13 +116,13 @@ def seeded(method: str, detector: MapDetector, n_seeds: int) -> list[Run]:
 
 
 def run_variants(
-    variants: Mapping[str, MapDetector], split: Split, options: argparse.Namespace
+    variants: Mapping[str, Detector], split: Split, options: argparse.Namespace
 ) -> list[Outcome]:
     """Each variant with each seed, from the cache where it is there.
 
     Parameters
     ----------
-    variants : mapping of str to MapDetector
+    variants : mapping of str to Detector
         Not fitted, with the epochs of their preset.
     split : Split
     options : Namespace
@@ -181,7 +181,7 @@ def open_cache(folder: Path) -> Memory:
 
 
 def train_and_test(
-    run: str, detector: MapDetector, split: Split, cache: Path
+    run: str, detector: Detector, split: Split, cache: Path
 ) -> tuple[Result, Maps]:
     """The result, and the normality maps.
 
@@ -189,7 +189,7 @@ def train_and_test(
     ----------
     run : str
         As `describe` tells it: all that the result depends on.
-    detector : MapDetector
+    detector : Detector
         Not fitted.
     split : Split
     cache : Path
@@ -254,18 +254,18 @@ def stages_of(detector: BaseEstimator, cache: Path) -> str:
     return str(cache / f"stages-{code_fingerprint(type(detector))}")
 
 
-def _named(detector: MapDetector, name: str) -> list[str]:
+def _named(detector: Detector, name: str) -> list[str]:
     """Parameters of a name, those of the detectors and filters in it too."""
     parameters = detector.get_params()
     return [key for key in parameters if key.split("__")[-1] == name]
 
 
-def _parts(detector: MapDetector) -> list[BaseEstimator]:
+def _parts(detector: Detector) -> list[BaseEstimator]:
     """The detector, and the detectors and filters in it."""
     inner = detector.get_params().values()
     return [detector, *(value for value in inner if isinstance(value, BaseEstimator))]
 
 
-def _trained(detector: MapDetector) -> MapDetector:
+def _trained(detector: Detector) -> Detector:
     """The fitted detector in one that is made of detectors, the first if there are some."""
     return next(part for part in parts_of(detector) if isinstance(part, BaseDetector))

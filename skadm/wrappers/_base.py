@@ -23,7 +23,7 @@ from skadm._pipelines import (
 from skadm._reference import ScoreReference
 from skadm._sklearn import HasMethods, Interval, fit_context
 from skadm._validation import check_labels, check_shape, normal_slices
-from skadm.base import Chunk, MapDetector, unchanged_on_failure
+from skadm.base import Chunk, Detector, unchanged_on_failure
 from skadm.data import SliceStack
 from skadm.data._slices import training_slices
 from skadm.wrappers._reading import Places, read_if_it_fits, score_by_volume, take
@@ -32,7 +32,7 @@ Train = Callable[[Any], Any]
 """Fits a detector on the normal images, and returns it."""
 
 
-class MetaDetector(CallbackSupportMixin, MetaEstimatorMixin, MapDetector):
+class MetaDetector(CallbackSupportMixin, MetaEstimatorMixin, Detector):
     """Base of the detectors that train other detectors and change their scores.
 
     It keeps the contract of the detectors: higher is more normal; `fit` trains on normal
