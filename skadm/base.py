@@ -22,8 +22,8 @@ from skadm._reference import ScoreReference, ScoreWatch, TrainingReference
 from skadm._sklearn import Interval, fit_context
 from skadm._validation import check_labels, check_shape, normal_slices
 from skadm._version import __version__
-from skadm.data import Slices, as_slices
-from skadm.data._slices import in_chunks, is_lazy, training_slices
+from skadm.data import Slices
+from skadm.data._slices import as_slices, in_chunks, is_lazy, training_slices
 from skadm.metrics import pixel_roc_auc_score
 
 

@@ -121,7 +121,8 @@ def _candidates(model: Any, data: str, others: Iterable[str]) -> Any:
 
     from skadm._pipelines import looks_through_slices
     from skadm.conformal import CandidateLesions
-    from skadm.data import SliceStack, patient_key
+    from skadm.data import SliceStack
+    from skadm.data._patients import patient_key
 
     known = {patient_key(name) for name in others}
     volumes = [

@@ -39,7 +39,7 @@ def as_slices(X: Any) -> SliceStack | NDArray:
 
     Examples
     --------
-    >>> from skadm.data import as_slices
+    >>> from skadm.data._slices import as_slices
     >>> as_slices([[[[0, 1], [2, 3]]]]).shape
     (1, 1, 2, 2)
     """

@@ -8,7 +8,7 @@ from numpy.typing import ArrayLike
 from sklearn.exceptions import UndefinedMetricWarning
 
 from skadm._validation import check_labels, check_shape
-from skadm.data import as_slices
+from skadm.data._slices import as_slices
 
 
 def normal_part(metric: str, X: Any, y: ArrayLike | None) -> Any:

@@ -10,7 +10,8 @@ from sklearn.callback import CallbackSupportMixin, with_callbacks
 from skadm._arrays import as_numbers
 from skadm._missing import check_missing, missing_contrasts
 from skadm._validation import check_shape
-from skadm.data import SliceStack, as_slices
+from skadm.data import SliceStack
+from skadm.data._slices import as_slices
 
 # A brain pixel whose contrasts would all become exactly 0 would be taken for background.
 # This is far below anything seen in z-scores, and still not 0 in half precision.

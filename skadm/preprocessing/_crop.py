@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.utils.validation import check_is_fitted
 
-from skadm.data import Grid, SliceStack, brain_mask
+from skadm.data import SliceStack, brain_mask
+from skadm.data._interfaces import Grid
 from skadm.preprocessing._base import NO_BRAIN, StackTransformer, check_maps
 
 

@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from skadm._missing import missing_contrasts
-from skadm.data import Grid, SliceStack, brain_mask
+from skadm.data import SliceStack, brain_mask
+from skadm.data._interfaces import Grid
 from skadm.preprocessing._base import (
     ALMOST_ZERO,
     NO_BRAIN,

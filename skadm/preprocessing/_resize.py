@@ -11,7 +11,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from skadm._brain import ignore_background
 from skadm._missing import missing_contrasts
-from skadm.data import Grid, SliceStack, brain_mask
+from skadm.data import SliceStack, brain_mask
+from skadm.data._interfaces import Grid
 from skadm.preprocessing._base import (
     StackTransformer,
     check_maps,

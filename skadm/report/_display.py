@@ -13,7 +13,7 @@ from nibabel.orientations import (
 )
 from numpy.typing import NDArray
 
-from skadm.data import Grid
+from skadm.data._interfaces import Grid
 
 _MARGIN = 3  # voxels around the brain
 _LONGEST = 256  # voxels along an axis; more would make pages large, not better to read

@@ -8,7 +8,8 @@ import numpy as np
 
 from skadm._missing import missing_names
 from skadm.conformal import CandidateLesions
-from skadm.data import ArrayVolume, SliceStack, on_original_grid
+from skadm.data import ArrayVolume, SliceStack
+from skadm.data._write import on_original_grid
 from skadm.metrics import anomaly_map
 from skadm.report._evidence import evidence_kind, region_evidence
 from skadm.report._measures import measure

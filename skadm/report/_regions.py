@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from skadm.conformal import CandidateLesions
-from skadm.data import Grid
+from skadm.data._interfaces import Grid
 from skadm.metrics import anomaly_map
 
 _TOUCHING = ndimage.generate_binary_structure(3, 3)

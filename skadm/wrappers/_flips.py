@@ -7,7 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import clone
 
-from skadm.data import Grid, SliceStack
+from skadm.data import SliceStack
+from skadm.data._interfaces import Grid
 from skadm.wrappers._base import MetaDetector, Train
 from skadm.wrappers._reading import score_maps
 

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from skadm._disk import release, row_chunks, working_memory
 from skadm._reference import FlaggedShareWarning
 from skadm._validation import check_shape
-from skadm.data import SliceStack, as_slices
-from skadm.data._slices import brain_of
+from skadm.data import SliceStack
+from skadm.data._slices import as_slices, brain_of
 
 Places = slice | NDArray[np.intp]
 

@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from skadm._validation import check_labels, check_shape
-from skadm.data import SliceStack, as_slices
-from skadm.data._slices import training_slices
+from skadm.data import SliceStack
+from skadm.data._slices import as_slices, training_slices
 from skadm.image_level import volume_labels
 from skadm.image_level._volumes_of import merged
 from skadm.wrappers._image_scores import ImageDetector
