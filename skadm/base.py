@@ -48,8 +48,24 @@ class Chunk(NamedTuple):
 class Detector(OutlierMixin, BaseEstimator, ABC):
     """What users see of a fitted detector: scores, threshold, labels, AUC.
 
-    It needs `_chunks`, and `offset_` and `background_score_` of the fit.
+    It needs `_chunks`, and `offset_` and `background_score_` of the fit. In the docstring
+    of a subclass, a line ``%(contamination)s`` stands for what a base class says of it.
+
+    Attributes
+    ----------
+    offset_ : float
+        Threshold of `predict` on the scale of `score_samples`.
+    background_score_ : float
+        Score of every background pixel, the highest of the training.
+    n_features_in_ : int
+        K, the number of contrasts.
+    contrasts_ : tuple of str or None
+        Their names, if X carried them.
     """
+
+    def __init_subclass__(cls, **keywords) -> None:
+        super().__init_subclass__(**keywords)
+        cls.__doc__ = with_descriptions(cls)
 
     _scored_unit = "pixel"
 
@@ -216,8 +232,7 @@ class BaseDetector(CallbackSupportMixin, Detector):
     """Base of all detectors.
 
     A detector implements `_fit(X)` and `_score(X, brain)`; all that detectors have in
-    common is here. ``%(contamination)s`` in a line of a subclass's docstring stands for
-    what is said of that parameter here.
+    common is here.
 
     Parameters
     ----------
@@ -227,19 +242,11 @@ class BaseDetector(CallbackSupportMixin, Detector):
 
     Attributes
     ----------
-    offset_ : float
-        Threshold of `predict` on the scale of `score_samples`.
-    background_score_ : float
-        Score of every background pixel.
-    n_features_in_ : int
-        K, the number of contrasts.
-    contrasts_ : tuple of str or None
-        Their names, if X carried them.
+    %(offset_)s
+    %(background_score_)s
+    %(n_features_in_)s
+    %(contrasts_)s
     """
-
-    def __init_subclass__(cls, **keywords) -> None:
-        super().__init_subclass__(**keywords)
-        cls.__doc__ = with_descriptions(cls)
 
     _parameter_constraints: dict[str, list[Any]] = {
         "contamination": [Interval(Real, 0, 0.5, closed="right")],

@@ -14,10 +14,34 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from skadm._arrays import as_numbers
+from skadm._docstrings import described_by
 
 CHUNK = 1 << 20
 
 _WORTH_THREADS = 1 << 19  # scores; fewer are sorted sooner than they are parted
+
+
+described = described_by(
+    y="""\
+y : array-like of any shape
+    Labels: 0 normal, 1 anomaly, -1 ignored.""",
+    y_of_slices="""\
+y : array-like of shape (n_slices, H, W)
+    Labels: 0 normal, 1 anomaly, -1 ignored.""",
+    scores="""\
+scores : array-like of the same shape
+    Normality, higher = more normal, as `score_samples` returns it.""",
+    groups="""\
+groups : array-like of shape (n_slices,)
+    Patient of each slice; slices of a patient are in the order of the volume.""",
+    min_size="""\
+min_size : int, default=1
+    Flagged components of fewer pixels count for nothing.""",
+    min_overlap="""\
+min_overlap : float, default=0.2
+    Share of a flagged component that must lie on lesions for a hit; with 0 a single
+    pixel does.""",
+)
 
 
 class LabelCounts(NamedTuple):

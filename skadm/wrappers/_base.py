@@ -42,6 +42,11 @@ class MetaDetector(CallbackSupportMixin, MetaEstimatorMixin, Detector):
     A wrapper implements `_fit_parts` and either `_maps` or, if its scores are not maps of
     X, `_scored`.
 
+    Parameters
+    ----------
+    contamination : float, default=0.01
+        Fraction of the training pixels that `predict` calls anomalous, in (0, 0.5].
+
     Notes
     -----
     `fit` reads each volume of a `SliceStack` once and hands the slices on in memory, if

@@ -60,14 +60,11 @@ class ConformalDetector(MetaDetector):
     training_groups_ : ndarray or None
         The patients that trained the detector; empty for one that was trained already.
         None if slices are the units.
-    offset_ : float
-        Threshold of `predict` on the scale of `score_samples`.
+    %(offset_)s
     background_score_ : float
         Score of every background pixel, that of the detector.
-    n_features_in_ : int
-        Number of contrasts.
-    contrasts_ : tuple of str or None
-        Their names, if X carried them.
+    %(n_features_in_)s
+    %(contrasts_)s
 
     Notes
     -----

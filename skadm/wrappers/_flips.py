@@ -25,21 +25,16 @@ class FlipAveragedDetector(MetaDetector):
     detector : detector
         A detector of pixels. It is cloned and trained; one that is trained already can be
         given as ``sklearn.frozen.FrozenEstimator(detector)``.
-    contamination : float, default=0.01
-        Fraction of the training pixels that `predict` calls anomalous, in (0, 0.5].
+    %(contamination)s
 
     Attributes
     ----------
     detector_ : detector
         The fitted detector.
-    offset_ : float
-        Threshold of `predict` on the scale of `score_samples`.
-    background_score_ : float
-        Score of every background pixel, the highest of the training.
-    n_features_in_ : int
-        Number of contrasts.
-    contrasts_ : tuple of str or None
-        Their names, if X carried them.
+    %(offset_)s
+    %(background_score_)s
+    %(n_features_in_)s
+    %(contrasts_)s
 
     See Also
     --------

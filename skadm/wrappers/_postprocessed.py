@@ -29,8 +29,7 @@ class PostprocessedDetector(MetaDetector, BaseComposition):
     postprocessing : MapTransformer or list of (str, MapTransformer)
         One filter, or named ones in the order in which they are applied. Their parameters
         are searched as ``postprocessing__sigma`` and, of a list, ``name__sigma``.
-    contamination : float, default=0.01
-        Fraction of the training pixels that `predict` calls anomalous, in (0, 0.5].
+    %(contamination)s
 
     Attributes
     ----------
@@ -38,14 +37,10 @@ class PostprocessedDetector(MetaDetector, BaseComposition):
         The fitted detector.
     filters_ : list of MapTransformer
         The fitted filters.
-    offset_ : float
-        Threshold of `predict` on the scale of `score_samples`.
-    background_score_ : float
-        Score of every background pixel, the highest of the training.
-    n_features_in_ : int
-        Number of contrasts.
-    contrasts_ : tuple of str or None
-        Their names, if X carried them.
+    %(offset_)s
+    %(background_score_)s
+    %(n_features_in_)s
+    %(contrasts_)s
 
     Notes
     -----

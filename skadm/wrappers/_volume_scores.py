@@ -40,16 +40,12 @@ class VolumeDetector(ImageDetector):
 
     Attributes
     ----------
-    detector_ : detector or Pipeline
-        The fitted detector.
-    pooling_ : Pooling
-        The pooling in use.
-    offset_ : float
-        Threshold of `predict` on the scale of `score_samples`.
+    %(detector_)s
+    %(pooling_)s
+    %(offset_)s
     background_score_ : float
         Score of volumes without brain, the highest of the training.
-    n_features_in_ : int
-        Number of contrasts.
+    %(n_features_in_)s
 
     See Also
     --------
