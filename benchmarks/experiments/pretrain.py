@@ -9,7 +9,7 @@ only patients of development.
     python -m benchmarks pretrain --watch ../shared/data/lgg
     python -m benchmarks pretrain --quick
 
-Writes checkpoint.safetensors, history.jsonl (the loss of each round), watched.csv, and
+Writes checkpoint.npz, history.jsonl (the loss of each round), watched.csv, and
 synthetic.safetensors: the weights in half precision, as they are shipped.
 """
 

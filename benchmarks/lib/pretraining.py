@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 
 from skadm._files import replace_atomically
 from skadm.data._random_brains import draw_random_brain
@@ -19,6 +19,7 @@ from skadm.nn.noise import blob_noise
 from skadm.nn.pixels import brain_mean, brain_of
 from skadm.nn.slots import SlottedUNet
 from skadm.preprocessing._intensity import zscore
+from skadm.training._checkpoints import CheckpointFile
 from skadm.training._windows import Windows
 
 # Sets of contrasts that scans come in, and how often; the rest are sets of any.
@@ -197,7 +198,7 @@ def pretrain(
     ----------
     settings : Settings
     folder : path
-        For "checkpoint.safetensors" and "history.jsonl".
+        For "checkpoint.npz" and "history.jsonl".
     watch : callable, default=None
         Is given the network, the number of finished rounds and the seconds of training,
         after each round.
@@ -216,8 +217,18 @@ def pretrain(
         lambda: SlottedUNet(len(SEQUENCES), settings.width, settings.n_levels), initial
     ).to(memory_format=torch.channels_last)
     adam = torch.optim.Adam(network.parameters(), lr=settings.learning_rate)
-    place, history = folder / "checkpoint.safetensors", folder / "history.jsonl"
-    first, seconds, kept = _restore(place, network, adam)
+    checkpoint, history = (
+        CheckpointFile(folder / "checkpoint.npz"),
+        folder / "history.jsonl",
+    )
+    kept: list[dict[str, torch.Tensor]] = []  # weights to be averaged
+    first, seconds = 0, 0.0
+    if (state := checkpoint.read()) is not None:
+        first, seconds = state["round"], state["seconds"]
+        network.load_state_dict(_tensors(state["network"]))
+        moments = dict(enumerate(map(_tensors, state["adam"])))
+        adam.load_state_dict({**adam.state_dict(), "state": moments})
+        kept += map(_tensors, state["kept"])
     for number in range(first, settings.rounds):
         started = time.perf_counter()
         generator = torch.Generator().manual_seed(settings.seed * 1_000_003 + number)
@@ -246,7 +257,15 @@ def pretrain(
         say(json.dumps(record))
         if number + 1 > AVERAGED * settings.rounds:
             kept.append({n: t.detach().clone() for n, t in network.state_dict().items()})
-        _keep(place, network, adam, kept, number + 1, seconds)
+        checkpoint.write(
+            {
+                "round": number + 1,
+                "seconds": seconds,
+                "network": network.state_dict(),
+                "adam": list(adam.state_dict()["state"].values()),
+                "kept": kept,
+            }
+        )
         if watch is not None:
             network.eval()
             watch(network, number + 1, seconds)
@@ -301,52 +320,8 @@ def export(network: SlottedUNet, path: Path) -> None:
     )
 
 
-def _keep(
-    place: Path,
-    network: SlottedUNet,
-    adam: torch.optim.Adam,
-    kept: Sequence[dict[str, torch.Tensor]],
-    number: int,
-    seconds: float,
-) -> None:
-    tensors = {f"network.{name}": t for name, t in network.state_dict().items()}
-    for index, state in adam.state_dict()["state"].items():
-        tensors |= {f"adam.{index}.{name}": value for name, value in state.items()}
-    for index, earlier in enumerate(kept):
-        tensors |= {f"kept.{index}.{name}": value for name, value in earlier.items()}
-    tensors = {name: value.contiguous().clone() for name, value in tensors.items()}
-    told = {"round": str(number), "seconds": repr(seconds)}
-    replace_atomically(place, lambda path: save_file(tensors, path, told))
-
-
-def _restore(
-    place: Path, network: SlottedUNet, adam: torch.optim.Adam
-) -> tuple[int, float, list[dict[str, torch.Tensor]]]:
-    """Finished rounds, seconds and weights to be averaged of a checkpoint, if any."""
-    kept: list[dict[str, torch.Tensor]] = []
-    if not place.exists():
-        return 0, 0.0, kept
-    from safetensors import safe_open
-
-    with safe_open(place, framework="pt") as file:
-        told = file.metadata()
-    tensors = load_file(place)
-    network.load_state_dict(
-        {n.removeprefix("network."): t for n, t in tensors.items() if n[:4] == "netw"}
-    )
-    state: dict[int, dict[str, torch.Tensor]] = {}
-    for name, value in tensors.items():
-        if name.startswith("adam."):
-            _, index, kind = name.split(".")
-            state.setdefault(int(index), {})[kind] = value
-    adam.load_state_dict({**adam.state_dict(), "state": state})
-    for name, value in tensors.items():
-        if name.startswith("kept."):
-            _, number, key = name.split(".", 2)
-            while len(kept) <= int(number):
-                kept.append({})
-            kept[int(number)][key] = value
-    return int(told["round"]), float(told["seconds"]), kept
+def _tensors(arrays: dict[str, NDArray]) -> dict[str, torch.Tensor]:
+    return {name: torch.as_tensor(array) for name, array in arrays.items()}
 
 
 def average_precision(

@@ -92,7 +92,7 @@ class CheckpointFile:
         Least time between two writes while an epoch runs. None: never while one runs.
     """
 
-    def __init__(self, path: Path, minutes: float | None) -> None:
+    def __init__(self, path: Path, minutes: float | None = None) -> None:
         self.path = path
         self._minutes = minutes
         self._written = time.monotonic()
