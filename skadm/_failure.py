@@ -5,18 +5,7 @@ from functools import wraps
 
 
 def unchanged_on_failure(fit: Callable) -> Callable:
-    """Give the estimator back what it was before a fit that raises.
-
-    Parameters
-    ----------
-    fit : callable
-        The method.
-
-    Returns
-    -------
-    fit : callable
-        The same, but for that.
-    """
+    """Give the estimator back what it was before a fit that raises."""
 
     @wraps(fit)
     def wrapper(self, *arguments, **keywords):

@@ -33,21 +33,7 @@ _EXISTING = ("raise", "skip", "replace")
 
 @dataclass(frozen=True)
 class CohortReport:
-    """What became of the volumes of a cohort.
-
-    Parameters
-    ----------
-    files : list of Path
-        The files written, in the order of the volumes.
-    skipped : list of str
-        Volumes that were left alone, since all their files existed.
-    failures : dict of str to str
-        Volumes without maps, and the error of each.
-    supplied : dict of str to tuple of str
-        Volumes scored without some of their contrasts, and which the model supplied.
-    warned : dict of str to tuple of str
-        Volumes that were scored with warnings, and these.
-    """
+    """What became of the volumes of a cohort; see `score_cohort`."""
 
     files: list[Path]
     skipped: list[str]
@@ -197,31 +183,10 @@ def write_scores(
 ) -> list[Path]:
     """Write what a detector says of some slices, on the grid of the original images.
 
+    Scores are normality, (n_slices, H, W). Of each volume the files are
+    ``<volume>_<kind>.nii.gz``: "anomaly", higher = more abnormal, outside the brain the
+    lowest of the training; "segmentation", 1 where the detector calls a pixel an anomaly.
     Files that exist are replaced.
-
-    Parameters
-    ----------
-    scores : ndarray of shape (n_slices, H, W)
-        Normality, as the detector's `score_samples` returns it.
-    stack : SliceStack
-        The slices.
-    folder : path
-        Where to write; made if it does not exist.
-    detector : detector
-        The fitted detector, which knows the threshold and the score of the background.
-    kinds : sequence of {"anomaly", "segmentation"}, default=("anomaly",)
-        The anomaly of each pixel, higher = more abnormal, outside the brain the lowest
-        of the training; and 1 where the detector calls a pixel an anomaly.
-
-    Returns
-    -------
-    list of Path
-        The files ``<volume>_<kind>.nii.gz``.
-
-    Raises
-    ------
-    ValueError
-        If `kinds` are not as above, or the scores do not fit the stack.
     """
     _check_kinds(kinds, KINDS)
     files = []

@@ -194,19 +194,10 @@ def carry_out_folds(
 
 
 def pool(outcomes: Iterable[Outcome], splits: Sequence[Split]) -> NDArray[np.float32]:
-    """Test maps of one method and seed, less the threshold of their fold.
+    """Test maps of one method and seed, (n_slices, H, W), less the threshold of their fold.
 
-    Parameters
-    ----------
-    outcomes : iterable of Outcome
-        One for each split, in their order.
-    splits : sequence of Split
-        Of the same stack.
-
-    Returns
-    -------
-    maps : ndarray of shape (n_slices, H, W)
-        NaN where no fold tests. Below 0 is an anomaly.
+    There is an outcome for each split, in their order. Below 0 is an anomaly; NaN where no
+    fold tests.
     """
     maps = np.full(splits[0].labels.shape, np.nan, np.float32)
     for outcome, split in zip(outcomes, splits, strict=True):

@@ -19,17 +19,12 @@ def plot_features_3d(
     n_points: int = 4000,
     random_state: int = 0,
 ) -> "Figure":
-    """Show three features of many pixels from several sides, with the plane they lie in.
+    """Show three features of many pixels, (n_pixels, 3), with the plane they lie in.
 
     A panel for each view (elevation and azimuth, in degrees), with so many pixels, drawn at
     random; in red the plane of the two largest eigenvectors of their covariance, two
     standard deviations to each side; in the title the eigenvalues. By default one view
     shows the plane as such, and one lies in it: features that have collapsed are a line.
-
-    Raises
-    ------
-    ValueError
-        If the features are not of shape (n_pixels, 3), not finite, or fewer than 4.
     """
     points = np.asarray(features, dtype=np.float64)
     if points.ndim != 2 or points.shape[1] != 3 or len(points) < 4:

@@ -24,13 +24,7 @@ def method_names() -> dict[str, str]:
 
 
 def choose(names: Iterable[str] | None, known: Iterable[str]) -> list[str]:
-    """The methods named, each once; all that are known for None.
-
-    Raises
-    ------
-    ValueError
-        If one is not known.
-    """
+    """The methods named, each once; all that are known for None."""
     known = list(known)
     if unknown := [name for name in names or () if name not in known]:
         raise ValueError(f"no methods {unknown}; expected some of {known}")

@@ -44,46 +44,23 @@ DECAY = 0.3  # of the rounds, in which the learning rate falls to 0
 
 @dataclass(frozen=True)
 class Settings:
-    """What a pretraining depends on.
+    """What a pretraining depends on."""
 
-    Attributes
-    ----------
-    seed : int
-        Of weights, brains and blobs.
-    rounds : int
-        Each with patients of its own.
-    patients : int
-        Of a round.
-    passes : int
-        How often their slices are trained on, with other blobs.
-    size : int
-        Pixels of a slice's side. Scans are scored at 128, which makes no difference to what
-        is found (docs/pretrained.md), and takes twice as long to train.
-    width, n_levels : int
-        Of the network.
-    batch_size : int
-    learning_rate : float
-        Of Adam, until it falls.
-    lesion_std : float
-    lesion_scales : tuple of int
-    presence_weight : float
-        As of `EraserDetector`.
-    contrasts : tuple of str or None
-        One set of contrasts, of which none is ever left out. None: any.
-    """
-
-    seed: int = 0
-    rounds: int = 13
-    patients: int = 48
-    passes: int = 2
+    seed: int = 0  # of weights, brains and blobs
+    rounds: int = 13  # each with patients of its own
+    patients: int = 48  # of a round
+    passes: int = 2  # how often their slices are trained on, with other blobs
+    # Pixels of a slice's side. Scans are scored at 128, which makes no difference to what
+    # is found (docs/pretrained.md), and takes twice as long to train.
     size: int = 80
     width: int = 16
     n_levels: int = 3
     batch_size: int = 8
-    learning_rate: float = 2e-3
-    lesion_std: float = 1.2
+    learning_rate: float = 2e-3  # of Adam, until it falls
+    lesion_std: float = 1.2  # this and the next two as of `EraserDetector`
     lesion_scales: tuple[int, ...] = (4, 8, 16, 32)
     presence_weight: float = 2.0
+    # one set of contrasts, of which none is ever left out; None: any
     contrasts: tuple[str, ...] | None = None
 
 
@@ -189,27 +166,14 @@ def pretrain(
     watch: Callable[[SlottedUNet, int, float], None] | None = None,
     say: Callable[[str], None] = print,
 ) -> SlottedUNet:
-    """Train, or go on from the checkpoint in the folder.
+    """Train, or go on from "checkpoint.npz" in the folder, beside "history.jsonl".
 
     Rounds do not depend on those before them but by the weights, so that a training that
-    was interrupted goes on with the round under way.
+    was interrupted goes on with the round under way. After each round `watch` is given the
+    network, the number of finished rounds and the seconds of training.
 
-    Parameters
-    ----------
-    settings : Settings
-    folder : path
-        For "checkpoint.npz" and "history.jsonl".
-    watch : callable, default=None
-        Is given the network, the number of finished rounds and the seconds of training,
-        after each round.
-    say : callable
-        Is given a line for each round.
-
-    Returns
-    -------
-    network : SlottedUNet
-        With the mean of the weights after each round of the second half, since what carries
-        over to real scans differs much between rounds.
+    The network returned has the mean of the weights after each round of the second half,
+    since what carries over to real scans differs much between rounds.
     """
     folder.mkdir(parents=True, exist_ok=True)
     initial = torch.Generator().manual_seed(settings.seed)

@@ -21,16 +21,9 @@ PUBLISHED = pd.read_csv(Path(__file__).with_suffix(".csv"))
 def beside_published(
     ours: Iterable[dict[str, Any]], table: str, metrics: Iterable[str] = ("auc", "f1")
 ) -> list[dict[str, Any]]:
-    """Rows of the published methods as text, with the published numbers beside them.
+    """Rows of `summarise_seeds` as text, with the published numbers beside them.
 
-    Parameters
-    ----------
-    ours : iterable of dict
-        Rows of `summarise_seeds`.
-    table : str
-        "comparison" or "ablation".
-    metrics : iterable of str
-        Which to show.
+    `table` is "comparison" or "ablation".
     """
     published = PUBLISHED[PUBLISHED["table"] == table].set_index(
         ["data", "split", "method"]

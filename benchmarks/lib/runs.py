@@ -34,20 +34,11 @@ remember_sources()
 
 
 class Run(NamedTuple):
-    """One method with one seed.
-
-    Attributes
-    ----------
-    method : str
-    seed : int or None
-        None for a method without anything random.
-    detector : Detector or Exception
-        Not fitted; or why there is none.
-    """
+    """One method with one seed."""
 
     method: str
-    seed: int | None
-    detector: Detector | Exception
+    seed: int | None  # None for a method without anything random
+    detector: Detector | Exception  # not fitted; or why there is none
 
     @property
     def title(self) -> str:
@@ -56,25 +47,14 @@ class Run(NamedTuple):
 
 
 class Result(NamedTuple):
-    """What a run gave.
-
-    Attributes
-    ----------
-    rows, patient_rows : list of dict
-        As those of `skadm.evaluation.Evaluation`.
-    seconds : float
-        To train, set the threshold, score and measure.
-    history : list of dict
-        `history_` of the detector; empty if it trains no network.
-    roc : ndarray of shape (2, n_points)
-        False and true positive rates on the test slices.
-    """
+    """What a run gave; rows are as those of `skadm.evaluation.Evaluation`."""
 
     rows: list[dict[str, Any]]
     patient_rows: list[dict[str, Any]]
-    seconds: float
+    seconds: float  # to train, set the threshold, score and measure
+    # `history_` of the detector; empty if it trains no network
     history: list[dict[str, Any]]
-    roc: NDArray
+    roc: NDArray  # (2, n_points): false and true positive rates on the test slices
 
 
 class Maps(NamedTuple):
@@ -86,21 +66,12 @@ class Maps(NamedTuple):
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a run.
-
-    Attributes
-    ----------
-    run : Run
-    result : Result or None
-        None after an error.
-    error : Exception or None
-    load_maps : callable
-        Reads the maps from the cache: those of all runs together can be large.
-    """
+    """What became of a run: a result or an error."""
 
     run: Run
     result: Result | None = None
     error: Exception | None = None
+    # from the cache: those of all runs together can be large
     load_maps: Callable[[], Maps] | None = None
 
 
@@ -120,18 +91,8 @@ def run_variants(
 ) -> list[Outcome]:
     """Each variant with each seed, from the cache where it is there.
 
-    Parameters
-    ----------
-    variants : mapping of str to Detector
-        Not fitted, with the epochs of their preset.
-    split : Split
-    options : Namespace
-        As `options.read_options` returns them: budget, seeds, cache.
-
-    Raises
-    ------
-    RuntimeError
-        If a run failed: without it the experiment says nothing.
+    Variants are not fitted, and have the epochs of their preset. A run that fails is a
+    RuntimeError: without it the experiment says nothing.
     """
     runs: list[Run] = []
     for name, detector in variants.items():
@@ -185,15 +146,8 @@ def train_and_test(
 ) -> tuple[Result, Maps]:
     """The result, and the normality maps.
 
-    Parameters
-    ----------
-    run : str
-        As `describe` tells it: all that the result depends on.
-    detector : Detector
-        Not fitted.
-    split : Split
-    cache : Path
-        Where stages of a training are kept that variants share.
+    `run` is all that the result depends on, as `describe` tells it. In `cache` are the
+    stages of trainings that variants share.
     """
     method, seed = (json.loads(run)[key] for key in ("method", "seed"))
     detector = clone(detector)

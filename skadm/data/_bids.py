@@ -85,24 +85,11 @@ def bids_collection(
     space: str | None = None,
     run: str | None = None,
 ) -> Collection:
-    """Find the sessions among the files of a BIDS folder.
+    """Find the sessions among the image files of a BIDS folder.
 
-    Parameters
-    ----------
-    files : list of Path
-        Image files, of which at least one has a name of BIDS.
-    root : Path
-        The folder of the data.
-    space : str, default=None
-        Space to read, by its label; "native" for images without one. None: images without
-        one where there are any, or else those of the only space.
-    run : str, default=None
-        Run to read, by its label, where there are several.
-
-    Returns
-    -------
-    Collection
-        Its sessions. One that cannot be told apart has a `problem`.
+    At least one file has a name of BIDS. A `space` or `run` is read by its label; space
+    "native" are images without one. By default that is read where there are any, or else
+    the only space. A session that cannot be told apart has a `problem`.
     """
     sessions: dict[tuple[str, str], _Session] = defaultdict(_Session)
     sources = [path for path in files if "sourcedata" in path.relative_to(root).parts]
@@ -131,18 +118,7 @@ def bids_collection(
 
 
 def has_bids_names(files: list[Path]) -> bool:
-    """Whether any file has a name of BIDS that says what it is an image of.
-
-    Parameters
-    ----------
-    files : list of Path
-        Image files.
-
-    Returns
-    -------
-    bool
-        Whether there is one.
-    """
+    """Whether any image file has a name of BIDS that says what it is an image of."""
     matches = (_NAME.fullmatch(stem(path.name)) for path in files)
     return any(
         match and (contrast_named(match["suffix"]) or "desc-preproc" in match["entities"])
@@ -151,23 +127,7 @@ def has_bids_names(files: list[Path]) -> bool:
 
 
 def file_suffix(contrast: str) -> str:
-    """Name the end of a contrast's file, with the entity of a contrast agent.
-
-    Parameters
-    ----------
-    contrast : str
-        Contrast, such as T1, T1ce or SWI.
-
-    Returns
-    -------
-    str
-        Such as ``desc-preproc_T1w`` or ``ce-agent_desc-preproc_T1w``.
-
-    Raises
-    ------
-    ValueError
-        If nothing is left of the name.
-    """
+    """Name the end of a contrast's file, such as ``ce-agent_desc-preproc_T1w`` for T1ce."""
     agent = contrast.endswith("ce") and len(contrast) > 2
     plain = re.sub(r"[^A-Za-z0-9]", "", contrast.removesuffix("ce") if agent else contrast)
     if not plain:

@@ -47,14 +47,9 @@ class CacheSource(Source):
 
     Its arrays are mapped, not read: only the slices that are looked at come from the disk.
     It pickles as paths.
-
-    Parameters
-    ----------
-    stem : str
-        Beginning of the paths of its files.
     """
 
-    stem: str
+    stem: str  # beginning of the paths of its files
 
     def stored(self, kind: str, shape: tuple[int, ...]) -> StoredArray:
         """The file of a kind of array, of this shape for each slice."""
@@ -74,15 +69,7 @@ class CacheSource(Source):
         return {kind: self.stored(kind, shape) for kind, shape in shapes.items()}
 
     def decode(self, labels: bool) -> Slices:
-        """Map the arrays (read-only).
-
-        Raises
-        ------
-        FileNotFoundError
-            If a file of the cache is missing.
-        ValueError
-            If it is damaged.
-        """
+        """Map the arrays (read-only); files that are missing or damaged are an error."""
         arrays = self.arrays
         return Slices(
             arrays["images"].map(),

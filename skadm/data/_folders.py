@@ -46,18 +46,7 @@ _AGREED = re.compile(r"consensus|gold|majority|staple|final", re.IGNORECASE)
 
 
 def image_files(folder: Path) -> list[Path]:
-    """List the image files below a folder, not following links in a circle.
-
-    Parameters
-    ----------
-    folder : Path
-        The folder.
-
-    Returns
-    -------
-    list of Path
-        In the order of their names; hidden ones are left out.
-    """
+    """Image files below a folder by name, but for hidden ones; no link twice."""
     return sorted(_walk(folder, _DEPTH, set()))
 
 
@@ -82,21 +71,9 @@ def _walk(folder: Path, depth: int, seen: set[str]) -> Iterator[Path]:
 def folder_collection(
     root: Path, files: list[Path], patient_pattern: str | None = None
 ) -> Collection:
-    """Find the studies among the files of a folder.
+    """Find the studies among the image files of a folder.
 
-    Parameters
-    ----------
-    root : Path
-        The folder of the data.
-    files : list of Path
-        Its image files.
-    patient_pattern : str, default=None
-        Regular expression that finds the patient in a study's path.
-
-    Returns
-    -------
-    Collection
-        Its studies.
+    `patient_pattern` is a regular expression that finds the patient in a study's path.
     """
     studies: list[Study] = []
     alone: list[Path] = []  # masks in folders without images

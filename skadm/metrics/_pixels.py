@@ -138,20 +138,7 @@ def raise_not_finite(count: int, evaluated: int) -> None:
 
 
 def sort_pixels(y: ArrayLike | None, scores: ArrayLike) -> SortedPixels:
-    """Check labels and scores, and sort the scores of either label apart.
-
-    Parameters
-    ----------
-    y : array-like of any shape
-        Labels: 0 normal, 1 anomaly, -1 ignored.
-    scores : array-like of the same shape
-        Normality.
-
-    Returns
-    -------
-    SortedPixels
-        The scores of anomalous and of normal pixels, ascending, in the scores' own dtype.
-    """
+    """Check labels and scores, and sort the scores of either label, in their own dtype."""
     labels, values = as_pair(y, scores)
     counts = count_labels(labels)
     parts = [np.empty(count, dtype=values.dtype) for count in counts]
@@ -192,11 +179,8 @@ def number_of_threads() -> int:
 def cumulative_counts(pixels: SortedPixels) -> Iterator[tuple[NDArray, NDArray, NDArray]]:
     """Count the pixels flagged when every score up to an anomalous pixel's is flagged.
 
-    Yields
-    ------
-    values, true_positives, false_positives : ndarrays
-        A chunk of the anomalous pixels' scores, ascending, and the numbers of anomalous
-        and of normal pixels with a score not above each. Tied scores share their counts.
+    A chunk has the anomalous pixels' scores, ascending, and the numbers of anomalous and of
+    normal pixels with a score not above each. Tied scores share their counts.
     """
     for start in range(0, pixels.anomalous.size, CHUNK):
         values = pixels.anomalous[start : start + CHUNK]

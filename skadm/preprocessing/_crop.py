@@ -15,15 +15,7 @@ from skadm.preprocessing._base import NO_BRAIN, StackTransformer, check_maps
 
 
 class Box(NamedTuple):
-    """A box of pixels, ends excluded.
-
-    Parameters
-    ----------
-    top, bottom : int
-        Rows.
-    left, right : int
-        Columns.
-    """
+    """A box of pixels, ends excluded: rows top to bottom, columns left to right."""
 
     top: int
     bottom: int
@@ -233,13 +225,7 @@ def _uncrop(maps: NDArray, box: Box, shape: tuple[int, int], fill: float) -> NDA
 
 @dataclass(frozen=True)
 class Crop:
-    """The step of `BrainCropper` on a whole volume.
-
-    Parameters
-    ----------
-    box : Box
-        What is kept.
-    """
+    """The step of `BrainCropper` on a whole volume: what is in the box is kept."""
 
     box: Box
 

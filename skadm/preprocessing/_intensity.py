@@ -130,19 +130,9 @@ def _require_whole_volumes(stack: SliceStack, groups: ArrayLike) -> None:
 
 
 def zscore(images: NDArray[np.float32], brain: NDArray[np.bool_]) -> NDArray[np.float32]:
-    """Return the z-scores of one volume.
+    """Z-scores of one volume, (n_slices, n_contrasts, H, W), over its brain.
 
-    Parameters
-    ----------
-    images : ndarray of float32, shape (n_slices, n_contrasts, H, W)
-        Slices of one volume.
-    brain : ndarray of bool, shape (n_slices, H, W)
-        Their brain.
-
-    Returns
-    -------
-    ndarray of float32, shape (n_slices, n_contrasts, H, W)
-        Z-scores over the brain, nowhere all exactly 0; background exactly 0.
+    They are nowhere all exactly 0 in the brain; background is exactly 0.
     """
     n_contrasts, n_pixels = images.shape[1], images.shape[2] * images.shape[3]
     inside = np.flatnonzero(brain)

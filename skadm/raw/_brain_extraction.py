@@ -247,26 +247,9 @@ class GivenMasks:
 
 
 def read_mask(path: Path, image: Any, values: MaskValues = ALL_LABELS) -> Any:
-    """Read a mask that must lie on the grid of an image.
+    """Read a mask (uint8, 0 or 1), which must lie on the grid of an image.
 
-    Parameters
-    ----------
-    path : Path
-        An image file.
-    image : SimpleITK.Image
-        The reference contrast.
-    values : MaskValues, default=ALL_LABELS
-        Which values count.
-
-    Returns
-    -------
-    SimpleITK.Image
-        uint8, 0 or 1.
-
-    Raises
-    ------
-    ValueError
-        If the grids differ, or the file holds values that no mask has.
+    `values` says which count. Another grid, or values that no mask has, is a ValueError.
     """
     header = inspect(path)
     mask = to_itk(values.of(read_slices(path), path).astype(np.uint8), header.affine)

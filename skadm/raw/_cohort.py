@@ -22,27 +22,14 @@ _TITLE = "Scans prepared by skadm for anomaly detection"
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a study.
-
-    Parameters
-    ----------
-    name : str
-        Name of the study.
-    status : {"done", "kept", "failed"}
-        "kept": it was done before, from the same files in the same way.
-    folder : Path
-        Where its files are, if they are.
-    record : dict
-        What was done; empty if it failed.
-    error : str
-        Why it failed.
-    """
+    """What became of a study."""
 
     name: str
+    # "kept": it was done before, from the same files in the same way
     status: Literal["done", "kept", "failed"]
-    folder: Path
-    record: dict[str, Any]
-    error: str = ""
+    folder: Path  # where its files are, if they are
+    record: dict[str, Any]  # what was done; empty if it failed
+    error: str = ""  # why it failed
 
 
 def prepare(

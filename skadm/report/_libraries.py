@@ -5,13 +5,7 @@ from typing import Any
 
 
 def require_libraries() -> None:
-    """Make sure that a report can be written, before the work for it is done.
-
-    Raises
-    ------
-    ImportError
-        If Pillow or Jinja2 is not installed.
-    """
+    """Make sure that a report can be written, before the work for it is done."""
     pillow()
     jinja()
 

@@ -17,20 +17,11 @@ from skadm._fields import smooth_field
 
 
 class Site(NamedTuple):
-    """Where a lesion lies.
+    """Where a lesion lies."""
 
-    Parameters
-    ----------
-    centre : ndarray of shape (2,)
-        Row and column.
-    radius : float
-        Of the disk of about its area, in pixels.
-    weight : ndarray of shape (H, W)
-        Share of the lesion in each pixel: 1 within, 0 outside, between them at its edge.
-    """
-
-    centre: NDArray[np.float64]
-    radius: float
+    centre: NDArray[np.float64]  # (2,): row and column
+    radius: float  # of the disk of about its area, in pixels
+    # (H, W): share of the lesion in each pixel: 1 within, 0 outside, between at its edge
     weight: NDArray[np.float64]
 
 

@@ -20,25 +20,10 @@ def known_contrasts(name: str) -> tuple[str, ...]:
 
 
 def pretrained_network(name: str, contrasts: Sequence[str] | None) -> UNet:
-    """Make the pretrained eraser of a set of contrasts.
+    """Make the pretrained eraser, one of `PRETRAINED`, of a set of contrasts; float32.
 
-    Parameters
-    ----------
-    name : str
-        One of `PRETRAINED`.
-    contrasts : sequence of str or None
-        Names, in the order of the channels.
-
-    Returns
-    -------
-    network : UNet
-        In float32. Its input is a slice and its mirror image, its output the slice without
-        lesions and the logit of a lesion.
-
-    Raises
-    ------
-    ValueError
-        If there is no such network, or it does not take one of the contrasts.
+    Its input is a slice and its mirror image, its output the slice without lesions and the
+    logit of a lesion. A contrast that the network does not take is a ValueError.
     """
     if name not in PRETRAINED:
         raise ValueError(f"no pretrained network {name!r}; expected one of {PRETRAINED}.")

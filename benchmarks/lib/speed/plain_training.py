@@ -16,32 +16,11 @@ def train(
     learning_rate: float = 1e-3,
     seed: int = 0,
 ) -> Iterator[float]:
-    """Train, one epoch for each item that is asked for.
+    """Train, one epoch for each item that is asked for; yield its seconds.
 
-    Parameters
-    ----------
-    module : torch.nn.Module
-        Whose parameters are trained.
-    loss : callable
-        Of a batch of images.
-    images : torch.Tensor of shape (n, channels, H, W)
-    n_epochs : int
-        Length of the learning rate's schedule.
-    batch_size : int
-    learning_rate : float
-        At the peak of the schedule.
-    seed : int
-        Of the order of slices.
-
-    Yields
-    ------
-    seconds : float
-        Of the epoch.
-
-    Raises
-    ------
-    RuntimeError
-        If the loss is not finite.
+    `loss` is of a batch of images, which have shape (n, channels, H, W). `n_epochs` is the
+    length of the learning rate's schedule, and `learning_rate` its peak; `seed` draws the
+    order of slices. A loss that is not finite is a RuntimeError.
     """
     generator = torch.Generator().manual_seed(seed)
     n_steps = n_epochs * -(-len(images) // batch_size)
