@@ -1,6 +1,7 @@
-"""Fits that fail leave no trace."""
+"""Fits that fail leave no trace; warnings of a scan are kept, those of libraries not."""
 
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Iterable
 from functools import wraps
 
 
@@ -18,3 +19,19 @@ def unchanged_on_failure(fit: Callable) -> Callable:
             raise
 
     return wrapper
+
+
+def warnings_of_scan(
+    caught: Iterable[warnings.WarningMessage],
+) -> dict[str, type[Warning]]:
+    """Texts and categories of the UserWarnings, each once; others are warned of again.
+
+    By its category alone, since not every warning travels between processes.
+    """
+    kept: dict[str, type[Warning]] = {}
+    for each in caught:
+        if issubclass(each.category, UserWarning):
+            kept[str(each.message)] = each.category
+        else:  # of libraries
+            warnings.warn_explicit(each.message, each.category, each.filename, each.lineno)
+    return kept

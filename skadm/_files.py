@@ -37,3 +37,8 @@ def replace_atomically(path: Path, write: Callable[[Path], object]) -> None:
         raise OSError(error.errno, f"{path} cannot be written: {reason}{kept}") from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file as UTF-8; see `replace_atomically`."""
+    replace_atomically(path, lambda place: place.write_text(text, encoding="utf-8"))

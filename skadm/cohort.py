@@ -15,7 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.utils.validation import check_is_fitted
 
-from skadm._files import replace_atomically
+from skadm._failure import warnings_of_scan
+from skadm._files import write_text
 from skadm._missing import missing_names
 from skadm._pipelines import as_seen, last_step, scored_unit
 from skadm._reference import FlaggedShareWarning
@@ -231,14 +232,7 @@ def _score_volume(
             supplied = _write_volume(_loaded(model), stack, folder, kinds, caught)
         except Exception as raised:  # of whatever kind: the other patients are to be scored
             error = f"{type(raised).__name__}: {raised}"
-    warned: dict[str, type[Warning]] = {}
-    for each in caught:
-        if issubclass(each.category, UserWarning):
-            # By its category alone: not every warning travels between processes.
-            warned[str(each.message)] = each.category
-        else:  # of libraries: not of the patient
-            warnings.warn_explicit(each.message, each.category, each.filename, each.lineno)
-    return _Outcome(error, supplied, warned)
+    return _Outcome(error, supplied, warnings_of_scan(caught))
 
 
 def _write_volume(
@@ -293,8 +287,7 @@ def _write_record(
     if record is None:
         path.unlink(missing_ok=True)  # of an earlier run, when there was one
         return
-    text = json.dumps(record, indent=2) + "\n"
-    replace_atomically(path, lambda place: place.write_text(text, encoding="utf-8"))
+    write_text(path, json.dumps(record, indent=2) + "\n")
 
 
 def _check_model(model: Any, stack: SliceStack, kinds: Sequence[str]) -> None:

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from joblib import Parallel, delayed
 
-from skadm._files import replace_atomically
+from skadm._files import write_text
 from skadm._version import __version__
 from skadm.data._fingerprint import describe, digest, first_difference
 from skadm.data._interfaces import Slices
@@ -88,8 +88,7 @@ def cached_volumes(
         folder.mkdir(parents=True, exist_ok=True)
         index: dict[str, Any] = {"format": _FORMAT, "skadm": __version__}
         index["volumes"] = sources
-        text = json.dumps(index, indent=1)
-        replace_atomically(folder / _INDEX, lambda path: path.write_text(text))
+        write_text(folder / _INDEX, json.dumps(index, indent=1))
         _remove_others(folder, keep=())
     else:
         index = _read_index(folder)

@@ -6,6 +6,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from skadm._extras import import_extra
+
 SUFFIXES = (".mha", ".mhd", ".nrrd", ".nhdr")
 # NIfTI counts x and y to the right and the front, ITK to the left and the back.
 RAS_TO_LPS = np.diag([-1.0, -1.0, 1.0])
@@ -13,14 +15,8 @@ RAS_TO_LPS = np.diag([-1.0, -1.0, 1.0])
 
 def import_sitk() -> Any:
     """Return SimpleITK, or say how to install it."""
-    try:
-        import SimpleITK
-    except ImportError as error:
-        raise ImportError(
-            "raw scans and .mha or .nrrd files need SimpleITK, which is not installed: pip "
-            "install skadm[raw]"
-        ) from error
-    return SimpleITK
+    scans = "raw scans and .mha or .nrrd files need"
+    return import_extra("SimpleITK", "SimpleITK", "raw", scans)
 
 
 def affine_of(image: Any) -> NDArray[np.float64]:

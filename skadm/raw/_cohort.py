@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from joblib import Parallel, delayed
 
-from skadm._files import replace_atomically
+from skadm._files import write_text
 from skadm._version import __version__
 from skadm.data import Study
 from skadm.plotting._style import import_matplotlib
@@ -184,7 +184,7 @@ def _read_json(path: Path) -> dict[str, Any]:
 
 def _write_json(path: Path, content: dict[str, Any]) -> None:
     text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
-    replace_atomically(path, lambda temporary: temporary.write_text(text, "utf-8"))
+    write_text(path, text)
 
 
 def _is_current(

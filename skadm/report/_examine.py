@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from skadm._failure import warnings_of_scan
 from skadm._missing import missing_names
 from skadm.conformal import CandidateLesions
 from skadm.data import ArrayVolume, SliceStack
@@ -94,14 +95,7 @@ def examine(
         warnings.simplefilter("always", UserWarning)
         report = _examined(volume, model, candidates)
     # Each once, and by whom: a cohort is examined by one command.
-    notes = {}
-    for warned in caught:
-        if issubclass(warned.category, UserWarning):
-            notes[str(warned.message)] = warned.category
-        else:  # of libraries: not of the patient
-            warnings.warn_explicit(
-                warned.message, warned.category, warned.filename, warned.lineno
-            )
+    notes = warnings_of_scan(caught)
     for note, category in notes.items():
         warnings.warn(f"{volume.name}: {note}", category, stacklevel=2)
     all_notes = (*_trained_on(volume, model), *notes)
