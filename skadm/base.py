@@ -26,22 +26,15 @@ from skadm.data import Slices
 from skadm.data._slices import as_slices, in_chunks, is_lazy, training_slices
 from skadm.metrics import pixel_roc_auc_score
 
+__all__ = ["BaseDetector", "Detector"]
+
 
 class Chunk(NamedTuple):
-    """Some of the slices, or volumes, that are scored.
+    """Some of the slices, or volumes, that are scored."""
 
-    Parameters
-    ----------
-    places : slice or ndarray of int
-        Where they are in X.
-    maps : ndarray of shape (n, H, W), or (n,) for slices and volumes
-        Normality; `background_score_` in the background.
-    brain : ndarray of bool, of the shape of the maps
-        True in the brain; for slices and volumes, where there is any.
-    """
-
-    places: slice | NDArray[np.intp]
-    maps: NDArray
+    places: slice | NDArray[np.intp]  # where they are in X
+    maps: NDArray  # (n, H, W), or (n,): normality; `background_score_` in the background
+    # of the shape of the maps; for slices and volumes, where there is any
     brain: NDArray[np.bool_]
 
 

@@ -1,8 +1,9 @@
 """What stacks, volumes and preprocessing steps ask of each other."""
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -63,21 +64,22 @@ class ReadingRecord:
     unread: tuple[Path, ...] = ()  # image files that were not read
 
 
-class VolumeStep(Protocol):
+class VolumeStep(ABC):
     """One preprocessing step of a whole volume; small, immutable and picklable.
 
     A step works within slices: it never changes their number or order. In all methods,
-    ``grid`` is the grid *before* the step.
+    ``grid`` is the grid *before* the step. What a step does not change, it leaves to this
+    class. Arrays that are given are not to be changed in place.
     """
 
+    @abstractmethod
     def images(
         self, images: NDArray[np.float32], brain: NDArray[np.bool_], grid: Grid
     ) -> tuple[NDArray[np.float32], NDArray[np.bool_] | None]:
         """Return the new images (n_z, K, H', W') of a whole volume, and their brain.
 
-        What is given is not to be changed in place. The brain is where any contrast of the
-        new images is not exactly 0. A step that does not know it returns None: it is then
-        found in the new images.
+        The brain is where any contrast of the new images is not exactly 0. A step that does
+        not know it returns None: it is then found in the new images.
         """
 
     def labels(
@@ -85,11 +87,13 @@ class VolumeStep(Protocol):
     ) -> NDArray[np.int8]:
         """Return the new labels (n_z, H', W'), given the brain of the *new* images.
 
-        Labels are -1 outside the brain but for anomalies; not to be changed in place.
+        Labels are -1 outside the brain but for anomalies.
         """
+        return labels
 
     def grid(self, grid: Grid) -> Grid:
         """Return the grid after the step."""
+        return grid
 
     def invert(self, maps: NDArray, grid: Grid) -> NDArray:
         """Take maps of some slices, (n, H', W'), back to the grid before the step.
@@ -97,3 +101,4 @@ class VolumeStep(Protocol):
         Floating-point numbers are interpolated bilinearly, others taken from the nearest
         pixel.
         """
+        return maps

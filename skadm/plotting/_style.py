@@ -20,9 +20,10 @@ _STYLES: tuple[Any, ...] = ("-", (0, (5, 1.5)), (0, (1, 1)), (0, (5, 1.5, 1, 1.5
 
 def import_matplotlib() -> Any:
     """Return matplotlib with the parts in use, or say how to install it."""
+    matplotlib = import_extra("matplotlib", "matplotlib", "plot", "plotting needs")
     for part in ("cm", "colors", "figure", "lines", "patches", "ticker"):
-        import_extra(f"matplotlib.{part}", "matplotlib", "plot", "plotting needs")
-    return import_module("matplotlib")
+        import_module(f"matplotlib.{part}")
+    return matplotlib
 
 
 def line_looks() -> Iterator[dict[str, Any]]:

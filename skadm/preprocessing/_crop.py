@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.utils.validation import check_is_fitted
 
 from skadm.data import SliceStack, brain_mask
-from skadm.data._interfaces import Grid
+from skadm.data._interfaces import Grid, VolumeStep
 from skadm.preprocessing._base import NO_BRAIN, StackTransformer, check_maps
 
 
@@ -224,7 +224,7 @@ def _uncrop(maps: NDArray, box: Box, shape: tuple[int, int], fill: float) -> NDA
 
 
 @dataclass(frozen=True)
-class Crop:
+class Crop(VolumeStep):
     """The step of `BrainCropper` on a whole volume: what is in the box is kept."""
 
     box: Box

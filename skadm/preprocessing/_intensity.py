@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from skadm._missing import missing_contrasts
 from skadm.data import SliceStack, brain_mask
-from skadm.data._interfaces import Grid
+from skadm.data._interfaces import Grid, VolumeStep
 from skadm.preprocessing._base import (
     ALMOST_ZERO,
     NO_BRAIN,
@@ -164,7 +164,7 @@ def zscore(images: NDArray[np.float32], brain: NDArray[np.bool_]) -> NDArray[np.
 
 
 @dataclass(frozen=True)
-class ZScore:
+class ZScore(VolumeStep):
     """The step of `IntensityNormalizer` on a whole volume."""
 
     def images(
@@ -183,17 +183,3 @@ class ZScore:
                 stacklevel=2,
             )
         return out, brain
-
-    def labels(
-        self, labels: NDArray[np.int8], brain: NDArray[np.bool_], grid: Grid
-    ) -> NDArray[np.int8]:
-        """Return the labels as they are."""
-        return labels
-
-    def grid(self, grid: Grid) -> Grid:
-        """Return the grid as it is."""
-        return grid
-
-    def invert(self, maps: NDArray, grid: Grid) -> NDArray:
-        """Return the maps as they are."""
-        return maps

@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from skadm._brain import ignore_background
 from skadm._missing import missing_contrasts
 from skadm.data import SliceStack, brain_mask
-from skadm.data._interfaces import Grid
+from skadm.data._interfaces import Grid, VolumeStep
 from skadm.preprocessing._base import (
     StackTransformer,
     check_maps,
@@ -253,7 +253,7 @@ def resize_maps(maps: NDArray, size: tuple[int, int]) -> NDArray:
 
 
 @dataclass(frozen=True)
-class Resize:
+class Resize(VolumeStep):
     """The step of `SliceResizer` on a whole volume, to a new height and width."""
 
     size: tuple[int, int]

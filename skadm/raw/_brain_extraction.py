@@ -23,43 +23,13 @@ class BrainExtractor(Protocol):
     """What finds the brain of a patient on the reference contrast."""
 
     def describe(self) -> dict[str, Any]:
-        """Say what it is, for the record.
-
-        Returns
-        -------
-        dict
-            Name, parameters and version.
-        """
+        """Name, parameters and version, for the record."""
 
     def files(self, name: str) -> dict[str, Path]:
-        """Say which files it reads, so that a change of them is noticed.
-
-        Parameters
-        ----------
-        name : str
-            Name of the study.
-
-        Returns
-        -------
-        dict of str to Path
-            What each is, and where.
-        """
+        """Files that it reads for a study, so that a change of them is noticed."""
 
     def __call__(self, image: Any, name: str) -> Any:
-        """Find the brain.
-
-        Parameters
-        ----------
-        image : SimpleITK.Image
-            The reference contrast.
-        name : str
-            Name of the study.
-
-        Returns
-        -------
-        SimpleITK.Image
-            uint8, 1 in the brain, on the grid of ``image``.
-        """
+        """The brain on the reference contrast of a study: uint8, 1 in it, on its grid."""
 
 
 class HDBET:

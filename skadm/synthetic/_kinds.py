@@ -34,23 +34,9 @@ class LesionKind(ABC):
     def change(
         self, rng: np.random.Generator, image: NDArray, donor: NDArray, site: Site
     ) -> NDArray:
-        """Change a slice as if all of it were lesion; `site` says where it will be used.
+        """Change a slice (n_contrasts, H, W) as if all of it were lesion; return a new one.
 
-        Parameters
-        ----------
-        rng : numpy.random.Generator
-            Draws what is random.
-        image : ndarray of shape (n_contrasts, H, W)
-            The slice, normal.
-        donor : ndarray of shape (n_contrasts, H, W)
-            Another slice, where there is one.
-        site : Site
-            The lesion.
-
-        Returns
-        -------
-        image : ndarray of shape (n_contrasts, H, W)
-            A new array.
+        `donor` is another slice, where there is one; `site` says where the lesion will be.
         """
 
 

@@ -13,6 +13,7 @@ from sklearn.callback import CallbackSupportMixin, with_callbacks
 from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
 
+from skadm._failure import unchanged_on_failure
 from skadm._pipelines import (
     is_search,
     last_step,
@@ -23,7 +24,7 @@ from skadm._pipelines import (
 from skadm._reference import ScoreReference
 from skadm._sklearn import HasMethods, Interval, fit_context
 from skadm._validation import check_labels, check_shape, normal_slices
-from skadm.base import Chunk, Detector, unchanged_on_failure
+from skadm.base import Chunk, Detector
 from skadm.data import SliceStack
 from skadm.data._slices import training_slices
 from skadm.wrappers._reading import Places, read_if_it_fits, score_by_volume, take

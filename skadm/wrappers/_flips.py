@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from sklearn.base import clone
 
 from skadm.data import SliceStack
-from skadm.data._interfaces import Grid
+from skadm.data._interfaces import Grid, VolumeStep
 from skadm.wrappers._base import MetaDetector, Train
 from skadm.wrappers._reading import score_maps
 
@@ -76,7 +76,7 @@ def _mirrored(X: Any) -> Any:
 
 
 @dataclass(frozen=True)
-class _LeftRight:
+class _LeftRight(VolumeStep):
     """The step of a volume to its mirror image."""
 
     def images(
@@ -88,9 +88,6 @@ class _LeftRight:
         self, labels: NDArray[np.int8], brain: NDArray[np.bool_], grid: Grid
     ) -> NDArray[np.int8]:
         return labels[..., ::-1]
-
-    def grid(self, grid: Grid) -> Grid:
-        return grid
 
     def invert(self, maps: NDArray, grid: Grid) -> NDArray:
         return maps[..., ::-1]
