@@ -48,10 +48,10 @@ def resample(image: Any, grid: Any, transform: Any = None) -> Any:
     )
 
 
-def resample_mask(mask: Any, grid: Any, transform: Any = None) -> Any:
-    """As `resample`, of a mask: inside is where more than half of it is."""
+def resample_mask(mask: Any, grid: Any) -> Any:
+    """A mask on another grid: inside is where more than half of it is."""
     sitk = import_sitk()
-    return resample(sitk.Cast(mask, sitk.sitkFloat32), grid, transform) > 0.5
+    return resample(sitk.Cast(mask, sitk.sitkFloat32), grid) > 0.5
 
 
 def field_of_view(image: Any, grid: Any, transform: Any) -> Any:
