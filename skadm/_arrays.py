@@ -40,9 +40,9 @@ def as_numbers(values: Any, name: str) -> NDArray:
     if array.dtype.kind == "O":
         return _of_objects(array, name)
     if array.dtype.kind not in _REAL:
-        found = _KINDS.get(array.dtype.kind, "something else")
+        kind = _KINDS.get(array.dtype.kind, "something else")
         raise ValueError(
-            f"{name} holds {found} ({array.dtype}); expected real numbers"
+            f"{name} holds {kind} ({array.dtype}); expected real numbers"
             + (f", such as numpy.abs({name})." if array.dtype.kind == "c" else ".")
         )
     return array

@@ -27,8 +27,8 @@ def _tiers(detector: type) -> tuple[str, ...]:
             for prior in (None, "learned", [0])
             for sign in ("known", "unknown")
         ]
-    found = {supervision(each) for each in made}
-    return tuple(tier for tier in TIERS if tier in found)
+    tiers = {supervision(variant) for variant in made}
+    return tuple(tier for tier in TIERS if tier in tiers)
 
 
 METHODS: dict[str, Method] = {

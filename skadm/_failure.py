@@ -29,9 +29,11 @@ def warnings_of_scan(
     By its category alone, since not every warning travels between processes.
     """
     kept: dict[str, type[Warning]] = {}
-    for each in caught:
-        if issubclass(each.category, UserWarning):
-            kept[str(each.message)] = each.category
+    for warned in caught:
+        if issubclass(warned.category, UserWarning):
+            kept[str(warned.message)] = warned.category
         else:  # of libraries
-            warnings.warn_explicit(each.message, each.category, each.filename, each.lineno)
+            warnings.warn_explicit(
+                warned.message, warned.category, warned.filename, warned.lineno
+            )
     return kept

@@ -135,11 +135,11 @@ def score_cohort(
     todo = {name: missing for name, missing in wanted.items() if missing}
     folder.mkdir(parents=True, exist_ok=True)
     # No batches: a volume takes seconds, and what fails or is killed should be small.
-    found = joblib.Parallel(n_jobs=n_jobs, batch_size=1)(
+    results = joblib.Parallel(n_jobs=n_jobs, batch_size=1)(
         # Workers may have another working directory.
         _tasks(model, stack, folder.absolute(), todo, on_start)
     )
-    outcomes: dict[str, _Outcome] = dict(zip(todo, found))
+    outcomes: dict[str, _Outcome] = dict(zip(todo, results))
     failures = {name: outcome.error for name, outcome in outcomes.items() if outcome.error}
     for name, outcome in outcomes.items():
         for text, category in outcome.warned.items():
@@ -254,7 +254,7 @@ def _write_volume(
     supplied = missing_names(stack.X, stack.contrasts)
     # First, so that no map is ever without them.
     _write_supplied(supplied, stack, folder)
-    _write_warnings([each.message for each in caught], stack, folder)
+    _write_warnings([warned.message for warned in caught], stack, folder)
     if scores is not None:
         write_scores(scores, stack, folder, detector, kinds=of_scores)
     if spread is not None:
@@ -266,12 +266,12 @@ def _write_warnings(
     caught: Sequence[Warning | str], stack: SliceStack, folder: Path
 ) -> None:
     """Tell beside the maps of a volume what was warned of; nothing if nothing was."""
-    found = [each for each in caught if isinstance(each, UserWarning)]
-    record: dict[str, Any] = {"warnings": list(dict.fromkeys(map(str, found)))}
-    for each in found:
-        if isinstance(each, FlaggedShareWarning):
-            record |= {"flagged_share": each.share, "expected_share": each.expected}
-    _write_record(record if found else None, "warnings", stack, folder)
+    warned = [warning for warning in caught if isinstance(warning, UserWarning)]
+    record: dict[str, Any] = {"warnings": list(dict.fromkeys(map(str, warned)))}
+    for warning in warned:
+        if isinstance(warning, FlaggedShareWarning):
+            record |= {"flagged_share": warning.share, "expected_share": warning.expected}
+    _write_record(record if warned else None, "warnings", stack, folder)
 
 
 def _write_supplied(supplied: Sequence[str], stack: SliceStack, folder: Path) -> None:

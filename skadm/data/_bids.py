@@ -107,13 +107,13 @@ def bids_collection(
         file = _File(path, entities, match["suffix"], derived)
         _sort(file, sessions[f"sub-{entities['sub']}", entities.get("ses", "")])
     studies = []
-    for (patient, label), found in sorted(sessions.items()):
+    for (patient, label), session in sorted(sessions.items()):
         name = f"{patient}_ses-{label}" if label else patient
-        if found.images:
-            studies.append(_study(patient, label, name, found, space, run))
+        if session.images:
+            studies.append(_study(patient, label, name, session, space, run))
         else:
-            strangers += [file.path for file in (*found.lesions, *found.brains)]
-            strangers += found.unread
+            strangers += [file.path for file in (*session.lesions, *session.brains)]
+            strangers += session.unread
     return Collection(studies, tuple(strangers))
 
 
@@ -156,11 +156,11 @@ def _study(
     patient: str,
     label: str,
     name: str,
-    found: _Session,
+    session: _Session,
     space: str | None,
     run: str | None,
 ) -> Study:
-    images = found.images
+    images = session.images
     # What was made ready for use, where there is any.
     if prepared := [file for file in images if file.entities.get("desc") == "preproc"]:
         images = prepared
@@ -173,15 +173,15 @@ def _study(
     spaces = {file.entities.get("space", "") for file in images}
     masks = [
         _mask(files, spaces, what, name, problems)
-        for what, files in (("the lesions", found.lesions), ("the brain", found.brains))
+        for what, files in (("the lesions", session.lesions), ("the brain", session.brains))
     ]
     read = {*by_contrast.values(), *masks}
     unread = [
         file.path
-        for file in (*found.images, *found.lesions, *found.brains)
+        for file in (*session.images, *session.lesions, *session.brains)
         if file.path not in read
     ]
-    place = str(found.images[0].path.parent)
+    place = str(session.images[0].path.parent)
     return Study(
         patient,
         name,
@@ -190,7 +190,7 @@ def _study(
         masks[0],
         session=label,
         brain=masks[1],
-        unread=(*unread, *found.unread),
+        unread=(*unread, *session.unread),
         problem="; ".join(problems),
     )
 

@@ -146,8 +146,8 @@ def _folders_of_contrasts(files: list[Path]) -> set[Path]:
             contrasts[path.parent].append(kind.contrast)
     return {
         folder
-        for folder, found in contrasts.items()
-        if found == [contrast_named(folder.name)]
+        for folder, names in contrasts.items()
+        if names == [contrast_named(folder.name)]
     }
 
 
@@ -228,9 +228,9 @@ def _study(
     if len(masks) > 1 and len(agreed := [p for p in masks if _AGREED.search(p.name)]) == 1:
         unread += [path for path in masks if path not in agreed]
         masks = agreed
-    for what, found in (("the lesions", masks), ("the brain", brains)):
-        if len(found) > 1:
-            problems.append(two_files(what, found[0], found[1], folder))
+    for what, paths in (("the lesions", masks), ("the brain", brains)):
+        if len(paths) > 1:
+            problems.append(two_files(what, paths[0], paths[1], folder))
     return Study(
         owner.patient,
         name,

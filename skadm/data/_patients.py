@@ -61,10 +61,10 @@ def owner_of(parts: Sequence[str], pattern: str | None = None) -> tuple[Owner, s
     """
     path, last = "/".join(parts), _CONVERTED.sub("", parts[-1])
     if pattern is not None:
-        found = re.search(pattern, path)
-        if found is None:
+        match = re.search(pattern, path)
+        if match is None:
             raise ValueError(f"{path}: the pattern {pattern!r} does not find the patient")
-        patient = found["patient"] if "patient" in found.re.groupindex else found[1]
+        patient = match["patient"] if "patient" in match.re.groupindex else match[1]
         session = last.removeprefix(patient).strip("_-. ")
         return Owner(patient, session), last if last != session else f"{patient}_{session}"
     if len(parts) > 1 and is_session(last):
@@ -74,8 +74,8 @@ def owner_of(parts: Sequence[str], pattern: str | None = None) -> tuple[Owner, s
         owner = Owner(last, parts[-2])
         return owner, owner.name
     for expression in _WITH_SESSION:
-        if found := expression.fullmatch(last):
-            return Owner(found["patient"], found["session"]), last
+        if match := expression.fullmatch(last):
+            return Owner(match["patient"], match["session"]), last
     return Owner(last, ""), last
 
 
@@ -97,15 +97,15 @@ def common_stems(patients: Iterable[str]) -> dict[str, list[str]]:
     names = sorted(set(patients))
     stems: dict[str, list[str]] = {}
     for name in names:
-        found = re.fullmatch(
+        match = re.fullmatch(
             r"(?P<stem>.*\d.*?)[-_. ](\d{1,2}|[A-Za-z])|(?P<number>.*\d)[A-Za-z]", name
         )
-        stem = (found["stem"] or found["number"]) if found else name
+        stem = (match["stem"] or match["number"]) if match else name
         stems.setdefault(stem, []).append(name)
-    several = {stem: found for stem, found in stems.items() if len(found) > 1}
+    several = {stem: group for stem, group in stems.items() if len(group) > 1}
     if len(stems) == 1:
         several = {}
     alike: dict[str, list[str]] = {}
     for name in names:
         alike.setdefault(re.sub(r"(?<!\d)0+(?=\d)", "", name.lower()), []).append(name)
-    return several | {stem: found for stem, found in alike.items() if len(found) > 1}
+    return several | {stem: group for stem, group in alike.items() if len(group) > 1}

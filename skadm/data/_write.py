@@ -78,8 +78,8 @@ def write_maps(
             raise FileExistsError(f"{path} exists; pass force=True to replace it")
     folder.mkdir(parents=True, exist_ok=True)
     for volume, places in stack.volume_places():
-        own = array[places].astype(_TYPES.get(array.dtype.kind, np.int32), copy=False)
-        voxels = on_original_grid(own, stack.z[places], volume, fill)
+        of_volume = array[places].astype(_TYPES.get(array.dtype.kind, np.int32), copy=False)
+        voxels = on_original_grid(of_volume, stack.z[places], volume, fill)
         write_nifti(paths[volume.name], _image(voxels, volume.first))
     return list(paths.values())
 

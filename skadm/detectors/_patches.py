@@ -42,11 +42,11 @@ def draw_patches(
     # Chunk by chunk: the slices may be more than fit into memory.
     ends = np.cumsum(counts)
     parts = []
-    for rows, first, own in zip(
+    for rows, first, drawn in zip(
         chunks, ends - counts, np.split(chosen, np.searchsorted(chosen, ends[:-1]))
     ):
         images = X[rows]
-        pixels = np.flatnonzero(brain_mask(images))[own - first]
+        pixels = np.flatnonzero(brain_mask(images))[drawn - first]
         parts.append(patches_at(images, pixels, neighbourhood))
         release(X)
     return np.concatenate(parts)

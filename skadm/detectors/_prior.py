@@ -130,7 +130,7 @@ def contrast_weights(
     there is not, or that is given twice, a weight that is not finite, or none other than 0,
     is a ValueError.
     """
-    pairs = prior.items() if isinstance(prior, Mapping) else [(each, 1.0) for each in prior]
+    pairs = prior.items() if isinstance(prior, Mapping) else [(name, 1.0) for name in prior]
     weights = np.zeros(n_contrasts)
     given: dict[int, str | int] = {}
     for contrast, weight in pairs:

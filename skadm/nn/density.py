@@ -311,13 +311,13 @@ class FittedMixture(nn.Module):
 
         The part of a feature that is `dropped` is 0.
         """
-        found = explain_energy(*self._of(features, floor, dropped), floor)
+        contributions = explain_energy(*self._of(features, floor, dropped), floor)
         if dropped is None:
-            return found
-        parts = found.features
+            return contributions
+        parts = contributions.features
         nothing = parts.new_zeros(len(parts), 1)
         parts = torch.cat([parts[:, :dropped], nothing, parts[:, dropped:]], dim=1)
-        return found._replace(features=parts)
+        return contributions._replace(features=parts)
 
     def _of(
         self, features: torch.Tensor, floor: float, dropped: int | None

@@ -140,12 +140,12 @@ class GMVAE(nn.Module):
         z, w = (q.mean if generator is None else q.sample(generator) for q in (q_z, q_w))
         components = self.components(w)
         logs = log_responsibilities(z, components)
-        each = divergence(Gaussian(*(part.unsqueeze(1) for part in q_z)), components)
+        divergences = divergence(Gaussian(*(part.unsqueeze(1) for part in q_z)), components)
         decoded = self.decode(z, *images.shape[-2:])
         noise = Gaussian(decoded, torch.zeros_like(decoded))
         return ElboTerms(
             _sums(-log_density(images, noise) * brain.unsqueeze(1)),
-            _sums(logs.exp() * each.sum(dim=2)),
+            _sums(logs.exp() * divergences.sum(dim=2)),
             _sums(divergence_from_standard(q_w)),
             _sums(divergence_from_uniform(logs).clamp_min(free_bits)),
         )

@@ -122,9 +122,9 @@ def _one_per_slice(groups: ArrayLike, n: int) -> NDArray:
 def _require_whole_volumes(stack: SliceStack, groups: ArrayLike) -> None:
     names = _one_per_slice(groups, len(stack))
     for volume, places in stack.volume_places():
-        if len(found := np.unique(names[places])) > 1:
+        if len(parts := np.unique(names[places])) > 1:
             raise ValueError(
-                f"groups part volume {volume.name!r} ({found[0]}, {found[1]}), which a "
+                f"groups part volume {volume.name!r} ({parts[0]}, {parts[1]}), which a "
                 "SliceStack knows as one, and which is normalised as a whole"
             )
 

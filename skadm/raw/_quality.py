@@ -80,8 +80,8 @@ class _View(NamedTuple):
     def of(cls, inside: NDArray[np.bool_], axis: int, margin: float) -> "_View":
         places = np.nonzero(inside)
         window: list[Any] = [
-            slice(max(0, int(each.min() - margin)), int(each.max() + margin) + 2)
-            for each in places
+            slice(max(0, int(place.min() - margin)), int(place.max() + margin) + 2)
+            for place in places
         ]
         window[axis] = round(places[axis].mean())
         return cls(tuple(window), axis > 0)

@@ -102,7 +102,7 @@ class Deformation(LesionKind):
         fading = np.clip(1 - distance**2, 0, None)
         moved = strength * fading * (outwards * offset + aside) / 2
         places = np.stack([rows, columns]) - moved
-        read = np.stack([map_coordinates(own, places, order=1) for own in image])
+        read = np.stack([map_coordinates(channel, places, order=1) for channel in image])
         return _keep_background_out(read, image)
 
 

@@ -70,10 +70,10 @@ class Engine:
             batch = windows.cut((images,), rows)
             with torch.inference_mode(), self.autocast():
                 if on_cpu:
-                    found = self._apply_on_cpu(function, batch)
+                    output = self._apply_on_cpu(function, batch)
                 else:
-                    found = function(self.place(batch)).float().cpu()
-            values = found.numpy()
+                    output = function(self.place(batch)).float().cpu()
+            values = output.numpy()
             if result is None:
                 shape = (len(images), *values.shape[1:-2], *images.shape[2:])
                 result = scratch_array(shape, dtype)

@@ -33,7 +33,7 @@ def pretrained_network(name: str, contrasts: Sequence[str] | None) -> UNet:
             "array without them: give a SliceStack."
         )
     known, network = _read(name)
-    if unknown := [each for each in contrasts if each not in known]:
+    if unknown := [contrast for contrast in contrasts if contrast not in known]:
         raise ValueError(
             f"the pretrained network {name!r} does not take {', '.join(unknown)}; it takes "
             f"any of {', '.join(known)}: choose some of these (for commands: --contrasts)."
@@ -42,7 +42,7 @@ def pretrained_network(name: str, contrasts: Sequence[str] | None) -> UNet:
         raise ValueError(
             f"contrasts are {tuple(contrasts)}; expected one or more, each once."
         )
-    return network.for_contrasts([known.index(each) for each in contrasts])
+    return network.for_contrasts([known.index(contrast) for contrast in contrasts])
 
 
 @lru_cache(maxsize=2)

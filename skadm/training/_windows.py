@@ -33,11 +33,11 @@ class Windows:
 
     def __init__(self, images: NDArray) -> None:
         self.limits = np.array(images.shape[2:])
-        found = []
+        boxes = []
         for rows in row_chunks(len(images), images[:1].nbytes):
-            found.append(_bounds(brain_mask(images[rows])))
+            boxes.append(_bounds(brain_mask(images[rows])))
             release(images)
-        first, last = np.split(np.concatenate(found), 2, axis=1)
+        first, last = np.split(np.concatenate(boxes), 2, axis=1)
         self.starts = np.maximum(first - _RIM, 0) // _STEP * _STEP
         ends = -(-(last + _RIM) // _STEP) * _STEP
         self.sizes = np.minimum(ends, self.limits) - self.starts

@@ -81,5 +81,5 @@ class SliceDetector(ImageDetector):
     def _scored(self, X: Any) -> Iterator[tuple[Places, NDArray, NDArray[np.bool_]]]:
         for places, part in by_volume(X):
             decision, brain = self._decisions(part)
-            scores = np.array([self._pool(*each) for each in zip(decision, brain)])
+            scores = np.array([self._pool(*pair) for pair in zip(decision, brain)])
             yield places, scores, np.asarray(brain.any(axis=(1, 2)))
