@@ -205,7 +205,7 @@ from skadm.training._checkpoints import CheckpointFile
 
 X, folder, scores = np.load(sys.argv[1]), pathlib.Path(sys.argv[2]), sys.argv[3]
 checkpoints = Checkpoints(folder, minutes=0)
-detector = ADMDetector(width=4, n_blocks=1, max_epochs=60, batch_size=4, random_state=0,
+detector = ADMDetector(width=4, n_blocks=1, max_epochs=30, batch_size=4, random_state=0,
                        checkpoints=checkpoints)
 
 # All is imported before the first fork.
@@ -222,7 +222,7 @@ def written():
     return {file: file.stat().st_mtime_ns for file in folder.glob("[!.]*")}
 
 random = np.random.default_rng(0)
-for _ in range(10):
+for _ in range(5):
     before, process = written(), start()
     while written() == before:
         assert os.waitpid(process, os.WNOHANG) == (0, 0), "it ended by itself"
@@ -247,7 +247,7 @@ def one_thread():
 
 @pytest.mark.usefixtures("one_thread")
 def test_a_killed_process_never_leaves_an_unreadable_checkpoint(tmp_path):
-    """Killed 10 times at random moments, it still ends like one that was not."""
+    """Killed five times at random moments, it still ends like one that was not."""
     slices = X[Y.max(axis=(1, 2)) < 1]
     np.save(tmp_path / "X.npy", slices)
     places = [tmp_path / name for name in ("X.npy", "checkpoints", "scores.npy")]
@@ -258,7 +258,7 @@ def test_a_killed_process_never_leaves_an_unreadable_checkpoint(tmp_path):
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    expected = clone(DETECTORS[0]).set_params(max_epochs=60).fit(slices)
+    expected = clone(DETECTORS[0]).set_params(max_epochs=30).fit(slices)
     np.testing.assert_array_equal(
         np.load(tmp_path / "scores.npy"), expected.score_samples(slices)
     )

@@ -291,26 +291,22 @@ def test_scores_depend_on_training(detector):
         assert not np.allclose(fitted.score_samples(X), twin.score_samples(X), rtol=1e-3)
 
 
-# Settings with which a minute's worth of phantom is enough to learn from; else "quick" with
+# Settings with which few slices of a phantom are enough to learn from; else "quick" with
 # more epochs.
 _LEARNING = {
-    "ADMDetector": {"width": 4, "n_blocks": 1, "max_epochs": 30, "learning_rate": 5e-3},
+    "ADMDetector": {"width": 4, "n_blocks": 1, "max_epochs": 20, "learning_rate": 5e-3},
     "DAEDetector": {"width": 4, "n_levels": 2, "max_epochs": 30, "learning_rate": 5e-3},
     "DAGDetector": {"max_epochs": 20, "learning_rate": 1e-2, "penalty_weight": 1e-5},
     "DAGcDetector": {"max_epochs": 20, "learning_rate": 1e-2, "penalty_weight": 1e-5},
     "DSVDDDetector": {"width": 8, "max_epochs": 20, "learning_rate": 5e-3},
     "EraserDetector": {"width": 4, "n_levels": 2, "max_epochs": 30, "learning_rate": 5e-3},
-    # A GAN wants many steps of its generator.
-    "FAnoGANDetector": {
-        "width": 8,
-        "critic_steps": 1,
-        "encoder_epochs": 20,
-        "max_epochs": 60,
-        "batch_size": 4,
-        "learning_rate": 3e-3,
-    },
     # Untrained, its residual is nearly the image itself, which is no bad score.
-    "GMVAEDetector": {"width": 8, "max_epochs": 40, "learning_rate": 5e-3},
+    "GMVAEDetector": {
+        "width": 8,
+        "restoration_steps": 3,
+        "max_epochs": 40,
+        "learning_rate": 5e-3,
+    },
 }
 LEARNING = {
     name: _LEARNING.get(
@@ -319,12 +315,15 @@ LEARNING = {
     for name, detector in all_detectors()
     if is_trained(detector())
 }
+# A GAN needs more steps than a test may take, or a task that an untrained one cannot do:
+# test_fanogan.test_a_broken_relation_of_contrasts_is_found.
+del LEARNING["FAnoGANDetector"]
 
 
 @pytest.fixture(scope="module")
 def phantom():
     """Slices of four training patients and of two others."""
-    stack = make_phantom(n_patients=6, n_slices=16, size=48, random_state=0)
+    stack = make_phantom(n_patients=6, n_slices=12, size=32, random_state=0)
     X, y = IntensityNormalizer().fit_transform(stack).load()
     test = np.isin(stack.groups, np.unique(stack.groups)[:2])
     return X[~test], y[~test], X[test], y[test]
@@ -417,14 +416,12 @@ def test_grid_search_over_a_pipeline(detector):
     assert search.predict(stack).shape == stack.y.shape
 
 
-@pytest.mark.parametrize("n_jobs", [1, 2])
-def test_grid_search(n_jobs):
+def test_grid_search():
     stack = make_stack()
     search = GridSearchCV(
         tiny("ADMDetector", max_epochs=1),
         {"energy_weight": [1e-3, 1e-2], "n_components": [1, 2]},
         cv=GroupKFold(3),
-        n_jobs=n_jobs,
     )
     search.fit(stack.X, stack.y, groups=stack.groups)
     assert np.isfinite(search.cv_results_["mean_test_score"]).all()
@@ -432,15 +429,14 @@ def test_grid_search(n_jobs):
     assert search.best_estimator_.n_components == search.best_params_["n_components"]
 
 
-@pytest.mark.parametrize("n_jobs", [1, 2])
-def test_grid_search_over_a_pipeline_of_a_stack(n_jobs):
+def test_grid_search_by_two_processes():
     stack = make_stack()
     pipeline = make_pipeline(IntensityNormalizer(), tiny("ADMDetector", max_epochs=1))
     search = GridSearchCV(
         pipeline,
         {"admdetector__n_components": [1, 2]},
         cv=GroupKFold(3),
-        n_jobs=n_jobs,
+        n_jobs=2,
     )
     search.fit(stack, stack.y, groups=stack.groups)
     assert np.isfinite(search.cv_results_["mean_test_score"]).all()

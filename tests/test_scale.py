@@ -1,12 +1,11 @@
-"""Cross-validation, grid search and cohorts in other processes: Dask, Ray and loky.
+"""Cross-validation, grid search and cohorts in other processes: Dask and loky.
 
-Clusters are real ones of this machine, on the loopback address. The same cross-validation,
-search and maps are computed there and in this process.
+The cluster is a real one of this machine, on the loopback address. The same cross-validation,
+search and maps are computed there and in this process. `test_scaling_docs` starts Ray.
 """
 
 import os
 import re
-import secrets
 import subprocess
 import sys
 from contextlib import ExitStack
@@ -32,7 +31,6 @@ ROOT = Path(__file__).parents[1]
 BACKENDS = {
     "loky": {"backend": "loky", "n_jobs": 2, "inner_max_num_threads": 1},
     "dask": {"backend": "dask"},
-    "ray": {"backend": "ray", "n_jobs": -1},
 }
 FOLDS = GroupKFold(2)
 
@@ -81,13 +79,12 @@ def backend(request):
         patch = stack.enter_context(pytest.MonkeyPatch.context())
         # What workers do when nobody has told them their number of threads.
         patch.delenv("OMP_NUM_THREADS", raising=False)
-        start = {"dask": start_dask, "ray": start_ray}.get(request.param)
-        if start is not None:
-            start(stack, patch)
+        if request.param == "dask":
+            start_dask(stack)
         yield BACKENDS[request.param]
 
 
-def start_dask(stack, patch):
+def start_dask(stack):
     distributed = pytest.importorskip("distributed", reason="pip install skadm[scale]")
     cluster = distributed.LocalCluster(
         n_workers=2,
@@ -99,27 +96,6 @@ def start_dask(stack, patch):
     )
     stack.enter_context(cluster)
     stack.enter_context(distributed.Client(cluster))
-
-
-def start_ray(stack, patch):
-    # Ray reads these when it is imported. Its ports are open to other machines, so it is
-    # given a token, which would otherwise be left in the user's home; nothing is reported.
-    patch.setenv("RAY_AUTH_MODE", "token")
-    patch.setenv("RAY_AUTH_TOKEN", secrets.token_hex(32))
-    patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
-    ray = pytest.importorskip("ray", reason="pip install skadm[scale]")
-    from ray.util.joblib import register_ray
-
-    ray.init(
-        num_cpus=2,
-        include_dashboard=False,
-        _node_ip_address="127.0.0.1",
-        object_store_memory=100 * 2**20,
-        log_to_driver=False,
-        configure_logging=False,
-    )
-    stack.callback(ray.shutdown)
-    register_ray()
 
 
 on_every_backend = pytest.mark.parametrize("backend", BACKENDS, indirect=True)
