@@ -7,7 +7,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from skadm._brain import brain_mask
 from skadm._missing import missing_contrasts
 from skadm.detectors._adm_networks import ADMNetworks
 from skadm.detectors._explanation import Explanation
@@ -209,11 +208,13 @@ class ADMScoring(TorchDetector):
             part = shown.copy()
             if missing is not None:
                 part[:, missing] = np.nan
-            brain = brain_mask(part)
-            if brain.any():
-                energies = engine.apply(
-                    partial(self._energy, networks, missing=missing), part
-                )
-                substitution.learn(
-                    -1 if missing is None else missing, torch.from_numpy(energies[brain])
-                )
+            energies = []
+            # In batches: to compare quantiles, rounding does not matter.
+            with torch.inference_mode(), engine.autocast():
+                for batch in engine.batches(part):
+                    brain = brain_of(batch.nan_to_num())
+                    energy = self._energy(networks, batch, missing)
+                    energies.append(energy[brain].float().cpu())
+            found = torch.cat(energies)
+            if len(found):
+                substitution.learn(-1 if missing is None else missing, found)
