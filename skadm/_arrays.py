@@ -23,38 +23,26 @@ _KINDS = {
 
 
 def as_numbers(values: Any, name: str) -> NDArray:
-    """Array of real numbers or booleans.
+    """Array of real numbers or booleans, from whatever a user gives.
 
-    Parameters
-    ----------
-    values : array-like
-        A NumPy array of any real type, byte order and strides; it is not copied, and one
-        that is mapped to a file stays so. A PyTorch tensor on any device: its numbers are
-        copied to main memory if they are elsewhere. A list, nested or of arrays or tensors
-        of one shape. Objects that NumPy reads, such as those of pandas and xarray.
-    name : str
-        What messages call it.
+    A NumPy array of any real type, byte order and strides is not copied, and stays mapped
+    to its file. The numbers of a PyTorch tensor on any device are copied to main memory if
+    they are elsewhere. Lists may be nested, or of arrays or tensors of one shape; objects
+    that NumPy reads, such as those of pandas and xarray, are taken too. The type is kept:
+    objects that are real numbers become float64, tensors of a type that NumPy does not
+    know, such as bfloat16, float32.
 
-    Returns
-    -------
-    array : ndarray
-        Of the type it had; float64 for objects that are real numbers, float32 for tensors
-        of a type that NumPy does not know, such as bfloat16.
-
-    Raises
-    ------
-    ValueError
-        If it holds anything but real numbers, is a masked array in which something is
-        masked, a list whose entries differ in shape, or a tensor that is sparse, quantized
-        or without data.
+    Anything but real numbers, a masked array in which something is masked, a list whose
+    entries differ in shape, and a tensor that is sparse, quantized or without data are a
+    ValueError, which calls the array `name`.
     """
     array = _as_array(values, name)
     if array.dtype.kind == "O":
         return _of_objects(array, name)
     if array.dtype.kind not in _REAL:
-        found = _KINDS.get(array.dtype.kind, "something else")
+        kind = _KINDS.get(array.dtype.kind, "something else")
         raise ValueError(
-            f"{name} holds {found} ({array.dtype}); expected real numbers"
+            f"{name} holds {kind} ({array.dtype}); expected real numbers"
             + (f", such as numpy.abs({name})." if array.dtype.kind == "c" else ".")
         )
     return array

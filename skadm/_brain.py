@@ -36,22 +36,10 @@ def brain_mask(X: NDArray) -> NDArray[np.bool_]:
 
 
 def ignore_background(labels: NDArray, brain: NDArray[np.bool_]) -> NDArray[np.int8]:
-    """Return int8 labels that are -1 (ignored) outside the brain, but for anomalies.
+    """A copy of labels (n_slices, H, W), -1 (ignored) outside the brain, but for anomalies.
 
     An anomaly outside the brain, such as a lesion that skull stripping has cut away, keeps
     its label: its slice is not normal, and what is not found of it counts as missed.
-
-    Parameters
-    ----------
-    labels : ndarray of shape (n_slices, H, W)
-        Labels -1, 0 or 1.
-    brain : ndarray of bool, shape (n_slices, H, W)
-        The brain.
-
-    Returns
-    -------
-    ndarray of int8, shape (n_slices, H, W)
-        A copy of the labels, -1 where ``brain`` is False and the label is not 1.
     """
     return np.where(brain | (labels == 1), labels, -1).astype(np.int8)
 
@@ -72,19 +60,8 @@ def brain_values(
 ) -> NDArray[np.float32]:
     """Values of the brain pixels of slices that may be more than fit into memory.
 
-    Parameters
-    ----------
-    function : callable
-        Takes some of the slices and their brain, and returns maps (n, H, W).
-    images : ndarray of shape (n_slices, n_contrasts, H, W)
-        In memory or on disk.
-    brain : ndarray of bool, shape (n_slices, H, W), default=None
-        Their brain, if it is known.
-
-    Returns
-    -------
-    values : ndarray of shape (n_pixels,), float32
-        In the order of the pixels; in memory or on disk.
+    `function` takes some of the slices and their brain, and returns maps (n, H, W). The
+    values (n_pixels,) are in the order of the pixels, in memory or on disk.
     """
     chunks = list(row_chunks(len(images), images[:1].nbytes))
     if brain is None:

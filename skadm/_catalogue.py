@@ -8,27 +8,13 @@ from skadm.detectors import all_detectors
 
 @dataclass(frozen=True)
 class Method:
-    """One method, in a few words.
+    """One method, in a few words."""
 
-    Attributes
-    ----------
-    idea : str
-        One sentence: the first one of the detector's docstring.
-    paper : str
-        Where it is from.
-    tune : tuple of str
-        The parameters that matter most.
-    good_at : str
-        When to take it, and when not.
-    supervision : tuple of str
-        The tiers of knowledge of lesions with which it can be fitted, as
-        `skadm.detectors.supervision` names them.
-    """
-
-    idea: str
-    paper: str
-    tune: tuple[str, ...]
-    good_at: str
+    idea: str  # one sentence: the first one of the detector's docstring
+    paper: str  # where it is from
+    tune: tuple[str, ...]  # the parameters that matter most
+    good_at: str  # when to take it, and when not
+    # tiers of knowledge of lesions, as `skadm.detectors.supervision` names them
     supervision: tuple[str, ...]
 
 
@@ -41,8 +27,8 @@ def _tiers(detector: type) -> tuple[str, ...]:
             for prior in (None, "learned", [0])
             for sign in ("known", "unknown")
         ]
-    found = {supervision(each) for each in made}
-    return tuple(tier for tier in TIERS if tier in found)
+    tiers = {supervision(variant) for variant in made}
+    return tuple(tier for tier in TIERS if tier in tiers)
 
 
 METHODS: dict[str, Method] = {

@@ -20,25 +20,10 @@ def working_memory() -> int:
 
 
 def scratch_array(shape: tuple[int, ...], dtype: DTypeLike = np.float32) -> NDArray:
-    """Make an array of zeros: in memory, or on disk if it is larger than that.
+    """An array of zeros: in memory up to scikit-learn's `working_memory`, on disk above.
 
-    Parameters
-    ----------
-    shape : tuple of int
-        Its shape.
-    dtype : dtype, default=float32
-        Its type.
-
-    Returns
-    -------
-    array : ndarray
-        In memory up to scikit-learn's `working_memory`; above, mapped to a file without a
-        name in the folder of temporary files, which is gone with the array.
-
-    Raises
-    ------
-    OSError
-        If the disk has no room for it.
+    On disk it is mapped to a file without a name in the folder of temporary files, which is
+    gone with the array. A disk without room for it is an OSError.
     """
     n_bytes = int(np.prod(shape, dtype=np.int64)) * np.dtype(dtype).itemsize
     if n_bytes <= working_memory():
@@ -66,14 +51,9 @@ def is_on_disk(array: ArrayLike) -> bool:
 
 
 def release(array: NDArray) -> None:
-    """Let go of the memory in which pages of a mapped array are held.
+    """Let go of the memory in which pages of a mapped array, or a view of one, are held.
 
     They stay in the file. For an array in memory nothing happens.
-
-    Parameters
-    ----------
-    array : ndarray
-        Any array, or a view of one.
     """
     mapping = _mapping(array)
     if mapping is not None and hasattr(mapping, "madvise"):

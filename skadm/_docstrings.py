@@ -1,35 +1,51 @@
-"""Parameters are described once: by the class that brings them along."""
+"""What several docstrings say is written once.
+
+A line such as ``%(max_epochs)s`` in a docstring stands for the description of that
+parameter or attribute. The lines after it may say more, indented as a description.
+"""
 
 import re
 import textwrap
+from collections.abc import Callable
+from typing import TypeVar
+
+Function = TypeVar("Function", bound=Callable)
 
 
 def with_descriptions(cls: type) -> str | None:
-    """Docstring of a class, with what its bases say of the parameters that it names.
+    """Docstring of a class, filled from the nearest base that describes each name.
 
-    Parameters
-    ----------
-    cls : type
-        A line such as ``%(max_epochs)s`` in its docstring stands for the description of
-        that parameter or attribute in the docstring of the nearest base that has one. The
-        lines after it may say more, indented as a description.
-
-    Returns
-    -------
-    docstring : str or None
-        None if there is none, as under ``python -OO``. Names that no base describes stay.
+    None if there is none, as under ``python -OO``. Names that no base describes stay.
     """
 
-    def description(line: re.Match[str]) -> str:
-        indent, name = line.groups()
+    def of_base(name: str) -> str | None:
         for base in cls.__mro__[1:]:
             text = re.search(
                 rf"^( *){name} : .*(?:\n\1 +\S.*)*", base.__doc__ or "", re.MULTILINE
             )
             if text is not None:
-                return textwrap.indent(textwrap.dedent(text[0]), indent)
-        return line[0]
-
-    if cls.__doc__ is None:
+                return textwrap.dedent(text[0])
         return None
-    return re.sub(r"^( *)%\((\w+)\)s$", description, cls.__doc__, flags=re.MULTILINE)
+
+    return _fill(cls.__doc__, of_base)
+
+
+def described_by(**descriptions: str) -> Callable[[Function], Function]:
+    """Decorator that fills the docstring of a function."""
+
+    def decorate(function: Function) -> Function:
+        function.__doc__ = _fill(function.__doc__, descriptions.get)
+        return function
+
+    return decorate
+
+
+def _fill(docstring: str | None, describe: Callable[[str], str | None]) -> str | None:
+    if docstring is None:
+        return None
+
+    def description(line: re.Match[str]) -> str:
+        text = describe(line[2])
+        return line[0] if text is None else textwrap.indent(text, line[1])
+
+    return re.sub(r"^( *)%\((\w+)\)s$", description, docstring, flags=re.MULTILINE)

@@ -9,25 +9,12 @@ def smooth_field(
     spacing: tuple[float, ...],
     length: float,
 ) -> np.ndarray:
-    """Draw a Gaussian random field of zero mean and unit variance.
+    """Draw a Gaussian random field of zero mean and unit variance, float32.
 
     White noise on a control grid is interpolated by cubic B-splines, one axis at a time:
-    the cost is that of a few small matrix products, whatever the smoothness.
-
-    Parameters
-    ----------
-    rng : numpy.random.Generator
-        Source of the noise.
-    shape : tuple of int
-        Shape of the field.
-    spacing : tuple of float
-        Distance between grid points along every axis, in mm.
-    length : float
-        Distance between control points, in mm; about the size of one blob.
-
-    Returns
-    -------
-    ndarray of float32, shape ``shape``
+    the cost is that of a few small matrix products, whatever the smoothness. `spacing` is
+    the distance between points of the field along each axis, `length` that between control
+    points, about the size of one blob; both in mm.
     """
     bases = [_spline_basis(n, step / length) for n, step in zip(shape, spacing)]
     field = rng.standard_normal([basis.shape[1] for basis in bases], dtype=np.float32)

@@ -6,20 +6,7 @@ from pathlib import Path
 
 
 def require_file(path: Path) -> None:
-    """Raise an error that names the path unless a file is there.
-
-    Parameters
-    ----------
-    path : Path
-        The place.
-
-    Raises
-    ------
-    FileNotFoundError
-        If there is nothing.
-    IsADirectoryError
-        If there is a folder.
-    """
+    """Raise a FileNotFoundError, or IsADirectoryError, unless there is a file."""
     if path.is_dir():
         raise IsADirectoryError(f"{path}: a folder; expected a file")
     if path.is_symlink() and not path.exists():
@@ -34,20 +21,9 @@ def require_file(path: Path) -> None:
 def replace_atomically(path: Path, write: Callable[[Path], object]) -> None:
     """Write a file beside, and put it in its place when it is complete.
 
-    Whoever looks sees the old file or the new one, also after a crash.
-
-    Parameters
-    ----------
-    path : Path
-        Where the file goes.
-    write : callable
-        Takes the path to write to, a hidden one with the same suffix: what some formats
-        are told by.
-
-    Raises
-    ------
-    OSError
-        If it cannot be written; what was there before is still there.
+    Whoever looks sees the old file or the new one, also after a crash; after an OSError the
+    old one. `write` takes the path to write to, a hidden one with the same suffix: what
+    some formats are told by.
     """
     temporary = path.with_name(f".{os.getpid()}.{path.name}")
     try:
@@ -61,3 +37,8 @@ def replace_atomically(path: Path, write: Callable[[Path], object]) -> None:
         raise OSError(error.errno, f"{path} cannot be written: {reason}{kept}") from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file as UTF-8; see `replace_atomically`."""
+    replace_atomically(path, lambda place: place.write_text(text, encoding="utf-8"))

@@ -8,22 +8,11 @@ from scipy.ndimage import gaussian_filter
 def smooth_in_brain(
     maps: NDArray, brain: NDArray[np.bool_], sigma: float, sigma_through: float = 0.0
 ) -> NDArray:
-    """Smooth maps by a Gaussian, with brain pixels only.
+    """Smooth maps (n_slices, H, W) by a Gaussian, with brain pixels only; 0 outside.
 
     Normalised convolution: weights of pixels outside of the brain are left out, and the
-    others add up to 1.
-
-    Parameters
-    ----------
-    maps, brain : ndarray of shape (n_slices, H, W)
-    sigma, sigma_through : float
-        Standard deviations within slices, in pixels, and through them, in slices. With a
-        `sigma_through`, the slices are those of one volume, in their order.
-
-    Returns
-    -------
-    maps : ndarray of shape (n_slices, H, W)
-        Of the type of the maps; 0 outside of the brain.
+    others add up to 1. `sigma` is in pixels within slices, `sigma_through` in slices; with
+    the latter, the slices are those of one volume, in their order.
     """
     width = (sigma_through, sigma, sigma)
     total = gaussian_filter(np.where(brain, maps, 0), width)
@@ -34,20 +23,11 @@ def smooth_in_brain(
 def median_in_brain(
     maps: NDArray, brain: NDArray[np.bool_], size: int, size_through: int = 1
 ) -> NDArray:
-    """Median filter of maps, with brain pixels only.
+    """Median filter of maps (n_slices, H, W), with brain pixels only; 0 outside.
 
-    Parameters
-    ----------
-    maps, brain : ndarray of shape (n_slices, H, W)
-    size, size_through : int
-        Sides of the window within slices, in pixels, and through them, in slices; odd.
-        With a `size_through`, the slices are those of one volume, in their order.
-
-    Returns
-    -------
-    maps : ndarray of shape (n_slices, H, W)
-        Of the type of the maps; 0 outside of the brain. Of an even number of brain pixels
-        in the window, the mean of the two in the middle.
+    The sides of the window are odd: `size` pixels within slices, and `size_through` slices
+    of one volume, in their order. Of an even number of brain pixels in the window, it is
+    the mean of the two in the middle.
     """
     window = (size_through, size, size)
     out = np.zeros_like(maps)

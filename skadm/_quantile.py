@@ -11,22 +11,11 @@ _CHUNK_BYTES = 2**22
 
 
 def quantile(values: NDArray[np.float32], q: float) -> float:
-    """Quantile of float32 numbers, in memory or on disk, as `numpy.quantile` has it.
+    """Quantile of finite float32 numbers, (n,), as `numpy.quantile` has it.
 
-    Numbers are counted by the upper 16 bits of their representation, then, among those
-    that share the upper bits of the one that is sought, by the lower 16: three passes in
-    constant memory, and no sorting.
-
-    Parameters
-    ----------
-    values : ndarray of shape (n,), float32
-        Finite.
-    q : float
-        Which quantile, in [0, 1]. Interpolated linearly between two numbers.
-
-    Returns
-    -------
-    quantile : float
+    In memory or on disk: numbers are counted by the upper 16 bits of their representation,
+    then, among those that share the upper bits of the one that is sought, by the lower 16.
+    So there are three passes in constant memory, and no sorting.
     """
     place = q * (len(values) - 1)
     low = int(place)
@@ -36,19 +25,7 @@ def quantile(values: NDArray[np.float32], q: float) -> float:
 
 
 def value_of_rank(values: NDArray[np.float32], rank: int) -> float:
-    """The number that `rank` others stand before in ascending order.
-
-    Parameters
-    ----------
-    values : ndarray of shape (n,), float32
-        Finite; in memory or on disk.
-    rank : int
-        From 0 to n - 1.
-
-    Returns
-    -------
-    value : float
-    """
+    """The number that `rank` others, from 0 to n - 1, stand before in ascending order."""
     upper, rank = _bin_of(values, rank, None)
     lower, _ = _bin_of(values, rank, upper)
     key = np.array([upper << _LOW_BITS | lower], dtype=np.uint32)

@@ -71,21 +71,14 @@ class FlaggedShareWarning(UserWarning):
 class ScoreReference:
     """How much of the normal brains of a training lies below any threshold.
 
-    Attributes
-    ----------
-    thresholds : ndarray of shape (n_thresholds,)
-        Normality, ascending.
-    shares : ndarray of shape (2, n_thresholds)
-        Share of brain pixels with a score below each threshold: one of ten patients of the
-        training has less than the first row, nine of ten have less than the second. Of all
-        its slices together, if X does not name patients.
-    n_patients : int
-        Patients of the training; 1 if X does not name them.
+    Shares are of the brain pixels with a score below each threshold: one of ten patients of
+    the training has less than the first row, nine of ten have less than the second. They
+    are of all its slices together, if X does not name patients.
     """
 
-    thresholds: NDArray[np.float64]
-    shares: NDArray[np.float64]
-    n_patients: int
+    thresholds: NDArray[np.float64]  # (n_thresholds,): normality, ascending
+    shares: NDArray[np.float64]  # (2, n_thresholds)
+    n_patients: int  # of the training; 1 if X does not name them
 
     def __post_init__(self) -> None:
         n_thresholds = len(self.thresholds)
@@ -98,21 +91,11 @@ class ScoreReference:
         counts: NDArray[np.intp],
         patients: Sequence[str] | NDArray | None = None,
     ) -> "ScoreReference":
-        """Look at the scores of a training, some at a time.
+        """Look at the scores of a training, some at a time; the result is small.
 
-        Parameters
-        ----------
-        scores : ndarray of shape (n_pixels,)
-            Normality of the brain pixels, slice by slice; in memory or mapped to a file.
-        counts : ndarray of int, shape (n_slices,)
-            Brain pixels of each slice.
-        patients : sequence of shape (n_slices,), default=None
-            Patient of each slice, if known.
-
-        Returns
-        -------
-        reference : ScoreReference
-            Its size depends neither on the pixels nor on the patients.
+        Scores are the normality of the brain pixels, slice by slice, (n_pixels,), in memory
+        or mapped to a file; `counts` the brain pixels of each slice, and `patients` its
+        patient, (n_slices,).
         """
         step = max(1, len(scores) // _SAMPLE)
         sample = scores[::step].astype(np.float64)
@@ -130,32 +113,15 @@ class ScoreReference:
         return cls(thresholds, np.quantile(shares, _OF_PATIENTS, axis=0), len(shares))
 
     def expected(self, threshold: float) -> float:
-        """Find the share of a brain of the training that lies below a threshold.
-
-        Parameters
-        ----------
-        threshold : float
-            Normality.
-
-        Returns
-        -------
-        share : float
-            Interpolated between the thresholds that are kept.
-        """
+        """Share of a brain of the training below a threshold, interpolated."""
         return float(np.interp(threshold, self.thresholds, self.shares[1], 0.0, 1.0))
 
 
 class ScoreWatch:
     """Counts the scores of brains, and warns of those that are not as in the training.
 
-    Parameters
-    ----------
-    reference : ScoreReference
-        Scores of the training.
-    threshold : float
-        Below which a pixel is flagged.
-    volumes : sequence of str, shape (n_slices,)
-        Volume of each slice; None for slices of an array, which are looked at together.
+    A pixel below the threshold is flagged. `volumes` names the volume of each slice; None
+    for slices of an array, which are looked at together.
     """
 
     def __init__(
@@ -168,17 +134,7 @@ class ScoreWatch:
         self._counts: dict[str | None, NDArray] = {}
 
     def add(self, places: NDArray[np.intp], maps: NDArray, brain: NDArray) -> None:
-        """Count the scores of slices.
-
-        Parameters
-        ----------
-        places : ndarray of int, shape (n_slices,)
-            Which slices they are.
-        maps : ndarray of shape (n_slices, H, W)
-            Their normality.
-        brain : ndarray of bool, shape (n_slices, H, W)
-            Their brain.
-        """
+        """Count the scores (n_slices, H, W) of the slices at some places."""
         thresholds = self.reference.thresholds
         for place, scores, inside in zip(places, maps, brain):
             volume = self.volumes[place]
@@ -241,30 +197,16 @@ def _n_below(thresholds: NDArray, scores: NDArray) -> NDArray[np.intp]:
 
 @dataclass(frozen=True, eq=False)
 class TrainingReference:
-    """Intensities and fingerprint of the slices that a detector was trained on.
+    """Intensities and fingerprint of the slices that a detector was trained on."""
 
-    Attributes
-    ----------
-    quantiles : ndarray of shape (n_contrasts, 7)
-        The 1, 5, 25, 50, 75, 95 and 99 % quantiles of each contrast over brain pixels.
-    correlations : ndarray of shape (n_contrasts, n_contrasts)
-        Of the contrasts over brain pixels, clipped to the 1 and 99 % quantiles.
-    n_slices : int
-        Slices trained on.
-    n_patients : int or None
-        Patients they are of, if X told.
-    n_brain_pixels : int
-        Brain pixels of these slices.
-    sha256 : str
-        Of their shape and values, in their order.
-    """
-
+    # (n_contrasts, 7): 1, 5, 25, 50, 75, 95 and 99 % of each contrast, over brain pixels
     quantiles: NDArray[np.float64]
+    # (n_contrasts, n_contrasts): over brain pixels, clipped to the 1 and 99 % quantiles
     correlations: NDArray[np.float64]
     n_slices: int
-    n_patients: int | None
+    n_patients: int | None  # if X told them
     n_brain_pixels: int
-    sha256: str
+    sha256: str  # of shape and values of the slices, in their order
 
     def __post_init__(self) -> None:
         n_contrasts = len(self.quantiles)
@@ -281,21 +223,10 @@ class TrainingReference:
         patients: Sequence[str] | NDArray | None = None,
         brain: NDArray[np.bool_] | None = None,
     ) -> "TrainingReference":
-        """Look at the slices of a training, some at a time.
+        """Look at the slices of a training with some brain, some at a time.
 
-        Parameters
-        ----------
-        X : ndarray of shape (n_slices, n_contrasts, H, W), float32
-            Slices with some brain, in memory or mapped to a file.
-        patients : sequence, default=None
-            Patient of each slice, if known.
-        brain : ndarray of bool, shape (n_slices, H, W), default=None
-            Their brain, if known.
-
-        Returns
-        -------
-        reference : TrainingReference
-            Its size does not depend on that of X.
+        They are in memory or on disk. `patients` and `brain` of each slice are given if
+        known.
         """
         digest = hashlib.sha256(repr(tuple(X.shape)).encode())
         n_pixels = 0
@@ -319,30 +250,14 @@ class TrainingReference:
         contrasts: Sequence[str] | None = None,
         brain: NDArray[np.bool_] | None = None,
     ) -> bool:
-        """Warn if slices do not look like those of the training.
+        """Warn if slices, best all of a patient, do not look like those of the training.
 
-        Parameters
-        ----------
-        X : ndarray of shape (n_slices, n_contrasts, H, W)
-            Slices, best all of a patient; with fewer than 1000 brain pixels nothing is
-            said.
-        contrasts : sequence of str, default=None
-            Names of the contrasts, for the message.
-        brain : ndarray of bool, shape (n_slices, H, W), default=None
-            The brain, if known.
-
-        Returns
-        -------
-        warned : bool
-            Whether there was anything to warn of.
-
-        Warns
-        -----
-        IntensityShiftWarning
-            If the median of a contrast is farther from that of the training than the
-            5 and 95 % quantiles of the training are from each other; if this range is less
-            than a third or more than three times that of the training; or if two
-            contrasts, exchanged, correlate with the others much more as in the training.
+        There is an `IntensityShiftWarning` if the median of a contrast is farther from that
+        of the training than the 5 and 95 % quantiles of the training are from each other;
+        if this range is less than a third or more than three times that of the training; or
+        if two contrasts, exchanged, correlate with the others much more as in the training.
+        With fewer than 1000 brain pixels nothing is said. Returned is whether there was
+        anything to warn of.
         """
         values = _sample(X, brain)
         if min(len(values), self.n_brain_pixels) < _LEAST_PIXELS:

@@ -9,13 +9,7 @@ from skadm._arrays import as_numbers
 
 
 def check_shape(X) -> tuple[int, int, int, int]:
-    """Shape of X, which has to be that of a stack of slices.
-
-    Raises
-    ------
-    ValueError
-        If X has not four dimensions, or one of length 0.
-    """
+    """Shape of X, which must have four dimensions, none of length 0."""
     shape = tuple(X.shape) if hasattr(X, "shape") else np.shape(X)
     if len(shape) != 4:
         raise ValueError(
@@ -32,26 +26,10 @@ def check_shape(X) -> tuple[int, int, int, int]:
 
 
 def check_labels(y, shape: tuple[int, ...], name: str = "y") -> np.ndarray:
-    """Masks as an array, of the right shape and with the right values.
+    """A copy of masks (n_slices, H, W) as int8, of the shape of the images.
 
-    Parameters
-    ----------
-    y : array-like of shape (n_slices, H, W)
-    shape : tuple of int
-        Shape of the images.
-    name : str, default="y"
-        What error messages call y.
-
-    Returns
-    -------
-    y : ndarray of shape (n_slices, H, W), int8
-        A copy.
-
-    Raises
-    ------
-    ValueError
-        If y is no array of numbers, its shape is not that of the images without their
-        contrasts, or a value is none of -1, 0, 1.
+    No array of numbers, another shape, or another value than -1, 0 and 1 is a ValueError,
+    which calls the masks `name`.
     """
     y = as_numbers(y, name)
     expected = (shape[0], *shape[2:])
@@ -70,13 +48,7 @@ def check_labels(y, shape: tuple[int, ...], name: str = "y") -> np.ndarray:
 
 
 def normal_slices(y: np.ndarray) -> np.ndarray:
-    """Indices of the slices without any pixel of an anomaly.
-
-    Raises
-    ------
-    ValueError
-        If there is none.
-    """
+    """Indices of the slices without an anomaly; a ValueError if there is none."""
     indices = np.flatnonzero(~(y == 1).any(axis=(1, 2)))
     if not indices.size:
         raise ValueError(
@@ -87,20 +59,7 @@ def normal_slices(y: np.ndarray) -> np.ndarray:
 
 
 def check_arrays(owner: Any, shapes: Mapping[str, tuple[int | None, ...]]) -> None:
-    """Refuse arrays of other shapes than expected.
-
-    Parameters
-    ----------
-    owner : object
-        Holds the arrays.
-    shapes : mapping of str to tuple of int or None
-        Shape of each attribute; None is any length.
-
-    Raises
-    ------
-    ValueError
-        If an attribute is no array, or of another shape.
-    """
+    """Refuse attributes that are not arrays of the shapes given; None is any length."""
     for name, shape in shapes.items():
         value = getattr(owner, name)
         found = value.shape if isinstance(value, np.ndarray) else ()

@@ -22,34 +22,43 @@ from skadm._reference import ScoreReference, ScoreWatch, TrainingReference
 from skadm._sklearn import Interval, fit_context
 from skadm._validation import check_labels, check_shape, normal_slices
 from skadm._version import __version__
-from skadm.data import Slices, as_slices
-from skadm.data._slices import in_chunks, is_lazy, training_slices
+from skadm.data import Slices
+from skadm.data._slices import as_slices, in_chunks, is_lazy, training_slices
 from skadm.metrics import pixel_roc_auc_score
+
+__all__ = ["BaseDetector", "Detector"]
 
 
 class Chunk(NamedTuple):
-    """Some of the slices, or volumes, that are scored.
+    """Some of the slices, or volumes, that are scored."""
 
-    Parameters
-    ----------
-    places : slice or ndarray of int
-        Where they are in X.
-    maps : ndarray of shape (n, H, W), or (n,) for slices and volumes
-        Normality; `background_score_` in the background.
-    brain : ndarray of bool, of the shape of the maps
-        True in the brain; for slices and volumes, where there is any.
-    """
-
-    places: slice | NDArray[np.intp]
-    maps: NDArray
+    places: slice | NDArray[np.intp]  # where they are in X
+    maps: NDArray  # (n, H, W), or (n,): normality; `background_score_` in the background
+    # of the shape of the maps; for slices and volumes, where there is any
     brain: NDArray[np.bool_]
 
 
-class MapDetector(OutlierMixin, BaseEstimator, ABC):
+class Detector(OutlierMixin, BaseEstimator, ABC):
     """What users see of a fitted detector: scores, threshold, labels, AUC.
 
-    It needs `_chunks`, and `offset_` and `background_score_` of the fit.
+    It needs `_chunks`, and `offset_` and `background_score_` of the fit. In the docstring
+    of a subclass, a line ``%(contamination)s`` stands for what a base class says of it.
+
+    Attributes
+    ----------
+    offset_ : float
+        Threshold of `predict` on the scale of `score_samples`.
+    background_score_ : float
+        Score of every background pixel, the highest of the training.
+    n_features_in_ : int
+        K, the number of contrasts.
+    contrasts_ : tuple of str or None
+        Their names, if X carried them.
     """
+
+    def __init_subclass__(cls, **keywords) -> None:
+        super().__init_subclass__(**keywords)
+        cls.__doc__ = with_descriptions(cls)
 
     _scored_unit = "pixel"
 
@@ -212,12 +221,11 @@ class MapDetector(OutlierMixin, BaseEstimator, ABC):
         return tags
 
 
-class BaseDetector(CallbackSupportMixin, MapDetector):
+class BaseDetector(CallbackSupportMixin, Detector):
     """Base of all detectors.
 
     A detector implements `_fit(X)` and `_score(X, brain)`; all that detectors have in
-    common is here. ``%(contamination)s`` in a line of a subclass's docstring stands for
-    what is said of that parameter here.
+    common is here.
 
     Parameters
     ----------
@@ -227,19 +235,11 @@ class BaseDetector(CallbackSupportMixin, MapDetector):
 
     Attributes
     ----------
-    offset_ : float
-        Threshold of `predict` on the scale of `score_samples`.
-    background_score_ : float
-        Score of every background pixel.
-    n_features_in_ : int
-        K, the number of contrasts.
-    contrasts_ : tuple of str or None
-        Their names, if X carried them.
+    %(offset_)s
+    %(background_score_)s
+    %(n_features_in_)s
+    %(contrasts_)s
     """
-
-    def __init_subclass__(cls, **keywords) -> None:
-        super().__init_subclass__(**keywords)
-        cls.__doc__ = with_descriptions(cls)
 
     _parameter_constraints: dict[str, list[Any]] = {
         "contamination": [Interval(Real, 0, 0.5, closed="right")],

@@ -15,11 +15,12 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.utils.validation import check_is_fitted
 
-from skadm._files import replace_atomically
+from skadm._failure import warnings_of_scan
+from skadm._files import write_text
 from skadm._missing import missing_names
 from skadm._pipelines import as_seen, last_step, scored_unit
 from skadm._reference import FlaggedShareWarning
-from skadm.base import MapDetector
+from skadm.base import Detector
 from skadm.data import SliceStack, write_maps
 from skadm.io import load
 from skadm.metrics import anomaly_map
@@ -33,21 +34,7 @@ _EXISTING = ("raise", "skip", "replace")
 
 @dataclass(frozen=True)
 class CohortReport:
-    """What became of the volumes of a cohort.
-
-    Parameters
-    ----------
-    files : list of Path
-        The files written, in the order of the volumes.
-    skipped : list of str
-        Volumes that were left alone, since all their files existed.
-    failures : dict of str to str
-        Volumes without maps, and the error of each.
-    supplied : dict of str to tuple of str
-        Volumes scored without some of their contrasts, and which the model supplied.
-    warned : dict of str to tuple of str
-        Volumes that were scored with warnings, and these.
-    """
+    """What became of the volumes of a cohort; see `score_cohort`."""
 
     files: list[Path]
     skipped: list[str]
@@ -148,11 +135,11 @@ def score_cohort(
     todo = {name: missing for name, missing in wanted.items() if missing}
     folder.mkdir(parents=True, exist_ok=True)
     # No batches: a volume takes seconds, and what fails or is killed should be small.
-    found = joblib.Parallel(n_jobs=n_jobs, batch_size=1)(
+    results = joblib.Parallel(n_jobs=n_jobs, batch_size=1)(
         # Workers may have another working directory.
         _tasks(model, stack, folder.absolute(), todo, on_start)
     )
-    outcomes: dict[str, _Outcome] = dict(zip(todo, found))
+    outcomes: dict[str, _Outcome] = dict(zip(todo, results))
     failures = {name: outcome.error for name, outcome in outcomes.items() if outcome.error}
     for name, outcome in outcomes.items():
         for text, category in outcome.warned.items():
@@ -197,31 +184,10 @@ def write_scores(
 ) -> list[Path]:
     """Write what a detector says of some slices, on the grid of the original images.
 
+    Scores are normality, (n_slices, H, W). Of each volume the files are
+    ``<volume>_<kind>.nii.gz``: "anomaly", higher = more abnormal, outside the brain the
+    lowest of the training; "segmentation", 1 where the detector calls a pixel an anomaly.
     Files that exist are replaced.
-
-    Parameters
-    ----------
-    scores : ndarray of shape (n_slices, H, W)
-        Normality, as the detector's `score_samples` returns it.
-    stack : SliceStack
-        The slices.
-    folder : path
-        Where to write; made if it does not exist.
-    detector : detector
-        The fitted detector, which knows the threshold and the score of the background.
-    kinds : sequence of {"anomaly", "segmentation"}, default=("anomaly",)
-        The anomaly of each pixel, higher = more abnormal, outside the brain the lowest
-        of the training; and 1 where the detector calls a pixel an anomaly.
-
-    Returns
-    -------
-    list of Path
-        The files ``<volume>_<kind>.nii.gz``.
-
-    Raises
-    ------
-    ValueError
-        If `kinds` are not as above, or the scores do not fit the stack.
     """
     _check_kinds(kinds, KINDS)
     files = []
@@ -266,14 +232,7 @@ def _score_volume(
             supplied = _write_volume(_loaded(model), stack, folder, kinds, caught)
         except Exception as raised:  # of whatever kind: the other patients are to be scored
             error = f"{type(raised).__name__}: {raised}"
-    warned: dict[str, type[Warning]] = {}
-    for each in caught:
-        if issubclass(each.category, UserWarning):
-            # By its category alone: not every warning travels between processes.
-            warned[str(each.message)] = each.category
-        else:  # of libraries: not of the patient
-            warnings.warn_explicit(each.message, each.category, each.filename, each.lineno)
-    return _Outcome(error, supplied, warned)
+    return _Outcome(error, supplied, warnings_of_scan(caught))
 
 
 def _write_volume(
@@ -295,7 +254,7 @@ def _write_volume(
     supplied = missing_names(stack.X, stack.contrasts)
     # First, so that no map is ever without them.
     _write_supplied(supplied, stack, folder)
-    _write_warnings([each.message for each in caught], stack, folder)
+    _write_warnings([warned.message for warned in caught], stack, folder)
     if scores is not None:
         write_scores(scores, stack, folder, detector, kinds=of_scores)
     if spread is not None:
@@ -307,12 +266,12 @@ def _write_warnings(
     caught: Sequence[Warning | str], stack: SliceStack, folder: Path
 ) -> None:
     """Tell beside the maps of a volume what was warned of; nothing if nothing was."""
-    found = [each for each in caught if isinstance(each, UserWarning)]
-    record: dict[str, Any] = {"warnings": list(dict.fromkeys(map(str, found)))}
-    for each in found:
-        if isinstance(each, FlaggedShareWarning):
-            record |= {"flagged_share": each.share, "expected_share": each.expected}
-    _write_record(record if found else None, "warnings", stack, folder)
+    warned = [warning for warning in caught if isinstance(warning, UserWarning)]
+    record: dict[str, Any] = {"warnings": list(dict.fromkeys(map(str, warned)))}
+    for warning in warned:
+        if isinstance(warning, FlaggedShareWarning):
+            record |= {"flagged_share": warning.share, "expected_share": warning.expected}
+    _write_record(record if warned else None, "warnings", stack, folder)
 
 
 def _write_supplied(supplied: Sequence[str], stack: SliceStack, folder: Path) -> None:
@@ -328,13 +287,12 @@ def _write_record(
     if record is None:
         path.unlink(missing_ok=True)  # of an earlier run, when there was one
         return
-    text = json.dumps(record, indent=2) + "\n"
-    replace_atomically(path, lambda place: place.write_text(text, encoding="utf-8"))
+    write_text(path, json.dumps(record, indent=2) + "\n")
 
 
 def _check_model(model: Any, stack: SliceStack, kinds: Sequence[str]) -> None:
     detector = last_step(model)
-    if not isinstance(detector, MapDetector) or scored_unit(detector) != "pixel":
+    if not isinstance(detector, Detector) or scored_unit(detector) != "pixel":
         raise ValueError(
             f"the model is a {type(detector).__name__}; expected a detector of pixels, or "
             "a Pipeline that ends in one"

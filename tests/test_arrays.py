@@ -20,7 +20,8 @@ from skadm import (
     SliceDetector,
     VolumeDetector,
 )
-from skadm.data import ArrayVolume, SliceStack, as_slices, write_maps
+from skadm.data import ArrayVolume, SliceStack, write_maps
+from skadm.data._slices import as_slices
 from skadm.data._sources import ArraySource
 from skadm.image_level import slice_labels, volumes_of
 from skadm.metrics import (

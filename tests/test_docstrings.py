@@ -8,7 +8,10 @@ import inspect
 import pytest
 from numpydoc.validate import validate
 
-from skadm._docstrings import with_descriptions
+import skadm.detectors
+import skadm.metrics
+import skadm.wrappers
+from skadm._docstrings import described_by, with_descriptions
 from skadm.detectors import all_detectors
 from skadm.neural import TorchDetector
 
@@ -125,9 +128,23 @@ def test_descriptions_come_from_the_nearest_base():
     assert with_descriptions(Child) is None
 
 
-@pytest.mark.parametrize(("name", "detector"), all_detectors())
-def test_every_parameter_that_a_docstring_names_is_described(name, detector):
-    assert "%(" not in detector.__doc__
+@pytest.mark.parametrize("module", [skadm.detectors, skadm.metrics, skadm.wrappers])
+def test_every_parameter_that_a_docstring_names_is_described(module):
+    for name in module.__all__:
+        assert "%(" not in getattr(module, name).__doc__, name
+
+
+def test_functions_are_described_by_what_they_have_in_common():
+    @described_by(size="size : int\n    How large.")
+    def function(size):
+        """Do.
+
+        %(size)s
+        %(colour)s
+        """
+
+    lines = inspect.getdoc(function).splitlines()
+    assert lines == ["Do.", "", "size : int", "    How large.", "%(colour)s"]
 
 
 @pytest.mark.parametrize(

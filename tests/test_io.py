@@ -33,7 +33,8 @@ from skadm.io import _file
 from skadm.io._objects import known_classes
 from skadm.neural import TorchDetector
 from skadm.pooling import Pooling
-from skadm.postprocessing import GaussianSmoother, MapTransformer
+from skadm.postprocessing import GaussianSmoother
+from skadm.postprocessing._map_transformer import MapTransformer
 from skadm.preprocessing import BrainCropper, IntensityNormalizer
 from skadm.preprocessing._base import StackTransformer
 

@@ -197,10 +197,10 @@ def test_explanation_leaves_the_contrast_out(fitted):
 
 
 def test_lesion_in_the_other_contrasts_is_found():
-    stack = IntensityNormalizer().fit_transform(make_phantom(4, 16, 32, random_state=0))
+    stack = IntensityNormalizer().fit_transform(make_phantom(4, 8, 32, random_state=0))
     X, y = stack.load()
     detector = ADMDetector(
-        width=8, n_blocks=1, max_epochs=20, learning_rate=1e-2, batch_size=8, random_state=0
+        width=4, n_blocks=1, max_epochs=20, learning_rate=1e-2, batch_size=8, random_state=0
     )
     detector.fit(X, y)
     unseen = (y == 1).any(axis=(1, 2))

@@ -14,7 +14,8 @@ from skadm.base import BaseDetector
 from skadm.data import make_phantom
 from skadm.model_selection import HeldOutLikelihoodScorer, SyntheticLesionScorer
 from skadm.preprocessing import IntensityNormalizer
-from skadm.synthetic import KINDS, IntensityShift
+from skadm.synthetic import IntensityShift
+from skadm.synthetic._kinds import KINDS
 
 
 @pytest.fixture(scope="module")

@@ -21,7 +21,8 @@ from skadm import ADMDetector, ConformalDetector, IntensityDetector
 from skadm._reference import IntensityShiftWarning
 from skadm.cli import main
 from skadm.conformal import CandidateLesions
-from skadm.data import ArrayVolume, Grid, SliceStack, Volume, make_phantom
+from skadm.data import ArrayVolume, SliceStack, Volume, make_phantom
+from skadm.data._interfaces import Grid
 from skadm.metrics import pixel_roc_auc_score
 from skadm.preprocessing import IntensityNormalizer, SliceResizer
 from skadm.report import cohort_page, describe_model, examine, patient_page

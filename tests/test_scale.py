@@ -1,7 +1,8 @@
 """Cross-validation, grid search and cohorts in other processes: Dask and loky.
 
-The cluster is a real one of this machine, on the loopback address. The same cross-validation,
-search and maps are computed there and in this process. `test_scaling_docs` starts Ray.
+The cluster is a real one of this machine, on the loopback address. The same
+cross-validation, search and maps are computed there and in this process.
+`test_scaling_docs` starts Ray.
 """
 
 import os

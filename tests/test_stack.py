@@ -8,7 +8,8 @@ from sklearn.base import BaseEstimator
 from sklearn.model_selection import GridSearchCV, GroupKFold
 from sklearn.utils import _safe_indexing
 
-from skadm.data import ArrayVolume, Grid, SliceStack, brain_mask
+from skadm.data import ArrayVolume, SliceStack, brain_mask
+from skadm.data._interfaces import Grid
 from skadm.data._sources import ArraySource
 
 

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 from skadm._brain import brain_mask
 from skadm.data import make_phantom
 from skadm.preprocessing import IntensityNormalizer
-from skadm.synthetic import KINDS, ContrastInconsistency, IntensityShift, paste_lesions
+from skadm.synthetic import ContrastInconsistency, IntensityShift, paste_lesions
+from skadm.synthetic._kinds import KINDS
 
 
 @pytest.fixture(scope="module")

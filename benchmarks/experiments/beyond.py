@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
     from benchmarks.lib.data import Split
     from benchmarks.lib.runs import Outcome
-    from skadm.base import MapDetector
+    from skadm.base import Detector
 
 WINNER = "Eraser"
 # What is told of lesions. That T2 counts half was chosen on BraTS' validation slices.
@@ -84,7 +84,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def methods(
     contrasts: Sequence[str], preset: str, sigma_through: float
-) -> dict[str, MapDetector]:
+) -> dict[str, Detector]:
     """All that is compared, by name, not fitted."""
     from skadm import PostprocessedDetector
     from skadm.postprocessing import GaussianSmoother
@@ -99,7 +99,7 @@ def methods(
     }
 
 
-def slice_methods(contrasts: Sequence[str], preset: str) -> dict[str, MapDetector]:
+def slice_methods(contrasts: Sequence[str], preset: str) -> dict[str, Detector]:
     """Those that look at a slice at a time."""
     from sklearn.base import clone
 
@@ -115,7 +115,7 @@ def slice_methods(contrasts: Sequence[str], preset: str) -> dict[str, MapDetecto
     from skadm.presets import make_detector
 
     baselines, _ = intensity_baselines(contrasts)
-    detectors: dict[str, MapDetector] = {
+    detectors: dict[str, Detector] = {
         name: detector for name, detector in baselines.items() if "smoothed" in name
     }
     weights = stated(contrasts)
@@ -177,7 +177,7 @@ def shows_a_part(method: str) -> bool:
 
 
 def carry_out_folds(
-    detectors: Mapping[str, MapDetector],
+    detectors: Mapping[str, Detector],
     splits: Sequence[Split],
     options: argparse.Namespace,
 ) -> dict[str, dict[int | None, list[Outcome]]]:
@@ -194,19 +194,10 @@ def carry_out_folds(
 
 
 def pool(outcomes: Iterable[Outcome], splits: Sequence[Split]) -> NDArray[np.float32]:
-    """Test maps of one method and seed, less the threshold of their fold.
+    """Test maps of one method and seed, (n_slices, H, W), less the threshold of their fold.
 
-    Parameters
-    ----------
-    outcomes : iterable of Outcome
-        One for each split, in their order.
-    splits : sequence of Split
-        Of the same stack.
-
-    Returns
-    -------
-    maps : ndarray of shape (n_slices, H, W)
-        NaN where no fold tests. Below 0 is an anomaly.
+    There is an outcome for each split, in their order. Below 0 is an anomaly; NaN where no
+    fold tests.
     """
     maps = np.full(splits[0].labels.shape, np.nan, np.float32)
     for outcome, split in zip(outcomes, splits, strict=True):

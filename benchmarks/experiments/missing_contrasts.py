@@ -45,16 +45,7 @@ def rows_of(
 ) -> list[dict[str, Any]]:
     """AUC and AP with all contrasts, and with each of them missing.
 
-    Parameters
-    ----------
-    detector : ADMDetector
-        Fitted.
-    X, y : ndarray
-        Test slices and masks.
-    first : ndarray of bool, shape (n_slices,)
-        Slices of the first test patient.
-    contrasts : sequence of str
-        Their names.
+    `first` marks the slices of the first test patient.
     """
     from skadm.data import brain_mask
 

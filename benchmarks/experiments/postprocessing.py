@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from benchmarks.lib.data import Split
-    from skadm.postprocessing import MapTransformer
+    from skadm.postprocessing._map_transformer import MapTransformer
 
 SIDES = ("validation", "test")
 

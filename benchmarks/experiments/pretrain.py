@@ -9,7 +9,7 @@ only patients of development.
     python -m benchmarks pretrain --watch ../shared/data/lgg
     python -m benchmarks pretrain --quick
 
-Writes checkpoint.safetensors, history.jsonl (the loss of each round), watched.csv, and
+Writes checkpoint.npz, history.jsonl (the loss of each round), watched.csv, and
 synthetic.safetensors: the weights in half precision, as they are shipped.
 """
 
@@ -56,17 +56,17 @@ def watched_volumes(folder: str, n_patients: int) -> list[Any]:
     stack = read_any(folder)
     patients = np.unique(stack.groups)
     chosen = patients[np.linspace(0, len(patients) - 1, n_patients).astype(int)]
-    found = []
+    volumes = []
     for patient in dict.fromkeys(chosen.tolist()):
-        own = stack[stack.groups == patient]
-        own = SliceResizer(SCORED).fit_transform(IntensityNormalizer().fit_transform(own))
-        X, y = own.load()
+        scan = stack[stack.groups == patient]
+        scan = SliceResizer(SCORED).fit_transform(IntensityNormalizer().fit_transform(scan))
+        X, y = scan.load()
         shown = np.flatnonzero((X != 0).any(axis=(1, 2, 3)))
         step = max(1, len(shown) // 16)
         rows = shown[step // 2 :: step]
         if (y[rows] == 1).any():
-            found.append((X[rows], y[rows], own.contrasts))
-    return found
+            volumes.append((X[rows], y[rows], scan.contrasts))
+    return volumes
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -95,13 +95,7 @@ def measure(
 
 
 class ZeroShot:
-    """All ways to score scans with the network of the package, in one pass of it.
-
-    Parameters
-    ----------
-    contrasts : tuple of str
-        Of the scans.
-    """
+    """All ways to score scans with the network of the package, in one pass of it."""
 
     def __init__(self, contrasts: Sequence[str]) -> None:
         from skadm import load_pretrained

@@ -22,22 +22,13 @@ AUGMENTED_TEST = 3  # as many test slices as there are; 2100 became 6300 in the 
 
 @dataclass(frozen=True)
 class Split:
-    """Slices of either side, and the data they are of.
+    """Slices of either side, and the data they are of."""
 
-    Attributes
-    ----------
-    name : str
-        "phantom", or the folder the slices are from.
-    stack : SliceStack
-    labels : ndarray of shape (n_slices, H, W)
-    train, test : ndarray of bool, shape (n_slices,)
-    """
-
-    name: str
+    name: str  # "phantom", or the folder the slices are from
     stack: SliceStack
-    labels: NDArray[np.int8]
-    train: NDArray[np.bool_]
-    test: NDArray[np.bool_]
+    labels: NDArray[np.int8]  # (n_slices, H, W)
+    train: NDArray[np.bool_]  # (n_slices,)
+    test: NDArray[np.bool_]  # (n_slices,)
 
     @property
     def abnormal(self) -> NDArray[np.bool_]:
@@ -85,23 +76,10 @@ class Split:
 def load_stack(
     data: str, size: int, n_patients: int = 12, n_slices: int = 24, **phantom: Any
 ) -> SliceStack:
-    """Normalised slices with brain and masks, in memory.
+    """Normalised slices with brain and masks, in memory: "phantom", or a folder of scans.
 
-    Parameters
-    ----------
-    data : str
-        "phantom" or a folder of scans.
-    size : int
-        Pixels of a slice's side.
-    n_patients, n_slices : int
-        Of the phantom.
-    **phantom
-        More parameters of `make_phantom`.
-
-    Raises
-    ------
-    ValueError
-        If there are no masks.
+    `n_patients`, `n_slices` and more parameters of `make_phantom` are of the phantom. Scans
+    without masks are a ValueError.
     """
     if data == "phantom":
         stack = make_phantom(n_patients, n_slices, size, random_state=0, **phantom)
@@ -114,13 +92,7 @@ def load_stack(
 
 
 def normal_slices(stack: SliceStack, n_slices: int | None = None) -> NDArray[np.intp]:
-    """Slices without lesion; so many of them at most, evenly spread.
-
-    Raises
-    ------
-    ValueError
-        If there is none.
-    """
+    """Slices without lesion; so many at most, evenly spread. None is a ValueError."""
     normal = np.flatnonzero((stack.y != 1).all(axis=(1, 2)))
     if not len(normal):
         raise ValueError("no slice is without lesion: there is nothing to train on")
@@ -133,13 +105,7 @@ def spread(values: NDArray, n: int) -> NDArray:
 
 
 def load_split(options: argparse.Namespace) -> Split:
-    """Slices of `options`, cropped to the brain and split by patient with seed 0.
-
-    Parameters
-    ----------
-    options : Namespace
-        As `options.read_options` returns them.
-    """
+    """Slices of `options`, cropped to the brain and split by patient with seed 0."""
     split = split_of(options.data, crop(load_slices(options.data, options)))
     return with_augmented_test(split) if options.augment_test else split
 
@@ -221,10 +187,7 @@ def of_contrasts(stack: SliceStack, contrasts: Sequence[str]) -> list[ArrayVolum
 def deal(name: str, stack: SliceStack, n_folds: int) -> list[Split]:
     """Splits in which each patient is tested once, dealt at random with seed 0.
 
-    Raises
-    ------
-    ValueError
-        If there are fewer patients than folds, or fewer than two folds.
+    Fewer than two folds, or fewer patients than folds, are a ValueError.
     """
     patients = check_random_state(0).permutation(np.unique(stack.groups))
     if not 2 <= n_folds <= len(patients):
@@ -237,13 +200,7 @@ def deal(name: str, stack: SliceStack, n_folds: int) -> list[Split]:
 
 
 def join(first: SliceStack, second: SliceStack, contrasts: Sequence[str]) -> SliceStack:
-    """Both data sets, with these contrasts.
-
-    Raises
-    ------
-    ValueError
-        If one of them lacks a contrast, or they share a patient.
-    """
+    """Both data sets, with these contrasts; they must have them, and share no patient."""
     for stack in (first, second):
         if missing := set(contrasts) - set(stack.contrasts):
             raise ValueError(

@@ -1,6 +1,5 @@
 """Features of pixels in three dimensions (paper, Fig. 8a and b)."""
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,24 +11,13 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-def plot_features_3d(
-    features: ArrayLike,
-    *,
-    views: Sequence[tuple[float, float]] | None = None,
-    n_points: int = 4000,
-    random_state: int = 0,
-) -> "Figure":
-    """Show three features of many pixels from several sides, with the plane they lie in.
+def plot_features_3d(features: ArrayLike, *, n_points: int = 4000) -> "Figure":
+    """Show three features of many pixels, (n_pixels, 3), with the plane they lie in.
 
-    A panel for each view (elevation and azimuth, in degrees), with so many pixels, drawn at
-    random; in red the plane of the two largest eigenvectors of their covariance, two
-    standard deviations to each side; in the title the eigenvalues. By default one view
-    shows the plane as such, and one lies in it: features that have collapsed are a line.
-
-    Raises
-    ------
-    ValueError
-        If the features are not of shape (n_pixels, 3), not finite, or fewer than 4.
+    Two panels have so many pixels, drawn at random; in red the plane of the two largest
+    eigenvectors of their covariance, two standard deviations to each side; in the title the
+    eigenvalues. One view shows the plane as such, and one lies in it: features that have
+    collapsed are a line.
     """
     points = np.asarray(features, dtype=np.float64)
     if points.ndim != 2 or points.shape[1] != 3 or len(points) < 4:
@@ -40,20 +28,15 @@ def plot_features_3d(
         raise ValueError("features hold NaN or infinity; expected finite numbers.")
     mean = points.mean(axis=0)
     eigenvalues, axes_of = np.linalg.eigh(np.cov(points.T))
-    if views is None:
-        views = [_direction(axes_of[:, 0], 35.0), _direction(axes_of[:, 0], 90.0)]
+    views = [_direction(axes_of[:, 0], angle) for angle in (35.0, 90.0)]
     corners = np.array([[-1, -1], [-1, 1], [1, 1], [1, -1]])
     sides = axes_of[:, 1:] * 2 * np.sqrt(np.clip(eigenvalues[1:], 0, None))
     plane = mean + corners @ sides.T
-    rng = np.random.default_rng(random_state)
+    rng = np.random.default_rng(0)
     chosen = points[rng.permutation(len(points))[:n_points]]
     matplotlib = import_matplotlib()
-    figure = matplotlib.figure.Figure(
-        figsize=(3.6 * len(views), 3.4), dpi=150, layout="constrained"
-    )
-    panels = figure.subplots(
-        1, len(views), squeeze=False, subplot_kw={"projection": "3d"}
-    ).ravel()
+    figure = matplotlib.figure.Figure(figsize=(7.2, 3.4), dpi=150, layout="constrained")
+    panels = figure.subplots(1, 2, subplot_kw={"projection": "3d"})
     for axes, (elevation, azimuth) in zip(panels, views):
         axes.scatter(*chosen.T, s=1.5, color="#0072B2", alpha=0.35, linewidths=0)
         closed = np.vstack([plane, plane[:1]])

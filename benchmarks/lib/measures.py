@@ -31,11 +31,6 @@ def dice_at_fpr(labels: NDArray, maps: NDArray, fpr: float) -> float:
 
     The threshold flags at most the share `fpr` of the brain pixels of the slices without a
     lesion: one that could be set without any label of a lesion. Dice is over all slices.
-
-    Raises
-    ------
-    ValueError
-        If no slice is normal.
     """
     normal = ~(labels == 1).any(axis=(1, 2))
     scores = np.sort(maps[normal][labels[normal] == 0])

@@ -7,7 +7,7 @@ from typing import Any
 from benchmarks.lib.budget import with_fewer_epochs
 from benchmarks.lib.data import Split
 from benchmarks.lib.runs import Run, seeded
-from skadm.base import BaseDetector, MapDetector
+from skadm.base import BaseDetector, Detector
 from skadm.detectors import all_detectors
 from skadm.evaluation import intensity_baselines
 from skadm.presets import make_detector
@@ -24,13 +24,7 @@ def method_names() -> dict[str, str]:
 
 
 def choose(names: Iterable[str] | None, known: Iterable[str]) -> list[str]:
-    """The methods named, each once; all that are known for None.
-
-    Raises
-    ------
-    ValueError
-        If one is not known.
-    """
+    """The methods named, each once; all that are known for None."""
     known = list(known)
     if unknown := [name for name in names or () if name not in known]:
         raise ValueError(f"no methods {unknown}; expected some of {known}")
@@ -75,10 +69,10 @@ def plan(
 
 def variants_of(
     options: argparse.Namespace, split: Split, *, smoothed: bool
-) -> dict[str, MapDetector]:
+) -> dict[str, Detector]:
     """Detectors of --methods, by name, and the baseline of most contrasts."""
     contrasts = split.stack.contrasts
-    variants: dict[str, MapDetector] = {
+    variants: dict[str, Detector] = {
         name: make_method(name, options.preset, contrasts)
         for name in choose(options.methods, method_names())
     }

@@ -26,18 +26,9 @@ class _Formatter(
 def read_options(module: str, argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Options of a benchmark, as its `add_arguments` defines them.
 
-    Parameters
-    ----------
-    module : str
-        ``__name__`` of the benchmark. Its docstring is the description. If it has `QUICK`,
-        these are the defaults with --quick.
-    argv : sequence of str, default=None
-        None: those of the process.
-
-    Returns
-    -------
-    Namespace
-        With `out`, the folder of the results, and `command`, to run the same again.
+    `module` is ``__name__`` of the benchmark. Its docstring is the description. If it has
+    `QUICK`, these are the defaults with --quick. Added are `out`, the folder of the
+    results, and `command`, to run the same again.
     """
     argv = list(sys.argv[1:] if argv is None else argv)
     script = sys.modules[module]

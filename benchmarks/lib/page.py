@@ -19,17 +19,11 @@ _STARTED = time.perf_counter()  # of the script
 
 
 class Page:
-    """Folder of a benchmark's results.
+    """Folder of a benchmark's results, made if it is not there.
 
     Every number goes into a CSV file; what is shown of it (means, rounded) is printed in
-    Markdown, and kept in run.json for the report, beside the configuration.
-
-    Parameters
-    ----------
-    options : Namespace
-        As `options.read_options` returns them. Their folder is made if it is not there.
-    title, text : str
-        What was done, for someone who does not know the script.
+    Markdown, and kept in run.json for the report, beside the configuration. Title and text
+    say what was done to someone who does not know the script.
     """
 
     def __init__(self, options: argparse.Namespace, title: str, text: str) -> None:
@@ -67,12 +61,8 @@ class Page:
     def close(self, data: Row | None = None, **more: Any) -> None:
         """Write run.json: command, configuration, versions, data, tables and figures.
 
-        Parameters
-        ----------
-        data : mapping, default=None
-            What the data were, as `Split.describe` tells it. None: their name.
-        **more
-            Goes to the configuration.
+        `data` are as `Split.describe` tells them, by default their name. More keywords go
+        to the configuration.
         """
         configuration = vars(self.options) | more
         record = {

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 
 from skadm._files import replace_atomically
 from skadm.data._random_brains import draw_random_brain
@@ -19,6 +19,7 @@ from skadm.nn.noise import blob_noise
 from skadm.nn.pixels import brain_mean, brain_of
 from skadm.nn.slots import SlottedUNet
 from skadm.preprocessing._intensity import zscore
+from skadm.training._checkpoints import CheckpointFile
 from skadm.training._windows import Windows
 
 # Sets of contrasts that scans come in, and how often; the rest are sets of any.
@@ -43,46 +44,23 @@ DECAY = 0.3  # of the rounds, in which the learning rate falls to 0
 
 @dataclass(frozen=True)
 class Settings:
-    """What a pretraining depends on.
+    """What a pretraining depends on."""
 
-    Attributes
-    ----------
-    seed : int
-        Of weights, brains and blobs.
-    rounds : int
-        Each with patients of its own.
-    patients : int
-        Of a round.
-    passes : int
-        How often their slices are trained on, with other blobs.
-    size : int
-        Pixels of a slice's side. Scans are scored at 128, which makes no difference to what
-        is found (docs/pretrained.md), and takes twice as long to train.
-    width, n_levels : int
-        Of the network.
-    batch_size : int
-    learning_rate : float
-        Of Adam, until it falls.
-    lesion_std : float
-    lesion_scales : tuple of int
-    presence_weight : float
-        As of `EraserDetector`.
-    contrasts : tuple of str or None
-        One set of contrasts, of which none is ever left out. None: any.
-    """
-
-    seed: int = 0
-    rounds: int = 13
-    patients: int = 48
-    passes: int = 2
+    seed: int = 0  # of weights, brains and blobs
+    rounds: int = 13  # each with patients of its own
+    patients: int = 48  # of a round
+    passes: int = 2  # how often their slices are trained on, with other blobs
+    # Pixels of a slice's side. Scans are scored at 128, which makes no difference to what
+    # is found (docs/pretrained.md), and takes twice as long to train.
     size: int = 80
     width: int = 16
     n_levels: int = 3
     batch_size: int = 8
-    learning_rate: float = 2e-3
-    lesion_std: float = 1.2
+    learning_rate: float = 2e-3  # of Adam, until it falls
+    lesion_std: float = 1.2  # this and the next two as of `EraserDetector`
     lesion_scales: tuple[int, ...] = (4, 8, 16, 32)
     presence_weight: float = 2.0
+    # one set of contrasts, of which none is ever left out; None: any
     contrasts: tuple[str, ...] | None = None
 
 
@@ -188,27 +166,14 @@ def pretrain(
     watch: Callable[[SlottedUNet, int, float], None] | None = None,
     say: Callable[[str], None] = print,
 ) -> SlottedUNet:
-    """Train, or go on from the checkpoint in the folder.
+    """Train, or go on from "checkpoint.npz" in the folder, beside "history.jsonl".
 
     Rounds do not depend on those before them but by the weights, so that a training that
-    was interrupted goes on with the round under way.
+    was interrupted goes on with the round under way. After each round `watch` is given the
+    network, the number of finished rounds and the seconds of training.
 
-    Parameters
-    ----------
-    settings : Settings
-    folder : path
-        For "checkpoint.safetensors" and "history.jsonl".
-    watch : callable, default=None
-        Is given the network, the number of finished rounds and the seconds of training,
-        after each round.
-    say : callable
-        Is given a line for each round.
-
-    Returns
-    -------
-    network : SlottedUNet
-        With the mean of the weights after each round of the second half, since what carries
-        over to real scans differs much between rounds.
+    The network returned has the mean of the weights after each round of the second half,
+    since what carries over to real scans differs much between rounds.
     """
     folder.mkdir(parents=True, exist_ok=True)
     initial = torch.Generator().manual_seed(settings.seed)
@@ -216,8 +181,18 @@ def pretrain(
         lambda: SlottedUNet(len(SEQUENCES), settings.width, settings.n_levels), initial
     ).to(memory_format=torch.channels_last)
     adam = torch.optim.Adam(network.parameters(), lr=settings.learning_rate)
-    place, history = folder / "checkpoint.safetensors", folder / "history.jsonl"
-    first, seconds, kept = _restore(place, network, adam)
+    checkpoint, history = (
+        CheckpointFile(folder / "checkpoint.npz"),
+        folder / "history.jsonl",
+    )
+    kept: list[dict[str, torch.Tensor]] = []  # weights to be averaged
+    first, seconds = 0, 0.0
+    if (state := checkpoint.read()) is not None:
+        first, seconds = state["round"], state["seconds"]
+        network.load_state_dict(_tensors(state["network"]))
+        moments = dict(enumerate(map(_tensors, state["adam"])))
+        adam.load_state_dict({**adam.state_dict(), "state": moments})
+        kept += map(_tensors, state["kept"])
     for number in range(first, settings.rounds):
         started = time.perf_counter()
         generator = torch.Generator().manual_seed(settings.seed * 1_000_003 + number)
@@ -246,7 +221,15 @@ def pretrain(
         say(json.dumps(record))
         if number + 1 > AVERAGED * settings.rounds:
             kept.append({n: t.detach().clone() for n, t in network.state_dict().items()})
-        _keep(place, network, adam, kept, number + 1, seconds)
+        checkpoint.write(
+            {
+                "round": number + 1,
+                "seconds": seconds,
+                "network": network.state_dict(),
+                "adam": list(adam.state_dict()["state"].values()),
+                "kept": kept,
+            }
+        )
         if watch is not None:
             network.eval()
             watch(network, number + 1, seconds)
@@ -301,52 +284,8 @@ def export(network: SlottedUNet, path: Path) -> None:
     )
 
 
-def _keep(
-    place: Path,
-    network: SlottedUNet,
-    adam: torch.optim.Adam,
-    kept: Sequence[dict[str, torch.Tensor]],
-    number: int,
-    seconds: float,
-) -> None:
-    tensors = {f"network.{name}": t for name, t in network.state_dict().items()}
-    for index, state in adam.state_dict()["state"].items():
-        tensors |= {f"adam.{index}.{name}": value for name, value in state.items()}
-    for index, earlier in enumerate(kept):
-        tensors |= {f"kept.{index}.{name}": value for name, value in earlier.items()}
-    tensors = {name: value.contiguous().clone() for name, value in tensors.items()}
-    told = {"round": str(number), "seconds": repr(seconds)}
-    replace_atomically(place, lambda path: save_file(tensors, path, told))
-
-
-def _restore(
-    place: Path, network: SlottedUNet, adam: torch.optim.Adam
-) -> tuple[int, float, list[dict[str, torch.Tensor]]]:
-    """Finished rounds, seconds and weights to be averaged of a checkpoint, if any."""
-    kept: list[dict[str, torch.Tensor]] = []
-    if not place.exists():
-        return 0, 0.0, kept
-    from safetensors import safe_open
-
-    with safe_open(place, framework="pt") as file:
-        told = file.metadata()
-    tensors = load_file(place)
-    network.load_state_dict(
-        {n.removeprefix("network."): t for n, t in tensors.items() if n[:4] == "netw"}
-    )
-    state: dict[int, dict[str, torch.Tensor]] = {}
-    for name, value in tensors.items():
-        if name.startswith("adam."):
-            _, index, kind = name.split(".")
-            state.setdefault(int(index), {})[kind] = value
-    adam.load_state_dict({**adam.state_dict(), "state": state})
-    for name, value in tensors.items():
-        if name.startswith("kept."):
-            _, number, key = name.split(".", 2)
-            while len(kept) <= int(number):
-                kept.append({})
-            kept[int(number)][key] = value
-    return int(told["round"]), float(told["seconds"]), kept
+def _tensors(arrays: dict[str, NDArray]) -> dict[str, torch.Tensor]:
+    return {name: torch.as_tensor(array) for name, array in arrays.items()}
 
 
 def average_precision(

@@ -18,19 +18,10 @@ from benchmarks.lib.summary import with_spread
 PUBLISHED = pd.read_csv(Path(__file__).with_suffix(".csv"))
 
 
-def beside_published(
-    ours: Iterable[dict[str, Any]], table: str, metrics: Iterable[str] = ("auc", "f1")
-) -> list[dict[str, Any]]:
-    """Rows of the published methods as text, with the published numbers beside them.
+def beside_published(ours: Iterable[dict[str, Any]], table: str) -> list[dict[str, Any]]:
+    """Rows of `summarise_seeds` as text, with the published numbers beside them.
 
-    Parameters
-    ----------
-    ours : iterable of dict
-        Rows of `summarise_seeds`.
-    table : str
-        "comparison" or "ablation".
-    metrics : iterable of str
-        Which to show.
+    `table` is "comparison" or "ablation".
     """
     published = PUBLISHED[PUBLISHED["table"] == table].set_index(
         ["data", "split", "method"]
@@ -40,7 +31,7 @@ def beside_published(
         if row["method"] not in published.index.unique("method"):
             continue
         shown = {"method": row["method"], "split": row["split"]}
-        for metric in metrics:
+        for metric in ("auc", "f1"):
             columns = [metric, f"{metric}_std"]
             shown[f"{metric}, here"] = with_spread(*(row[key] for key in columns))
             for data in published.index.unique("data"):

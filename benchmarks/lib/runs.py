@@ -25,7 +25,7 @@ from benchmarks.lib.fingerprints import (
 )
 from benchmarks.lib.options import say
 from skadm._pipelines import parts_of
-from skadm.base import BaseDetector, MapDetector
+from skadm.base import BaseDetector, Detector
 from skadm.callbacks import ProgressLog
 from skadm.evaluation import evaluate_split
 from skadm.metrics import pixel_roc_curve
@@ -34,20 +34,11 @@ remember_sources()
 
 
 class Run(NamedTuple):
-    """One method with one seed.
-
-    Attributes
-    ----------
-    method : str
-    seed : int or None
-        None for a method without anything random.
-    detector : MapDetector or Exception
-        Not fitted; or why there is none.
-    """
+    """One method with one seed."""
 
     method: str
-    seed: int | None
-    detector: MapDetector | Exception
+    seed: int | None  # None for a method without anything random
+    detector: Detector | Exception  # not fitted; or why there is none
 
     @property
     def title(self) -> str:
@@ -56,25 +47,14 @@ class Run(NamedTuple):
 
 
 class Result(NamedTuple):
-    """What a run gave.
-
-    Attributes
-    ----------
-    rows, patient_rows : list of dict
-        As those of `skadm.evaluation.Evaluation`.
-    seconds : float
-        To train, set the threshold, score and measure.
-    history : list of dict
-        `history_` of the detector; empty if it trains no network.
-    roc : ndarray of shape (2, n_points)
-        False and true positive rates on the test slices.
-    """
+    """What a run gave; rows are as those of `skadm.evaluation.Evaluation`."""
 
     rows: list[dict[str, Any]]
     patient_rows: list[dict[str, Any]]
-    seconds: float
+    seconds: float  # to train, set the threshold, score and measure
+    # `history_` of the detector; empty if it trains no network
     history: list[dict[str, Any]]
-    roc: NDArray
+    roc: NDArray  # (2, n_points): false and true positive rates on the test slices
 
 
 class Maps(NamedTuple):
@@ -86,25 +66,16 @@ class Maps(NamedTuple):
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a run.
-
-    Attributes
-    ----------
-    run : Run
-    result : Result or None
-        None after an error.
-    error : Exception or None
-    load_maps : callable
-        Reads the maps from the cache: those of all runs together can be large.
-    """
+    """What became of a run: a result or an error."""
 
     run: Run
     result: Result | None = None
     error: Exception | None = None
+    # from the cache: those of all runs together can be large
     load_maps: Callable[[], Maps] | None = None
 
 
-def seeded(method: str, detector: MapDetector, n_seeds: int) -> list[Run]:
+def seeded(method: str, detector: Detector, n_seeds: int) -> list[Run]:
     """A run for each seed; one for a method without anything random."""
     names = _named(detector, "random_state")
     if not names:
@@ -116,22 +87,12 @@ def seeded(method: str, detector: MapDetector, n_seeds: int) -> list[Run]:
 
 
 def run_variants(
-    variants: Mapping[str, MapDetector], split: Split, options: argparse.Namespace
+    variants: Mapping[str, Detector], split: Split, options: argparse.Namespace
 ) -> list[Outcome]:
     """Each variant with each seed, from the cache where it is there.
 
-    Parameters
-    ----------
-    variants : mapping of str to MapDetector
-        Not fitted, with the epochs of their preset.
-    split : Split
-    options : Namespace
-        As `options.read_options` returns them: budget, seeds, cache.
-
-    Raises
-    ------
-    RuntimeError
-        If a run failed: without it the experiment says nothing.
+    Variants are not fitted, and have the epochs of their preset. A run that fails is a
+    RuntimeError: without it the experiment says nothing.
     """
     runs: list[Run] = []
     for name, detector in variants.items():
@@ -181,19 +142,12 @@ def open_cache(folder: Path) -> Memory:
 
 
 def train_and_test(
-    run: str, detector: MapDetector, split: Split, cache: Path
+    run: str, detector: Detector, split: Split, cache: Path
 ) -> tuple[Result, Maps]:
     """The result, and the normality maps.
 
-    Parameters
-    ----------
-    run : str
-        As `describe` tells it: all that the result depends on.
-    detector : MapDetector
-        Not fitted.
-    split : Split
-    cache : Path
-        Where stages of a training are kept that variants share.
+    `run` is all that the result depends on, as `describe` tells it. In `cache` are the
+    stages of trainings that variants share.
     """
     method, seed = (json.loads(run)[key] for key in ("method", "seed"))
     detector = clone(detector)
@@ -254,18 +208,18 @@ def stages_of(detector: BaseEstimator, cache: Path) -> str:
     return str(cache / f"stages-{code_fingerprint(type(detector))}")
 
 
-def _named(detector: MapDetector, name: str) -> list[str]:
+def _named(detector: Detector, name: str) -> list[str]:
     """Parameters of a name, those of the detectors and filters in it too."""
     parameters = detector.get_params()
     return [key for key in parameters if key.split("__")[-1] == name]
 
 
-def _parts(detector: MapDetector) -> list[BaseEstimator]:
+def _parts(detector: Detector) -> list[BaseEstimator]:
     """The detector, and the detectors and filters in it."""
     inner = detector.get_params().values()
     return [detector, *(value for value in inner if isinstance(value, BaseEstimator))]
 
 
-def _trained(detector: MapDetector) -> MapDetector:
+def _trained(detector: Detector) -> Detector:
     """The fitted detector in one that is made of detectors, the first if there are some."""
     return next(part for part in parts_of(detector) if isinstance(part, BaseDetector))

@@ -37,26 +37,9 @@ def search(
 ) -> list[dict[str, Any]]:
     """Mean scores over the folds of each candidate of a grid.
 
-    Each candidate is a `GridSearchCV` of its own, so that an interrupted search goes on.
-
-    Parameters
-    ----------
-    detector : BaseDetector
-    grid : mapping of str to sequence
-        As `GridSearchCV` takes it.
-    split : Split
-    slices : ndarray of int
-        Those to search on.
-    folds : cross-validator
-    scorers : mapping of str to callable
-    options : Namespace
-        With `cache`.
-
-    Returns
-    -------
-    list of dict
-        For each candidate its parameters, and for each scorer the mean and (as auc_std)
-        the standard deviation over folds, and the values of the folds, as auc_folds.
+    Each candidate is a `GridSearchCV` of its own, so that an interrupted search goes on. A
+    row holds its parameters, and for each scorer the mean, the standard deviation over
+    folds (as auc_std), and the values of the folds (as auc_folds).
     """
     code = code_fingerprint(type(detector), *(type(scorer) for scorer in scorers.values()))
     memory = open_cache(options.cache / f"search-{code}")

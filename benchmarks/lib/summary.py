@@ -61,15 +61,9 @@ def all_patient_rows(outcomes: Iterable[Outcome]) -> list[Row]:
 def table(
     side: str, outcomes: Sequence[Outcome], left_out: dict[str, str] | None = None
 ) -> list[Row]:
-    """Rows of one side of the split, to be shown.
+    """Rows of the "validation" or "test" side, to be shown.
 
-    Parameters
-    ----------
-    side : str
-        "validation" or "test".
-    outcomes : sequence of Outcome
-    left_out : dict of str to str
-        Methods that could not be planned, with the reason.
+    `left_out` are methods that could not be planned, with the reason.
     """
     patients = {
         row["method"]: with_spread(row["auc_mean"], row["auc_std"])

@@ -25,7 +25,8 @@ from benchmarks.lib.options import positive, read_options
 from benchmarks.lib.speed.memory import kib, run_alone
 
 if TYPE_CHECKING:
-    from skadm.data import Grid, Slices
+    from skadm.data import Slices
+    from skadm.data._interfaces import Grid
 
 N_SLICES, N_CONTRASTS = 25, 4
 
@@ -55,7 +56,7 @@ class Noise:
 
     @property
     def grid(self) -> Grid:
-        from skadm.data import Grid
+        from skadm.data._interfaces import Grid
 
         return Grid((self.size, self.size), np.eye(4))
 

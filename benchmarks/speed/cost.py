@@ -66,11 +66,8 @@ def count_epochs(detector: BaseDetector, images: NDArray) -> Counter[str]:
 def measure(detector: BaseDetector, images: NDArray, repeats: int) -> dict[str, Any]:
     """Costs of training and scoring, for each slice.
 
-    Returns
-    -------
-    dict
-        weights (number of), epochs (of all stages), epoch_ms (mean over the epochs of the
-        training; None without epochs), training_s, scoring_ms.
+    weights is their number, epochs those of all stages, epoch_ms the mean over the epochs
+    of the training (None without any); training_s and scoring_ms are times.
     """
     from sklearn.base import clone
 

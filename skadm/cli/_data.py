@@ -65,7 +65,7 @@ def lesions_outside_brain(stack: Any) -> dict[str, float]:
 
 def warn_of_trained_patients(stack: Any, training: dict[str, Any], done: str) -> None:
     """Warn of patients that the model was trained on, also under their prepared names."""
-    from skadm.data import patient_key
+    from skadm.data._patients import patient_key
 
     trained = {patient_key(name) for name in training.get("patients", ())}
     seen = [p for p in sorted(set(stack.groups.tolist())) if patient_key(p) in trained]

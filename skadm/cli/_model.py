@@ -164,7 +164,7 @@ def load_model(path: str, device: str) -> Any:
     from sklearn.pipeline import Pipeline
 
     from skadm._pipelines import parts_of, scored_unit
-    from skadm.base import MapDetector
+    from skadm.base import Detector
     from skadm.io import load
     from skadm.training._device import resolve_device
 
@@ -174,7 +174,7 @@ def load_model(path: str, device: str) -> Any:
     if (
         not isinstance(model, Pipeline)
         or len(model.steps) < 2
-        or not isinstance(model[-1], MapDetector)
+        or not isinstance(model[-1], Detector)
         or scored_unit(model[-1]) != "pixel"
     ):
         raise ValueError(

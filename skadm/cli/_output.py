@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from skadm._files import replace_atomically
+from skadm._files import replace_atomically, write_text
 
 
 def say(message: str) -> None:
@@ -103,7 +103,7 @@ def check_figures(wanted: bool) -> None:
 def write_json(path: Path, value: Any) -> None:
     """Write JSON; NaN, which JSON does not have, becomes null."""
     text = json.dumps(_plain(value), indent=2, ensure_ascii=False, allow_nan=False)
-    replace_atomically(path, lambda place: place.write_text(text + "\n", encoding="utf-8"))
+    write_text(path, text + "\n")
 
 
 def _plain(value: Any) -> Any:

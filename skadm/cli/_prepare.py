@@ -74,8 +74,9 @@ def add_parser(commands: Any) -> None:
 def run(args: argparse.Namespace) -> None:
     """Run the command."""
     out = check_folder(args.out, args.data)
-    from skadm.data import choose_patients, find_studies
+    from skadm.data import find_studies
     from skadm.data._masks import MaskValues
+    from skadm.data._studies import choose_patients
     from skadm.raw import HDBET, GivenMasks, Preparation, prepare
 
     if args.brain_masks is None:

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from skadm._files import replace_atomically
+from skadm._files import write_text
 from skadm.cli import _options
 from skadm.cli._data import warn_of_trained_patients
 from skadm.cli._model import model_and_stack, read_for
@@ -121,7 +121,8 @@ def _candidates(model: Any, data: str, others: Iterable[str]) -> Any:
 
     from skadm._pipelines import looks_through_slices
     from skadm.conformal import CandidateLesions
-    from skadm.data import SliceStack, patient_key
+    from skadm.data import SliceStack
+    from skadm.data._patients import patient_key
 
     known = {patient_key(name) for name in others}
     volumes = [
@@ -166,4 +167,4 @@ def _p_value_note(n_patients: int) -> str:
 
 def _write(path: Path, page: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    replace_atomically(path, lambda place: place.write_text(page, encoding="utf-8"))
+    write_text(path, page)

@@ -75,8 +75,8 @@ class CandidateLesions:
         maps = _check(decision)
         regions, strengths = _components(maps)
         strongest = np.zeros(len(maps))
-        for number, own in enumerate(regions):
-            present = np.unique(own[own > 0])
+        for number, numbers in enumerate(regions):
+            present = np.unique(numbers[numbers > 0])
             if present.size:
                 strongest[number] = strengths[present - 1].max()
         # A calibration is on normality: the stronger, the less normal.

@@ -3,15 +3,13 @@
 from typing import TYPE_CHECKING, Any
 
 from skadm._brain import brain_mask
-from skadm.data._interfaces import Grid, ReadingRecord, Slices, VolumeStep
+from skadm.data._interfaces import Slices
 from skadm.data._masks import MaskValues
-from skadm.data._patients import patient_key
 from skadm.data._readers import find_studies, read_any, read_brats, read_isles, read_table
-from skadm.data._slices import as_slices
 from skadm.data._stack import SliceStack
-from skadm.data._studies import Study, choose_patients
+from skadm.data._studies import Study
 from skadm.data._volume import ArrayVolume, NiftiVolume, Volume
-from skadm.data._write import on_original_grid, write_maps
+from skadm.data._write import write_maps
 
 if TYPE_CHECKING:
     from skadm.data._phantom import make_phantom
@@ -19,23 +17,16 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ArrayVolume",
-    "Grid",
     "MaskValues",
     "NiftiVolume",
-    "ReadingRecord",
     "SliceStack",
     "Slices",
     "Study",
     "Volume",
-    "VolumeStep",
-    "as_slices",
     "brain_mask",
-    "choose_patients",
     "find_studies",
     "make_phantom",
     "make_random_brains",
-    "on_original_grid",
-    "patient_key",
     "read_any",
     "read_brats",
     "read_isles",

@@ -85,24 +85,11 @@ def bids_collection(
     space: str | None = None,
     run: str | None = None,
 ) -> Collection:
-    """Find the sessions among the files of a BIDS folder.
+    """Find the sessions among the image files of a BIDS folder.
 
-    Parameters
-    ----------
-    files : list of Path
-        Image files, of which at least one has a name of BIDS.
-    root : Path
-        The folder of the data.
-    space : str, default=None
-        Space to read, by its label; "native" for images without one. None: images without
-        one where there are any, or else those of the only space.
-    run : str, default=None
-        Run to read, by its label, where there are several.
-
-    Returns
-    -------
-    Collection
-        Its sessions. One that cannot be told apart has a `problem`.
+    At least one file has a name of BIDS. A `space` or `run` is read by its label; space
+    "native" are images without one. By default that is read where there are any, or else
+    the only space. A session that cannot be told apart has a `problem`.
     """
     sessions: dict[tuple[str, str], _Session] = defaultdict(_Session)
     sources = [path for path in files if "sourcedata" in path.relative_to(root).parts]
@@ -120,29 +107,18 @@ def bids_collection(
         file = _File(path, entities, match["suffix"], derived)
         _sort(file, sessions[f"sub-{entities['sub']}", entities.get("ses", "")])
     studies = []
-    for (patient, label), found in sorted(sessions.items()):
+    for (patient, label), session in sorted(sessions.items()):
         name = f"{patient}_ses-{label}" if label else patient
-        if found.images:
-            studies.append(_study(patient, label, name, found, space, run))
+        if session.images:
+            studies.append(_study(patient, label, name, session, space, run))
         else:
-            strangers += [file.path for file in (*found.lesions, *found.brains)]
-            strangers += found.unread
+            strangers += [file.path for file in (*session.lesions, *session.brains)]
+            strangers += session.unread
     return Collection(studies, tuple(strangers))
 
 
 def has_bids_names(files: list[Path]) -> bool:
-    """Whether any file has a name of BIDS that says what it is an image of.
-
-    Parameters
-    ----------
-    files : list of Path
-        Image files.
-
-    Returns
-    -------
-    bool
-        Whether there is one.
-    """
+    """Whether any image file has a name of BIDS that says what it is an image of."""
     matches = (_NAME.fullmatch(stem(path.name)) for path in files)
     return any(
         match and (contrast_named(match["suffix"]) or "desc-preproc" in match["entities"])
@@ -151,23 +127,7 @@ def has_bids_names(files: list[Path]) -> bool:
 
 
 def file_suffix(contrast: str) -> str:
-    """Name the end of a contrast's file, with the entity of a contrast agent.
-
-    Parameters
-    ----------
-    contrast : str
-        Contrast, such as T1, T1ce or SWI.
-
-    Returns
-    -------
-    str
-        Such as ``desc-preproc_T1w`` or ``ce-agent_desc-preproc_T1w``.
-
-    Raises
-    ------
-    ValueError
-        If nothing is left of the name.
-    """
+    """Name the end of a contrast's file, such as ``ce-agent_desc-preproc_T1w`` for T1ce."""
     agent = contrast.endswith("ce") and len(contrast) > 2
     plain = re.sub(r"[^A-Za-z0-9]", "", contrast.removesuffix("ce") if agent else contrast)
     if not plain:
@@ -196,11 +156,11 @@ def _study(
     patient: str,
     label: str,
     name: str,
-    found: _Session,
+    session: _Session,
     space: str | None,
     run: str | None,
 ) -> Study:
-    images = found.images
+    images = session.images
     # What was made ready for use, where there is any.
     if prepared := [file for file in images if file.entities.get("desc") == "preproc"]:
         images = prepared
@@ -213,15 +173,15 @@ def _study(
     spaces = {file.entities.get("space", "") for file in images}
     masks = [
         _mask(files, spaces, what, name, problems)
-        for what, files in (("the lesions", found.lesions), ("the brain", found.brains))
+        for what, files in (("the lesions", session.lesions), ("the brain", session.brains))
     ]
     read = {*by_contrast.values(), *masks}
     unread = [
         file.path
-        for file in (*found.images, *found.lesions, *found.brains)
+        for file in (*session.images, *session.lesions, *session.brains)
         if file.path not in read
     ]
-    place = str(found.images[0].path.parent)
+    place = str(session.images[0].path.parent)
     return Study(
         patient,
         name,
@@ -230,7 +190,7 @@ def _study(
         masks[0],
         session=label,
         brain=masks[1],
-        unread=(*unread, *found.unread),
+        unread=(*unread, *session.unread),
         problem="; ".join(problems),
     )
 

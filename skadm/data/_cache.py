@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from joblib import Parallel, delayed
 
-from skadm._files import replace_atomically
+from skadm._files import write_text
 from skadm._version import __version__
 from skadm.data._fingerprint import describe, digest, first_difference
 from skadm.data._interfaces import Slices
@@ -47,14 +47,9 @@ class CacheSource(Source):
 
     Its arrays are mapped, not read: only the slices that are looked at come from the disk.
     It pickles as paths.
-
-    Parameters
-    ----------
-    stem : str
-        Beginning of the paths of its files.
     """
 
-    stem: str
+    stem: str  # beginning of the paths of its files
 
     def stored(self, kind: str, shape: tuple[int, ...]) -> StoredArray:
         """The file of a kind of array, of this shape for each slice."""
@@ -74,15 +69,7 @@ class CacheSource(Source):
         return {kind: self.stored(kind, shape) for kind, shape in shapes.items()}
 
     def decode(self, labels: bool) -> Slices:
-        """Map the arrays (read-only).
-
-        Raises
-        ------
-        FileNotFoundError
-            If a file of the cache is missing.
-        ValueError
-            If it is damaged.
-        """
+        """Map the arrays (read-only); files that are missing or damaged are an error."""
         arrays = self.arrays
         return Slices(
             arrays["images"].map(),
@@ -101,8 +88,7 @@ def cached_volumes(
         folder.mkdir(parents=True, exist_ok=True)
         index: dict[str, Any] = {"format": _FORMAT, "skadm": __version__}
         index["volumes"] = sources
-        text = json.dumps(index, indent=1)
-        replace_atomically(folder / _INDEX, lambda path: path.write_text(text))
+        write_text(folder / _INDEX, json.dumps(index, indent=1))
         _remove_others(folder, keep=())
     else:
         index = _read_index(folder)

@@ -7,20 +7,9 @@ COARSE, GHOST, SATURATED, CUT = 0.35, 0.1, 0.1, 0.06
 
 
 def corrupt(rng: np.random.Generator, volume: np.ndarray, brain: np.ndarray) -> np.ndarray:
-    """Give a contrast the faults that are drawn for it.
+    """Give a contrast, (n_slices, H, W), the faults that are drawn for it.
 
-    Parameters
-    ----------
-    rng : numpy.random.Generator
-        Draws which faults there are, and how bad.
-    volume : ndarray of float32, shape (n_slices, H, W)
-        Above 0 in the brain, exactly 0 elsewhere.
-    brain : ndarray of bool, shape (n_slices, H, W)
-
-    Returns
-    -------
-    volume : ndarray of float32, shape (n_slices, H, W)
-        Exactly 0 outside the brain, and where the field of view is cut.
+    Above 0 in the brain, exactly 0 elsewhere and where the field of view is cut.
     """
     if rng.random() < COARSE:
         volume = coarsen(volume, brain, *rng.permutation([rng.uniform(1.2, 3.5), 1.0]))

@@ -69,36 +69,15 @@ _FILLED = {"filled", "lesionfilled", "inpainted"}
 
 
 class FileKind(NamedTuple):
-    """What a file holds.
+    """What a file holds."""
 
-    Parameters
-    ----------
-    role : {"image", "lesions", "brain", "other"}
-        Image of a contrast, mask of lesions, mask of the brain, or none of them.
-    contrast : str
-        Contrast of an image; "" for the others.
-    prefix : str
-        What the name says before that, such as the patient.
-    """
-
-    role: str
-    contrast: str
-    prefix: str
+    role: str  # "image", "lesions" (mask of them), "brain" (mask of it) or "other"
+    contrast: str  # of an image; "" for the others
+    prefix: str  # what the name says before that, such as the patient
 
 
 def is_image(path: Path) -> bool:
-    """Tell whether a path is named as an image file (hidden files are not).
-
-    Parameters
-    ----------
-    path : Path
-        Path.
-
-    Returns
-    -------
-    bool
-        True for .nii, .nii.gz, .mha, .mhd, .nrrd and .nhdr, in any case.
-    """
+    """Whether a path has a suffix of an image file, in any case; hidden files have none."""
     return not path.name.startswith(".") and stem(path.name) != path.name
 
 
@@ -145,20 +124,8 @@ def kind_of(name: str, n_common: int = 0) -> FileKind:
     """Tell what a file holds by its name.
 
     The last word that names a contrast counts: what stands before it is the patient's, or
-    the study's, such as "T2" in ``P14_T2_FLAIR.nii.gz``.
-
-    Parameters
-    ----------
-    name : str
-        Name of the file.
-    n_common : int, default=0
-        Number of words at the beginning that say nothing, since all files of the patient
-        begin with them.
-
-    Returns
-    -------
-    FileKind
-        What it holds.
+    the study's, such as "T2" in ``P14_T2_FLAIR.nii.gz``. The first `n_common` words say
+    nothing, since all files of the patient begin with them.
     """
     text = stem(name)
     places = _places(text)

@@ -24,9 +24,9 @@ def describe(value: Any) -> Any:
     if isinstance(value, np.generic):
         return value.item()
     if isinstance(value, Path):
-        found = value.stat()
-        file = {"file": str(value.absolute()), "bytes": found.st_size}
-        return file | {"changed": found.st_mtime_ns}
+        status = value.stat()
+        file = {"file": str(value.absolute()), "bytes": status.st_size}
+        return file | {"changed": status.st_mtime_ns}
     if isinstance(value, np.ndarray) and value.dtype != object:
         if value.size <= _MOST_NUMBERS:
             return value.tolist()
@@ -65,8 +65,8 @@ def first_difference(old: Any, new: Any, place: str = "") -> str | None:
         if old == new:
             return None
         return f"{place} was {_short(old)} and is {_short(new)}"
-    found = (first_difference(a, b, place + key) for key, a, b in entries)
-    return next((difference for difference in found if difference), None)
+    differences = (first_difference(a, b, place + key) for key, a, b in entries)
+    return next((difference for difference in differences if difference), None)
 
 
 def _short(value: Any) -> str:

@@ -46,18 +46,7 @@ _AGREED = re.compile(r"consensus|gold|majority|staple|final", re.IGNORECASE)
 
 
 def image_files(folder: Path) -> list[Path]:
-    """List the image files below a folder, not following links in a circle.
-
-    Parameters
-    ----------
-    folder : Path
-        The folder.
-
-    Returns
-    -------
-    list of Path
-        In the order of their names; hidden ones are left out.
-    """
+    """Image files below a folder by name, but for hidden ones; no link twice."""
     return sorted(_walk(folder, _DEPTH, set()))
 
 
@@ -82,21 +71,9 @@ def _walk(folder: Path, depth: int, seen: set[str]) -> Iterator[Path]:
 def folder_collection(
     root: Path, files: list[Path], patient_pattern: str | None = None
 ) -> Collection:
-    """Find the studies among the files of a folder.
+    """Find the studies among the image files of a folder.
 
-    Parameters
-    ----------
-    root : Path
-        The folder of the data.
-    files : list of Path
-        Its image files.
-    patient_pattern : str, default=None
-        Regular expression that finds the patient in a study's path.
-
-    Returns
-    -------
-    Collection
-        Its studies.
+    `patient_pattern` is a regular expression that finds the patient in a study's path.
     """
     studies: list[Study] = []
     alone: list[Path] = []  # masks in folders without images
@@ -169,8 +146,8 @@ def _folders_of_contrasts(files: list[Path]) -> set[Path]:
             contrasts[path.parent].append(kind.contrast)
     return {
         folder
-        for folder, found in contrasts.items()
-        if found == [contrast_named(folder.name)]
+        for folder, names in contrasts.items()
+        if names == [contrast_named(folder.name)]
     }
 
 
@@ -251,9 +228,9 @@ def _study(
     if len(masks) > 1 and len(agreed := [p for p in masks if _AGREED.search(p.name)]) == 1:
         unread += [path for path in masks if path not in agreed]
         masks = agreed
-    for what, found in (("the lesions", masks), ("the brain", brains)):
-        if len(found) > 1:
-            problems.append(two_files(what, found[0], found[1], folder))
+    for what, paths in (("the lesions", masks), ("the brain", brains)):
+        if len(paths) > 1:
+            problems.append(two_files(what, paths[0], paths[1], folder))
     return Study(
         owner.patient,
         name,

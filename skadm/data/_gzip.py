@@ -19,40 +19,16 @@ _LARGEST_RATIO = 1032
 
 
 def is_gzip(path: Path) -> bool:
-    """Tell whether a file is gzip by its first bytes, whatever its name ends in.
-
-    Parameters
-    ----------
-    path : Path
-        The file.
-
-    Returns
-    -------
-    bool
-        True for gzip. An empty file is what its name says.
-    """
+    """Whether a file is gzip by its first bytes; an empty file is what its name says."""
     with path.open("rb") as file:
         beginning = file.read(2)
     return beginning == b"\x1f\x8b" if beginning else path.suffix.lower() == ".gz"
 
 
 def decompress(data: bytes) -> bytes:
-    """Decompress a gzip file.
+    """What a gzip file of one member or several holds; its checksum is compared.
 
-    Parameters
-    ----------
-    data : bytes
-        The whole file, of one member or several.
-
-    Returns
-    -------
-    bytes
-        What it holds; its checksum has been compared.
-
-    Raises
-    ------
-    OSError
-        If it is not gzip, truncated or damaged.
+    What is not gzip, truncated or damaged is an OSError.
     """
     # The last four bytes say how much room it takes: no buffer has to grow.
     size = int.from_bytes(data[-4:], "little")
@@ -67,16 +43,5 @@ def decompress(data: bytes) -> bytes:
 
 
 def compress(data: bytes) -> bytes:
-    """Compress to a gzip file without a time stamp, so that equal data make equal files.
-
-    Parameters
-    ----------
-    data : bytes
-        What to compress.
-
-    Returns
-    -------
-    bytes
-        The file. Level 1, as nibabel.
-    """
+    """Compress at nibabel's level 1, without a time stamp: equal data make equal files."""
     return _file.compress(data, 1, mtime=0)

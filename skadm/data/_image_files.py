@@ -35,32 +35,19 @@ _MOST_EXPANSION = {".gz": 1032, ".bz2": math.inf, ".zst": math.inf}
 class ImageHeader:
     """Where the voxels of a three-dimensional image lie.
 
-    Parameters
-    ----------
-    path : Path
-        The file.
-    shape : tuple of int
-        Size along the three voxel axes, in the canonical orientation.
-    affine : ndarray of float64, shape (4, 4)
-        From voxel indices to mm, in the canonical orientation.
-    orientation : Orientation
-        How the file has its axes.
-    file_affine : ndarray of float64, shape (4, 4)
-        From voxel indices to mm, in the orientation of the file.
-    oriented : bool
-        Whether the header says how it is oriented. If not, its axes are taken as
-        running to the left, to the front and to the top.
-    geometry : bytes
-        A NIfTI header with what the file says of where its voxels lie, and with nothing
-        else, such as the name of the patient; empty where the file is not NIfTI.
+    Shape and affine (from voxel indices to mm) are in the canonical orientation.
     """
 
     path: Path
     shape: tuple[int, int, int]
     affine: NDArray[np.float64]
-    orientation: Orientation
-    file_affine: NDArray[np.float64]
+    orientation: Orientation  # how the file has its axes
+    file_affine: NDArray[np.float64]  # (4, 4), in the orientation of the file
+    # Whether the header says how it is oriented. If not, its axes are taken as running to
+    # the left, to the front and to the top.
     oriented: bool
+    # A NIfTI header with what the file says of where its voxels lie, and with nothing else,
+    # such as the name of the patient; empty where the file is not NIfTI.
     geometry: bytes
 
     def image_of(self, voxels: NDArray) -> nib.Nifti1Image:

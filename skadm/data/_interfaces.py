@@ -1,25 +1,19 @@
 """What stacks, volumes and preprocessing steps ask of each other."""
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 
 class Grid(NamedTuple):
-    """Where the pixels of a volume's slices lie.
+    """Where the pixels of a volume's slices lie."""
 
-    Parameters
-    ----------
-    shape : tuple of int
-        Height and width (H, W) of a slice, in pixels.
-    affine : ndarray of float64, shape (4, 4)
-        From voxel indices in the order of the file (W, H, slice) to millimetres.
-    """
-
-    shape: tuple[int, int]
+    shape: tuple[int, int]  # height and width (H, W) of a slice, in pixels
+    # (4, 4), from voxel indices in the order of the file (W, H, slice) to mm
     affine: NDArray[np.float64]
 
     @property
@@ -61,100 +55,50 @@ class Slices(NamedTuple):
 
 @dataclass(frozen=True)
 class ReadingRecord:
-    """What a reader noticed of the files of a stack.
+    """What a reader noticed of the files of a stack."""
 
-    Parameters
-    ----------
-    left_out : dict of str to str
-        Volumes that were left out since they could not be read, and why.
-    lesion_ml : dict of str to float
-        Millilitres that the mask of each volume marks, if masks were read.
-    unread : tuple of Path
-        Image files that were not read.
-    """
-
+    # volumes that could not be read, and why
     left_out: dict[str, str] = field(default_factory=dict)
+    # millilitres that the mask of each volume marks, if masks were read
     lesion_ml: dict[str, float] = field(default_factory=dict)
-    unread: tuple[Path, ...] = ()
+    unread: tuple[Path, ...] = ()  # image files that were not read
 
 
-class VolumeStep(Protocol):
+class VolumeStep(ABC):
     """One preprocessing step of a whole volume; small, immutable and picklable.
 
     A step works within slices: it never changes their number or order. In all methods,
-    ``grid`` is the grid *before* the step.
+    ``grid`` is the grid *before* the step. What a step does not change, it leaves to this
+    class. Arrays that are given are not to be changed in place.
     """
 
+    @abstractmethod
     def images(
         self, images: NDArray[np.float32], brain: NDArray[np.bool_], grid: Grid
     ) -> tuple[NDArray[np.float32], NDArray[np.bool_] | None]:
-        """Return the new images and their brain.
+        """Return the new images (n_z, K, H', W') of a whole volume, and their brain.
 
-        Parameters
-        ----------
-        images : ndarray of float32, shape (n_z, K, H, W)
-            All slices of the volume; not to be changed in place.
-        brain : ndarray of bool, shape (n_z, H, W)
-            Their brain; not to be changed in place.
-        grid : Grid
-            The grid before the step.
-
-        Returns
-        -------
-        images : ndarray of float32, shape (n_z, K, H', W')
-            The new images.
-        brain : ndarray of bool, shape (n_z, H', W'), or None
-            Where any contrast of the new images is not exactly 0. A step that does not
-            know it returns None: it is then found in the new images.
+        The brain is where any contrast of the new images is not exactly 0. A step that does
+        not know it returns None: it is then found in the new images.
         """
 
     def labels(
         self, labels: NDArray[np.int8], brain: NDArray[np.bool_], grid: Grid
     ) -> NDArray[np.int8]:
-        """Return the new labels.
+        """Return the new labels (n_z, H', W'), given the brain of the *new* images.
 
-        Parameters
-        ----------
-        labels : ndarray of int8, shape (n_z, H, W)
-            Labels, -1 outside the brain but for anomalies; not to be changed in place.
-        brain : ndarray of bool, shape (n_z, H', W')
-            The brain of the *new* images.
-        grid : Grid
-            The grid before the step.
-
-        Returns
-        -------
-        ndarray of int8, shape (n_z, H', W')
-            The new labels.
+        Labels are -1 outside the brain but for anomalies.
         """
+        return labels
 
     def grid(self, grid: Grid) -> Grid:
-        """Return the grid after the step.
-
-        Parameters
-        ----------
-        grid : Grid
-            The grid before the step.
-
-        Returns
-        -------
-        Grid
-            The grid after the step.
-        """
+        """Return the grid after the step."""
+        return grid
 
     def invert(self, maps: NDArray, grid: Grid) -> NDArray:
-        """Take maps back to the grid before the step.
+        """Take maps of some slices, (n, H', W'), back to the grid before the step.
 
-        Parameters
-        ----------
-        maps : ndarray of shape (n, H', W')
-            Maps of some slices after the step.
-        grid : Grid
-            The grid before the step.
-
-        Returns
-        -------
-        ndarray of shape (n, H, W)
-            The maps: interpolated bilinearly if they are floating-point numbers, else
-            taken from the nearest pixel.
+        Floating-point numbers are interpolated bilinearly, others taken from the nearest
+        pixel.
         """
+        return maps

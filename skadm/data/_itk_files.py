@@ -6,47 +6,21 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from skadm._extras import import_extra
+
 SUFFIXES = (".mha", ".mhd", ".nrrd", ".nhdr")
 # NIfTI counts x and y to the right and the front, ITK to the left and the back.
 RAS_TO_LPS = np.diag([-1.0, -1.0, 1.0])
 
 
 def import_sitk() -> Any:
-    """Return SimpleITK, or say how to install it.
-
-    Returns
-    -------
-    module
-        SimpleITK.
-
-    Raises
-    ------
-    ImportError
-        If it is not installed.
-    """
-    try:
-        import SimpleITK
-    except ImportError as error:
-        raise ImportError(
-            "raw scans and .mha or .nrrd files need SimpleITK, which is not installed: pip "
-            "install skadm[raw]"
-        ) from error
-    return SimpleITK
+    """Return SimpleITK, or say how to install it."""
+    scans = "raw scans and .mha or .nrrd files need"
+    return import_extra("SimpleITK", "SimpleITK", "raw", scans)
 
 
 def affine_of(image: Any) -> NDArray[np.float64]:
-    """Affine of an image, or of a reader of one, as NIfTI has it.
-
-    Parameters
-    ----------
-    image : SimpleITK.Image or SimpleITK.ImageFileReader
-        Three-dimensional.
-
-    Returns
-    -------
-    ndarray of float64, shape (4, 4)
-        From voxel indices (x, y, z) to mm.
-    """
+    """Affine (4, 4) of a SimpleITK image or its reader, as NIfTI has it (RAS+, mm)."""
     affine = np.eye(4)
     direction = np.array(image.GetDirection()).reshape(3, 3)
     affine[:3, :3] = RAS_TO_LPS @ direction * np.array(image.GetSpacing())
@@ -55,24 +29,9 @@ def affine_of(image: Any) -> NDArray[np.float64]:
 
 
 def read_header(path: Path) -> tuple[tuple[int, ...], NDArray[np.float64]]:
-    """Read where the voxels of a file lie, without its voxels.
+    """Size along x, y, z and affine (RAS+, mm) of a file, without its voxels.
 
-    Parameters
-    ----------
-    path : Path
-        A file with one of `SUFFIXES`.
-
-    Returns
-    -------
-    shape : tuple of int
-        Size along x, y, z.
-    affine : ndarray of shape (4, 4)
-        From voxel indices to mm (RAS+).
-
-    Raises
-    ------
-    ValueError
-        If it cannot be read, or is no scalar image of three dimensions.
+    What cannot be read, or is no scalar image of three dimensions, is a ValueError.
     """
     sitk = import_sitk()
     reader = sitk.ImageFileReader()
@@ -94,23 +53,7 @@ def read_header(path: Path) -> tuple[tuple[int, ...], NDArray[np.float64]]:
 
 
 def read_voxels(path: Path) -> NDArray:
-    """Decode a file.
-
-    Parameters
-    ----------
-    path : Path
-        A file that `read_header` accepts.
-
-    Returns
-    -------
-    ndarray of shape (x, y, z)
-        Its voxels.
-
-    Raises
-    ------
-    ValueError
-        If it is truncated or damaged.
-    """
+    """Voxels (x, y, z) of a file that `read_header` accepts; a ValueError if damaged."""
     sitk = import_sitk()
     try:
         return sitk.GetArrayFromImage(sitk.ReadImage(str(path))).T

@@ -18,21 +18,11 @@ Texture = Callable[[float], np.ndarray]
 
 @dataclass(frozen=True)
 class Lesion:
-    """A lesion before it meets a brain.
+    """A lesion before it meets a brain."""
 
-    Parameters
-    ----------
-    centre : ndarray, shape (3,)
-        Its middle.
-    radius : float
-        Radius of the ball of the same volume.
-    severity : float
-        Between 0 and 1, how far the tissue inside is changed.
-    """
-
-    centre: np.ndarray
-    radius: float
-    severity: float
+    centre: np.ndarray  # (3,): its middle
+    radius: float  # of the ball of the same volume
+    severity: float  # between 0 and 1, how far the tissue inside is changed
 
     def displace(self, points: np.ndarray) -> np.ndarray:
         """Return the points (3, ...) of the template to read instead of ``points``."""

@@ -104,19 +104,8 @@ ALL_LABELS = MaskValues()
 def require_many_values(image: NDArray[np.float32], path: Any, contrast: str) -> None:
     """Refuse a mask, or an empty image, in place of a contrast.
 
-    Parameters
-    ----------
-    image : ndarray of float32, shape (n_slices, H, W)
-        What the file holds.
-    path : object
-        The file, for error messages.
-    contrast : str
-        The contrast that it was given as.
-
-    Raises
-    ------
-    ValueError
-        If it holds at most two values, or at most eight, all of them whole numbers.
+    That is an image (n_slices, H, W) with at most two values, or at most eight that are all
+    whole numbers.
     """
     low, high = image.min(), image.max()
     if not ((image > low) & (image < high)).any():

@@ -7,22 +7,9 @@ _LONGEST = 200
 def require_file_name(name: str, place: str) -> None:
     """Raise a ValueError unless files can be named after a volume, in the folder meant.
 
-    A name comes from a table or a folder that others made. One that holds a separator
-    would lead a written file somewhere else; one with characters that cannot be seen
-    would pass for another.
-
-    Parameters
-    ----------
-    name : str
-        Name of a volume.
-    place : str
-        Where it was found, for the message.
-
-    Raises
-    ------
-    ValueError
-        If it is empty, too long, a dot or two, or holds a separator or a character that
-        cannot be printed.
+    A name comes from a table or a folder that others made, which `place` tells for the
+    message. One that holds a separator would lead a written file somewhere else; one with
+    characters that cannot be seen would pass for another.
     """
     if not name or name in (".", ".."):
         problem = "is no name of a file"

@@ -15,31 +15,16 @@ CANONICAL = "LPS"
 class Orientation:
     """Which way the voxel axes of a file run, and the way to `CANONICAL` and back.
 
-    Oblique axes count as the body axis that they are closest to.
-
-    Parameters
-    ----------
-    axes : tuple of (int, int)
-        For each voxel axis, the canonical axis that it becomes, and 1 or -1 for the
-        direction in which it runs.
+    Oblique axes count as the body axis that they are closest to. `axes` holds, for each
+    voxel axis, the canonical axis that it becomes, and 1 or -1 for the direction in which
+    it runs.
     """
 
     axes: tuple[tuple[int, int], ...]
 
     @classmethod
     def of(cls, affine: NDArray[np.float64]) -> "Orientation":
-        """Find the orientation of a file.
-
-        Parameters
-        ----------
-        affine : ndarray of shape (4, 4)
-            From voxel indices to mm, right, front and top being positive (RAS+).
-
-        Returns
-        -------
-        Orientation
-            Its orientation.
-        """
+        """Find the orientation of a file by its affine, from voxel indices to mm (RAS+)."""
         transform = orientations.ornt_transform(
             orientations.io_orientation(affine), orientations.axcodes2ornt(CANONICAL)
         )
@@ -71,34 +56,12 @@ class Orientation:
 
 
 def axis_codes(affine: NDArray[np.float64]) -> str:
-    """Name the directions of the voxel axes, such as LPS.
-
-    Parameters
-    ----------
-    affine : ndarray of shape (4, 4)
-        From voxel indices to mm (RAS+).
-
-    Returns
-    -------
-    str
-        Three letters out of L, R, P, A, I and S.
-    """
+    """Name the directions of the voxel axes, such as LPS, by the affine (RAS+)."""
     return "".join(orientations.aff2axcodes(affine))
 
 
 def spans_space(affine: NDArray[np.float64]) -> bool:
-    """Whether the voxel axes run in three directions, as far as rounding lets one tell.
-
-    Parameters
-    ----------
-    affine : ndarray of shape (4, 4)
-        From voxel indices to mm, finite.
-
-    Returns
-    -------
-    bool
-        False if a direction depends on the others.
-    """
+    """Whether the voxel axes run in three directions, as far as rounding lets one tell."""
     with np.errstate(all="ignore"):  # numbers whose squares overflow
         determinant = np.linalg.det(affine[:3, :3])
         return bool(determinant) and None not in orientations.aff2axcodes(affine)

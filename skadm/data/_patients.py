@@ -36,18 +36,10 @@ _CONVERTED = re.compile(r"_(nifti|nii)$", re.IGNORECASE)
 
 
 class Owner(NamedTuple):
-    """Whose a study is.
-
-    Parameters
-    ----------
-    patient : str
-        The patient.
-    session : str
-        The session; "" if there is but one.
-    """
+    """Whose a study is."""
 
     patient: str
-    session: str
+    session: str  # "" if there is but one
 
     @property
     def name(self) -> str:
@@ -61,34 +53,18 @@ def is_session(name: str) -> bool:
 
 
 def owner_of(parts: Sequence[str], pattern: str | None = None) -> tuple[Owner, str]:
-    """Tell whose a study is by the names of the folders that it lies in.
+    """Tell whose a study is, and the name of its volume, by the folders that it lies in.
 
-    Parameters
-    ----------
-    parts : sequence of str
-        Names of the folders below that of the data, the study's last.
-    pattern : str, default=None
-        Regular expression that finds the patient in the path of these folders: its group
-        "patient", or else its first group.
-
-    Returns
-    -------
-    owner : Owner
-        Patient and session.
-    name : str
-        Name of the volume.
-
-    Raises
-    ------
-    ValueError
-        If there is a pattern, and it does not fit.
+    `parts` are their names below the folder of the data, the study's last. A `pattern`, a
+    regular expression, finds the patient in their path: its group "patient", or else its
+    first group. One that does not fit is a ValueError.
     """
     path, last = "/".join(parts), _CONVERTED.sub("", parts[-1])
     if pattern is not None:
-        found = re.search(pattern, path)
-        if found is None:
+        match = re.search(pattern, path)
+        if match is None:
             raise ValueError(f"{path}: the pattern {pattern!r} does not find the patient")
-        patient = found["patient"] if "patient" in found.re.groupindex else found[1]
+        patient = match["patient"] if "patient" in match.re.groupindex else match[1]
         session = last.removeprefix(patient).strip("_-. ")
         return Owner(patient, session), last if last != session else f"{patient}_{session}"
     if len(parts) > 1 and is_session(last):
@@ -98,8 +74,8 @@ def owner_of(parts: Sequence[str], pattern: str | None = None) -> tuple[Owner, s
         owner = Owner(last, parts[-2])
         return owner, owner.name
     for expression in _WITH_SESSION:
-        if found := expression.fullmatch(last):
-            return Owner(found["patient"], found["session"]), last
+        if match := expression.fullmatch(last):
+            return Owner(match["patient"], match["session"]), last
     return Owner(last, ""), last
 
 
@@ -107,49 +83,29 @@ def patient_key(patient: str) -> str:
     """What the names of one patient have in common, raw or prepared.
 
     `skadm prepare` keeps letters and digits alone, and puts "sub-" in front.
-
-    Parameters
-    ----------
-    patient : str
-        Name of the patient.
-
-    Returns
-    -------
-    str
-        Equal for the names of one patient.
     """
     return re.sub(r"[^a-z0-9]", "", patient.lower().removeprefix("sub-"))
 
 
 def common_stems(patients: Iterable[str]) -> dict[str, list[str]]:
-    """Find names of patients that may be names of one patient's scans.
+    """Find names of patients that may be names of one patient's scans, by their stem.
 
-    Names such as A01_1 and A01_2, A01 and A01_b, or A01a and A01b: a stem with a digit,
-    and at the most two digits or a letter after it. A stem that all names share is that
-    of the data. Names that differ in case or in leading zeros alone, such as P1 and p01.
-
-    Parameters
-    ----------
-    patients : iterable of str
-        Names.
-
-    Returns
-    -------
-    dict of str to list of str
-        Stems, and the names that have them.
+    Names such as A01_1 and A01_2, A01 and A01_b, or A01a and A01b: a stem with a digit, and
+    at the most two digits or a letter after it. A stem that all names share is that of the
+    data. Names that differ in case or in leading zeros alone, such as P1 and p01.
     """
     names = sorted(set(patients))
     stems: dict[str, list[str]] = {}
     for name in names:
-        found = re.fullmatch(
+        match = re.fullmatch(
             r"(?P<stem>.*\d.*?)[-_. ](\d{1,2}|[A-Za-z])|(?P<number>.*\d)[A-Za-z]", name
         )
-        stem = (found["stem"] or found["number"]) if found else name
+        stem = (match["stem"] or match["number"]) if match else name
         stems.setdefault(stem, []).append(name)
-    several = {stem: found for stem, found in stems.items() if len(found) > 1}
+    several = {stem: group for stem, group in stems.items() if len(group) > 1}
     if len(stems) == 1:
         several = {}
     alike: dict[str, list[str]] = {}
     for name in names:
         alike.setdefault(re.sub(r"(?<!\d)0+(?=\d)", "", name.lower()), []).append(name)
-    return several | {stem: found for stem, found in alike.items() if len(found) > 1}
+    return several | {stem: group for stem, group in alike.items() if len(group) > 1}

@@ -86,26 +86,31 @@ def make_phantom(
     >>> stack.shape
     (20, 4, 32, 32)
     """
-    _check_at_least("n_patients", n_patients, 1)
-    _check_at_least("n_slices", n_slices, 4)
-    _check_at_least("size", size, 16)
-    contrasts = _check_names("contrasts", contrasts, CONTRASTS)
-    kinds = () if lesions is None else _check_names("lesions", lesions, tuple(LESION_KINDS))
+    check_sizes(n_patients, n_slices, size)
+    contrasts = check_names("contrasts", contrasts, CONTRASTS)
+    kinds = () if lesions is None else check_names("lesions", lesions, tuple(LESION_KINDS))
     _check_numbers(lesion_fraction, lesion_radius, noise)
     probability = lesion_fraction if kinds else 0.0
 
-    volumes = []
-    for number, seed in enumerate(_root_seed(random_state).spawn(n_patients)):
-        patient = f"phantom-{number:03d}"
-        images, labels, affine = _make_patient(
+    def draw(seed):
+        return _make_patient(
             seed, n_slices, size, contrasts, kinds, probability, lesion_radius, noise
         )
+
+    return stack_of_patients("phantom", draw, n_patients, contrasts, random_state)
+
+
+def stack_of_patients(prefix, draw, n_patients, contrasts, random_state):
+    """A volume for each patient: ``draw(seed)`` makes its images, labels and affine."""
+    volumes = []
+    for number, seed in enumerate(_root_seed(random_state).spawn(n_patients)):
+        images, labels, affine = draw(seed)
         volumes.append(
             ArrayVolume(
                 images,
                 labels,
-                patient=patient,
-                name=patient,
+                patient=f"{prefix}-{number:03d}",
+                name=f"{prefix}-{number:03d}",
                 contrasts=contrasts,
                 affine=affine,
             )
@@ -161,12 +166,21 @@ def _root_seed(random_state):
     return np.random.SeedSequence(numbers.tolist())
 
 
-def _check_at_least(name, value, least):
-    if not isinstance(value, Integral) or isinstance(value, bool) or value < least:
-        raise ValueError(f"{name} is {value!r}; expected a whole number, {least} or more")
+def check_sizes(n_patients, n_slices, size):
+    """Refuse numbers of patients, slices and pixels that cannot be drawn."""
+    for name, value, least in (
+        ("n_patients", n_patients, 1),
+        ("n_slices", n_slices, 4),
+        ("size", size, 16),
+    ):
+        if not isinstance(value, Integral) or isinstance(value, bool) or value < least:
+            raise ValueError(
+                f"{name} is {value!r}; expected a whole number, {least} or more"
+            )
 
 
-def _check_names(name, values, known):
+def check_names(name, values, known):
+    """One name, or several, as a tuple; all known, each once."""
     values = (values,) if isinstance(values, str) else tuple(values)
     if not values or len(set(values)) < len(values) or not set(values) <= set(known):
         raise ValueError(f"{name} is {values!r}; expected some of {known}, each once")

@@ -6,12 +6,11 @@ import numpy as np
 
 from skadm._fields import smooth_field
 from skadm.data._corruptions import corrupt
-from skadm.data._phantom import _check_at_least, _check_names, _root_seed
+from skadm.data._phantom import check_names, check_sizes, stack_of_patients
 from skadm.data._sequences import N_TISSUES, SEQUENCES, Tissues, draw_sequence
 from skadm.data._signal import render
 from skadm.data._stack import SliceStack
 from skadm.data._tissue import Anatomy, Variation, build_anatomy, load_template
-from skadm.data._volume import ArrayVolume
 
 
 def make_random_brains(
@@ -80,24 +79,14 @@ def make_random_brains(
     >>> stack.shape
     (8, 2, 32, 32)
     """
-    _check_at_least("n_patients", n_patients, 1)
-    _check_at_least("n_slices", n_slices, 4)
-    _check_at_least("size", size, 16)
-    contrasts = _check_names("contrasts", contrasts, SEQUENCES)
-    volumes = []
-    for number, seed in enumerate(_root_seed(random_state).spawn(n_patients)):
+    check_sizes(n_patients, n_slices, size)
+    contrasts = check_names("contrasts", contrasts, SEQUENCES)
+
+    def draw(seed):
         images, affine = draw_random_brain(seed, n_slices, size, contrasts)
-        volumes.append(
-            ArrayVolume(
-                images,
-                None,
-                patient=f"random-{number:03d}",
-                name=f"random-{number:03d}",
-                contrasts=contrasts,
-                affine=affine,
-            )
-        )
-    return SliceStack.from_volumes(volumes)
+        return images, None, affine
+
+    return stack_of_patients("random", draw, n_patients, contrasts, random_state)
 
 
 def draw_random_brain(

@@ -37,11 +37,8 @@ class RecentArrays:
     again when a file has changed (size, times, inode). Threads that ask for the same arrays
     wait for one of them to decode these.
 
-    Parameters
-    ----------
-    share : float
-        How much memory all arrays may take together, as a share of scikit-learn's
-        `working_memory`. An array that is larger is not kept.
+    All arrays together take at most a `share` of scikit-learn's `working_memory`. An array
+    that is larger is not kept.
     """
 
     def __init__(self, share: float) -> None:
@@ -61,21 +58,9 @@ class RecentArrays:
         files: Sequence[Path],
         decode: Callable[[], tuple[NDArray, ...]],
     ) -> tuple[NDArray, ...]:
-        """Return the arrays of an object, after decoding them unless they are kept.
+        """Return the arrays of an object, read-only; they are decoded unless they are kept.
 
-        Parameters
-        ----------
-        owner : object
-            What the arrays are kept for.
-        files : sequence of Path
-            The files that `decode` reads.
-        decode : callable
-            Returns the arrays.
-
-        Returns
-        -------
-        tuple of ndarray
-            The arrays, read-only.
+        `files` are those that `decode` reads.
         """
         version = _version(files)
         if version is None:

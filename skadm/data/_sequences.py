@@ -18,24 +18,11 @@ _VESSEL, _MENINGES = 6, 7
 def draw_sequence(
     rng: np.random.Generator, name: str, tissues: "Tissues", spread: float
 ) -> np.ndarray:
-    """Signal of every tissue, (8,), under a sequence of a kind.
+    """Signal of every tissue, (8,), under a sequence of a kind; at least 0, the highest 1.
 
-    Parameters
-    ----------
-    rng : numpy.random.Generator
-        Draws times of the sequence.
-    name : str
-        One of `SEQUENCES`.
-    tissues : Tissues
-        The patient's.
-    spread : float
-        Standard deviation of the logarithm of each tissue's signal about the physics, which
-        leaves out much: magnetisation transfer, flow, coils, the maker's filters.
-
-    Returns
-    -------
-    signals : ndarray of shape (8,)
-        All at least 0, the highest 1.
+    `spread` is the standard deviation of the logarithm of each tissue's signal about the
+    physics, which leaves out much: magnetisation transfer, flow, coils, the maker's
+    filters.
     """
     signals = _SIGNALS[name](rng, tissues)
     signals = signals * np.exp(spread * rng.standard_normal(N_TISSUES))
@@ -44,13 +31,7 @@ def draw_sequence(
 
 
 class Tissues:
-    """Relaxation, density and diffusion of one patient's tissues.
-
-    Parameters
-    ----------
-    rng : numpy.random.Generator
-        Draws how far they are from the textbook's.
-    """
+    """Relaxation, density and diffusion of one patient's tissues, drawn at random."""
 
     def __init__(self, rng: np.random.Generator) -> None:
         def varied(values, spread):

@@ -51,30 +51,13 @@ def render(
     bias: float = 0.035,
     regional: float = 0.02,
 ) -> np.ndarray:
-    """Turn ideal signals at the brain pixels into one contrast's image volume.
+    """Turn ideal signals at the brain pixels, (n_pixels,), into a contrast's volume.
 
-    Parameters
-    ----------
-    rng : numpy.random.Generator
-        Source of randomness for this contrast.
-    base : ndarray, shape (n_pixels,)
-        Ideal signal of every brain pixel.
-    brain : ndarray of bool, shape (n_slices, size, size)
-        Brain mask.
-    spacing : tuple of float
-        Voxel size along the axes of ``brain``, in mm.
-    gain : float
-        Typical intensity of white matter.
-    noise : float
-        Standard deviation of the noise of each of the two channels of the receiver.
-    bias, regional : float
-        Standard deviation of the logarithm of the coil's sensitivity, and that of the
-        tissue's from region to region.
-
-    Returns
-    -------
-    ndarray of float32, shape (n_slices, size, size)
-        Exactly 0 outside the brain, above 0 inside.
+    `spacing` is the voxel size along the axes of the brain in mm, `gain` the typical
+    intensity of white matter, and `noise` the standard deviation of each of the two
+    channels of the receiver. `bias` and `regional` are standard deviations of the
+    logarithm: of the coil's sensitivity, and of the tissue's from region to region. The
+    volume is exactly 0 outside the brain and above 0 inside.
     """
     sensitivity = np.exp(bias * smooth_field(rng, brain.shape, spacing, 70.0)[brain])
     signal = 1 + regional * smooth_field(rng, brain.shape, spacing, 22.0)[brain]

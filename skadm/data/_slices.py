@@ -16,32 +16,9 @@ from skadm.data._stack import SliceStack
 def as_slices(X: Any) -> SliceStack | NDArray:
     """Make slices of whatever a user gives; all of skadm reads its X by this function.
 
-    Parameters
-    ----------
-    X : array-like or SliceStack of shape (n_slices, n_contrasts, H, W)
-        A `SliceStack`; a NumPy array of any real type, byte order and strides, in memory
-        or mapped to a file; a PyTorch tensor on any device, with or without gradient; a
-        list, nested or of arrays or tensors of one shape; objects that NumPy reads, such
-        as those of pandas and xarray.
-
-    Returns
-    -------
-    X : SliceStack or ndarray
-        A stack as it is. Else an array of the type that X has, not copied where X is an
-        array or a tensor in main memory. Its shape is not checked.
-
-    Raises
-    ------
-    ValueError
-        If X holds anything but real numbers (complex numbers, text, booleans, objects),
-        is a masked array in which something is masked, a list whose entries differ in
-        shape, or of type float16 and overflowed.
-
-    Examples
-    --------
-    >>> from skadm.data import as_slices
-    >>> as_slices([[[[0, 1], [2, 3]]]]).shape
-    (1, 1, 2, 2)
+    A `SliceStack` stays as it is. All else that `as_numbers` takes becomes an array of the
+    type that it has, not copied where it is an array or a tensor in main memory. Its shape
+    is not checked. Booleans, and float16 that overflowed, are a ValueError too.
     """
     if isinstance(X, SliceStack):
         return X
@@ -60,17 +37,7 @@ def as_slices(X: Any) -> SliceStack | NDArray:
 
 
 def is_lazy(X: SliceStack | NDArray) -> bool:
-    """Whether slices are read from files when they are looked at.
-
-    Parameters
-    ----------
-    X : SliceStack or ndarray
-        Slices.
-
-    Returns
-    -------
-    lazy : bool
-    """
+    """Whether slices are read from files when they are looked at."""
     return isinstance(X, SliceStack) or is_on_disk(X)
 
 
@@ -80,22 +47,10 @@ def in_chunks(
     chosen: NDArray[np.intp] | None = None,
     check: Callable[[NDArray], NDArray] | None = None,
 ) -> Iterator[Slices]:
-    """Read slices without their labels, some at a time.
+    """Read slices without labels, some at a time: a volume, or a chunk of an array.
 
-    Parameters
-    ----------
-    X : SliceStack or ndarray
-        Slices.
-    chosen : ndarray of int, default=None
-        Which of them. None: all.
-    check : callable, default=None
-        What the images go through first; it may convert them.
-
-    Yields
-    ------
-    slices : Slices
-        Those of a volume, or as many of an array as make a chunk. Their places are among
-        the chosen.
+    `chosen` are those to read, by default all; the places that are yielded are among them.
+    `check` is what the images go through first; it may convert them.
     """
     if isinstance(X, SliceStack):
         for part in (X if chosen is None else X[chosen]).chunks(labels=False):
@@ -109,16 +64,9 @@ def in_chunks(
 
 
 def brain_of(X: SliceStack | NDArray) -> NDArray[np.bool_]:
-    """The brain of slices.
+    """The brain of slices, (n_slices, H, W).
 
-    Parameters
-    ----------
-    X : SliceStack or ndarray of shape (n_slices, n_contrasts, H, W)
-        Slices. A stack knows the brain when it is read; in an array it is found now.
-
-    Returns
-    -------
-    brain : ndarray of bool, shape (n_slices, H, W)
+    A stack knows the brain when it is read; in an array it is found now.
     """
     return X.brain if isinstance(X, SliceStack) else brain_mask(X)
 
@@ -126,19 +74,9 @@ def brain_of(X: SliceStack | NDArray) -> NDArray[np.bool_]:
 def training_slices(X: Any, y: Any) -> SliceStack | NDArray:
     """Slices for `fit`, which never trains on an anomaly that is known.
 
-    Parameters
-    ----------
-    X : array-like or SliceStack of shape (n_slices, n_contrasts, H, W)
-        As `as_slices` takes them.
-    y : array-like or None
-        What `fit` was given beside X.
-
-    Returns
-    -------
-    X : SliceStack or ndarray
-        A labelled stack without its labels: y speaks in their place. If there is no y,
-        reading it raises a ValueError as soon as a slice holds an anomaly. So labels are
-        not read apart from the images.
+    A labelled stack comes back without its labels: y speaks in their place. If there is no
+    y, reading it raises a ValueError as soon as a slice holds an anomaly. So labels are not
+    read apart from the images.
     """
     X = as_slices(X)
     if not isinstance(X, SliceStack) or not X.has_labels:

@@ -23,47 +23,18 @@ _IMAGES, _MASKS = RecentArrays(1.0), RecentArrays(1 / 8)
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Source:
-    """What is known of a volume without decoding it; its subclasses can decode it.
+    """What is known of a volume without decoding it; its subclasses can decode it."""
 
-    Parameters
-    ----------
-    patient : str
-        Patient the volume belongs to; the unit that a split must not cut.
-    name : str
-        Name of the volume, unique within a stack.
-    session : str
-        Session of the patient; "" where none is known.
-    contrasts : tuple of str
-        Names of the contrasts.
-    n_slices : int
-        Number of slices.
-    grid : Grid
-        Slice size and affine.
-    has_labels : bool
-        Whether there are labels.
-    """
-
-    patient: str
-    name: str
-    session: str
+    patient: str  # the unit that a split must not cut
+    name: str  # unique within a stack
+    session: str  # of the patient; "" where none is known
     contrasts: tuple[str, ...]
     n_slices: int
     grid: Grid
     has_labels: bool
 
     def decode(self, labels: bool) -> Slices:
-        """Return all slices, their brain and, if they are asked for, their labels.
-
-        Parameters
-        ----------
-        labels : bool
-            Whether to read labels, if there are any.
-
-        Returns
-        -------
-        Slices
-            All of them, read-only.
-        """
+        """Return all slices, read-only, their brain and, if asked for, any labels."""
         raise ValueError(
             f"volume {self.name!r}: it was in memory, and only its cached form is left"
         )
@@ -79,13 +50,7 @@ class Source:
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class ArraySource(Source):
-    """Arrays in memory, checked, and not to be changed.
-
-    Parameters
-    ----------
-    images, brain, labels : ndarray
-        As in `Slices`.
-    """
+    """Arrays in memory, as in `Slices`, checked, and not to be changed."""
 
     images: NDArray[np.float32]
     brain: NDArray[np.bool_]
@@ -103,36 +68,19 @@ class ArraySource(Source):
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class ImageSource(Source):
-    """Image files of one grid.
+    """Image files of one grid."""
 
-    Parameters
-    ----------
-    paths : tuple of Path or None
-        File of each contrast; None for one that is missing.
-    mask_path, brain_path : Path or None
-        Masks of anomalies and of the brain.
-    values : MaskValues
-        Which values of the masks count.
-    header : ImageHeader
-        Header of the first file.
-    """
-
-    paths: tuple[Path | None, ...]
-    mask_path: Path | None
+    paths: tuple[Path | None, ...]  # of each contrast; None for one that is missing
+    mask_path: Path | None  # mask of anomalies
     brain_path: Path | None
-    values: MaskValues
-    header: ImageHeader
+    values: MaskValues  # of the masks, which count
+    header: ImageHeader  # of the first file
 
     def decode(self, labels: bool) -> Slices:
         """Decode the files, but for those that were decoded a short while ago.
 
-        Raises
-        ------
-        ValueError
-            If a file is truncated, holds NaN or infinite voxels, or is an image with two
-            values only; or if the anomalies fill most of the brain.
-        MemoryError
-            If there is no room for its voxels.
+        A file that is truncated, holds NaN or infinite voxels, or is an image with two
+        values only, is a ValueError, and so are anomalies that fill most of the brain.
         """
         files = [path for path in (*self.paths, self.brain_path) if path is not None]
         images, brain = _IMAGES.get(self, files, self._decode_images)

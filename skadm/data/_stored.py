@@ -16,17 +16,7 @@ from skadm._files import replace_atomically
 
 
 class StoredArray(NamedTuple):
-    """A .npy file of known shape and type.
-
-    Parameters
-    ----------
-    path : Path
-        The file.
-    shape : tuple of int
-        Shape of the array.
-    dtype : dtype
-        Its type.
-    """
+    """A .npy file of known shape and type."""
 
     path: Path
     shape: tuple[int, ...]

@@ -63,24 +63,13 @@ class Study:
 
 @dataclass(frozen=True)
 class Collection:
-    """The studies of a data set.
-
-    Parameters
-    ----------
-    studies : list of Study
-        Its studies.
-    unread : tuple of Path
-        Image files that belong to none of them.
-    contrasts : tuple of str, default=None
-        Contrasts that every study must have, as the columns of a table. None: those that
-        are found.
-    usual : tuple of str, default=None
-        Contrasts to look for, in their order. None: all, in the usual order.
-    """
+    """The studies of a data set."""
 
     studies: list[Study]
-    unread: tuple[Path, ...]
+    unread: tuple[Path, ...]  # image files that belong to none of them
+    # which every study must have, as the columns of a table; None: those that are found
     contrasts: tuple[str, ...] | None = None
+    # contrasts to look for, in their order; None: all, in the usual order
     usual: tuple[str, ...] | None = None
 
     @property
@@ -106,21 +95,9 @@ def stack_of(
     allow_empty_masks: bool = False,
     allow_missing: bool = False,
 ) -> SliceStack:
-    """Check studies and make a stack of them.
+    """Check studies and make a stack of them; the keywords are those of `read_any`.
 
-    Parameters
-    ----------
-    collection : Collection
-        What a reader found.
-    contrasts, patients, labels, lesion_labels, mask_threshold : optional
-        As in `skadm.data.read_any`.
-    allow_empty_masks, allow_missing : bool, optional
-        As in `skadm.data.read_any`.
-
-    Returns
-    -------
-    SliceStack
-        All slices of the studies. Headers and masks are checked, images are not yet read.
+    Headers and masks are checked, images are not yet read.
     """
     values = MaskValues(lesion_labels, mask_threshold)
     chosen = choose_patients(collection.studies, patients)
@@ -159,24 +136,10 @@ def stack_of(
 
 
 def choose_patients(studies: list[Study], patients: Names[str] | None) -> list[Study]:
-    """Choose studies, whose names must differ and make file names.
+    """Studies of these patients, or with these names of volumes, in their order; None: all.
 
-    Parameters
-    ----------
-    studies : list of Study
-        What a reader found.
-    patients : collection of str or None
-        Patients, or names of volumes; None: all.
-
-    Returns
-    -------
-    list of Study
-        Those chosen, in their order.
-
-    Raises
-    ------
-    ValueError
-        If a patient was not found, or a name occurs twice or makes no file name.
+    A patient that was not found, and a name that occurs twice or makes no file name, is a
+    ValueError.
     """
     if patients is None:
         chosen = studies

@@ -16,30 +16,17 @@ _SESSION_HEADERS = ("session", "volume", "visit", "timepoint")
 
 
 def table_collection(table: Path) -> Collection:
-    """Find the volumes that a table lists.
+    """Find the volumes that a table lists, in its order.
 
-    Parameters
-    ----------
-    table : Path
-        A comma-separated file with a header and a row per volume. The names of its columns
-        may be in any case: ``patient``; one per contrast, named after it, with the path of
-        its image file, absolute or relative to the table's folder; optionally ``mask``
-        (or ``seg``, ``label``, ``lesion``, ...), ``brain_mask``, and ``session`` (or
-        ``volume``), which tells several scans of one patient apart: the volume is then
-        called ``<patient>_<session>``.
+    A comma-separated file with a header and a row per volume. The names of its columns may
+    be in any case: ``patient``; one per contrast, named after it, with the path of its
+    image file, absolute or relative to the table's folder; optionally ``mask`` (or ``seg``,
+    ``label``, ``lesion``, ...), ``brain_mask``, and ``session`` (or ``volume``), which
+    tells several scans of one patient apart: the volume is then called
+    ``<patient>_<session>``.
 
-    Returns
-    -------
-    Collection
-        The volumes in the order of the rows, and the contrasts in that of the columns.
-
-    Raises
-    ------
-    FileNotFoundError
-        If there is no such file.
-    ValueError
-        If the table lacks a column or an entry, has two columns for one thing, lists an
-        image twice, or has no row.
+    A table that lacks a column or an entry, has two columns for one thing, lists an image
+    twice, or has no row, is a ValueError.
     """
     if not table.is_file():
         raise FileNotFoundError(f"{table}: no such file")

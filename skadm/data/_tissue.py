@@ -22,52 +22,29 @@ FLUID, CORTEX, DEEP, PALLIDUM, WHITE, HYPERINTENSE, VESSEL = range(7)
 
 @dataclass(frozen=True)
 class Variation:
-    """How far a patient's brain may differ from the template.
+    """How far a patient's brain may differ from the template; the phantom's by default."""
 
-    The defaults are those of the phantom.
-
-    Attributes
-    ----------
-    field_of_view : tuple of float
-        Height and width of a slice, in mm.
-    lowest, highest : float
-        Between them lie the slices, in mm of the template.
-    size : float
-        Standard deviation of the head's size along each axis.
-    size_range : tuple of float
-        Least and most of it.
-    angle, bending : float
-        Factors of the rotations, and of the smooth deformations.
-    ventricles : tuple of float
-        Least and most by which ventricles are widened, in mm.
-    sulci : tuple of float
-        Least and most log-odds in favour of fluid: atrophy.
-    spots : float
-        Most of the bright spots that come with age.
-    sharpness : float
-        Factor of the power that sharpens the template's average borders.
-    n_averaged : int
-        Slices of the tissue maps (1.5 mm each) that are averaged into one: thick slices.
-    margin, ragged : float
-        How far the mask of the brain reaches beyond the brain (or, below 0, cuts it), on
-        average, and how much that differs from place to place, both in mm. None: the mask
-        is exact.
-    """
-
+    # height and width of a slice, in mm
     field_of_view: tuple[float, float] = (214.0, 214.0)
-    lowest: float = -57.0
+    lowest: float = -57.0  # the slices lie between this and the next, in mm of the template
     highest: float = 71.0
-    size: float = 0.035
-    size_range: tuple[float, float] = (0.92, 1.06)
-    angle: float = 1.0
-    bending: float = 1.0
+    size: float = 0.035  # standard deviation of the head's size along each axis
+    size_range: tuple[float, float] = (0.92, 1.06)  # least and most of it
+    angle: float = 1.0  # factor of the rotations
+    bending: float = 1.0  # factor of the smooth deformations
+    # least and most by which they are widened, in mm
     ventricles: tuple[float, float] = (-1.0, 6.5)
+    # least and most log-odds in favour of fluid: atrophy
     sulci: tuple[float, float] = (-0.2, 1.0)
-    spots: float = 1.0
+    spots: float = 1.0  # most of the bright spots that come with age
+    # factor of the power that sharpens the template's average borders
     sharpness: float = 1.0
+    # slices of the tissue maps (1.5 mm each) averaged into one: thick slices
     n_averaged: int = 1
+    # How far the mask of the brain reaches beyond the brain (or, below 0, cuts it) on
+    # average, in mm. None: the mask is exact.
     margin: float | None = None
-    ragged: float = 0.0
+    ragged: float = 0.0  # how much that differs from place to place, in mm
 
 
 PHANTOM = Variation()
@@ -119,25 +96,13 @@ class Template:
 
 @dataclass(frozen=True)
 class Anatomy:
-    """One patient's brain.
+    """One patient's brain."""
 
-    Attributes
-    ----------
-    brain : ndarray of bool, shape (n_slices, size, size)
-    fractions : ndarray of float32, shape (n_pixels, 7)
-        Share of every tissue at every brain pixel.
-    points : ndarray of float32, shape (3, n_pixels)
-        Where every brain pixel lies in the template, in mm.
-    spacing : tuple of float
-        Distance between slices, rows and columns, in mm.
-    affine : ndarray, shape (4, 4)
-        From (column, row, slice) to millimetres: to the right, to the front, up.
-    """
-
-    brain: np.ndarray
-    fractions: np.ndarray
-    points: np.ndarray
-    spacing: tuple[float, float, float]
+    brain: np.ndarray  # (n_slices, size, size)
+    fractions: np.ndarray  # (n_pixels, 7): share of every tissue at every brain pixel
+    points: np.ndarray  # (3, n_pixels): where every brain pixel lies in the template, in mm
+    spacing: tuple[float, float, float]  # distance between slices, rows and columns, in mm
+    # (4, 4), from (column, row, slice) to mm: to the right, to the front, up
     affine: np.ndarray
 
 

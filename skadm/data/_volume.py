@@ -29,20 +29,11 @@ from skadm.data._sources import (
 
 @dataclass(frozen=True, eq=False)
 class Origin:
-    """What a source was made from, for maps to return to the grid of the first images.
+    """What a source was made from, for maps to return to the grid of the first images."""
 
-    Parameters
-    ----------
-    source : Source
-        What was there first.
-    steps : tuple of VolumeStep
-        The steps from there to the source.
-    brain : array-like of uint8, shape (n_slices, H', ceil(W' / 8))
-        The brain of the first images, as bits: in memory, or in a file.
-    """
-
-    source: Source
-    steps: tuple[VolumeStep, ...]
+    source: Source  # what was there first
+    steps: tuple[VolumeStep, ...]  # from there to the source
+    # (n_slices, H', ceil(W' / 8)) uint8: brain of the first images as bits, or its file
     brain: Any
 
 

@@ -78,8 +78,8 @@ def write_maps(
             raise FileExistsError(f"{path} exists; pass force=True to replace it")
     folder.mkdir(parents=True, exist_ok=True)
     for volume, places in stack.volume_places():
-        own = array[places].astype(_TYPES.get(array.dtype.kind, np.int32), copy=False)
-        voxels = on_original_grid(own, stack.z[places], volume, fill)
+        of_volume = array[places].astype(_TYPES.get(array.dtype.kind, np.int32), copy=False)
+        voxels = on_original_grid(of_volume, stack.z[places], volume, fill)
         write_nifti(paths[volume.name], _image(voxels, volume.first))
     return list(paths.values())
 
@@ -111,22 +111,9 @@ def _require_distinct_slices(stack: SliceStack) -> None:
 def on_original_grid(maps: NDArray, z: NDArray, volume: Volume, fill: float) -> NDArray:
     """Take maps of a volume to the grid of its first images, as `write_maps` does.
 
-    Parameters
-    ----------
-    maps : ndarray of shape (n, H, W)
-        Finite numbers; floating-point ones are interpolated bilinearly, others go to the
-        nearest pixel.
-    z : ndarray of int, shape (n,)
-        Slices of the volume that they are of.
-    volume : Volume
-        It is read, to know what is brain.
-    fill : float
-        Value outside the brain of the first images, and in slices that are not in `z`.
-
-    Returns
-    -------
-    ndarray of shape (n_slices, H', W')
-        Maps of all slices, in the type they had.
+    Maps (n, H, W) are those of the slices `z`; floating-point ones are interpolated
+    bilinearly, others go to the nearest pixel. The volume is read, to know what is brain.
+    `fill` stands outside the brain of the first images, and in slices that are not in `z`.
     """
     slices, original_brain = volume.changed(labelled=False).decode_with_origin()
     out = np.full(original_brain.shape, fill, dtype=maps.dtype)

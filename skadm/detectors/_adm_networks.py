@@ -11,14 +11,7 @@ from skadm.nn.translation import TranslationNet
 class ADMNetworks(torch.nn.Module):
     """G_ct, (G_dr, F_dr), G_de and the final mixture; the first two may be missing.
 
-    Parameters
-    ----------
-    translation : TranslationNet or None
-    reduction : ReductionNet or None
-    estimation : EstimationNet
-    mixture : FittedMixture
-    substitution : Substitution or None
-        What stands for a contrast that a slice lacks; None without a translation.
+    `substitution` stands for a contrast that a slice lacks; None without a translation.
     """
 
     def __init__(

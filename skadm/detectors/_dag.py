@@ -389,16 +389,7 @@ def darkest(images: NDArray) -> torch.Tensor:
 
 
 def reconstruction_features(pixels: torch.Tensor, restored: torch.Tensor) -> torch.Tensor:
-    """Relative Euclidean error and cosine similarity (Zong et al. 2018, section 3.2).
-
-    Parameters
-    ----------
-    pixels, restored : torch.Tensor of shape (n, K)
-
-    Returns
-    -------
-    features : torch.Tensor of shape (n, 2)
-    """
+    """Relative Euclidean error and cosine similarity (Zong et al. 2018, 3.2), (n, 2)."""
     norm = pixels.norm(dim=1).clamp_min(_LEAST_NORM)
     relative = (pixels - restored).norm(dim=1) / norm
     cosine = torch.nn.functional.cosine_similarity(pixels, restored, dim=1)

@@ -211,25 +211,12 @@ class GaussianMixtureDetector(PriorDetector):
 def _conditionals(
     mixture: GaussianMixture, samples: NDArray, axis: NDArray
 ) -> tuple[NDArray, NDArray, NDArray]:
-    """Density of samples along an axis, given the rest, under each Gaussian.
+    """Density of samples (n, d) along an axis, given the rest, under each of C Gaussians.
 
-    Parameters
-    ----------
-    mixture : GaussianMixture
-        Of C Gaussians, fitted.
-    samples : ndarray of shape (n, d)
-    axis : ndarray of shape (d,)
-        Of any length.
-
-    Returns
-    -------
-    rest : ndarray of shape (n, C)
-        Logarithm of the weight of a Gaussian times its density of the rest, what is
-        orthogonal to the axis, up to a constant.
-    distances : ndarray of shape (n, C)
-        Of the sample from the conditional mean, in conditional standard deviations.
-    widths : ndarray of shape (C,)
-        Conditional standard deviations along the axis.
+    The first result, (n, C), is the logarithm of the weight of a Gaussian times its density
+    of the rest, what is orthogonal to the axis, up to a constant. The second, (n, C), is
+    the distance of the sample from the conditional mean, in conditional standard
+    deviations; the third, (C,), are these.
     """
     n_features = samples.shape[1]
     axis = axis / np.linalg.norm(axis)

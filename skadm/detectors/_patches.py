@@ -21,28 +21,9 @@ def draw_patches(
 ) -> NDArray[np.float64]:
     """Patches of some brain pixels, drawn without replacement, to fit a model to.
 
-    The pixels are drawn first, so that the patches of no other pixel are made.
-
-    Parameters
-    ----------
-    X : ndarray of shape (n_slices, n_contrasts, H, W)
-        Slices.
-    neighbourhood : int
-        Side of the square, in pixels; odd.
-    max_samples : int or None
-        Number of pixels to draw. None, or more than there are: all of them.
-    random_state : RandomState
-        Draws the pixels.
-
-    Returns
-    -------
-    patches : ndarray of shape (n_samples, neighbourhood**2 * n_contrasts), float64
-        In the order of the pixels in X.
-
-    Raises
-    ------
-    ValueError
-        If `neighbourhood` is even.
+    Of `max_samples` pixels, or all if there are fewer, in their order in X. The pixels are
+    drawn first, so that the patches of no other pixel are made. The result is that of
+    `patches_at`.
     """
     if neighbourhood % 2 == 0:
         raise ValueError(
@@ -61,11 +42,11 @@ def draw_patches(
     # Chunk by chunk: the slices may be more than fit into memory.
     ends = np.cumsum(counts)
     parts = []
-    for rows, first, own in zip(
+    for rows, first, drawn in zip(
         chunks, ends - counts, np.split(chosen, np.searchsorted(chosen, ends[:-1]))
     ):
         images = X[rows]
-        pixels = np.flatnonzero(brain_mask(images))[own - first]
+        pixels = np.flatnonzero(brain_mask(images))[drawn - first]
         parts.append(patches_at(images, pixels, neighbourhood))
         release(X)
     return np.concatenate(parts)
@@ -76,19 +57,10 @@ def patches_at(
 ) -> NDArray[np.float64]:
     """All contrasts of a pixel and of its neighbours in the slice.
 
-    Parameters
-    ----------
-    X : ndarray of shape (n_slices, n_contrasts, H, W)
-        Slices.
-    pixels : ndarray of shape (n_pixels,)
-        Flat indices into the maps, (n_slices, H, W).
-    neighbourhood : int
-        Side of the square around the pixel, in pixels; odd. 1: the pixel alone.
-
-    Returns
-    -------
-    patches : ndarray of shape (n_pixels, neighbourhood**2 * n_contrasts), float64
-        By row, column and contrast. 0, as the background, outside of the slice.
+    X has shape (n_slices, n_contrasts, H, W), and pixels are flat indices into its maps.
+    `neighbourhood` is the side of the square around the pixel, odd; 1 is the pixel alone.
+    The result, (n_pixels, neighbourhood**2 * n_contrasts), is by row, column and contrast;
+    0, as the background, outside of the slice.
     """
     n_slices, n_contrasts, height, width = X.shape
     slices, rows, columns = np.unravel_index(pixels, (n_slices, height, width))
@@ -109,25 +81,12 @@ def score_patches(
     neighbourhood: int,
     score: Callable[[NDArray], NDArray],
 ) -> NDArray[np.float32]:
-    """Maps of what a model says about the patch of each brain pixel.
+    """Maps (n_slices, H, W) of what a model says about the patch of each brain pixel.
 
-    Parameters
-    ----------
-    X : ndarray of shape (n_slices, n_contrasts, H, W)
-        Slices.
-    brain : ndarray of bool, shape (n_slices, H, W)
-        Their brain.
-    neighbourhood : int
-        Side of the square, in pixels; odd.
-    score : callable
-        Takes patches (n_pixels, n_features), which it may overwrite, and returns
-        (n_pixels,). Called with pixels of one slice at a time: matrix products round by
-        the number of their rows, so the result would depend on other slices.
-
-    Returns
-    -------
-    maps : ndarray of shape (n_slices, H, W), float32
-        Finite; 0 in the background.
+    Maps are finite, and 0 in the background. `score` takes patches (n_pixels, n_features),
+    which it may overwrite, and returns (n_pixels,). It gets pixels of one slice at a time:
+    matrix products round by the number of their rows, so the result would depend on other
+    slices.
     """
     maps = np.zeros((len(X), *X.shape[2:]), np.float32)
     # Absurd intensities overflow: as far as a number can say.
@@ -141,24 +100,7 @@ def score_patches(
 def iterate_patches(
     X: NDArray, brain: NDArray[np.bool_], neighbourhood: int
 ) -> Iterator[tuple[NDArray[np.intp], NDArray[np.float64]]]:
-    """Yield the patches of all brain pixels, some at a time.
-
-    Parameters
-    ----------
-    X : ndarray of shape (n_slices, n_contrasts, H, W)
-        Slices.
-    brain : ndarray of bool, shape (n_slices, H, W)
-        Their brain.
-    neighbourhood : int
-        Side of the square, in pixels; odd.
-
-    Yields
-    ------
-    pixels : ndarray of shape (n_pixels,)
-        Flat indices into the maps, (n_slices, H, W).
-    patches : ndarray of shape (n_pixels, neighbourhood**2 * n_contrasts), float64
-        As of `patches_at`.
-    """
+    """Yield all brain pixels and their patches, as of `patches_at`, some at a time."""
     all_pixels = np.flatnonzero(brain)
     step = max(1, CHUNK_VALUES // (neighbourhood**2 * X.shape[1]))
     for start in range(0, len(all_pixels), step):

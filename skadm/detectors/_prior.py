@@ -124,27 +124,13 @@ def contrast_weights(
     n_contrasts: int,
     names: Sequence[str] | None,
 ) -> NDArray[np.float64]:
-    """Weight of every contrast, 0 where none is given.
+    """Weight of every contrast, (n_contrasts,), 0 where none is given.
 
-    Parameters
-    ----------
-    prior : mapping of str or int to float, or sequence of str or int
-        Contrasts, by name or by index, with their weights; 1 in a sequence.
-    n_contrasts : int
-    names : sequence of str or None
-        Of the contrasts; None for bare arrays.
-
-    Returns
-    -------
-    weights : ndarray of shape (n_contrasts,)
-
-    Raises
-    ------
-    ValueError
-        If there is no such contrast, one is given twice, a weight is not a finite number,
-        or none differs from 0.
+    Contrasts are given by name or index, with their weights; 1 in a sequence. One that
+    there is not, or that is given twice, a weight that is not finite, or none other than 0,
+    is a ValueError.
     """
-    pairs = prior.items() if isinstance(prior, Mapping) else [(each, 1.0) for each in prior]
+    pairs = prior.items() if isinstance(prior, Mapping) else [(name, 1.0) for name in prior]
     weights = np.zeros(n_contrasts)
     given: dict[int, str | int] = {}
     for contrast, weight in pairs:
@@ -194,31 +180,14 @@ def _index(contrast: str | int, n_contrasts: int, names: Sequence[str] | None) -
 def learned_axis(
     abnormal: Iterable[NDArray], normal: Iterable[NDArray]
 ) -> NDArray[np.float64]:
-    """Combination of contrasts along which abnormal slices differ most from normal ones.
+    """Axis, (K,), along which abnormal slices differ most from normal ones.
 
-    The first component of contrastive PCA with α = 1: the leading eigenvector of the
-    difference of the second moments. It points to where abnormal slices have the heavier
-    tail, by their third moment. Most of an abnormal slice is normal as well, and cancels.
-
-    Parameters
-    ----------
-    abnormal, normal : iterable of ndarray of shape (n_pixels, K)
-        Deviations of the brain pixels of either kind of slices, some at a time.
-
-    Returns
-    -------
-    axis : ndarray of shape (K,)
-        The largest weight is 1 or -1.
-
-    Warns
-    -----
-    UserWarning
-        If abnormal slices vary no more than normal ones.
-
-    References
-    ----------
-    A. Abid, M. J. Zhang, V. K. Bagaria, J. Zou. Exploring patterns enriched in a dataset
-    with contrastive principal component analysis. Nature Communications 9:2134, 2018.
+    The first component of contrastive PCA (Abid et al. 2018, Nature Communications 9:2134)
+    with α = 1: the leading eigenvector of the difference of the second moments. It points
+    to where abnormal slices have the heavier tail, by their third moment; its largest
+    weight is 1 or -1. Most of an abnormal slice is normal as well, and cancels. There is a
+    warning if abnormal slices vary no more than normal ones. Either kind is given as
+    deviations of brain pixels, (n_pixels, K), some at a time.
     """
     second, third = (
         of_abnormal - of_normal

@@ -16,8 +16,7 @@ from skadm._brain import ignore_background
 from skadm._pipelines import last_step, looks_at_abnormal, looks_through_slices
 from skadm._supervision import supervision
 from skadm._validation import check_labels, check_shape
-from skadm.data import as_slices
-from skadm.data._slices import in_chunks
+from skadm.data._slices import as_slices, in_chunks
 from skadm.evaluation._tables import METRICS, Row
 from skadm.metrics import (
     best_dice_score,

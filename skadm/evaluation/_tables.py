@@ -12,19 +12,10 @@ METRICS = ("auc", "ap", "precision", "recall", "f1", "dice")
 
 
 def summarise_patients(patient_rows: Iterable[Row]) -> list[Row]:
-    """Sum up each method by its mean and spread over patients.
+    """Sum up `Evaluation.patient_rows` by the mean and spread of each method over patients.
 
-    Parameters
-    ----------
-    patient_rows : iterable of dict
-        `Evaluation.patient_rows`.
-
-    Returns
-    -------
-    list of dict
-        For each method: method, n_patients (those with an anomaly, over which all else is),
-        auc_mean, auc_std, auc_min, ap_mean, ap_std. Standard deviations have n - 1 in the
-        denominator.
+    n_patients are those with an anomaly, over which all else is. Standard deviations have n
+    - 1 in the denominator.
     """
     table = pd.DataFrame(list(patient_rows))
     if table.empty:

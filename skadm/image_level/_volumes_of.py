@@ -44,8 +44,8 @@ def merged(stacks: Sequence[SliceStack]) -> SliceStack:
     volumes: list[Volume] = []
     index: list[int] = []
     for place, stack in enumerate(stacks):
-        own = {volume.name: len(volumes) + i for i, volume in enumerate(stack.volumes)}
-        index += [own[name] for name in stack.volume_ids.tolist()]
+        places = {volume.name: len(volumes) + i for i, volume in enumerate(stack.volumes)}
+        index += [places[name] for name in stack.volume_ids.tolist()]
         volumes += [
             volume.changed(
                 labelled=False, name=f"{volume.name} (volume {place} of the training)"

@@ -294,10 +294,10 @@ def _parsed(text: str | bytes) -> Any:
 
 
 def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
+    entries = dict(pairs)
+    if len(entries) < len(pairs):
         raise ValueError("its header has two entries of one name.")
-    return found
+    return entries
 
 
 def _finite(text: str) -> float:

@@ -4,10 +4,11 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.ndimage import generate_binary_structure, label
 
-from skadm.metrics._pixels import as_pair, sort_pixels
+from skadm.metrics._pixels import as_pair, described, sort_pixels
 from skadm.metrics._ranking import undefined
 
 
+@described
 def pixel_aupro_score(
     y: ArrayLike,
     scores: ArrayLike,
@@ -23,10 +24,8 @@ def pixel_aupro_score(
 
     Parameters
     ----------
-    y : array-like of shape (n_slices, H, W)
-        Labels: 0 normal, 1 anomaly, -1 ignored.
-    scores : array-like of the same shape
-        Normality, higher = more normal, as `score_samples` returns it.
+    %(y_of_slices)s
+    %(scores)s
     groups : array-like of shape (n_slices,), default=None
         Patient of each slice, slices in the order of the volume: a lesion is then a
         component in three dimensions. None: a component within a slice.

@@ -5,11 +5,12 @@ import heapq
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from skadm.metrics._pixels import SortedPixels, cumulative_counts, sort_pixels
+from skadm.metrics._pixels import SortedPixels, cumulative_counts, described, sort_pixels
 
 Curve = tuple[NDArray, NDArray, NDArray]
 
 
+@described
 def pixel_roc_curve(
     y: ArrayLike, scores: ArrayLike, max_points: int | None = 1000
 ) -> Curve:
@@ -17,10 +18,8 @@ def pixel_roc_curve(
 
     Parameters
     ----------
-    y : array-like of any shape
-        Labels: 0 normal, 1 anomaly, -1 ignored.
-    scores : array-like of the same shape
-        Normality, higher = more normal, as `score_samples` returns it.
+    %(y)s
+    %(scores)s
     max_points : int or None, default=1000
         Largest number of points, at least 4. Each is a point of the full curve, both ends
         are kept, and the area under the thinned curve differs from the exact one by less
@@ -60,6 +59,7 @@ def pixel_roc_curve(
     )
 
 
+@described
 def pixel_precision_recall_curve(
     y: ArrayLike, scores: ArrayLike, max_points: int | None = 1000
 ) -> Curve:
@@ -67,10 +67,8 @@ def pixel_precision_recall_curve(
 
     Parameters
     ----------
-    y : array-like of any shape
-        Labels: 0 normal, 1 anomaly, -1 ignored.
-    scores : array-like of the same shape
-        Normality, higher = more normal, as `score_samples` returns it.
+    %(y)s
+    %(scores)s
     max_points : int or None, default=1000
         Largest number of points, at least 4. Each is a point of the full curve, both ends
         are kept, and points lie densest where precision changes fastest. None: all points,

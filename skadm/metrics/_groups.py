@@ -9,10 +9,11 @@ import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.exceptions import UndefinedMetricWarning
 
-from skadm.metrics._pixels import as_pair, count_labels
+from skadm.metrics._pixels import as_pair, count_labels, described
 from skadm.metrics._ranking import pixel_roc_auc_score
 
 
+@described
 def per_patient(
     metric: Callable[[Any, Any], Any], y: ArrayLike, scores: ArrayLike, groups: ArrayLike
 ) -> dict[str, Any]:
@@ -24,8 +25,7 @@ def per_patient(
         A metric ``metric(y, scores)`` of this module.
     y : array-like of shape (n_slices, ...)
         Labels: 0 normal, 1 anomaly, -1 ignored.
-    scores : array-like of the same shape
-        Normality, higher = more normal, as `score_samples` returns it.
+    %(scores)s
     groups : array-like of shape (n_slices,)
         Patient of each slice.
 
@@ -64,6 +64,7 @@ def per_patient(
     return results
 
 
+@described
 def roc_auc_by_lesion_size(
     y: ArrayLike, scores: ArrayLike, edges: Sequence[float] = tuple(range(0, 1601, 200))
 ) -> list[dict[str, float]]:
@@ -71,10 +72,8 @@ def roc_auc_by_lesion_size(
 
     Parameters
     ----------
-    y : array-like of shape (n_slices, H, W)
-        Labels: 0 normal, 1 anomaly, -1 ignored.
-    scores : array-like of the same shape
-        Normality, higher = more normal, as `score_samples` returns it.
+    %(y_of_slices)s
+    %(scores)s
     edges : sequence of float, default=(0, 200, ..., 1600)
         Ascending edges of the bins, in pixels. A bin holds the slices with
         ``low < number of anomalous pixels <= high``; slices without a lesion, or with one

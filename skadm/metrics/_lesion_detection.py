@@ -7,7 +7,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.ndimage import find_objects, generate_binary_structure, label
 from sklearn.utils.validation import check_consistent_length
 
-from skadm.metrics._pixels import as_pair, count_labels, raise_not_finite
+from skadm.metrics._pixels import as_pair, count_labels, described, raise_not_finite
 
 
 class LesionCounts(NamedTuple):
@@ -41,6 +41,7 @@ class LesionCounts(NamedTuple):
         return self.n_false / self.n_volumes
 
 
+@described
 def lesions_at_threshold(
     y: ArrayLike,
     scores: ArrayLike,
@@ -60,19 +61,13 @@ def lesions_at_threshold(
 
     Parameters
     ----------
-    y : array-like of shape (n_slices, H, W)
-        Labels: 0 normal, 1 anomaly, -1 ignored.
-    scores : array-like of the same shape
-        Normality, higher = more normal, as `score_samples` returns it.
-    groups : array-like of shape (n_slices,)
-        Patient of each slice; slices of a patient are in the order of the volume.
+    %(y_of_slices)s
+    %(scores)s
+    %(groups)s
     threshold : float
         A pixel is flagged when its score is below.
-    min_size : int, default=1
-        Flagged components of fewer pixels count for nothing.
-    min_overlap : float, default=0.2
-        Share of a flagged component that must lie on lesions for a hit; with 0 a single
-        pixel does.
+    %(min_size)s
+    %(min_overlap)s
 
     Returns
     -------
@@ -90,6 +85,7 @@ def lesions_at_threshold(
     return _count(volumes, threshold, min_size, min_overlap)
 
 
+@described
 def lesion_froc_curve(
     y: ArrayLike,
     scores: ArrayLike,
@@ -103,20 +99,14 @@ def lesion_froc_curve(
 
     Parameters
     ----------
-    y : array-like of shape (n_slices, H, W)
-        Labels: 0 normal, 1 anomaly, -1 ignored.
-    scores : array-like of the same shape
-        Normality, higher = more normal, as `score_samples` returns it.
-    groups : array-like of shape (n_slices,)
-        Patient of each slice; slices of a patient are in the order of the volume.
+    %(y_of_slices)s
+    %(scores)s
+    %(groups)s
     max_points : int, default=50
         Thresholds: those that flag from one pixel to half of them, evenly spaced on a
         logarithmic scale.
-    min_size : int, default=1
-        Flagged components of fewer pixels count for nothing.
-    min_overlap : float, default=0.2
-        Share of a flagged component that must lie on lesions for a hit; with 0 a single
-        pixel does.
+    %(min_size)s
+    %(min_overlap)s
 
     Returns
     -------

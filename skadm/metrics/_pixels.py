@@ -14,10 +14,34 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from skadm._arrays import as_numbers
+from skadm._docstrings import described_by
 
 CHUNK = 1 << 20
 
 _WORTH_THREADS = 1 << 19  # scores; fewer are sorted sooner than they are parted
+
+
+described = described_by(
+    y="""\
+y : array-like of any shape
+    Labels: 0 normal, 1 anomaly, -1 ignored.""",
+    y_of_slices="""\
+y : array-like of shape (n_slices, H, W)
+    Labels: 0 normal, 1 anomaly, -1 ignored.""",
+    scores="""\
+scores : array-like of the same shape
+    Normality, higher = more normal, as `score_samples` returns it.""",
+    groups="""\
+groups : array-like of shape (n_slices,)
+    Patient of each slice; slices of a patient are in the order of the volume.""",
+    min_size="""\
+min_size : int, default=1
+    Flagged components of fewer pixels count for nothing.""",
+    min_overlap="""\
+min_overlap : float, default=0.2
+    Share of a flagged component that must lie on lesions for a hit; with 0 a single
+    pixel does.""",
+)
 
 
 class LabelCounts(NamedTuple):
@@ -114,20 +138,7 @@ def raise_not_finite(count: int, evaluated: int) -> None:
 
 
 def sort_pixels(y: ArrayLike | None, scores: ArrayLike) -> SortedPixels:
-    """Check labels and scores, and sort the scores of either label apart.
-
-    Parameters
-    ----------
-    y : array-like of any shape
-        Labels: 0 normal, 1 anomaly, -1 ignored.
-    scores : array-like of the same shape
-        Normality.
-
-    Returns
-    -------
-    SortedPixels
-        The scores of anomalous and of normal pixels, ascending, in the scores' own dtype.
-    """
+    """Check labels and scores, and sort the scores of either label, in their own dtype."""
     labels, values = as_pair(y, scores)
     counts = count_labels(labels)
     parts = [np.empty(count, dtype=values.dtype) for count in counts]
@@ -168,11 +179,8 @@ def number_of_threads() -> int:
 def cumulative_counts(pixels: SortedPixels) -> Iterator[tuple[NDArray, NDArray, NDArray]]:
     """Count the pixels flagged when every score up to an anomalous pixel's is flagged.
 
-    Yields
-    ------
-    values, true_positives, false_positives : ndarrays
-        A chunk of the anomalous pixels' scores, ascending, and the numbers of anomalous
-        and of normal pixels with a score not above each. Tied scores share their counts.
+    A chunk has the anomalous pixels' scores, ascending, and the numbers of anomalous and of
+    normal pixels with a score not above each. Tied scores share their counts.
     """
     for start in range(0, pixels.anomalous.size, CHUNK):
         values = pixels.anomalous[start : start + CHUNK]

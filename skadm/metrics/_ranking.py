@@ -6,9 +6,16 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.exceptions import UndefinedMetricWarning
 
-from skadm.metrics._pixels import CHUNK, LabelCounts, cumulative_counts, sort_pixels
+from skadm.metrics._pixels import (
+    CHUNK,
+    LabelCounts,
+    cumulative_counts,
+    described,
+    sort_pixels,
+)
 
 
+@described
 def pixel_roc_auc_score(y: ArrayLike, scores: ArrayLike) -> float:
     """Compute the exact area under the ROC curve over pixels.
 
@@ -18,10 +25,8 @@ def pixel_roc_auc_score(y: ArrayLike, scores: ArrayLike) -> float:
 
     Parameters
     ----------
-    y : array-like of any shape
-        Labels: 0 normal, 1 anomaly, -1 ignored.
-    scores : array-like of the same shape
-        Normality, higher = more normal, as `score_samples` returns it.
+    %(y)s
+    %(scores)s
 
     Returns
     -------
@@ -46,6 +51,7 @@ def pixel_roc_auc_score(y: ArrayLike, scores: ArrayLike) -> float:
     return _twice_below(pixels.normal, pixels.anomalous) / (2 * pairs)
 
 
+@described
 def pixel_average_precision_score(y: ArrayLike, scores: ArrayLike) -> float:
     """Compute the exact average precision over pixels.
 
@@ -55,10 +61,8 @@ def pixel_average_precision_score(y: ArrayLike, scores: ArrayLike) -> float:
 
     Parameters
     ----------
-    y : array-like of any shape
-        Labels: 0 normal, 1 anomaly, -1 ignored.
-    scores : array-like of the same shape
-        Normality, higher = more normal, as `score_samples` returns it.
+    %(y)s
+    %(scores)s
 
     Returns
     -------

@@ -10,6 +10,7 @@ from skadm.metrics._pixels import (
     as_pair,
     count_labels,
     cumulative_counts,
+    described,
     part_by_label,
     raise_not_finite,
     sort_pixels,
@@ -17,15 +18,14 @@ from skadm.metrics._pixels import (
 from skadm.metrics._ranking import undefined
 
 
+@described
 def best_f1_threshold(y: ArrayLike, scores: ArrayLike) -> float:
     """Find the threshold with the best F1 over all thresholds, exactly.
 
     Parameters
     ----------
-    y : array-like of any shape
-        Labels: 0 normal, 1 anomaly, -1 ignored.
-    scores : array-like of the same shape
-        Normality, higher = more normal, as `score_samples` returns it.
+    %(y)s
+    %(scores)s
 
     Returns
     -------
@@ -55,6 +55,7 @@ def best_f1_threshold(y: ArrayLike, scores: ArrayLike) -> float:
     return _threshold_above(last_flagged, pixels)
 
 
+@described
 def best_dice_score(y: ArrayLike, scores: ArrayLike) -> float:
     """Compute the best Dice coefficient that any threshold reaches.
 
@@ -64,10 +65,8 @@ def best_dice_score(y: ArrayLike, scores: ArrayLike) -> float:
 
     Parameters
     ----------
-    y : array-like of any shape
-        Labels: 0 normal, 1 anomaly, -1 ignored.
-    scores : array-like of the same shape
-        Normality, higher = more normal, as `score_samples` returns it.
+    %(y)s
+    %(scores)s
 
     Returns
     -------
@@ -87,15 +86,14 @@ def best_dice_score(y: ArrayLike, scores: ArrayLike) -> float:
     return _best_f1(pixels)[0]
 
 
+@described
 def pixel_fpr_at_tpr_score(y: ArrayLike, scores: ArrayLike, *, tpr: float = 0.95) -> float:
     """Compute the false positive rate at which a share of the anomalous pixels is flagged.
 
     Parameters
     ----------
-    y : array-like of any shape
-        Labels: 0 normal, 1 anomaly, -1 ignored.
-    scores : array-like of the same shape
-        Normality, higher = more normal, as `score_samples` returns it.
+    %(y)s
+    %(scores)s
     tpr : float, default=0.95
         The share, in (0, 1].
 
@@ -124,6 +122,7 @@ def pixel_fpr_at_tpr_score(y: ArrayLike, scores: ArrayLike, *, tpr: float = 0.95
     return float(flagged / pixels.normal.size)
 
 
+@described
 def pixel_scores_at_threshold(
     y: ArrayLike, scores: ArrayLike, threshold: float, *, zero_division: float = 0.0
 ) -> dict[str, float]:
@@ -131,10 +130,8 @@ def pixel_scores_at_threshold(
 
     Parameters
     ----------
-    y : array-like of any shape
-        Labels: 0 normal, 1 anomaly, -1 ignored.
-    scores : array-like of the same shape
-        Normality, higher = more normal, as `score_samples` returns it.
+    %(y)s
+    %(scores)s
     threshold : float
         A pixel is called anomalous when its score is below; compared in the precision of
         `scores`, as ``score_samples(X) - offset_ < 0`` is in `predict`.

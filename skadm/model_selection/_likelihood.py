@@ -6,8 +6,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from skadm._pipelines import as_seen
-from skadm.data import as_slices
-from skadm.data._slices import brain_of
+from skadm.data._slices import as_slices, brain_of
 from skadm.model_selection._normal import normal_part
 
 

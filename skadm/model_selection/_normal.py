@@ -8,25 +8,13 @@ from numpy.typing import ArrayLike
 from sklearn.exceptions import UndefinedMetricWarning
 
 from skadm._validation import check_labels, check_shape
-from skadm.data import as_slices
+from skadm.data._slices import as_slices
 
 
 def normal_part(metric: str, X: Any, y: ArrayLike | None) -> Any:
-    """Return the slices without anomaly; None, with a warning, if there are none.
+    """The slices without anomaly; None, with a warning of the metric, if there are none.
 
-    Parameters
-    ----------
-    metric : str
-        What cannot be computed then.
-    X : array-like or SliceStack of shape (n_slices, n_contrasts, H, W)
-        Slices.
-    y : array-like of shape (n_slices, H, W) or None
-        Masks: 0 normal, 1 anomaly, -1 outside the brain. None: all slices are normal.
-
-    Returns
-    -------
-    X : array-like or SliceStack, or None
-        Those left.
+    y are masks: 0 normal, 1 anomaly, -1 outside the brain. None: all slices are normal.
     """
     X = as_slices(X)
     if y is None:

@@ -9,7 +9,7 @@ from skadm._arrays import as_numbers
 from skadm._brain import ignore_background
 from skadm._pipelines import as_seen, looks_through_slices
 from skadm._validation import check_labels, check_shape
-from skadm.data import as_slices
+from skadm.data._slices import as_slices
 from skadm.metrics import best_f1_threshold
 from skadm.wrappers._reading import score_by_volume, score_maps
 

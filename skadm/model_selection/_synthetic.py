@@ -10,7 +10,8 @@ from numpy.typing import ArrayLike, NDArray
 from skadm._pipelines import as_seen
 from skadm.metrics import pixel_average_precision_score, pixel_roc_auc_score
 from skadm.model_selection._normal import normal_part
-from skadm.synthetic import KINDS, LesionKind, paste_lesions
+from skadm.synthetic import paste_lesions
+from skadm.synthetic._kinds import KINDS, LesionKind
 
 _METRICS = {
     "roc_auc": pixel_roc_auc_score,
@@ -31,9 +32,9 @@ class SyntheticLesionScorer:
 
     Parameters
     ----------
-    kinds : mapping of str to LesionKind, default=None
-        What lesions do. None: `skadm.synthetic.KINDS`; those that need more contrasts than
-        there are stay out.
+    kinds : mapping of str to kind of lesion, default=None
+        What lesions do, as ``{"intensity": IntensityShift()}``. None: each kind of
+        `skadm.synthetic`, but for those that need more contrasts than there are.
     metric : {"roc_auc", "average_precision"}, default="roc_auc"
         Over the brain pixels of all slices.
     n_draws : int, default=1

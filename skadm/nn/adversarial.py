@@ -13,17 +13,11 @@ class Critic(nn.Module):
     """How real a slice looks, as one number without bounds.
 
     Without batch norm: the gradient penalty holds slice by slice, and slices of a batch
-    must not depend on each other. In full precision always: the penalty needs gradients
-    of gradients, and the Wasserstein distance is a difference of two means.
+    must not depend on each other. In full precision always: the penalty needs gradients of
+    gradients, and the Wasserstein distance is a difference of two means.
 
-    Parameters
-    ----------
-    n_in : int
-        Input channels.
-    width : int
-        Channels of the first level; each further level has twice as many.
-    n_levels : int
-        Halvings of the slice.
+    The first level has `width` channels, each further one twice as many; `n_levels` halve
+    the slice.
     """
 
     def __init__(self, n_in: int, width: int, n_levels: int) -> None:
@@ -57,18 +51,6 @@ def build_critic(
     Weights are those of He et al. 2015, normal. With torch's own, which are smaller, the
     norm is about 0.01: until it has grown, the critic says nothing, yet the generator
     follows it, since Adam's steps do not get smaller with the gradient.
-
-    Parameters
-    ----------
-    n_in, width, n_levels : int
-        See `Critic`.
-    generator : torch.Generator
-        A CPU generator.
-
-    Returns
-    -------
-    critic : Critic
-        On the CPU, in float32.
     """
     critic = build(lambda: Critic(n_in, width, n_levels), generator)
     for layer in critic.modules():
@@ -84,21 +66,10 @@ def gradient_penalty(
 ) -> torch.Tensor:
     """Mean of (‖∇D(x)‖ - 1)² at points between real and generated slices.
 
-    The third term of Gulrajani et al. 2017, Eq. 3, without its weight. The norm is over
-    all that is not the batch: channels, H and W.
-
-    Parameters
-    ----------
-    critic : torch.nn.Module
-        D; maps (n, channels, H, W) to (n,), each slice for itself.
-    real, fake : torch.Tensor of shape (n, channels, H, W)
-    shares : torch.Tensor of shape (n,)
-        Where the point of each slice is: 0 is the generated end, 1 the real one.
-
-    Returns
-    -------
-    penalty : torch.Tensor of shape ()
-        Differentiable by the weights of the critic.
+    The third term of Gulrajani et al. 2017, Eq. 3, without its weight. The norm is over all
+    that is not the batch: channels, H and W. D maps slices (n, channels, H, W) to (n,),
+    each for itself. `shares`, (n,), say where the point of each slice is: 0 is the
+    generated end, 1 the real one.
     """
     points = torch.lerp(fake, real, shares[:, None, None, None])
     points = points.detach().requires_grad_()

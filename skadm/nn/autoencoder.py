@@ -17,18 +17,9 @@ from skadm.nn.blocks import (
 class Encoder(nn.Sequential):
     """Slices to a coarse grid of features: a stride-2 convolution for each level.
 
-    Parameters
-    ----------
-    n_in : int
-        Input channels.
-    width : int
-        Channels of the first level; each further level has twice as many.
-    n_levels : int
-        The grid is 2 ** n_levels times coarser than the slice.
-    norm : {"batch", "instance", "none"}
-        Norm layer.
-    activation : callable
-        Makes the activation of a layer.
+    The first level has `width` channels, each further one twice as many; the grid is 2 **
+    n_levels times coarser than the slice. `norm` is "batch", "instance" or "none";
+    `activation` makes the activation of a layer.
     """
 
     def __init__(
@@ -52,23 +43,8 @@ class Decoder(nn.Sequential):
     """A coarse grid of features to slices: the mirror image of `Encoder`.
 
     Upsampling and a convolution for each level, which leaves no checkerboard as a
-    transposed convolution does (Odena et al. 2016). The output is linear: intensities
-    are z-scores.
-
-    Parameters
-    ----------
-    n_in : int
-        Channels of the grid.
-    width : int
-        Channels of the last hidden level, at full resolution.
-    n_levels : int
-        The slice is 2 ** n_levels times finer than the grid.
-    n_out : int
-        Output channels.
-    norm : {"batch", "instance", "none"}
-        Norm layer.
-    activation : callable
-        Makes the activation of a layer.
+    transposed convolution does (Odena et al. 2016). The last hidden level, at full
+    resolution, has `width` channels. The output is linear: intensities are z-scores.
     """
 
     def __init__(

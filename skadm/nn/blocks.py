@@ -25,24 +25,12 @@ def leaky_relu() -> nn.Module:
 
 
 def build(factory: Callable[[], Network], generator: torch.Generator) -> Network:
-    """Build a network whose initial weights come from `generator` alone.
+    """Build a network on the CPU whose initial weights come from `generator` alone.
 
-    Torch's own constructors draw from the global generator. The network is made
-    without memory first, so that nothing is drawn, and filled afterwards with torch's
-    default distributions (He et al. 2015, uniform).
-
-    Parameters
-    ----------
-    factory : callable
-        Takes nothing and returns the module.
-    generator : torch.Generator
-        A CPU generator.
-
-    Returns
-    -------
-    module : torch.nn.Module
-        On the CPU, in float32; without memory, and not filled, within
-        ``torch.device("meta")``.
+    Torch's own constructors draw from the global generator. The network is made without
+    memory first, so that nothing is drawn, and filled afterwards with torch's default
+    distributions (He et al. 2015, uniform). Within ``torch.device("meta")`` it stays
+    without memory.
     """
     only_shapes = torch.empty(0).device.type == "meta"
     with torch.device("meta"):
@@ -118,14 +106,8 @@ class SingleChannelConvolution(nn.Conv2d):
     Convolution kernels are made for many output channels; a single one costs as much as
     sixteen. So sixteen neighbouring pixels become the channels of a convolution of stride
     4, whose kernels are the one kernel, moved; then they go back to their places. The
-    result is the same.
-
-    Parameters
-    ----------
-    n_in : int
-        Input channels.
-    kernel_size : int
-        Odd. H and W of the images must be multiples of 4.
+    result is the same. The kernel size is odd; H and W of the images must be multiples of
+    4.
     """
 
     _SIDE = 4
@@ -153,13 +135,6 @@ class UpsampledConvolution(nn.Conv2d):
     one pixel share the sum of their weights: each of the four places within a pixel has a
     2×2 kernel of its own on the small image (Shi et al. 2016). The result is the same, with
     16 products in place of 36.
-
-    Parameters
-    ----------
-    n_in, n_out : int
-        Channels.
-    bias : bool
-        Whether there is one.
     """
 
     def __init__(self, n_in: int, n_out: int, bias: bool = True) -> None:
@@ -202,20 +177,7 @@ class UpsampledConvolution(nn.Conv2d):
 
 
 def pad_to_multiple(images: torch.Tensor, multiple: int, minimum: int) -> torch.Tensor:
-    """Add background below and to the right until H and W are multiples.
-
-    Parameters
-    ----------
-    images : torch.Tensor of shape (..., H, W)
-    multiple : int
-        What H and W shall be divisible by.
-    minimum : int
-        The least H and W, itself a multiple.
-
-    Returns
-    -------
-    images : torch.Tensor of shape (..., H', W')
-    """
+    """Add background below and to the right: H and W multiples, at least `minimum`."""
     height, width = images.shape[-2:]
     new_height, new_width = (
         max(minimum, math.ceil(n / multiple) * multiple) for n in (height, width)

@@ -24,35 +24,19 @@ def _full_precision(tensor: torch.Tensor) -> torch.autocast:
 
 
 class Mixture(NamedTuple):
-    """Parameters of a Gaussian mixture, in float64.
+    """Parameters of a Gaussian mixture, in float64."""
 
-    Attributes
-    ----------
-    weights : torch.Tensor of shape (C,)
-    means : torch.Tensor of shape (C, d)
-    covariances : torch.Tensor of shape (C, d, d)
-        As estimated: without the eigenvalue floor.
-    """
-
-    weights: torch.Tensor
-    means: torch.Tensor
-    covariances: torch.Tensor
+    weights: torch.Tensor  # (C,)
+    means: torch.Tensor  # (C, d)
+    covariances: torch.Tensor  # (C, d, d), as estimated: without the eigenvalue floor
 
 
 class EstimationNet(nn.Module):
     """Responsibilities of a pixel from its feature alone, G_de (Eq. 8).
 
-    Parameters
-    ----------
-    n_features : int
-        d.
-    n_components : int
-        C.
-    width : int
-        Units of the hidden layer. Layer sizes are not stated in the paper; one hidden
-        layer with tanh as in DAGMM (Zong et al. 2018).
-    dropout : float
-        Share of the hidden units that a training step drops: 0.5 in DAGMM.
+    Layer sizes are not stated in the paper; one hidden layer of `width` units with tanh as
+    in DAGMM (Zong et al. 2018). A training step drops a share of them, `dropout`: 0.5 in
+    DAGMM.
     """
 
     def __init__(
@@ -80,21 +64,12 @@ class EstimationNet(nn.Module):
 
 
 def estimate_mixture(features: torch.Tensor, responsibilities: torch.Tensor) -> Mixture:
-    """Mixture parameters from responsibilities (Eq. 9).
+    """Mixture parameters from features (n, d) and responsibilities (n, C) (Eq. 9).
 
-    The moments are matrix products over centred pixels, one d × d product for each
-    component, in the precision of the features; the results are float64. A component
-    without pixels gets weight about 0, mean 0 and covariance 0, never NaN.
-
-    Parameters
-    ----------
-    features : torch.Tensor of shape (n, d)
-        z, brain pixels only.
-    responsibilities : torch.Tensor of shape (n, C)
-
-    Returns
-    -------
-    mixture : Mixture
+    Features are of brain pixels only. The moments are matrix products over centred pixels,
+    one d × d product for each component, in the precision of the features; the results are
+    float64. A component without pixels gets weight about 0, mean 0 and covariance 0, never
+    NaN.
     """
     mass = responsibilities.sum(dim=0).clamp_min(_EMPTY)
     means, covariances = _moments(features, responsibilities / mass)
@@ -115,19 +90,10 @@ def _moments(
 def mixture_energy(
     features: torch.Tensor, mixture: Mixture, floor: float = 0.0
 ) -> torch.Tensor:
-    """Negative log-likelihood of each pixel, E_n (Eq. 12).
+    """Negative log-likelihood of each pixel, E_n, of shape (n,) (Eq. 12).
 
-    Parameters
-    ----------
-    features : torch.Tensor of shape (n, d)
-    mixture : Mixture
-    floor : float
-        ε, the least eigenvalue of every covariance (Eq. 10-11).
-
-    Returns
-    -------
-    energy : torch.Tensor of shape (n,)
-        In the precision of the features.
+    `floor` is ε, the least eigenvalue of every covariance (Eq. 10-11). The energy is in the
+    precision of the features, (n, d).
     """
     if not torch.isfinite(mixture.covariances).all():
         return features.new_full((len(features),), torch.nan)  # eigh would fail on them
@@ -141,19 +107,6 @@ def marginal(mixture: Mixture, dropped: int, floor: float = 0.0) -> Mixture:
 
     The floor comes first: marginals of the floored covariances have no eigenvalue below it
     either.
-
-    Parameters
-    ----------
-    mixture : Mixture
-    dropped : int
-        Index of the feature that is left out.
-    floor : float
-        ε, the least eigenvalue of every covariance (Eq. 10-11).
-
-    Returns
-    -------
-    marginal : Mixture
-        Of d - 1 features.
     """
     eigenvalues, vectors = torch.linalg.eigh(mixture.covariances)
     floored = (vectors * eigenvalues.clamp_min(floor).unsqueeze(-2)) @ vectors.mT
@@ -166,21 +119,12 @@ def _kept(n_features: int, dropped: int) -> torch.Tensor:
 
 
 class Contributions(NamedTuple):
-    """What a pixel's energy is made of; see `explain_energy`.
+    """What a pixel's energy is made of; see `explain_energy`."""
 
-    Attributes
-    ----------
-    features : torch.Tensor of shape (n, d)
-        Part of each feature in the energy.
-    baseline : torch.Tensor of shape (n,)
-        The rest: what the energy would be at the centre of the components.
-    component : torch.Tensor of shape (n,)
-        Index of the component that most probably made the pixel.
-    """
-
-    features: torch.Tensor
+    features: torch.Tensor  # (n, d): part of each feature in the energy
+    # (n,): the rest, what the energy would be at the centre of the components
     baseline: torch.Tensor
-    component: torch.Tensor
+    component: torch.Tensor  # (n,): the one that most probably made the pixel
 
 
 def explain_energy(
@@ -304,13 +248,7 @@ class MixtureAccumulator:
         self._n_pixels += len(features)
 
     def mixture(self) -> Mixture:
-        """The mixture of all pixels taken in so far.
-
-        Raises
-        ------
-        ValueError
-            If there were none.
-        """
+        """The mixture of all pixels taken in so far; a ValueError if there were none."""
         if self._mass is None:
             raise ValueError("no pixels were added: a mixture needs at least one")
         mass = self._mass.clamp_min(_EMPTY)
@@ -319,17 +257,10 @@ class MixtureAccumulator:
 
 
 def fit_mixture(batches: Iterable[torch.Tensor], estimation: EstimationNet) -> Mixture:
-    """Mixture of any number of pixels in one pass, without gradients (Eq. 8-9).
+    """Mixture of any number of pixels, without gradients (Eq. 8-9).
 
-    Parameters
-    ----------
-    batches : iterable of torch.Tensor of shape (n, d)
-    estimation : EstimationNet
-
-    Returns
-    -------
-    mixture : Mixture
-        That of all training pixels, not of the last batch.
+    Batches of features (n, d) are taken in one pass: it is the mixture of all training
+    pixels, not of the last batch.
     """
     mixture = MixtureAccumulator()
     with torch.inference_mode():
@@ -339,15 +270,7 @@ def fit_mixture(batches: Iterable[torch.Tensor], estimation: EstimationNet) -> M
 
 
 class FittedMixture(nn.Module):
-    """Holds the final mixture among the weights of a network.
-
-    Parameters
-    ----------
-    n_components : int
-        C.
-    n_features : int
-        d.
-    """
+    """Holds the final mixture among the weights of a network."""
 
     weights: torch.Tensor
     means: torch.Tensor
@@ -388,13 +311,13 @@ class FittedMixture(nn.Module):
 
         The part of a feature that is `dropped` is 0.
         """
-        found = explain_energy(*self._of(features, floor, dropped), floor)
+        contributions = explain_energy(*self._of(features, floor, dropped), floor)
         if dropped is None:
-            return found
-        parts = found.features
+            return contributions
+        parts = contributions.features
         nothing = parts.new_zeros(len(parts), 1)
         parts = torch.cat([parts[:, :dropped], nothing, parts[:, dropped:]], dim=1)
-        return found._replace(features=parts)
+        return contributions._replace(features=parts)
 
     def _of(
         self, features: torch.Tensor, floor: float, dropped: int | None

@@ -15,13 +15,7 @@ _SMOOTH = nn.SiLU
 
 
 class Gaussian(NamedTuple):
-    """Independent Gaussians.
-
-    Attributes
-    ----------
-    mean, log_variance : torch.Tensor
-        Of the same shape.
-    """
+    """Independent Gaussians."""
 
     mean: torch.Tensor
     log_variance: torch.Tensor
@@ -33,24 +27,12 @@ class Gaussian(NamedTuple):
 
 
 class ElboTerms(NamedTuple):
-    """The four terms of the negative ELBO, in nats, one sum for each slice.
+    """The four terms of the negative ELBO, in nats, one sum for each slice, (n,)."""
 
-    Attributes
-    ----------
-    reconstruction : torch.Tensor of shape (n,)
-        -log p(x|z), over the brain pixels.
-    conditional_prior : torch.Tensor of shape (n,)
-        KL(q(z|x) ‖ p(z|w,c)), weighted by p(c|z,w).
-    w_prior : torch.Tensor of shape (n,)
-        KL(q(w|x) ‖ N(0, I)).
-    c_prior : torch.Tensor of shape (n,)
-        KL(p(c|z,w) ‖ uniform).
-    """
-
-    reconstruction: torch.Tensor
-    conditional_prior: torch.Tensor
-    w_prior: torch.Tensor
-    c_prior: torch.Tensor
+    reconstruction: torch.Tensor  # -log p(x|z), over the brain pixels
+    conditional_prior: torch.Tensor  # KL(q(z|x) ‖ p(z|w,c)), weighted by p(c|z,w)
+    w_prior: torch.Tensor  # KL(q(w|x) ‖ N(0, I))
+    c_prior: torch.Tensor  # KL(p(c|z,w) ‖ uniform)
 
     @property
     def negative_elbo(self) -> torch.Tensor:
@@ -79,17 +61,9 @@ def divergence_from_standard(q: Gaussian) -> torch.Tensor:
 
 
 def log_responsibilities(z: torch.Tensor, components: Gaussian) -> torch.Tensor:
-    """log p(c|z,w) by Bayes' rule, with a uniform prior of c.
+    """log p(c|z,w), (n, C, h, w), by Bayes' rule, with a uniform prior of c.
 
-    Parameters
-    ----------
-    z : torch.Tensor of shape (n, d, h, w)
-    components : Gaussian of shape (n, C, d, h, w)
-        p(z|w,c).
-
-    Returns
-    -------
-    logs : torch.Tensor of shape (n, C, h, w)
+    z has shape (n, d, h, w); p(z|w,c) has a Gaussian for each component, (n, C, d, h, w).
     """
     return log_density(z.unsqueeze(1), components).sum(dim=2).log_softmax(dim=1)
 
@@ -103,20 +77,9 @@ class GMVAE(nn.Module):
     """Gaussian-mixture VAE whose latents z, w and c are grids.
 
     c picks one of C Gaussians for z at every place of the grid; w moves and scales them.
-    The intensities are Gaussian around the decoder's output, with variance 1.
-
-    Parameters
-    ----------
-    n_contrasts : int
-        K.
-    n_components : int
-        C.
-    latent_dim, mixture_latent_dim : int
-        Channels of z and of w.
-    width : int
-        Channels at full resolution of the decoder and of the encoder's first level.
-    n_levels : int
-        The grid is 2 ** n_levels times coarser than the slice.
+    The intensities are Gaussian around the decoder's output, with variance 1. z and w have
+    `latent_dim` and `mixture_latent_dim` channels; encoder and decoder have `width` at full
+    resolution, and the grid is 2 ** n_levels times coarser than the slice.
     """
 
     def __init__(
@@ -167,34 +130,22 @@ class GMVAE(nn.Module):
         generator: torch.Generator | None = None,
         free_bits: float = 0.0,
     ) -> ElboTerms:
-        """Terms of the negative ELBO.
+        """Terms of the negative ELBO of slices (n, K, H, W), of any H and W.
 
         Latents outside the brain count, since the decoder uses them for pixels inside.
-
-        Parameters
-        ----------
-        images : torch.Tensor of shape (n, K, H, W)
-            Any H and W.
-        brain : torch.Tensor of shape (n, H, W), bool
-        generator : torch.Generator or None
-            On the CPU: draws z and w. None: their means.
-        free_bits : float
-            Nats below which the divergence of c is not seen, at each place of the grid.
-
-        Returns
-        -------
-        terms : ElboTerms
+        `generator`, on the CPU, draws z and w; None: their means. `free_bits` are nats
+        below which the divergence of c is not seen, at each place of the grid.
         """
         q_z, q_w = self.encode(images)
         z, w = (q.mean if generator is None else q.sample(generator) for q in (q_z, q_w))
         components = self.components(w)
         logs = log_responsibilities(z, components)
-        each = divergence(Gaussian(*(part.unsqueeze(1) for part in q_z)), components)
+        divergences = divergence(Gaussian(*(part.unsqueeze(1) for part in q_z)), components)
         decoded = self.decode(z, *images.shape[-2:])
         noise = Gaussian(decoded, torch.zeros_like(decoded))
         return ElboTerms(
             _sums(-log_density(images, noise) * brain.unsqueeze(1)),
-            _sums(logs.exp() * each.sum(dim=2)),
+            _sums(logs.exp() * divergences.sum(dim=2)),
             _sums(divergence_from_standard(q_w)),
             _sums(divergence_from_uniform(logs).clamp_min(free_bits)),
         )

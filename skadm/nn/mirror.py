@@ -6,18 +6,10 @@ from skadm.nn.pixels import brain_of
 
 
 def mirrored(images: torch.Tensor) -> torch.Tensor:
-    """Mirror each slice left to right (last axis) about the middle of its brain.
+    """Mirror each slice, (n, K, H, W), left to right about the middle of its brain.
 
-    The middle is that of mass of the brain's pixels, to half a pixel.
-
-    Parameters
-    ----------
-    images : torch.Tensor of shape (n, K, H, W)
-
-    Returns
-    -------
-    images : torch.Tensor of shape (n, K, H, W)
-        0 where the mirrored pixel is outside of the slice.
+    The middle is that of mass of the brain's pixels, to half a pixel. Where the mirrored
+    pixel is outside of the slice, it is 0.
     """
     width = images.shape[-1]
     columns = torch.arange(width, device=images.device)

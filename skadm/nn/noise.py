@@ -11,24 +11,11 @@ _TEXTURE_SCALE, _TEXTURE_STD = 8, 0.4
 def coarse_noise(
     shape: tuple[int, ...], scale: int, generator: torch.Generator
 ) -> torch.Tensor:
-    """Gaussian noise of low resolution, each slice and contrast its own.
+    """Gaussian noise (n, K, H, W) of low resolution, each slice and contrast its own.
 
-    Drawn on a grid and interpolated bilinearly, which lowers its variance between the
-    grid's points: the result is scaled back to variance 1 on average. The grid is moved
-    at random, so that its points favour no place.
-
-    Parameters
-    ----------
-    shape : tuple of int
-        (n, K, H, W).
-    scale : int
-        Pixels between two points of the grid.
-    generator : torch.Generator
-        A CPU generator.
-
-    Returns
-    -------
-    noise : torch.Tensor of shape (n, K, H, W)
+    Drawn on a grid of so many pixels and interpolated bilinearly, which lowers its variance
+    between the grid's points: the result is scaled back to variance 1 on average. The grid
+    is moved at random, so that its points favour no place.
     """
     n_slices, n_contrasts, *sides = shape
     if scale == 1:
@@ -55,22 +42,9 @@ def blob_noise(
 
     Where a coarse field of one channel exceeds a level, all contrasts are changed by an
     amount that is drawn for the slice, brighter or darker with equal probability, plus some
-    coarse noise for texture. Level, sharpness of the edge and size are drawn too. Most of a
-    slice stays as it is, by which a network can tell what the rest should look like.
-
-    Parameters
-    ----------
-    shape : tuple of int
-        (n, K, H, W).
-    scales : sequence of int
-        Sizes of the blobs, in pixels, one of which is drawn for the batch.
-    generator : torch.Generator
-        A CPU generator.
-
-    Returns
-    -------
-    noise : torch.Tensor of shape (n, K, H, W)
-        The amounts have a standard deviation of 1 within the blobs, the texture of 0.4.
+    coarse noise for texture: standard deviations of 1 and 0.4. Level, sharpness of the edge
+    and size, one of `scales` in pixels for the batch, are drawn too. Most of a slice stays
+    as it is, by which a network can tell what the rest should look like.
     """
     n_slices, n_contrasts, *sides = shape
     scale = scales[int(torch.randint(len(scales), (), generator=generator))]

@@ -9,20 +9,9 @@ from skadm.nn.blocks import convolution
 class ReductionNet(nn.Module):
     """Contrasts to fewer feature images, and back.
 
-    G_dr sees a neighbourhood through 3×3 convolutions at full resolution. F_dr has
-    1×1 convolutions only, so that a feature has to keep its place in the image. The
-    features are linear outputs.
-
-    Parameters
-    ----------
-    n_contrasts : int
-        K.
-    latent_dim : int
-        L, the number of feature images.
-    width : int
-        Channels of the hidden layers.
-    kernel_size, decoder_kernel_size : int
-        Of the convolutions of G_dr and of F_dr. Both 1: every pixel by itself.
+    G_dr sees a neighbourhood through 3×3 convolutions at full resolution. F_dr has 1×1
+    convolutions only, so that a feature has to keep its place in the image. The features
+    are linear outputs. With kernels of size 1 in both, every pixel is by itself.
     """
 
     def __init__(
@@ -38,19 +27,7 @@ class ReductionNet(nn.Module):
         self.decoder = _layers(latent_dim, width, n_contrasts, decoder_kernel_size)
 
     def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Reduce and restore.
-
-        Parameters
-        ----------
-        images : torch.Tensor of shape (n, K, H, W)
-
-        Returns
-        -------
-        features : torch.Tensor of shape (n, L, H, W)
-            Z_dr.
-        restored : torch.Tensor of shape (n, K, H, W)
-            X_dr.
-        """
+        """Reduce slices (n, K, H, W) to Z_dr, (n, L, H, W), and restore them as X_dr."""
         features = self.encoder(images.contiguous(memory_format=torch.channels_last))
         return features, self.decoder(features)
 

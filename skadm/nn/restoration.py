@@ -17,18 +17,12 @@ def total_variation(maps: torch.Tensor) -> torch.Tensor:
 
 
 class TotalVariationStep:
-    """Proximal step of the total variation, among maps that are 0 outside the brain.
+    """Proximal step of the total variation, among maps (n, H, W), 0 outside the brain.
 
-    argmin over u of ½ ‖u - v‖² + weight · TV(u), by accelerated projected gradients of
-    its dual (Beck & Teboulle 2009). Each call starts from the dual solution of the last
-    one, so that a few iterations are enough. The result is a continuous function of v,
-    where a gradient step would flip signs wherever u is flat.
-
-    Parameters
-    ----------
-    brain : torch.Tensor of shape (n, H, W), bool
-    n_iterations : int
-        Dual steps of each call.
+    argmin over u of ½ ‖u - v‖² + weight · TV(u), by accelerated projected gradients of its
+    dual (Beck & Teboulle 2009). Each call starts from the dual solution of the last one, so
+    that a few iterations are enough. The result is a continuous function of v, where a
+    gradient step would flip signs wherever u is flat.
     """
 
     # One over the largest eigenvalue of the discrete Laplacian.
@@ -87,32 +81,13 @@ def restore(
     step_size: float,
     tv_iterations: int = 20,
 ) -> torch.Tensor:
-    """Minimise energy(x) + tv_weight · TV(x - image), starting at the image.
+    """Minimise energy(x) + tv_weight · TV(x - image), starting at the image, (n, K, H, W).
 
-    Proximal gradient steps: along the gradient of the energy, then the proximal step of
-    the total variation. In full precision, whatever the autocast around it, since
+    Proximal gradient steps: along the gradient of the energy, (n,) of images and brain,
+    then the proximal step of the total variation, in `tv_iterations`. Pixels outside the
+    brain stay as they are. In full precision, whatever the autocast around it, since
     rounding errors would add up; and with gradients of the image alone, also under
     `torch.inference_mode`.
-
-    Parameters
-    ----------
-    images : torch.Tensor of shape (n, K, H, W)
-    brain : torch.Tensor of shape (n, H, W), bool
-        Other pixels stay as they are.
-    energy : callable
-        Takes images and brain, returns the energy of each slice, shape (n,).
-    tv_weight : float
-        Weight of the total variation.
-    n_steps : int
-    step_size : float
-        Of the gradient steps.
-    tv_iterations : int
-        Iterations of each proximal step.
-
-    Returns
-    -------
-    restored : torch.Tensor of shape (n, K, H, W)
-        Without gradient.
     """
     full_precision = torch.autocast(images.device.type, enabled=False)
     with torch.inference_mode(False), torch.enable_grad(), full_precision:

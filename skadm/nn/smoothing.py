@@ -6,19 +6,9 @@ import torch
 def smooth_in_brain(
     images: torch.Tensor, brain: torch.Tensor, sigma: float
 ) -> torch.Tensor:
-    """Smooth each channel of each slice, with brain pixels only.
+    """Smooth each channel of each slice, (n, K, H, W), with brain pixels only; 0 outside.
 
-    Parameters
-    ----------
-    images : torch.Tensor of shape (n, K, H, W)
-    brain : torch.Tensor of shape (n, H, W), bool
-    sigma : float
-        Of the Gaussian, in pixels, which ends at 4 sigma. 0: no smoothing.
-
-    Returns
-    -------
-    smoothed : torch.Tensor of shape (n, K, H, W), float32
-        0 outside of the brain.
+    The Gaussian, `sigma` in pixels, ends at 4 sigma. 0: no smoothing.
     """
     inside = brain.unsqueeze(1).float()
     if not sigma:

@@ -68,21 +68,10 @@ def _floor_differences(eigenvalues: torch.Tensor, floor: float) -> torch.Tensor:
 def whiten(
     covariances: torch.Tensor, floor: float = 0.0
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Inverse square root and log-determinant after flooring the eigenvalues.
+    """Inverse square root and log-determinant after flooring the eigenvalues at ε.
 
-    Parameters
-    ----------
-    covariances : torch.Tensor of shape (..., d, d)
-        Symmetric.
-    floor : float
-        ε, the least eigenvalue. With 0, a singular matrix gives infinities.
-
-    Returns
-    -------
-    whitening : torch.Tensor of shape (..., d, d)
-        (Σ^pd)^(-1/2), symmetric: ‖whitening · (z - μ)‖² is the squared Mahalanobis
-        distance.
-    logdet : torch.Tensor of shape (...)
-        log det Σ^pd.
+    Covariances are symmetric, (..., d, d). The first result is (Σ^pd)^(-1/2), symmetric:
+    ‖whitening · (z - μ)‖² is the squared Mahalanobis distance; the second log det Σ^pd.
+    Without a floor, a singular matrix gives infinities.
     """
     return _Whitening.apply(covariances, floor)

@@ -17,21 +17,11 @@ _MULTIPLE, _MINIMUM = 4, 8
 
 
 def brain_medians(images: torch.Tensor, brain: torch.Tensor) -> torch.Tensor:
-    """Median of every contrast over the brain pixels of its slice.
+    """Median of every contrast over the brain pixels of its slice, (n, K); 0 without brain.
 
-    The paper takes the median of the image; background, more than half of the pixels,
-    would dominate it, so it is left out here. Of an even number of pixels the lower
-    middle one counts.
-
-    Parameters
-    ----------
-    images : torch.Tensor of shape (n, K, H, W)
-    brain : torch.Tensor of shape (n, H, W), bool
-
-    Returns
-    -------
-    medians : torch.Tensor of shape (n, K)
-        0 for a slice without brain.
+    The paper takes the median of the image; background, more than half of the pixels, would
+    dominate it, so it is left out here. Of an even number of pixels the lower middle one
+    counts.
     """
     outside = ~brain.unsqueeze(1)
     values = images.masked_fill(outside, torch.nan).flatten(2)
@@ -43,20 +33,9 @@ class TranslationNet(nn.Module):
 
     The image transformation network of Johnson et al. 2016 (the paper's ref. 46): 9×9
     convolution, two stride-2 convolutions, residual blocks, two upsamplings with
-    convolutions, 9×9 convolution. Without a tanh at its end: intensities are z-scores.
-    The channel of the wanted contrast holds the constant m_b instead of the image; m_b
-    enters the last layer once more (paper Fig. 3).
-
-    Parameters
-    ----------
-    n_contrasts : int
-        K.
-    width : int
-        Channels of the first layer.
-    n_blocks : int
-        Number of residual blocks.
-    norm : {"batch", "instance", "none"}
-        Norm layer.
+    convolutions, 9×9 convolution. Without a tanh at its end: intensities are z-scores. The
+    channel of the wanted contrast holds the constant m_b instead of the image; m_b enters
+    the last layer once more (paper Fig. 3). The first layer has `width` channels.
     """
 
     def __init__(
@@ -76,20 +55,10 @@ class TranslationNet(nn.Module):
     def forward(
         self, images: torch.Tensor, target: torch.Tensor, prior: torch.Tensor
     ) -> torch.Tensor:
-        """Translate each slice into its target contrast (Eq. 2-3).
+        """Translate each slice, (n, K, H, W), into its target contrast (Eq. 2-3).
 
-        Parameters
-        ----------
-        images : torch.Tensor of shape (n, K, H, W)
-            Any H and W: background is added where the net needs it, and cut again.
-        target : torch.Tensor of shape (n,), int
-            Index of the contrast to make. Its image is not looked at.
-        prior : torch.Tensor of shape (n,)
-            m_b, the value that stands for the hidden image.
-
-        Returns
-        -------
-        translated : torch.Tensor of shape (n, H, W)
+        The image of the target is not looked at: m_b, `prior`, stands for it. H and W are
+        any: background is added where the net needs it, and cut again.
         """
         height, width = images.shape[-2:]
         padded = pad_to_multiple(images, _MULTIPLE, _MINIMUM)
@@ -106,18 +75,9 @@ class TranslationNet(nn.Module):
 def translate_all(
     net: TranslationNet, images: torch.Tensor, priors: torch.Tensor
 ) -> torch.Tensor:
-    """All K translations of each slice, X_ct (Eq. 4).
+    """All K translations of each slice, X_ct, (n, K, H, W) (Eq. 4).
 
-    Parameters
-    ----------
-    net : TranslationNet
-    images : torch.Tensor of shape (n, K, H, W)
-    priors : torch.Tensor of shape (n, K)
-        m of every contrast.
-
-    Returns
-    -------
-    translated : torch.Tensor of shape (n, K, H, W)
+    `priors` are m of every contrast, (n, K).
     """
     n_slices, n_contrasts = images.shape[:2]
     translations = [

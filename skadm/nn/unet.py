@@ -10,16 +10,8 @@ from skadm.nn.blocks import convolution
 class UNet(nn.Module):
     """Images to images of the same size, through coarser levels with skips beside them.
 
-    Parameters
-    ----------
-    n_in, n_out : int
-        Channels.
-    width : int
-        Channels of the finest level; each coarser one has twice as many.
-    n_levels : int
-        Number of halvings.
-    norm : {"batch", "instance", "none"}
-        Norm layer.
+    The finest level has `width` channels, each of `n_levels` coarser ones twice as many.
+    `norm` is "batch", "instance" or "none".
     """
 
     def __init__(

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from skadm._arrays import as_numbers
-from skadm.data import as_slices
+from skadm.data._slices import as_slices
 from skadm.plotting._panels import (
     OUTLINE,
     box_around,

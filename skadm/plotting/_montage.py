@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from skadm._arrays import as_numbers
-from skadm.data import as_slices
+from skadm.data._slices import as_slices
 from skadm.metrics import anomaly_map
 from skadm.plotting._panels import (
     OUTLINE,

@@ -1,8 +1,11 @@
 """What all figures share: the lazy import, sizes, colours and line styles."""
 
 from collections.abc import Iterator
+from importlib import import_module
 from itertools import count
 from typing import Any
+
+from skadm._extras import import_extra
 
 FONT_SIZE = 8.0
 SMALL_FONT_SIZE = 7.0
@@ -17,18 +20,9 @@ _STYLES: tuple[Any, ...] = ("-", (0, (5, 1.5)), (0, (1, 1)), (0, (5, 1.5, 1, 1.5
 
 def import_matplotlib() -> Any:
     """Return matplotlib with the parts in use, or say how to install it."""
-    try:
-        import matplotlib
-        import matplotlib.cm
-        import matplotlib.colors
-        import matplotlib.figure
-        import matplotlib.lines
-        import matplotlib.patches
-        import matplotlib.ticker
-    except ImportError as error:
-        raise ImportError(
-            "plotting needs matplotlib, which is not installed: pip install skadm[plot]"
-        ) from error
+    matplotlib = import_extra("matplotlib", "matplotlib", "plot", "plotting needs")
+    for part in ("cm", "colors", "figure", "lines", "patches", "ticker"):
+        import_module(f"matplotlib.{part}")
     return matplotlib
 
 

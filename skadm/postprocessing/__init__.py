@@ -8,13 +8,11 @@ enter and are changed; slices of one patient are neighbours in the order they ha
 from skadm.postprocessing._border import BorderEroder
 from skadm.postprocessing._components import SmallComponentRemover
 from skadm.postprocessing._gaussian import GaussianSmoother
-from skadm.postprocessing._map_transformer import MapTransformer
 from skadm.postprocessing._median import MedianFilter
 
 __all__ = [
     "BorderEroder",
     "GaussianSmoother",
-    "MapTransformer",
     "MedianFilter",
     "SmallComponentRemover",
 ]

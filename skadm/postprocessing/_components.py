@@ -63,7 +63,7 @@ class SmallComponentRemover(MapTransformer):
             opened = area_opening(image, self.min_size, connectivity=1)
         else:
             opened = np.stack(
-                [area_opening(own, self.min_size, connectivity=1) for own in image]
+                [area_opening(plane, self.min_size, connectivity=1) for plane in image]
             )
         # A brain smaller than the size is cut down to nothing: to its least anomaly.
         cut = np.maximum(opened[1:-1, 1:-1, 1:-1], 1) - 1

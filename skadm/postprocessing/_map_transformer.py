@@ -88,10 +88,10 @@ class MapTransformer(TransformerMixin, BaseEstimator, ABC):
         check_is_fitted(self)
         values, inside, patients = self._check(maps, brain, groups)
         out = values.copy()
-        for own in _of_each(patients):
-            if inside[own].any():
-                filtered = self._filter(values[own], inside[own])
-                out[own] = np.where(inside[own], filtered, values[own])
+        for rows in _of_each(patients):
+            if inside[rows].any():
+                filtered = self._filter(values[rows], inside[rows])
+                out[rows] = np.where(inside[rows], filtered, values[rows])
         return out
 
     def _learn(self, maps: NDArray, brain: NDArray[np.bool_]) -> None:

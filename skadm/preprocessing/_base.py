@@ -10,7 +10,8 @@ from sklearn.callback import CallbackSupportMixin, with_callbacks
 from skadm._arrays import as_numbers
 from skadm._missing import check_missing, missing_contrasts
 from skadm._validation import check_shape
-from skadm.data import SliceStack, as_slices
+from skadm.data import SliceStack
+from skadm.data._slices import as_slices
 
 # A brain pixel whose contrasts would all become exactly 0 would be taken for background.
 # This is far below anything seen in z-scores, and still not 0 in half precision.
@@ -21,12 +22,7 @@ NO_BRAIN = "X holds no brain pixel: every pixel is exactly 0, which means backgr
 def keep_brain(images: NDArray[np.float32], brain: NDArray[np.bool_]) -> None:
     """Nudge brain pixels whose contrasts are all exactly 0, in place.
 
-    Parameters
-    ----------
-    images : ndarray of float32, shape (n_slices, n_contrasts, H, W)
-        Images; the first contrast of such pixels that is not missing becomes 1e-6.
-    brain : ndarray of bool, shape (n_slices, H, W)
-        The brain.
+    Of such pixels the first contrast that is not missing becomes 1e-6.
     """
     for image, lost, missing in zip(images, brain.copy(), missing_contrasts(images)):
         present = np.flatnonzero(~missing)
@@ -36,23 +32,10 @@ def keep_brain(images: NDArray[np.float32], brain: NDArray[np.bool_]) -> None:
 
 
 def check_images(X: Any) -> NDArray[np.float32]:
-    """Check an array of slices.
+    """Slices (n_slices, n_contrasts, H, W) as float32, not copied if they are that.
 
-    Parameters
-    ----------
-    X : array-like of shape (n_slices, n_contrasts, H, W)
-        Slices.
-
-    Returns
-    -------
-    ndarray of float32, shape (n_slices, n_contrasts, H, W)
-        The slices; the same array if it is float32 already.
-
-    Raises
-    ------
-    ValueError
-        If X has another number of dimensions, no entry, infinite values, NaN other than
-        in the whole of a contrast that is missing, or no brain pixel.
+    Another number of dimensions, no entry, infinite values, NaN other than in the whole of
+    a contrast that is missing, or no brain pixel is a ValueError.
     """
     X = np.asarray(as_slices(X), dtype=np.float32)
     check_shape(X)
@@ -65,25 +48,7 @@ def check_images(X: Any) -> NDArray[np.float32]:
 
 
 def check_maps(maps: Any, shape: tuple[int, int] | None = None) -> NDArray:
-    """Check an array of maps.
-
-    Parameters
-    ----------
-    maps : array-like of shape (n_slices, H, W)
-        Maps or labels.
-    shape : tuple of int, default=None
-        Height and width they must have. None: any.
-
-    Returns
-    -------
-    ndarray of shape (n_slices, H, W)
-        The maps.
-
-    Raises
-    ------
-    ValueError
-        If their shape is another.
-    """
+    """An array of maps (n_slices, H, W), where H and W must be `shape` if it is given."""
     maps = as_numbers(maps, "maps")
     if maps.ndim != 3 or (shape is not None and maps.shape[1:] != tuple(shape)):
         expected = "H, W" if shape is None else f"{shape[0]}, {shape[1]}"
@@ -92,18 +57,7 @@ def check_maps(maps: Any, shape: tuple[int, int] | None = None) -> NDArray:
 
 
 def stack_or_array(X: Any) -> Any:
-    """Return a stack as it is, and anything else as a checked array.
-
-    Parameters
-    ----------
-    X : SliceStack or array-like of shape (n_slices, n_contrasts, H, W)
-        Slices.
-
-    Returns
-    -------
-    SliceStack or ndarray of float32, shape (n_slices, n_contrasts, H, W)
-        Slices. Those of a stack are checked when they are read.
-    """
+    """A stack as it is, since its slices are checked when read; else a checked array."""
     return X if isinstance(X, SliceStack) else check_images(X)
 
 

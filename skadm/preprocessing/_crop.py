@@ -9,20 +9,13 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.utils.validation import check_is_fitted
 
-from skadm.data import Grid, SliceStack, brain_mask
+from skadm.data import SliceStack, brain_mask
+from skadm.data._interfaces import Grid, VolumeStep
 from skadm.preprocessing._base import NO_BRAIN, StackTransformer, check_maps
 
 
 class Box(NamedTuple):
-    """A box of pixels, ends excluded.
-
-    Parameters
-    ----------
-    top, bottom : int
-        Rows.
-    left, right : int
-        Columns.
-    """
+    """A box of pixels, ends excluded: rows top to bottom, columns left to right."""
 
     top: int
     bottom: int
@@ -231,14 +224,8 @@ def _uncrop(maps: NDArray, box: Box, shape: tuple[int, int], fill: float) -> NDA
 
 
 @dataclass(frozen=True)
-class Crop:
-    """The step of `BrainCropper` on a whole volume.
-
-    Parameters
-    ----------
-    box : Box
-        What is kept.
-    """
+class Crop(VolumeStep):
+    """The step of `BrainCropper` on a whole volume: what is in the box is kept."""
 
     box: Box
 

@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from skadm._missing import missing_contrasts
-from skadm.data import Grid, SliceStack, brain_mask
+from skadm.data import SliceStack, brain_mask
+from skadm.data._interfaces import Grid, VolumeStep
 from skadm.preprocessing._base import (
     ALMOST_ZERO,
     NO_BRAIN,
@@ -121,27 +122,17 @@ def _one_per_slice(groups: ArrayLike, n: int) -> NDArray:
 def _require_whole_volumes(stack: SliceStack, groups: ArrayLike) -> None:
     names = _one_per_slice(groups, len(stack))
     for volume, places in stack.volume_places():
-        if len(found := np.unique(names[places])) > 1:
+        if len(parts := np.unique(names[places])) > 1:
             raise ValueError(
-                f"groups part volume {volume.name!r} ({found[0]}, {found[1]}), which a "
+                f"groups part volume {volume.name!r} ({parts[0]}, {parts[1]}), which a "
                 "SliceStack knows as one, and which is normalised as a whole"
             )
 
 
 def zscore(images: NDArray[np.float32], brain: NDArray[np.bool_]) -> NDArray[np.float32]:
-    """Return the z-scores of one volume.
+    """Z-scores of one volume, (n_slices, n_contrasts, H, W), over its brain.
 
-    Parameters
-    ----------
-    images : ndarray of float32, shape (n_slices, n_contrasts, H, W)
-        Slices of one volume.
-    brain : ndarray of bool, shape (n_slices, H, W)
-        Their brain.
-
-    Returns
-    -------
-    ndarray of float32, shape (n_slices, n_contrasts, H, W)
-        Z-scores over the brain, nowhere all exactly 0; background exactly 0.
+    They are nowhere all exactly 0 in the brain; background is exactly 0.
     """
     n_contrasts, n_pixels = images.shape[1], images.shape[2] * images.shape[3]
     inside = np.flatnonzero(brain)
@@ -173,7 +164,7 @@ def zscore(images: NDArray[np.float32], brain: NDArray[np.bool_]) -> NDArray[np.
 
 
 @dataclass(frozen=True)
-class ZScore:
+class ZScore(VolumeStep):
     """The step of `IntensityNormalizer` on a whole volume."""
 
     def images(
@@ -192,17 +183,3 @@ class ZScore:
                 stacklevel=2,
             )
         return out, brain
-
-    def labels(
-        self, labels: NDArray[np.int8], brain: NDArray[np.bool_], grid: Grid
-    ) -> NDArray[np.int8]:
-        """Return the labels as they are."""
-        return labels
-
-    def grid(self, grid: Grid) -> Grid:
-        """Return the grid as it is."""
-        return grid
-
-    def invert(self, maps: NDArray, grid: Grid) -> NDArray:
-        """Return the maps as they are."""
-        return maps

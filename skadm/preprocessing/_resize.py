@@ -11,7 +11,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from skadm._brain import ignore_background
 from skadm._missing import missing_contrasts
-from skadm.data import Grid, SliceStack, brain_mask
+from skadm.data import SliceStack, brain_mask
+from skadm.data._interfaces import Grid, VolumeStep
 from skadm.preprocessing._base import (
     StackTransformer,
     check_maps,
@@ -173,24 +174,7 @@ def _weight(mask: NDArray[np.bool_], size: tuple[int, int]) -> NDArray[np.float3
 def resize_images(
     images: NDArray[np.float32], brain: NDArray[np.bool_], size: tuple[int, int]
 ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-    """Resize images; see `SliceResizer`.
-
-    Parameters
-    ----------
-    images : ndarray of float32, shape (n_slices, n_contrasts, H, W)
-        Slices.
-    brain : ndarray of bool, shape (n_slices, H, W)
-        Their brain.
-    size : tuple of int
-        New height and width.
-
-    Returns
-    -------
-    images : ndarray of float32, shape (n_slices, n_contrasts, height, width)
-        Resized slices.
-    brain : ndarray of bool, shape (n_slices, height, width)
-        Their brain.
-    """
+    """Resize images (n_slices, n_contrasts, H, W) and their brain; see `SliceResizer`."""
     out = np.zeros((*images.shape[:2], *size), dtype=np.float32)
     out[missing_contrasts(images)] = np.nan
     new_brain = np.zeros((len(images), *size), dtype=bool)
@@ -237,23 +221,11 @@ def _range(filled: Any) -> slice:
 def resize_labels(
     labels: NDArray[np.int8], brain: NDArray[np.bool_], size: tuple[int, int]
 ) -> NDArray[np.int8]:
-    """Resize labels to the brain of the resized images.
+    """Resize labels to the brain (n_slices, height, width) of the resized images.
 
-    Parameters
-    ----------
-    labels : ndarray of int8, shape (n_slices, H, W)
-        Labels, -1 outside the brain.
-    brain : ndarray of bool, shape (n_slices, height, width)
-        Brain of the resized images.
-    size : tuple of int
-        New height and width.
-
-    Returns
-    -------
-    ndarray of int8, shape (n_slices, height, width)
-        Labels, -1 outside ``brain`` but for anomalies. Where the nearest pixel was outside
-        the old brain, the label with the larger weight. A lesion that no pixel is nearest
-        to keeps the one pixel that holds most of it, in the brain if any does.
+    They are -1 outside it but for anomalies. Where the nearest pixel was outside the old
+    brain, it is the label with the larger weight. A lesion that no pixel is nearest to
+    keeps the one pixel that holds most of it, in the brain if any does.
     """
     out = ignore_background(_nearest(labels, size), brain)
     gained, labelled = brain & (out == -1), labels != -1
@@ -274,34 +246,15 @@ def resize_labels(
 
 
 def resize_maps(maps: NDArray, size: tuple[int, int]) -> NDArray:
-    """Resize maps: bilinear for floating-point numbers, nearest pixel for other types.
-
-    Parameters
-    ----------
-    maps : ndarray of shape (n_slices, height, width)
-        Maps.
-    size : tuple of int
-        New height and width.
-
-    Returns
-    -------
-    ndarray of shape (n_slices, H, W)
-        Resized maps, float32 or of the type they had.
-    """
+    """Resize maps: bilinear for floating-point numbers, nearest pixel for other types."""
     if maps.dtype.kind != "f":
         return _nearest(maps, size)
     return _interpolate(maps.astype(np.float32, copy=False), size)
 
 
 @dataclass(frozen=True)
-class Resize:
-    """The step of `SliceResizer` on a whole volume.
-
-    Parameters
-    ----------
-    size : tuple of int
-        New height and width.
-    """
+class Resize(VolumeStep):
+    """The step of `SliceResizer` on a whole volume, to a new height and width."""
 
     size: tuple[int, int]
 

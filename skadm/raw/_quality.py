@@ -25,18 +25,8 @@ def draw_quality(
 ) -> None:
     """Draw the mask's outline on the reference, and its edges over the other contrasts.
 
-    Parameters
-    ----------
-    path : Path
-        A .png file.
-    heads : mapping of str to SimpleITK.Image
-        The contrasts with skull, on one grid of cubic voxels in axial slices.
-    brain : SimpleITK.Image
-        The brain, on the same grid.
-    reference : str
-        The reference contrast.
-    title : str
-        What stands above.
+    `heads` are the contrasts with skull, on the grid of the brain: cubic voxels in axial
+    slices. The title stands above; the file is a .png.
     """
     matplotlib, sitk = import_matplotlib(), import_sitk()
     inside = sitk.GetArrayFromImage(brain) > 0
@@ -90,8 +80,8 @@ class _View(NamedTuple):
     def of(cls, inside: NDArray[np.bool_], axis: int, margin: float) -> "_View":
         places = np.nonzero(inside)
         window: list[Any] = [
-            slice(max(0, int(each.min() - margin)), int(each.max() + margin) + 2)
-            for each in places
+            slice(max(0, int(place.min() - margin)), int(place.max() + margin) + 2)
+            for place in places
         ]
         window[axis] = round(places[axis].mean())
         return cls(tuple(window), axis > 0)

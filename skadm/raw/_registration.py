@@ -20,22 +20,13 @@ _RIM = 4.0  # mm
 
 @dataclass(frozen=True, eq=False)
 class RigidTransform:
-    """Where a contrast lies in the scanner, from the reference's point of view.
+    """Where a contrast lies in the scanner, from the reference's point of view."""
 
-    Parameters
-    ----------
-    transform : SimpleITK.Euler3DTransform
-        From points of the reference to points of the contrast (ITK's convention: the one
-        that resampling takes).
-    metric : float
-        Mattes mutual information that was reached.
-    start : str
-        What the search started from: the "header", or the image "centres".
-    """
-
+    # SimpleITK.Euler3DTransform from points of the reference to points of the contrast
+    # (ITK's convention: the one that resampling takes)
     transform: Any
-    metric: float
-    start: str
+    metric: float  # Mattes mutual information that was reached
+    start: str  # what the search started from: the "header", or the image "centres"
 
     @property
     def matrix(self) -> NDArray[np.float64]:
@@ -59,26 +50,8 @@ def register_rigidly(reference: Any, moving: Any, brain: Any) -> RigidTransform:
     Maximises Mattes mutual information of a random sample of the brain's voxels, with a
     fixed seed and in one thread, so that the same images give the same result. The search
     starts where the headers put the images, or with their centres on each other if that
-    fits better, and goes from smooth to sharp images.
-
-    Parameters
-    ----------
-    reference : SimpleITK.Image
-        The scan that stays, float32.
-    moving : SimpleITK.Image
-        The other scan, float32.
-    brain : SimpleITK.Image
-        Mask of the brain, uint8, on the reference's grid.
-
-    Returns
-    -------
-    RigidTransform
-        From points of the reference to points of the other scan.
-
-    Raises
-    ------
-    ValueError
-        If the scans do not overlap.
+    fits better, and goes from smooth to sharp images. Scans are float32; the brain is a
+    mask on the reference's grid. Scans that do not overlap are a ValueError.
     """
     sitk = import_sitk()
     method = sitk.ImageRegistrationMethod()

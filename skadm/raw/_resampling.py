@@ -10,23 +10,10 @@ from skadm.raw._itk import MOST_VOXELS, import_sitk
 def isotropic_grid(image: Any, spacing: float = 1.0) -> Any:
     """Grid of cubic voxels over the field of view of an image, in axial slices.
 
-    Parameters
-    ----------
-    image : SimpleITK.Image
-        The image. It may be oblique, and then the grid is; axes are permuted and flipped to
-        run to the left, the back and the top, as those of BraTS.
-    spacing : float, default=1.0
-        Side of a voxel in mm.
-
-    Returns
-    -------
-    SimpleITK.Image
-        An empty image, uint8. It begins at the same corner as the field of view.
-
-    Raises
-    ------
-    ValueError
-        If it would have more voxels than a head needs.
+    The image may be oblique, and then the grid is; axes are permuted and flipped to run to
+    the left, the back and the top, as those of BraTS. The grid is an empty uint8 image,
+    which begins at the same corner as the field of view; `spacing` is in mm. More voxels
+    than a head needs are a ValueError.
     """
     sitk = import_sitk()
     image = sitk.DICOMOrient(image, "LPS")
@@ -50,21 +37,10 @@ def isotropic_grid(image: Any, spacing: float = 1.0) -> Any:
 
 
 def resample(image: Any, grid: Any, transform: Any = None) -> Any:
-    """Interpolate an image linearly on a grid.
+    """Interpolate an image linearly on a grid, float32; 0 outside its field of view.
 
-    Parameters
-    ----------
-    image : SimpleITK.Image
-        The image.
-    grid : SimpleITK.Image
-        The grid.
-    transform : SimpleITK.Transform, default=None
-        From points of the grid to points of the image. None: they are the same.
-
-    Returns
-    -------
-    SimpleITK.Image
-        Of type float32, 0 outside the image's field of view.
+    `transform` goes from points of the grid to points of the image; None: they are the
+    same.
     """
     sitk = import_sitk()
     return sitk.Resample(
@@ -72,44 +48,14 @@ def resample(image: Any, grid: Any, transform: Any = None) -> Any:
     )
 
 
-def resample_mask(mask: Any, grid: Any, transform: Any = None) -> Any:
-    """Interpolate a mask on a grid: inside is where more than half of it is.
-
-    Parameters
-    ----------
-    mask : SimpleITK.Image
-        0 or 1.
-    grid : SimpleITK.Image
-        The grid.
-    transform : SimpleITK.Transform, default=None
-        From points of the grid to points of the mask. None: they are the same.
-
-    Returns
-    -------
-    SimpleITK.Image
-        uint8, 0 or 1.
-    """
+def resample_mask(mask: Any, grid: Any) -> Any:
+    """A mask on another grid: inside is where more than half of it is."""
     sitk = import_sitk()
-    return resample(sitk.Cast(mask, sitk.sitkFloat32), grid, transform) > 0.5
+    return resample(sitk.Cast(mask, sitk.sitkFloat32), grid) > 0.5
 
 
 def field_of_view(image: Any, grid: Any, transform: Any) -> Any:
-    """Find where on a grid an image was scanned.
-
-    Parameters
-    ----------
-    image : SimpleITK.Image
-        The image.
-    grid : SimpleITK.Image
-        The grid.
-    transform : SimpleITK.Transform
-        From points of the grid to points of the image.
-
-    Returns
-    -------
-    SimpleITK.Image
-        uint8, 0 or 1.
-    """
+    """Where on a grid an image was scanned, uint8, by the transform of `resample`."""
     sitk = import_sitk()
     everywhere = sitk.Image(image.GetSize(), sitk.sitkUInt8) + 1
     everywhere.CopyInformation(image)

@@ -7,19 +7,9 @@ from skadm._version import __version__
 
 
 class Setting(NamedTuple):
-    """One line of the configuration.
+    """One line of the configuration."""
 
-    Parameters
-    ----------
-    group : str
-        Heading it stands under.
-    name : str
-        What it is.
-    value : str
-        As it was.
-    """
-
-    group: str
+    group: str  # heading it stands under
     name: str
     value: str
 

@@ -13,7 +13,7 @@ from nibabel.orientations import (
 )
 from numpy.typing import NDArray
 
-from skadm.data import Grid
+from skadm.data._interfaces import Grid
 
 _MARGIN = 3  # voxels around the brain
 _LONGEST = 256  # voxels along an axis; more would make pages large, not better to read
@@ -23,26 +23,16 @@ _LONGEST = 256  # voxels along an axis; more would make pages large, not better 
 class Frame:
     """How maps of a volume are turned, cropped and thinned out for display.
 
-    A displayed array has the axes (z, y, x): x runs to the patient's left, y to the back,
-    z upwards. So a slice along z, drawn as it is, has the front on top and the patient's
+    A displayed array has the axes (z, y, x): x runs to the patient's left, y to the back, z
+    upwards. So a slice along z, drawn as it is, has the front on top and the patient's
     right on the left. Oblique axes go to the nearest of these.
-
-    Parameters
-    ----------
-    turn : ndarray of shape (3, 2)
-        Orientation transform of nibabel, from file order.
-    box : tuple of slice
-        What is kept along x, y and z.
-    affine : ndarray of shape (4, 4)
-        From displayed voxels (x, y, z) to mm (right, anterior, superior).
-    shape : tuple of int
-        Displayed voxels along x, y and z.
     """
 
-    turn: NDArray
-    box: tuple[slice, slice, slice]
+    turn: NDArray  # (3, 2), orientation transform of nibabel, from file order
+    box: tuple[slice, slice, slice]  # what is kept along x, y and z
+    # (4, 4), from displayed voxels (x, y, z) to mm (right, anterior, superior)
     affine: NDArray[np.float64]
-    shape: tuple[int, int, int]
+    shape: tuple[int, int, int]  # displayed voxels along x, y and z
 
     @property
     def voxel_size(self) -> tuple[float, float, float]:
@@ -62,25 +52,7 @@ class Frame:
 
 
 def frame_of(grid: Grid, brain: NDArray[np.bool_]) -> Frame:
-    """Make the frame of a volume.
-
-    Parameters
-    ----------
-    grid : Grid
-        Of the volume.
-    brain : ndarray of bool, shape (n_slices, H, W)
-        What must be seen.
-
-    Returns
-    -------
-    frame : Frame
-        Around the brain.
-
-    Raises
-    ------
-    ValueError
-        If there is no brain.
-    """
+    """Make the frame of a volume around its brain; a ValueError if there is none."""
     if not brain.any():
         raise ValueError("no brain pixel: everything is exactly 0, which means background")
     turn = ornt_transform(io_orientation(grid.affine), axcodes2ornt("LPS"))
@@ -105,14 +77,9 @@ def frame_of(grid: Grid, brain: NDArray[np.bool_]) -> Frame:
 class Plane(NamedTuple):
     """How a plane is cut out of a displayed array.
 
-    Parameters
-    ----------
-    name : str
-        Of the plane.
-    across, down, through : int
-        Axis (0: x, 1: y, 2: z) from left to right, from top to bottom, and of the slices.
-    left, right, top, bottom : str
-        Letters of the sides: right, left, anterior, posterior, superior, inferior.
+    `across`, `down` and `through` are axes (0: x, 1: y, 2: z): from left to right, from top
+    to bottom, and of the slices. The sides are letters: right, left, anterior, posterior,
+    superior, inferior.
     """
 
     name: str

@@ -27,28 +27,15 @@ def _explaining(detector: Any) -> Any | None:
 def region_evidence(
     detector: Any, stack: Any, numbers: NDArray[np.uint8], n_regions: int
 ) -> list[tuple[tuple[str, float], ...]]:
-    """Average over each region what speaks for it.
+    """Average over each region what speaks for it, and name the three that speak most.
 
     Of a detector that can explain its anomaly, that is the part of each feature (of one
-    within filters or an ensemble, before the filters, by the first member); of others
-    the intensity of each contrast, a z-score as a rule, which tells at least how bright or
-    dark the region is.
+    within filters or an ensemble, before the filters, by the first member); of others the
+    intensity of each contrast, a z-score as a rule, which tells at least how bright or dark
+    the region is.
 
-    Parameters
-    ----------
-    detector : detector
-        Fitted.
-    stack : SliceStack
-        The slices of one volume, preprocessed.
-    numbers : ndarray of uint8, shape (n_slices, H, W)
-        Rank of the region at each pixel.
-    n_regions : int
-        Regions, from 1.
-
-    Returns
-    -------
-    evidence : list of tuple of (str, float)
-        For each region the three that speak most.
+    The stack holds the slices of one volume, preprocessed; `numbers`, (n_slices, H, W), the
+    rank of the region at each pixel, from 1.
     """
     slices = np.flatnonzero(
         ((numbers > 0) & (numbers <= n_regions)).any(axis=(1, 2))

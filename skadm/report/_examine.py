@@ -6,9 +6,11 @@ from typing import Any
 
 import numpy as np
 
+from skadm._failure import warnings_of_scan
 from skadm._missing import missing_names
 from skadm.conformal import CandidateLesions
-from skadm.data import ArrayVolume, SliceStack, on_original_grid
+from skadm.data import ArrayVolume, SliceStack
+from skadm.data._write import on_original_grid
 from skadm.metrics import anomaly_map
 from skadm.report._evidence import evidence_kind, region_evidence
 from skadm.report._measures import measure
@@ -26,82 +28,35 @@ _COLOURED = (1.0, 99.5)  # percentiles of the anomaly over the brain: ends of th
 
 @dataclass(frozen=True)
 class Summary:
-    """A patient's line in the page of the cohort.
+    """A patient's line in the page of the cohort."""
 
-    Parameters
-    ----------
-    name : str
-        Name of the volume.
-    suspicion : float
-        Strength of the most suspicious region, 0 without any.
-    n_regions : int
-        Flagged components.
-    flagged_ml : float
-        Volume of all of them.
-    p_value : float or None
-        Least of all listed regions.
-    metrics : dict of str to float, or None
-        Where there are labels.
-    supplied : tuple of str
-        Contrasts that were missing, and that the model supplied from the others.
-    notes : tuple of str
-        What was warned of while the patient was examined.
-    thumbnail : str
-        A data URI.
-    """
-
-    name: str
-    suspicion: float
-    n_regions: int
-    flagged_ml: float
-    p_value: float | None
-    metrics: dict[str, float] | None
+    name: str  # of the volume
+    suspicion: float  # strength of the most suspicious region, 0 without any
+    n_regions: int  # flagged components
+    flagged_ml: float  # of all of them
+    p_value: float | None  # least of all listed regions
+    metrics: dict[str, float] | None  # where there are labels
+    # contrasts that were missing, and that the model supplied from the others
     supplied: tuple[str, ...]
-    notes: tuple[str, ...]
-    thumbnail: str
+    notes: tuple[str, ...]  # what was warned of while the patient was examined
+    thumbnail: str  # a data URI
 
 
 @dataclass(frozen=True)
 class PatientReport:
-    """All that the page of a patient shows.
-
-    Parameters
-    ----------
-    patient : str
-        The patient.
-    name : str
-        Name of the volume.
-    contrasts : tuple of str
-        Names of those that are not missing; only they are shown.
-    voxel_size : tuple of float
-        Of the images, in mm along W, H and between slices.
-    working_voxel_size : tuple of float
-        The same of the grid that the detector works on.
-    brain_ml : float
-        Volume of the brain.
-    threshold : float
-        Anomaly above which a voxel is flagged.
-    regions : tuple of Region
-        The listed ones, by rank.
-    evidence : str
-        What `Region.evidence` is.
-    summary : Summary
-        Line of the cohort.
-    pictures : Pictures
-        For the viewer and on paper.
-    """
+    """All that the page of a patient shows."""
 
     patient: str
-    name: str
-    contrasts: tuple[str, ...]
-    voxel_size: tuple[float, ...]
-    working_voxel_size: tuple[float, ...]
+    name: str  # of the volume
+    contrasts: tuple[str, ...]  # those that are not missing; only they are shown
+    voxel_size: tuple[float, ...]  # of the images, in mm along W, H and between slices
+    working_voxel_size: tuple[float, ...]  # the same of the grid that the detector works on
     brain_ml: float
-    threshold: float
-    regions: tuple[Region, ...]
-    evidence: str
-    summary: Summary
-    pictures: Pictures
+    threshold: float  # anomaly above which a voxel is flagged
+    regions: tuple[Region, ...]  # the listed ones, by rank
+    evidence: str  # what `Region.evidence` is
+    summary: Summary  # line of the cohort
+    pictures: Pictures  # for the viewer and on paper
 
 
 def examine(
@@ -140,14 +95,7 @@ def examine(
         warnings.simplefilter("always", UserWarning)
         report = _examined(volume, model, candidates)
     # Each once, and by whom: a cohort is examined by one command.
-    notes = {}
-    for warned in caught:
-        if issubclass(warned.category, UserWarning):
-            notes[str(warned.message)] = warned.category
-        else:  # of libraries: not of the patient
-            warnings.warn_explicit(
-                warned.message, warned.category, warned.filename, warned.lineno
-            )
+    notes = warnings_of_scan(caught)
     for note, category in notes.items():
         warnings.warn(f"{volume.name}: {note}", category, stacklevel=2)
     all_notes = (*_trained_on(volume, model), *notes)

@@ -16,21 +16,10 @@ from skadm.metrics import (
 
 
 def measure(labels: NDArray, scores: NDArray, threshold: float) -> dict[str, float]:
-    """Compare scores with labels, over brain pixels.
+    """Compare scores, normality, with labels, over brain pixels (n_slices, H, W).
 
-    Parameters
-    ----------
-    labels : ndarray of shape (n_slices, H, W)
-        0 normal, 1 anomaly, -1 outside the brain.
-    scores : ndarray of the same shape
-        Normality.
-    threshold : float
-        A pixel is flagged when its score is below.
-
-    Returns
-    -------
-    metrics : dict of str to float
-        NaN where undefined, as the AUC is without an anomaly.
+    Labels are 0 normal, 1 anomaly, -1 outside the brain. A pixel is flagged when its score
+    is below the threshold. What is undefined, as the AUC is without an anomaly, is NaN.
     """
     with warnings.catch_warnings():
         # A patient without lesion is no surprise.

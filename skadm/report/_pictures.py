@@ -39,19 +39,10 @@ def n_columns(n_slices: int) -> int:
 
 
 def sprite(voxels: NDArray[np.uint8], *, exact: bool) -> str:
-    """Write all slices of an array (z, y, x) side by side in one picture.
+    """Write all slices of grey values (z, y, x) side by side in one picture, a data URI.
 
-    Parameters
-    ----------
-    voxels : ndarray of uint8, shape (z, y, x)
-        Grey values.
-    exact : bool
-        Whether every value must be kept: PNG, else JPEG, which is smaller for scans.
-
-    Returns
-    -------
-    str
-        A data URI; slice i is in row i // n_columns and column i % n_columns.
+    Slice i is in row i // n_columns and column i % n_columns. It is a PNG if every value
+    must be kept (`exact`), else a JPEG, which is smaller for scans.
     """
     n_slices, height, width = voxels.shape
     columns = n_columns(n_slices)
@@ -74,29 +65,11 @@ def draw_plane(
     labelled: NDArray[np.bool_] | None,
     pixels_per_mm: float,
 ) -> str:
-    """Draw one of the three planes: scan, scores above it, outlines.
+    """Draw one of the three `PLANES`: scan, scores above it, outlines; a data URI.
 
-    Parameters
-    ----------
-    number : int
-        Of the plane in `PLANES`.
-    frame : Frame
-        Of the arrays.
-    point : tuple of int
-        Displayed voxel (x, y, z) the plane goes through.
-    scan, scores : ndarray of uint8, shape (z, y, x)
-        Grey values.
-    start : int
-        Scores from here on are coloured.
-    flagged, labelled : ndarray of bool, shape (z, y, x)
-        What is outlined.
-    pixels_per_mm : float
-        Scale of the picture, by which voxels that are no cubes keep their proportions.
-
-    Returns
-    -------
-    str
-        A data URI.
+    The arrays are (z, y, x), in a frame; the plane goes through the displayed voxel
+    `point`, (x, y, z). Grey values of the scores from `start` on are coloured. By
+    `pixels_per_mm`, voxels that are no cubes keep their proportions.
     """
     image, plane = pillow(), PLANES[number]
     size = tuple(

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from skadm.conformal import CandidateLesions
-from skadm.data import Grid
+from skadm.data._interfaces import Grid
 from skadm.metrics import anomaly_map
 
 _TOUCHING = ndimage.generate_binary_structure(3, 3)
@@ -19,86 +19,45 @@ UNLISTED = 255  # number of the regions beyond those that are listed
 
 @dataclass(frozen=True)
 class Region:
-    """A component of flagged voxels, connected over faces, edges or corners.
+    """A component of flagged voxels, connected over faces, edges or corners."""
 
-    Parameters
-    ----------
-    rank : int
-        From 1, the most suspicious.
-    n_voxels : int
-        Size on the grid that the detector works on.
-    volume_ml : float
-        Size in ml.
-    strength : float
-        Sum over its voxels of the anomaly above the threshold, times the volume of a
-        voxel in ml. Regions are ranked by it.
-    peak : float
-        Highest anomaly.
-    peak_mm : tuple of float
-        Where: mm to the right, to the front and upwards.
-    centroid_mm : tuple of float
-        Mean place of its voxels.
-    side : str
-        "left", "right", "midline" or "both sides". Within 5 mm of the middle of the brain
-        is midline; both sides hold a tenth of the voxels or more beyond that.
-    height : float
-        Of the centroid: 0 at the lowest brain voxel, 1 at the highest.
-    overlap : float or None
-        Share of its voxels that are labelled as anomaly; None without labels.
-    p_value : float or None
-        Smallest of its candidate lesions'; None where nothing was given to compare with.
-    evidence : tuple of (str, float)
-        What the region is found by, and how much, the most first.
-    """
-
-    rank: int
-    n_voxels: int
+    rank: int  # from 1, the most suspicious
+    n_voxels: int  # on the grid that the detector works on
     volume_ml: float
+    # Sum over its voxels of the anomaly above the threshold, times the volume of a voxel in
+    # ml. Regions are ranked by it.
     strength: float
-    peak: float
-    peak_mm: tuple[float, float, float]
-    centroid_mm: tuple[float, float, float]
+    peak: float  # highest anomaly
+    peak_mm: tuple[float, float, float]  # where: mm to the right, to the front and upwards
+    centroid_mm: tuple[float, float, float]  # mean place of its voxels
+    # "left", "right", "midline" or "both sides". Within 5 mm of the middle of the brain is
+    # midline; both sides hold a tenth of the voxels or more beyond that.
     side: str
-    height: float
+    height: float  # of the centroid: 0 at the lowest brain voxel, 1 at the highest
+    # share of its voxels that are labelled as anomaly; None without labels
     overlap: float | None
+    # smallest of its candidate lesions'; None without anything to compare with
     p_value: float | None
+    # what the region is found by, and how much, the most first
     evidence: tuple[tuple[str, float], ...]
 
 
 @dataclass(frozen=True)
 class Ranking:
-    """All flagged components of a volume, numbered by rank.
+    """All flagged components of a volume, numbered by rank."""
 
-    Parameters
-    ----------
-    numbers : ndarray of uint8, shape (n_slices, H, W)
-        Rank of the listed region at each pixel, 0 where nothing is flagged, 255 in regions
-        that are not listed.
-    strengths : ndarray of shape (n_listed,)
-        Sums of the anomaly above the threshold.
-    n_regions : int
-        Number of all of them.
-    """
-
+    # (n_slices, H, W): Rank of the listed region at each pixel, 0 where nothing is flagged,
+    # 255 in regions that are not listed.
     numbers: NDArray[np.uint8]
-    strengths: NDArray[np.float64]
-    n_regions: int
+    strengths: NDArray[np.float64]  # (n_listed,): sums of the anomaly above the threshold
+    n_regions: int  # of all of them
 
 
 def rank_regions(decision: NDArray, most: int) -> Ranking:
-    """Find the flagged components and rank them by strength.
+    """Find the flagged components of a volume, rank them by strength, and list some.
 
-    Parameters
-    ----------
-    decision : ndarray of shape (n_slices, H, W)
-        Of one volume; negative where a pixel is flagged.
-    most : int
-        How many are listed, below 255.
-
-    Returns
-    -------
-    ranking : Ranking
-        Components.
+    `decision`, (n_slices, H, W), is negative where a pixel is flagged. At most `most`,
+    below 255, are listed.
     """
     components, n_regions = ndimage.label(decision < 0, _TOUCHING)
     strengths = np.asarray(
@@ -121,27 +80,10 @@ def describe_regions(
     p_values: Sequence[float | None],
     evidence: Sequence[tuple[tuple[str, float], ...]],
 ) -> list[Region]:
-    """Measure the listed regions.
+    """Measure the listed regions, by rank.
 
-    Parameters
-    ----------
-    ranking : Ranking
-        The regions.
-    scores : ndarray of shape (n_slices, H, W)
-        Normality.
-    grid : Grid
-        Grid of these maps.
-    brain : ndarray of bool, shape (n_slices, H, W)
-        Brain.
-    labels : ndarray of shape (n_slices, H, W) or None
-        1 on an anomaly.
-    p_values, evidence : sequence
-        One for each listed region.
-
-    Returns
-    -------
-    regions : list of Region
-        By rank.
+    Scores are normality, brain and labels of the same shape (n_slices, H, W), on the grid.
+    p-values and evidence are one for each listed region.
     """
     from skimage.measure import regionprops
 
@@ -182,19 +124,8 @@ def region_p_values(
 ) -> list[float]:
     """Find the smallest p-value of the candidate lesions in each listed region.
 
-    Parameters
-    ----------
-    ranking : Ranking
-        The regions.
-    decision : ndarray of shape (n_slices, H, W)
-        What they were found in.
-    candidates : CandidateLesions
-        Of normal slices, from the same detector and threshold.
-
-    Returns
-    -------
-    p_values : list of float
-        One for each listed region.
+    The candidates of normal slices are from the same detector and threshold as `decision`,
+    in which the regions were found.
     """
     smallest = np.ones(UNLISTED + 1)
     for candidate in candidates.find(decision):

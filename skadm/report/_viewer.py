@@ -18,19 +18,11 @@ _THUMBNAIL_WIDTH = 120
 
 
 class Scale(NamedTuple):
-    """How anomaly becomes colours.
-
-    Parameters
-    ----------
-    low, high : float
-        Anomaly at both ends.
-    threshold : float
-        Above it a voxel is flagged.
-    """
+    """How anomaly becomes colours."""
 
     low: float
     high: float
-    threshold: float
+    threshold: float  # above it a voxel is flagged
 
     @property
     def start(self) -> int:
@@ -40,21 +32,12 @@ class Scale(NamedTuple):
 
 @dataclass(frozen=True)
 class Pictures:
-    """A volume for the viewer and on paper.
+    """A volume for the viewer and on paper."""
 
-    Parameters
-    ----------
-    data : dict
-        What the viewer reads, of plain types; see templates/viewer.js.
-    planes : tuple of (str, str)
-        Name and picture of the planes through the core of the most suspicious region.
-    thumbnail : str
-        The axial one, small.
-    """
-
-    data: dict[str, Any]
+    data: dict[str, Any]  # what the viewer reads, of plain types; see templates/viewer.js
+    # name and picture of the planes through the core of the most suspicious region
     planes: tuple[tuple[str, str], ...]
-    thumbnail: str
+    thumbnail: str  # the axial one, small
 
 
 def make_pictures(
@@ -69,33 +52,11 @@ def make_pictures(
     scale: Scale,
     regions: Sequence[Region],
 ) -> Pictures:
-    """Draw a volume.
+    """Draw a volume; all arrays are on one grid.
 
-    Parameters
-    ----------
-    grid : Grid
-        Of all arrays.
-    images : ndarray of shape (n_slices, n_contrasts, H, W)
-        Intensities.
-    brain : ndarray of bool, shape (n_slices, H, W)
-        Brain.
-    contrasts : sequence of str
-        Names.
-    anomaly : ndarray of shape (n_slices, H, W)
-        Higher is more abnormal; `scale.low` outside the brain.
-    numbers : ndarray of uint8, shape (n_slices, H, W)
-        Ranks of the regions.
-    labels : ndarray of shape (n_slices, H, W) or None
-        1 on an anomaly.
-    scale : Scale
-        Colours.
-    regions : sequence of Region
-        By rank.
-
-    Returns
-    -------
-    pictures : Pictures
-        Data URIs.
+    Images are (n_slices, n_contrasts, H, W), all else (n_slices, H, W). Higher anomaly is
+    more abnormal; it is `scale.low` outside the brain. `numbers` are the ranks of the
+    regions.
     """
     frame = frame_of(grid, brain)
     inside = frame.show(brain)

@@ -17,20 +17,11 @@ from skadm._fields import smooth_field
 
 
 class Site(NamedTuple):
-    """Where a lesion lies.
+    """Where a lesion lies."""
 
-    Parameters
-    ----------
-    centre : ndarray of shape (2,)
-        Row and column.
-    radius : float
-        Of the disk of about its area, in pixels.
-    weight : ndarray of shape (H, W)
-        Share of the lesion in each pixel: 1 within, 0 outside, between them at its edge.
-    """
-
-    centre: NDArray[np.float64]
-    radius: float
+    centre: NDArray[np.float64]  # (2,): row and column
+    radius: float  # of the disk of about its area, in pixels
+    # (H, W): share of the lesion in each pixel: 1 within, 0 outside, between at its edge
     weight: NDArray[np.float64]
 
 
@@ -43,23 +34,9 @@ class LesionKind(ABC):
     def change(
         self, rng: np.random.Generator, image: NDArray, donor: NDArray, site: Site
     ) -> NDArray:
-        """Change a slice as if all of it were lesion; `site` says where it will be used.
+        """Change a slice (n_contrasts, H, W) as if all of it were lesion; return a new one.
 
-        Parameters
-        ----------
-        rng : numpy.random.Generator
-            Draws what is random.
-        image : ndarray of shape (n_contrasts, H, W)
-            The slice, normal.
-        donor : ndarray of shape (n_contrasts, H, W)
-            Another slice, where there is one.
-        site : Site
-            The lesion.
-
-        Returns
-        -------
-        image : ndarray of shape (n_contrasts, H, W)
-            A new array.
+        `donor` is another slice, where there is one; `site` says where the lesion will be.
         """
 
 
@@ -125,7 +102,7 @@ class Deformation(LesionKind):
         fading = np.clip(1 - distance**2, 0, None)
         moved = strength * fading * (outwards * offset + aside) / 2
         places = np.stack([rows, columns]) - moved
-        read = np.stack([map_coordinates(own, places, order=1) for own in image])
+        read = np.stack([map_coordinates(channel, places, order=1) for channel in image])
         return _keep_background_out(read, image)
 
 

@@ -7,7 +7,7 @@ from sklearn.utils import check_random_state
 from skadm._brain import brain_mask
 from skadm._fields import smooth_field
 from skadm._validation import check_shape
-from skadm.data import as_slices
+from skadm.data._slices import as_slices
 from skadm.synthetic._kinds import LesionKind, Site
 
 # Brains of fewer pixels hold no lesion worth the name.
@@ -29,8 +29,8 @@ def paste_lesions(
     ----------
     X : array-like of shape (n_slices, n_contrasts, H, W)
         Normal slices, preprocessed as the detector expects them. Is not changed.
-    kind : LesionKind
-        What the lesion does, such as ``IntensityShift()``.
+    kind : kind of lesion
+        What the lesion does: one of `skadm.synthetic`, such as ``IntensityShift()``.
     radius : (float, float), default=(0.04, 0.15)
         Least and most radius of a lesion, relative to the square root of the number of
         brain pixels of the slice: 3 to 12 pixels in the middle of a brain of 128 × 128.

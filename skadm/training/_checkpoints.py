@@ -85,14 +85,11 @@ class Checkpoints:
 class CheckpointFile:
     """One file, written again and again; always a whole one.
 
-    Parameters
-    ----------
-    path : Path
-    minutes : float or None
-        Least time between two writes while an epoch runs. None: never while one runs.
+    `minutes` is the least time between two writes while an epoch runs. None: never while
+    one runs.
     """
 
-    def __init__(self, path: Path, minutes: float | None) -> None:
+    def __init__(self, path: Path, minutes: float | None = None) -> None:
         self.path = path
         self._minutes = minutes
         self._written = time.monotonic()
@@ -106,10 +103,7 @@ class CheckpointFile:
     def write(self, state: Any) -> None:
         """Put a state, nested dicts and lists of arrays and numbers, in place of the last.
 
-        Raises
-        ------
-        OSError
-            If it cannot be written, as on a full disk. The one before it is kept.
+        If it cannot be written, as on a full disk, the one before it is kept.
         """
         arrays: list[NDArray] = []
         text = json.dumps(_without_arrays(state, arrays))
@@ -123,13 +117,7 @@ class CheckpointFile:
         self._written = time.monotonic()
 
     def read(self) -> Any:
-        """The last state; None if there is none.
-
-        Raises
-        ------
-        ValueError
-            If the file is not one of these.
-        """
+        """The last state, or None; a ValueError if the file is not a checkpoint."""
         if not self.path.exists():
             return None
         try:
@@ -144,19 +132,9 @@ class CheckpointFile:
 
 
 def fingerprint(settings: dict[str, Any], images: Iterable[NDArray]) -> str:
-    """Tell trainings apart: a hash of parameters and slices.
+    """Tell trainings apart: a hash of parameters and slices, in memory or on disk.
 
-    Parameters
-    ----------
-    settings : dict
-        With values whose text says all of them.
-    images : iterable of ndarray
-        In memory or on disk.
-
-    Returns
-    -------
-    key : str
-        24 hexadecimal digits.
+    The text of a parameter's value must say all of it.
     """
     digest = hashlib.blake2b(repr(sorted(settings.items())).encode(), digest_size=12)
     for array in map(np.atleast_1d, images):

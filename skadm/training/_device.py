@@ -8,16 +8,9 @@ import torch
 def resolve_device(device: str | torch.device) -> torch.device:
     """Turn the name of a device into the device.
 
-    Parameters
-    ----------
-    device : str or torch.device
-        "auto" is a CUDA device if there is one, else the CPU: the first one, or, of
-        several processes that torchrun has started, the one with the process's number.
-
-    Raises
-    ------
-    ValueError
-        If torch knows no such device or this machine has none.
+    "auto" is a CUDA device if there is one, else the CPU: the first one, or, of several
+    processes that torchrun has started, the one with the process's number. A device that
+    torch does not know or this machine does not have is a ValueError.
     """
     if device == "auto":
         if not torch.cuda.is_available():

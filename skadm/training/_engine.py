@@ -17,20 +17,12 @@ _SMALL, _TOGETHER = 256, 32
 
 @dataclass(frozen=True)
 class Engine:
-    """Where and how batches are computed.
-
-    Attributes
-    ----------
-    device : torch.device
-    half : torch.dtype or None
-        Type of the convolutions under autocast; None computes all in float32.
-    batch_size : int
-        Slices.
-    """
+    """Where and how batches are computed."""
 
     device: torch.device
+    # type of the convolutions under autocast; None computes all in float32
     half: torch.dtype | None
-    batch_size: int
+    batch_size: int  # slices
 
     def autocast(self) -> torch.autocast:
         """Context in which networks run."""
@@ -69,19 +61,8 @@ class Engine:
         size, to the last bit. A GPU needs batches to be fast: there results agree to
         rounding.
 
-        Parameters
-        ----------
-        function : callable
-            Takes a batch (n, channels, h, w) on the device, returns (n, ..., h, w).
-        images : ndarray of shape (n, channels, H, W)
-            In memory or on disk.
-        dtype : dtype, default=float32
-            Type of the result.
-
-        Returns
-        -------
-        result : ndarray of shape (n, ..., H, W)
-            On disk if it is larger than memory.
+        The function takes a batch (n, channels, h, w) on the device and returns (n, ..., h,
+        w). Images and result may be on disk.
         """
         windows, result = Windows(images), None
         on_cpu = self.device.type == "cpu"
@@ -89,10 +70,10 @@ class Engine:
             batch = windows.cut((images,), rows)
             with torch.inference_mode(), self.autocast():
                 if on_cpu:
-                    found = self._apply_on_cpu(function, batch)
+                    output = self._apply_on_cpu(function, batch)
                 else:
-                    found = function(self.place(batch)).float().cpu()
-            values = found.numpy()
+                    output = function(self.place(batch)).float().cpu()
+            values = output.numpy()
             if result is None:
                 shape = (len(images), *values.shape[1:-2], *images.shape[2:])
                 result = scratch_array(shape, dtype)

@@ -11,12 +11,8 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 class Interruption:
     """Catches the first signal to stop while it is entered; a second one stops at once.
 
-    Only Python's main thread can catch signals: elsewhere nothing is caught.
-
-    Attributes
-    ----------
-    signal : int or None
-        The one that came.
+    Only Python's main thread can catch signals: elsewhere nothing is caught. `signal` is
+    the one that came.
     """
 
     def __init__(self) -> None:

@@ -20,25 +20,10 @@ def known_contrasts(name: str) -> tuple[str, ...]:
 
 
 def pretrained_network(name: str, contrasts: Sequence[str] | None) -> UNet:
-    """Make the pretrained eraser of a set of contrasts.
+    """Make the pretrained eraser, one of `PRETRAINED`, of a set of contrasts; float32.
 
-    Parameters
-    ----------
-    name : str
-        One of `PRETRAINED`.
-    contrasts : sequence of str or None
-        Names, in the order of the channels.
-
-    Returns
-    -------
-    network : UNet
-        In float32. Its input is a slice and its mirror image, its output the slice without
-        lesions and the logit of a lesion.
-
-    Raises
-    ------
-    ValueError
-        If there is no such network, or it does not take one of the contrasts.
+    Its input is a slice and its mirror image, its output the slice without lesions and the
+    logit of a lesion. A contrast that the network does not take is a ValueError.
     """
     if name not in PRETRAINED:
         raise ValueError(f"no pretrained network {name!r}; expected one of {PRETRAINED}.")
@@ -48,7 +33,7 @@ def pretrained_network(name: str, contrasts: Sequence[str] | None) -> UNet:
             "array without them: give a SliceStack."
         )
     known, network = _read(name)
-    if unknown := [each for each in contrasts if each not in known]:
+    if unknown := [contrast for contrast in contrasts if contrast not in known]:
         raise ValueError(
             f"the pretrained network {name!r} does not take {', '.join(unknown)}; it takes "
             f"any of {', '.join(known)}: choose some of these (for commands: --contrasts)."
@@ -57,7 +42,7 @@ def pretrained_network(name: str, contrasts: Sequence[str] | None) -> UNet:
         raise ValueError(
             f"contrasts are {tuple(contrasts)}; expected one or more, each once."
         )
-    return network.for_contrasts([known.index(each) for each in contrasts])
+    return network.for_contrasts([known.index(contrast) for contrast in contrasts])
 
 
 @lru_cache(maxsize=2)

@@ -13,14 +13,8 @@ class Processes:
     """The group of processes that this one belongs to, as torch.distributed has it.
 
     Without a group (`torch.distributed.init_process_group` was not called) there is one
-    process, and nothing here costs anything.
-
-    Attributes
-    ----------
-    rank : int
-        Number of this process; 0 writes files.
-    size : int
-        How many there are.
+    process, and nothing here costs anything. `rank` is the number of this process of
+    `size`; 0 writes files.
     """
 
     def __init__(self) -> None:

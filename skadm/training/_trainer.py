@@ -456,7 +456,7 @@ class Trainer:
             restore_optimiser(*optimiser, saved)
 
     def _generator_states(self) -> list[NDArray]:
-        return [each.get_state().numpy() for each in (self.generator, self.order)]
+        return [generator.get_state().numpy() for generator in (self.generator, self.order)]
 
     def _set_generator_states(self, states: Sequence[NDArray]) -> None:
         for generator, state in zip((self.generator, self.order), states):

@@ -17,13 +17,7 @@ def weights_of(networks: torch.nn.Module) -> dict[str, np.ndarray]:
 
 
 def load_weights(networks: torch.nn.Module, weights: dict[str, np.ndarray]) -> None:
-    """Fill networks with weights, which must be those of the same architecture.
-
-    Raises
-    ------
-    ValueError
-        If they are of another one.
-    """
+    """Fill networks with weights; those of another architecture are a ValueError."""
     _compare_shapes(networks, weights)
     networks.load_state_dict(
         {name: torch.from_numpy(array) for name, array in weights.items()}
@@ -33,15 +27,10 @@ def load_weights(networks: torch.nn.Module, weights: dict[str, np.ndarray]) -> N
 def check_weights(
     build: Callable[[], torch.nn.Module], weights: dict[str, np.ndarray]
 ) -> None:
-    """Refuse weights of other networks than those that are built.
+    """Raise a ValueError for weights of other networks than those that are built.
 
     The networks take no memory, and no more layers of them are made than there are weights
     for, however large the parameters of a file say they are.
-
-    Raises
-    ------
-    ValueError
-        If they are of another architecture, or the networks cannot be built.
     """
     n_left, thread = sum(array.size for array in weights.values()), get_ident()
 

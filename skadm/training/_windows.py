@@ -26,43 +26,26 @@ _HELD = 16
 
 
 class Windows:
-    """A window for each slice.
+    """A window for each slice, (n, K, H, W), in memory or on disk.
 
-    Parameters
-    ----------
-    images : ndarray of shape (n, K, H, W)
-        In memory or on disk.
-
-    Attributes
-    ----------
-    starts, sizes : ndarray of int, shape (n, 2)
-        First row and column, height and width.
+    `starts` are the first row and column, `sizes` height and width, both (n, 2).
     """
 
     def __init__(self, images: NDArray) -> None:
         self.limits = np.array(images.shape[2:])
-        found = []
+        boxes = []
         for rows in row_chunks(len(images), images[:1].nbytes):
-            found.append(_bounds(brain_mask(images[rows])))
+            boxes.append(_bounds(brain_mask(images[rows])))
             release(images)
-        first, last = np.split(np.concatenate(found), 2, axis=1)
+        first, last = np.split(np.concatenate(boxes), 2, axis=1)
         self.starts = np.maximum(first - _RIM, 0) // _STEP * _STEP
         ends = -(-(last + _RIM) // _STEP) * _STEP
         self.sizes = np.minimum(ends, self.limits) - self.starts
 
     def cut(self, parts: tuple[NDArray, ...], rows: NDArray) -> NDArray[np.float32]:
-        """Windows of some slices, all as large as the largest of them.
+        """Windows of some slices, (len(rows), channels, h, w), as large as the largest.
 
-        Parameters
-        ----------
-        parts : tuple of ndarray of shape (n, channels, H, W)
-            Whose channels go side by side.
-        rows : ndarray of int
-            Which slices.
-
-        Returns
-        -------
-        batch : ndarray of shape (len(rows), channels, h, w), float32
+        The channels of the parts, each (n, channels, H, W), go side by side.
         """
         size = self.sizes[rows].max(axis=0)
         corners = self._corners(rows, size)
@@ -91,14 +74,9 @@ class Windows:
         return np.minimum(self.starts[rows], self.limits - size)
 
     def of_one_size(self, batch_size: int) -> Iterator[NDArray]:
-        """All slices in batches whose windows have one size.
+        """All slices in batches whose windows have one size: their rows.
 
         No slice then has more background around it because of another one.
-
-        Yields
-        ------
-        rows : ndarray of int
-            At most `batch_size`.
         """
         order = np.lexsort(self.sizes.T)
         changes = np.any(np.diff(self.sizes[order], axis=0), axis=1)

@@ -4,7 +4,6 @@ Each trains the detectors inside and changes their scores: their mean over seeds
 images, filters, a false positive rate that is held, one score for a slice or a volume.
 """
 
-from skadm.wrappers._base import MetaDetector
 from skadm.wrappers._conformal import ConformalDetector
 from skadm.wrappers._ensemble import EnsembleDetector
 from skadm.wrappers._flips import FlipAveragedDetector
@@ -16,7 +15,6 @@ __all__ = [
     "ConformalDetector",
     "EnsembleDetector",
     "FlipAveragedDetector",
-    "MetaDetector",
     "PostprocessedDetector",
     "SliceDetector",
     "VolumeDetector",

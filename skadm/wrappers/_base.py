@@ -13,6 +13,7 @@ from sklearn.callback import CallbackSupportMixin, with_callbacks
 from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
 
+from skadm._failure import unchanged_on_failure
 from skadm._pipelines import (
     is_search,
     last_step,
@@ -23,7 +24,7 @@ from skadm._pipelines import (
 from skadm._reference import ScoreReference
 from skadm._sklearn import HasMethods, Interval, fit_context
 from skadm._validation import check_labels, check_shape, normal_slices
-from skadm.base import Chunk, MapDetector, unchanged_on_failure
+from skadm.base import Chunk, Detector
 from skadm.data import SliceStack
 from skadm.data._slices import training_slices
 from skadm.wrappers._reading import Places, read_if_it_fits, score_by_volume, take
@@ -32,7 +33,7 @@ Train = Callable[[Any], Any]
 """Fits a detector on the normal images, and returns it."""
 
 
-class MetaDetector(CallbackSupportMixin, MetaEstimatorMixin, MapDetector):
+class MetaDetector(CallbackSupportMixin, MetaEstimatorMixin, Detector):
     """Base of the detectors that train other detectors and change their scores.
 
     It keeps the contract of the detectors: higher is more normal; `fit` trains on normal
@@ -41,6 +42,11 @@ class MetaDetector(CallbackSupportMixin, MetaEstimatorMixin, MapDetector):
 
     A wrapper implements `_fit_parts` and either `_maps` or, if its scores are not maps of
     X, `_scored`.
+
+    Parameters
+    ----------
+    contamination : float, default=0.01
+        Fraction of the training pixels that `predict` calls anomalous, in (0, 0.5].
 
     Notes
     -----

@@ -14,10 +14,10 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from skadm._arrays import as_numbers
+from skadm._failure import unchanged_on_failure
 from skadm._pipelines import is_search, last_step, looks_at_abnormal, scored_unit
 from skadm._sklearn import HasMethods, Interval, fit_context
 from skadm._validation import check_labels, check_shape, normal_slices
-from skadm.base import unchanged_on_failure
 from skadm.conformal import Calibration, CandidateLesions
 from skadm.wrappers._base import MetaDetector
 from skadm.wrappers._reading import Places, score_by_volume, score_maps
@@ -60,14 +60,11 @@ class ConformalDetector(MetaDetector):
     training_groups_ : ndarray or None
         The patients that trained the detector; empty for one that was trained already.
         None if slices are the units.
-    offset_ : float
-        Threshold of `predict` on the scale of `score_samples`.
+    %(offset_)s
     background_score_ : float
         Score of every background pixel, that of the detector.
-    n_features_in_ : int
-        Number of contrasts.
-    contrasts_ : tuple of str or None
-        Their names, if X carried them.
+    %(n_features_in_)s
+    %(contrasts_)s
 
     Notes
     -----

@@ -30,8 +30,7 @@ class EnsembleDetector(MetaDetector):
         cloned and trained `n_detectors` times.
     n_detectors : int, default=5
         How many, at least 2.
-    contamination : float, default=0.01
-        Fraction of the training pixels that `predict` calls anomalous, in (0, 0.5].
+    %(contamination)s
     random_state : int, RandomState instance or None, default=None
         Draws the seeds of the detectors.
 
@@ -41,14 +40,10 @@ class EnsembleDetector(MetaDetector):
         The fitted detectors.
     locations_, scales_ : ndarray of shape (n_detectors,)
         Mean and standard deviation of each one's scores of the training pixels.
-    offset_ : float
-        Threshold of `predict` on the scale of `score_samples`.
-    background_score_ : float
-        Score of every background pixel, the highest of the training.
-    n_features_in_ : int
-        Number of contrasts.
-    contrasts_ : tuple of str or None
-        Their names, if X carried them.
+    %(offset_)s
+    %(background_score_)s
+    %(n_features_in_)s
+    %(contrasts_)s
 
     See Also
     --------

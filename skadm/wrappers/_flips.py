@@ -7,7 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import clone
 
-from skadm.data import Grid, SliceStack
+from skadm.data import SliceStack
+from skadm.data._interfaces import Grid, VolumeStep
 from skadm.wrappers._base import MetaDetector, Train
 from skadm.wrappers._reading import score_maps
 
@@ -24,21 +25,16 @@ class FlipAveragedDetector(MetaDetector):
     detector : detector
         A detector of pixels. It is cloned and trained; one that is trained already can be
         given as ``sklearn.frozen.FrozenEstimator(detector)``.
-    contamination : float, default=0.01
-        Fraction of the training pixels that `predict` calls anomalous, in (0, 0.5].
+    %(contamination)s
 
     Attributes
     ----------
     detector_ : detector
         The fitted detector.
-    offset_ : float
-        Threshold of `predict` on the scale of `score_samples`.
-    background_score_ : float
-        Score of every background pixel, the highest of the training.
-    n_features_in_ : int
-        Number of contrasts.
-    contrasts_ : tuple of str or None
-        Their names, if X carried them.
+    %(offset_)s
+    %(background_score_)s
+    %(n_features_in_)s
+    %(contrasts_)s
 
     See Also
     --------
@@ -80,7 +76,7 @@ def _mirrored(X: Any) -> Any:
 
 
 @dataclass(frozen=True)
-class _LeftRight:
+class _LeftRight(VolumeStep):
     """The step of a volume to its mirror image."""
 
     def images(
@@ -92,9 +88,6 @@ class _LeftRight:
         self, labels: NDArray[np.int8], brain: NDArray[np.bool_], grid: Grid
     ) -> NDArray[np.int8]:
         return labels[..., ::-1]
-
-    def grid(self, grid: Grid) -> Grid:
-        return grid
 
     def invert(self, maps: NDArray, grid: Grid) -> NDArray:
         return maps[..., ::-1]

@@ -22,6 +22,13 @@ class ImageDetector(MetaDetector):
     """Base of the two: the maps of a detector, one number for each image.
 
     What an image is, a slice or a volume, its subclasses say.
+
+    Attributes
+    ----------
+    detector_ : detector or Pipeline
+        The fitted detector.
+    pooling_ : Pooling
+        The pooling in use.
     """
 
     _parameter_constraints: dict[str, list[Any]] = {

@@ -9,7 +9,7 @@ from sklearn.base import BaseEstimator, clone
 
 from skadm._sklearn import BaseComposition
 from skadm.data import SliceStack
-from skadm.postprocessing import MapTransformer
+from skadm.postprocessing._map_transformer import MapTransformer
 from skadm.wrappers._base import MetaDetector, Train
 from skadm.wrappers._reading import score_by_volume, score_maps
 
@@ -29,8 +29,7 @@ class PostprocessedDetector(MetaDetector, BaseComposition):
     postprocessing : MapTransformer or list of (str, MapTransformer)
         One filter, or named ones in the order in which they are applied. Their parameters
         are searched as ``postprocessing__sigma`` and, of a list, ``name__sigma``.
-    contamination : float, default=0.01
-        Fraction of the training pixels that `predict` calls anomalous, in (0, 0.5].
+    %(contamination)s
 
     Attributes
     ----------
@@ -38,14 +37,10 @@ class PostprocessedDetector(MetaDetector, BaseComposition):
         The fitted detector.
     filters_ : list of MapTransformer
         The fitted filters.
-    offset_ : float
-        Threshold of `predict` on the scale of `score_samples`.
-    background_score_ : float
-        Score of every background pixel, the highest of the training.
-    n_features_in_ : int
-        Number of contrasts.
-    contrasts_ : tuple of str or None
-        Their names, if X carried them.
+    %(offset_)s
+    %(background_score_)s
+    %(n_features_in_)s
+    %(contrasts_)s
 
     Notes
     -----
@@ -128,9 +123,9 @@ class PostprocessedDetector(MetaDetector, BaseComposition):
         )
         counted = counted[places]
         volumes = X.volume_ids[places] if isinstance(X, SliceStack) else None
-        own = None if volumes is None else volumes[counted]
-        for each in self._named_filters():
-            fitted = clone(each).fit(maps[counted], brain=brain[counted], groups=own)
+        volume_ids = None if volumes is None else volumes[counted]
+        for step in self._named_filters():
+            fitted = clone(step).fit(maps[counted], brain=brain[counted], groups=volume_ids)
             maps = fitted.transform(maps, brain=brain, groups=volumes)
             self.filters_.append(fitted)
         return maps[counted][brain[counted]]
@@ -138,13 +133,13 @@ class PostprocessedDetector(MetaDetector, BaseComposition):
     def _maps(self, X: Any, brain: NDArray[np.bool_]) -> NDArray:
         maps = score_maps(self.detector_, X)
         volumes = X.volume_ids if isinstance(X, SliceStack) else None
-        for each in self.filters_:
-            maps = each.transform(maps, brain=brain, groups=volumes)
+        for step in self.filters_:
+            maps = step.transform(maps, brain=brain, groups=volumes)
         return maps
 
     @property
     def _looks_through(self) -> bool:
-        filters = any(each._looks_through for each in self._named_filters())
+        filters = any(step._looks_through for step in self._named_filters())
         return filters or super()._looks_through
 
     def _named_filters(self) -> list[MapTransformer]:
@@ -157,7 +152,7 @@ class PostprocessedDetector(MetaDetector, BaseComposition):
                     f"postprocessing holds {entry!r}; expected (name, filter) pairs."
                 )
         self._validate_names([name for name, _ in self.postprocessing])
-        return [each for _, each in self.postprocessing]
+        return [step for _, step in self.postprocessing]
 
 
 def _concatenated(parts: Iterable[tuple[Any, NDArray, NDArray]]) -> list[NDArray]:

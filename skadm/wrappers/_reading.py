@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from skadm._disk import release, row_chunks, working_memory
 from skadm._reference import FlaggedShareWarning
 from skadm._validation import check_shape
-from skadm.data import SliceStack, as_slices
-from skadm.data._slices import brain_of
+from skadm.data import SliceStack
+from skadm.data._slices import as_slices, brain_of
 
 Places = slice | NDArray[np.intp]
 
@@ -21,17 +21,7 @@ def read_if_it_fits(stacks: list[Any]) -> list[Any]:
     """Read the volumes of stacks, unless they take more than `working_memory`.
 
     Whole volumes are kept, also where a stack holds some of the slices: steps of a Pipeline
-    take statistics of whole volumes.
-
-    Parameters
-    ----------
-    stacks : list of SliceStack or array
-        Arrays are left as they are.
-
-    Returns
-    -------
-    stacks : list of SliceStack or array
-        The same slices, decoded; or the stacks that were given.
+    take statistics of whole volumes. Arrays are left as they are.
     """
     lazy = [X for X in stacks if isinstance(X, SliceStack)]
     if sum(map(_volume_bytes, lazy)) > working_memory():
@@ -40,43 +30,15 @@ def read_if_it_fits(stacks: list[Any]) -> list[Any]:
 
 
 def take(X: Any, indices: NDArray[np.intp]) -> Any:
-    """Take some images.
-
-    Parameters
-    ----------
-    X : array, SliceStack or list of volumes
-        Images.
-    indices : ndarray of int
-        Which.
-
-    Returns
-    -------
-    images : array, SliceStack or list of volumes
-        In the order of the indices.
-    """
+    """Some images of an array, a stack or a list of volumes, in the indices' order."""
     return [X[index] for index in indices] if isinstance(X, list) else X[indices]
 
 
 def by_volume(X: Any) -> Iterator[tuple[Places, Any]]:
-    """Go through slices, those together that have to be seen together.
+    """Go through slices, those together that have to be seen together: places, and slices.
 
-    Parameters
-    ----------
-    X : array-like or SliceStack of shape (n_slices, n_contrasts, H, W)
-        Slices.
-
-    Yields
-    ------
-    places : slice or ndarray of int
-        Where some slices are in X.
-    part : array or SliceStack
-        These slices, in memory: of a stack, those of a volume from the lowest to the
-        highest; of an array, as many as make a chunk.
-
-    Raises
-    ------
-    ValueError
-        If X has a wrong shape, or no slice.
+    Slices are in memory: of a stack, those of a volume from the lowest to the highest; of
+    an array, as many as make a chunk. A wrong shape, or no slice, is a ValueError.
     """
     X = as_slices(X)
     if not check_shape(X)[0]:
@@ -93,23 +55,9 @@ def by_volume(X: Any) -> Iterator[tuple[Places, Any]]:
 def score_by_volume(
     score: Callable[[Any, NDArray[np.bool_]], NDArray], X: Any
 ) -> Iterator[tuple[Places, NDArray, NDArray[np.bool_]]]:
-    """Score slices volume by volume.
+    """Score slices volume by volume: places, scores, and brain (n, H, W).
 
-    Parameters
-    ----------
-    score : callable
-        Takes slices in memory and their brain (n, H, W), and returns scores.
-    X : array-like or SliceStack of shape (n_slices, n_contrasts, H, W)
-        Slices.
-
-    Yields
-    ------
-    places : slice or ndarray of int
-        Where some slices are in X.
-    scores : ndarray
-        What `score` makes of them.
-    brain : ndarray of bool, shape (n, H, W)
-        Their brain.
+    `score` takes slices in memory and their brain.
     """
     for places, part in by_volume(X):
         brain = brain_of(part)
@@ -117,25 +65,7 @@ def score_by_volume(
 
 
 def score_maps(detector: Any, X: Any) -> NDArray:
-    """Score slices in memory, a pixel each.
-
-    Parameters
-    ----------
-    detector : detector or Pipeline
-        Fitted.
-    X : array or SliceStack of shape (n_slices, n_contrasts, H, W)
-        Slices.
-
-    Returns
-    -------
-    maps : ndarray of shape (n_slices, H, W)
-        Normality.
-
-    Raises
-    ------
-    ValueError
-        If the detector returns another shape.
-    """
+    """Normality (n_slices, H, W) of slices in memory; another shape is a ValueError."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FlaggedShareWarning)  # its threshold is not in use
         maps = np.asarray(detector.score_samples(X))

@@ -36,16 +36,12 @@ class SliceDetector(ImageDetector):
 
     Attributes
     ----------
-    detector_ : detector or Pipeline
-        The fitted detector.
-    pooling_ : Pooling
-        The pooling in use.
-    offset_ : float
-        Threshold of `predict` on the scale of `score_samples`.
+    %(detector_)s
+    %(pooling_)s
+    %(offset_)s
     background_score_ : float
         Score of slices without brain, the highest of the training.
-    n_features_in_ : int
-        Number of contrasts.
+    %(n_features_in_)s
 
     See Also
     --------
@@ -85,5 +81,5 @@ class SliceDetector(ImageDetector):
     def _scored(self, X: Any) -> Iterator[tuple[Places, NDArray, NDArray[np.bool_]]]:
         for places, part in by_volume(X):
             decision, brain = self._decisions(part)
-            scores = np.array([self._pool(*each) for each in zip(decision, brain)])
+            scores = np.array([self._pool(*pair) for pair in zip(decision, brain)])
             yield places, scores, np.asarray(brain.any(axis=(1, 2)))

@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from skadm._validation import check_labels, check_shape
-from skadm.data import SliceStack, as_slices
-from skadm.data._slices import training_slices
+from skadm.data import SliceStack
+from skadm.data._slices import as_slices, training_slices
 from skadm.image_level import volume_labels
 from skadm.image_level._volumes_of import merged
 from skadm.wrappers._image_scores import ImageDetector
@@ -40,16 +40,12 @@ class VolumeDetector(ImageDetector):
 
     Attributes
     ----------
-    detector_ : detector or Pipeline
-        The fitted detector.
-    pooling_ : Pooling
-        The pooling in use.
-    offset_ : float
-        Threshold of `predict` on the scale of `score_samples`.
+    %(detector_)s
+    %(pooling_)s
+    %(offset_)s
     background_score_ : float
         Score of volumes without brain, the highest of the training.
-    n_features_in_ : int
-        Number of contrasts.
+    %(n_features_in_)s
 
     See Also
     --------

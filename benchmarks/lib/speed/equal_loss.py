@@ -71,12 +71,7 @@ def seconds_to(curve: Sequence[Point], loss: float) -> Reached:
     """Seconds until a loss, between the first training that reaches it and the one before.
 
     Interpolated linearly in the logarithm of the seconds. Where even the shortest training
-    reaches it, its seconds, which are then too many.
-
-    Raises
-    ------
-    ValueError
-        If no training reaches the loss.
+    reaches it, its seconds, which are then too many. That none reaches it is a ValueError.
     """
     before = None
     for point in sorted(curve, key=lambda point: point.epochs):
@@ -119,15 +114,7 @@ def compare(stage: str, curves: Curves) -> Row:
 def measure(
     setting: Setting, epochs: Sequence[int], plain_epochs: Sequence[int]
 ) -> list[Row]:
-    """A row for each stage.
-
-    Parameters
-    ----------
-    setting : Setting
-        All its slices are trained on.
-    epochs, plain_epochs : sequence of int
-        Lengths of the trainings.
-    """
+    """A row for each stage, trained on all slices for each of the numbers of epochs."""
     images = torch.from_numpy(setting.images)
     setting.detector(max_epochs=1).fit(setting.some(BATCH))  # warms up
     ours = [_our_training(setting, n) for n in sorted(epochs)]

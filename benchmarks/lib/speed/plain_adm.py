@@ -104,15 +104,7 @@ class Gaussians(NamedTuple):
 
 
 class PlainADM(nn.Module):
-    """All networks of ADM.
-
-    Parameters
-    ----------
-    n_contrasts, latent_dim, n_components : int
-        K, L and C.
-    width, n_blocks, reduction_width, estimation_width : int
-        As in ADMDetector.
-    """
+    """All networks of ADM; the parameters are those of `ADMDetector`."""
 
     def __init__(
         self,
@@ -227,12 +219,7 @@ def floored(covariances: torch.Tensor) -> torch.Tensor:
 def plain_of(detector: ADMDetector) -> PlainADM:
     """The plain networks with the weights of a fitted detector, in eval mode.
 
-    Layers are told apart by their order, not by their names.
-
-    Raises
-    ------
-    ValueError
-        If the detector's networks have other layers.
+    Layers are told apart by their order, not by their names; others are a ValueError.
     """
     weights: Mapping[str, np.ndarray] = detector.weights_
     means = weights["mixture.means"]

@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import nn
 
+_LEARNING_RATE = 1e-3  # at the peak
+
 
 def train(
     module: nn.Module,
@@ -13,41 +15,17 @@ def train(
     images: torch.Tensor,
     n_epochs: int,
     batch_size: int = 16,
-    learning_rate: float = 1e-3,
-    seed: int = 0,
 ) -> Iterator[float]:
-    """Train, one epoch for each item that is asked for.
+    """Train, one epoch for each item that is asked for; yield its seconds.
 
-    Parameters
-    ----------
-    module : torch.nn.Module
-        Whose parameters are trained.
-    loss : callable
-        Of a batch of images.
-    images : torch.Tensor of shape (n, channels, H, W)
-    n_epochs : int
-        Length of the learning rate's schedule.
-    batch_size : int
-    learning_rate : float
-        At the peak of the schedule.
-    seed : int
-        Of the order of slices.
-
-    Yields
-    ------
-    seconds : float
-        Of the epoch.
-
-    Raises
-    ------
-    RuntimeError
-        If the loss is not finite.
+    `loss` is of a batch of images, which have shape (n, channels, H, W). `n_epochs` is the
+    length of the learning rate's schedule. A loss that is not finite is a RuntimeError.
     """
-    generator = torch.Generator().manual_seed(seed)
+    generator = torch.Generator().manual_seed(0)
     n_steps = n_epochs * -(-len(images) // batch_size)
-    adam = torch.optim.Adam(module.parameters(), lr=learning_rate)
+    adam = torch.optim.Adam(module.parameters(), lr=_LEARNING_RATE)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
-        adam, learning_rate, total_steps=n_steps + 1
+        adam, _LEARNING_RATE, total_steps=n_steps + 1
     )
     module.train()
     for _ in range(n_epochs):

@@ -18,13 +18,7 @@ os.environ.setdefault("KINETO_LOG_LEVEL", "99")
 
 
 class StageProfiler:
-    """Profile one stage of a fit; a callback of scikit-learn.
-
-    Parameters
-    ----------
-    stage : str
-        Its name in the history.
-    """
+    """Profile one stage of a fit, named as in its history; a callback of scikit-learn."""
 
     max_propagation_depth = None
 

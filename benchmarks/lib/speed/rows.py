@@ -6,31 +6,16 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Row:
-    """A time of ours and of a reference for the same work.
+    """A time of ours and of a reference for the same work."""
 
-    Attributes
-    ----------
-    name : str
-        What was done, and after a comma or "against" with what it is compared.
-    ours_s, reference_s : float, float or None
-        Seconds.
-    goal : float or None
-        Least ratio wanted.
-    note : str
-        What else there is to know.
-    ours_mib, reference_mib : float or None
-        Peak memory.
-    more : dict
-        Further numbers, which go to the file only.
-    """
-
-    name: str
+    name: str  # what was done, and after a comma or "against" with what it is compared
     ours_s: float
     reference_s: float | None = None
-    goal: float | None = None
+    goal: float | None = None  # least ratio wanted
     note: str = ""
-    ours_mib: float | None = None
+    ours_mib: float | None = None  # peak memory
     reference_mib: float | None = None
+    # further numbers, which go to the file only
     more: dict[str, Any] = field(default_factory=dict)
 
     @property

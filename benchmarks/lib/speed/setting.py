@@ -13,30 +13,14 @@ BATCH = 16  # slices of a step
 
 @dataclass(frozen=True)
 class Setting:
-    """What all sections share.
+    """What all sections share."""
 
-    Attributes
-    ----------
-    images : ndarray of shape (n, K, H, W), float32
-        Normalised slices without lesion.
-    width : int
-        Channels of the translation network's first layer.
-    repeats : int
-        Rounds of each measurement.
-    data : str
-        "phantom", or a folder of scans.
-    metric_pixels : tuple of int
-        Numbers of pixels for the metrics.
-    volume_shape : tuple of int
-        Side and number of slices of the phantom's files.
-    """
-
-    images: NDArray[np.float32]
-    width: int
-    repeats: int
-    data: str
-    metric_pixels: tuple[int, ...]
-    volume_shape: tuple[int, int]
+    images: NDArray[np.float32]  # (n, K, H, W), normalised slices without lesion
+    width: int  # channels of the translation network's first layer
+    repeats: int  # rounds of each measurement
+    data: str  # "phantom", or a folder of scans
+    metric_pixels: tuple[int, ...]  # numbers of pixels for the metrics
+    volume_shape: tuple[int, int]  # side and number of slices of the phantom's files
 
     def some(self, n_slices: int = 2 * BATCH) -> NDArray[np.float32]:
         """So many slices at most, evenly spread: not the lowest of one patient."""

@@ -21,22 +21,11 @@ def timed(name: str, function: Callable[[], Any]) -> Task:
 
 
 def interleave(tasks: Sequence[Task], repeats: int) -> dict[str, float]:
-    """Median seconds of tasks that take turns.
+    """Median seconds of tasks that take turns, over so many rounds.
 
-    A machine that is busy for a while then slows all of them, not one; their order is
-    turned around every time, for what one leaves in the caches for the next. One round
-    before is not counted.
-
-    Parameters
-    ----------
-    tasks : sequence of callables
-        Each returns the seconds of what it measured, by name.
-    repeats : int
-        Rounds that count.
-
-    Returns
-    -------
-    dict of str to float
+    A task returns the seconds of what it measured, by name. A machine that is busy for a
+    while then slows all of them, not one; their order is turned around every time, for what
+    one leaves in the caches for the next. One round before is not counted.
     """
     for task in tasks:
         task()
