@@ -37,7 +37,7 @@ from benchmarks.lib.options import (
 
 if TYPE_CHECKING:
     from benchmarks.lib.data import Split
-    from skadm.base import MapDetector
+    from skadm.base import Detector
 
 QUICK = {"size": 32, "patients": 4, "slices": 8, "preset": "quick", "every": 2}
 WEIGHTS = {"FLAIR": 1.0, "T2": 0.5}
@@ -59,7 +59,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(seeds=1)
 
 
-def methods(contrasts: Sequence[str], preset: str) -> dict[str, MapDetector]:
+def methods(contrasts: Sequence[str], preset: str) -> dict[str, Detector]:
     """All that is compared, by name, not fitted."""
     from benchmarks.lib.methods import SIGNED, make_method
     from skadm import EraserDetector, IntensityDetector

@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from skadm._missing import missing_contrasts
-from skadm.data import Grid, SliceStack
+from skadm.data import SliceStack
+from skadm.data._interfaces import Grid, VolumeStep
 from skadm.preprocessing._base import StackTransformer, keep_brain
 from skadm.preprocessing._field_of_view import uncovered
 
@@ -85,16 +86,8 @@ class CoverageImputer(StackTransformer):
 
 
 @dataclass(frozen=True)
-class FillIn:
-    """The step of `CoverageImputer` on a whole volume.
-
-    Parameters
-    ----------
-    volume : str
-        Its name, for warnings.
-    contrasts : tuple of str
-        Names of its contrasts.
-    """
+class FillIn(VolumeStep):
+    """The step of `CoverageImputer` on a whole volume; it warns by the volume's name."""
 
     volume: str
     contrasts: tuple[str, ...]
@@ -119,20 +112,6 @@ class FillIn:
         keep_brain(images, brain)
         return images, brain
 
-    def labels(
-        self, labels: NDArray[np.int8], brain: NDArray[np.bool_], grid: Grid
-    ) -> NDArray[np.int8]:
-        """Return the labels as they are."""
-        return labels
-
-    def grid(self, grid: Grid) -> Grid:
-        """Return the grid as it is."""
-        return grid
-
-    def invert(self, maps: NDArray, grid: Grid) -> NDArray:
-        """Return the maps as they are."""
-        return maps
-
 
 def filled_in(
     images: NDArray[np.float32],
@@ -140,28 +119,10 @@ def filled_in(
     regions: NDArray[np.bool_],
     names: tuple[str, ...],
 ) -> NDArray[np.float32]:
-    """Estimate contrasts in regions from those that cover them.
+    """Estimate contrasts in regions (n_contrasts, n_slices, H, W) from the others there.
 
-    Parameters
-    ----------
-    images : ndarray of float32, shape (n_slices, n_contrasts, H, W)
-        All slices of a volume. A contrast that is missing is NaN.
-    brain : ndarray of bool, shape (n_slices, H, W)
-        The brain.
-    regions : ndarray of bool, shape (n_contrasts, n_slices, H, W)
-        Brain that a contrast does not cover.
-    names : tuple of str
-        Of the contrasts.
-
-    Returns
-    -------
-    ndarray of float32, shape (n_slices, n_contrasts, H, W)
-        A copy; the images outside the regions.
-
-    Raises
-    ------
-    ValueError
-        If hardly any voxel shows a contrast and those that are to stand in for it.
+    A contrast that is missing is NaN. Where hardly any voxel shows a contrast and those
+    that are to stand in for it, that is an error.
     """
     # Not at the top: it takes a second to import, and few volumes need it.
     from sklearn.ensemble import HistGradientBoostingRegressor

@@ -30,20 +30,10 @@ def uncovered(images: NDArray, brain: NDArray[np.bool_]) -> NDArray[np.bool_] | 
     are at least 1 % of the brain. Dark tissue, fluid and necrosis have brighter tissue
     beside them in every layer; a brain mask that differs between contrasts ends gradually.
 
-    Parameters
-    ----------
-    images : ndarray of shape (n_slices, n_contrasts, H, W)
-        All slices of a volume, not normalised. A contrast that is missing is NaN.
-    brain : ndarray of bool, shape (n_slices, H, W)
-        Where any contrast is not exactly 0.
+    Takes all slices of a volume, not normalised (n_slices, n_contrasts, H, W), NaN where a
+    contrast is missing. Returns the brain that each contrast does not cover (n_contrasts,
+    n_slices, H, W); None if all are complete.
 
-    Returns
-    -------
-    ndarray of bool, shape (n_contrasts, n_slices, H, W), or None
-        True in brain that a contrast does not cover; None if all are complete.
-
-    Notes
-    -----
     The typical value is the median of absolute values that are above a tenth of their 95th
     percentile. A voxel counts if another contrast has signal there: noise outside the head
     is not brain. Layers lie along the axes, and, for scans that were rotated, along the
