@@ -66,8 +66,7 @@ def setup(app):
 sphinx_gallery_conf = {
     "examples_dirs": "../examples",
     "gallery_dirs": "auto_examples",
-    # All of them run here, but for one whose worker processes import it: a test runs it.
-    "filename_pattern": r"/(?!cluster\.py)\w+\.py$",
+    "filename_pattern": r"/\w+\.py$",  # all of them run
     "within_subsection_order": ExplicitOrder(
         [
             "quick_start.py",
@@ -78,7 +77,6 @@ sphinx_gallery_conf = {
             "without_labels.py",
             "compare_methods.py",
             "slice_level.py",
-            "cluster.py",
             "new_detector.py",
             "how_adm_works.py",
             "*",

@@ -67,30 +67,28 @@ def run(load, name, folder, cache, *more):
 
 
 def test_ablation(load, tmp_path, cache):
-    run(load, "ablation", tmp_path, cache, "--seeds", "2")
+    run(load, "ablation", tmp_path, cache, "--seeds", "1")
     rows = read(tmp_path / "ablation_test.csv")
-    assert [(row["method"], row["seed"]) for row in rows] == [
-        (name, seed) for name in ("ADM_ct", "ADM_dr", "ADM_woj", "ADM") for seed in "01"
-    ]
-    assert len({row["auc"] for row in rows}) == 8  # variants do differ
+    assert [row["method"] for row in rows] == ["ADM_ct", "ADM_dr", "ADM_woj", "ADM"]
+    assert len({row["auc"] for row in rows}) == 4  # variants do differ
     (shown,) = [
         row
         for row in read(tmp_path / "published.csv")
         if (row["method"], row["split"]) == ("ADM_dr", "test")
     ]
     assert shown["f1, published, BraTS 2019"] == "0.712"
-    # Variants that translate share the translation network of their seed.
+    # Variants that translate share the translation network.
     stages = next(
         cache.glob("stages-*/joblib/skadm/training/_trainer/Trainer/_train_stage")
     )
-    assert len([path for path in stages.iterdir() if path.is_dir()]) == 2
+    assert len([path for path in stages.iterdir() if path.is_dir()]) == 1
 
 
 def test_an_experiment_again_trains_nothing(load, tmp_path, cache, monkeypatch):
-    run(load, "ablation", tmp_path, cache, "--seeds", "2")
+    run(load, "ablation", tmp_path, cache, "--seeds", "1")
     monkeypatch.setattr("skadm.base.BaseDetector.fit", None)
-    run(load, "ablation", tmp_path, cache, "--seeds", "2")
-    run(load, "loss_curves", tmp_path, cache, "--seeds", "2")
+    run(load, "ablation", tmp_path, cache, "--seeds", "1")
+    run(load, "loss_curves", tmp_path, cache, "--seeds", "1")
 
 
 def test_priors(load, tmp_path, cache):

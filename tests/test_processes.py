@@ -14,7 +14,8 @@ import skadm
 from skadm import ADMDetector, FAnoGANDetector
 from skadm.cli import main
 
-pytestmark = pytest.mark.slow
+# One process for all: they share what the two that are started have trained.
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("processes")]
 
 _TRAIN = """
 import pickle, sys, torch

@@ -7,10 +7,7 @@ cross-validation, search and maps are computed there and in this process.
 
 import os
 import re
-import subprocess
-import sys
 from contextlib import ExitStack
-from pathlib import Path
 
 import cloudpickle
 import joblib
@@ -28,7 +25,6 @@ from skadm.cohort import score_cohort
 from skadm.data import make_phantom, read_brats, write_maps
 from skadm.preprocessing import IntensityNormalizer, SliceResizer
 
-ROOT = Path(__file__).parents[1]
 BACKENDS = {
     "loky": {"backend": "loky", "n_jobs": 2, "inner_max_num_threads": 1},
     "dask": {"backend": "dask"},
@@ -198,14 +194,3 @@ class TestWeight:
         assert len(cloudpickle.dumps(fold)) < 20_000 < len(cloudpickle.dumps(fold.X))
         again = cloudpickle.loads(cloudpickle.dumps(fold))
         np.testing.assert_array_equal(again.X, fold.X)
-
-
-def test_example(tmp_path):
-    pytest.importorskip("distributed", reason="pip install skadm[scale]")
-    command = [sys.executable, ROOT / "examples" / "cluster.py", tmp_path]
-    done = subprocess.run(
-        command, capture_output=True, text=True, check=False, timeout=600, cwd=ROOT
-    )
-    assert done.returncode == 0, done.stderr
-    assert re.search(r"AUC 0\.\d{3} ± ", done.stdout)
-    assert len(list((tmp_path / "maps").glob("*_anomaly.nii.gz"))) == 6
