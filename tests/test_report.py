@@ -597,6 +597,7 @@ def written(scans, model_file, tmp_path_factory):
     new = {path for path in place.rglob("*") if path.is_file()} - before
     assert new == {
         out / "index.html",
+        out / "regions.csv",
         out / "patients" / f"{NASTY}.html",
         out / "patients" / "second.html",
     }

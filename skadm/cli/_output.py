@@ -119,13 +119,19 @@ def _plain(value: Any) -> Any:
     return value if isinstance(value, str | int | float | None) else repr(value)
 
 
-def write_csv(path: Path, rows: Sequence[dict[str, Any]]) -> None:
-    """Write rows; an undefined number is 'nan', None an empty cell."""
+def write_csv(
+    path: Path, rows: Sequence[dict[str, Any]], columns: Sequence[str] = ()
+) -> None:
+    """Write rows; an undefined number is 'nan', None an empty cell.
+
+    The columns are those of the first row, unless they are named, as for a table that may
+    have no rows.
+    """
     import csv
 
     def write(place: Path) -> None:
         with place.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, list(rows[0]))
+            writer = csv.DictWriter(file, columns or list(rows[0]))
             writer.writeheader()
             writer.writerows(rows)
 

@@ -17,6 +17,7 @@ from skadm.cli._output import (
     print_supplied,
     raise_failures,
     say,
+    write_csv,
 )
 
 _TEXT = """\
@@ -32,7 +33,8 @@ examples:
   skadm report --model model.skadm --data new/ --out report/ --normal controls/
   skadm report --model synthetic --data new/ --out report/ --prior FLAIR T2=0.5
 
-files: index.html, and patients/<patient>.html
+files: index.html, patients/<patient>.html, and regions.csv, which lists the suspicious
+regions of all patients: volume in ml, place in mm to the right, to the front and upwards
 
 --normal gives regions p-values: the chance of a candidate lesion so strong in a normal
 slice of a new patient. Patients trained on, calibrated on or reported on are left out of
@@ -41,6 +43,12 @@ it. With masks the slices without anomaly are taken, without masks all.
 A patient that cannot be scored does not stop the others; the page of the cohort and the
 last line name it, and the exit code is 1.
 """
+
+
+_COLUMNS = (
+    *("name", "rank", "volume_ml", "side", "height", "right_mm", "front_mm", "up_mm"),
+    *("strength", "peak", "overlap", "p_value"),
+)
 
 
 def add_parser(commands: Any) -> None:
@@ -56,6 +64,12 @@ def add_parser(commands: Any) -> None:
     )
     _options.add_pretrained(parser)
     _options.add_selection(parser)
+    parser.add_argument(
+        "--no-masks",
+        dest="masks",
+        action="store_false",
+        help="leave masks unread: pages do not show them",
+    )
     _options.add_missing(parser, "report on")
     _options.add_device(parser)
     _options.add_force(parser)
@@ -73,6 +87,7 @@ def run(args: argparse.Namespace) -> None:
     model, stack = model_and_stack(
         args,
         **_options.selected(args),
+        labels=args.masks,
         allow_empty_masks=True,
         allow_missing=args.allow_missing,
     )
@@ -94,7 +109,7 @@ def run(args: argparse.Namespace) -> None:
         Setting("Report", "command", shlex.join(args.command_line)),
         *describe_model(model),
     ]
-    summaries, failures = [], dict(stack.record.left_out)
+    summaries, regions, failures = [], [], dict(stack.record.left_out)
     # One volume at a time: memory does not grow with their number.
     for number, volume in enumerate(stack.volumes, start=1):
         say(f"scoring {volume.name} ({number} of {len(stack.volumes)})")
@@ -105,10 +120,12 @@ def run(args: argparse.Namespace) -> None:
             continue
         _write(places[volume.name], patient_page(report, settings, note))
         summaries.append(report.summary)
+        regions += [_row(volume.name, region) for region in report.regions]
     if summaries:
-        index = out / "index.html"
+        index, table = out / "index.html", out / "regions.csv"
+        write_csv(table, regions, _COLUMNS)
         _write(index, cohort_page(summaries, settings, note, failures))
-        print_files(out, [index, *(places[summary.name] for summary in summaries)])
+        print_files(out, [index, table, *(places[summary.name] for summary in summaries)])
     for summary in summaries:
         if summary.supplied:
             print_supplied(summary.name, summary.supplied)
@@ -163,6 +180,16 @@ def _p_value_note(n_patients: int) -> str:
         "the least that so many can give. Not corrected for the number of slices and "
         "regions: among many, some are small by chance."
     )
+
+
+def _row(name: str, region: Any) -> dict[str, Any]:
+    """A region as a row of the table."""
+    place = dict(zip(("right_mm", "front_mm", "up_mm"), region.centroid_mm))
+    known = {"name": name, **place}
+    return {
+        column: known[column] if column in known else getattr(region, column)
+        for column in _COLUMNS
+    }
 
 
 def _write(path: Path, page: str) -> None:
