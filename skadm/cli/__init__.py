@@ -77,7 +77,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             stream.reconfigure(errors="backslashreplace")
     try:
         try:
-            return _run(list(sys.argv[1:] if argv is None else argv))
+            return _run_command(list(sys.argv[1:] if argv is None else argv))
         finally:
             # Here, since nothing can be caught when the interpreter does it on its way out.
             print(end="", flush=True)
@@ -86,13 +86,21 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 128 + 13  # as of a program that SIGPIPE has ended
 
 
-def _run(arguments: list[str]) -> int:
+def _run_command(arguments: list[str]) -> int:
     args = _parser().parse_args(arguments)
     args.command_line = ["skadm", *arguments]
+    said: set[str] = set()
+
+    def show(message: Any, category: Any, *_: Any, **__: Any) -> None:
+        # Once, although commands that do several things read the same files again.
+        if (text := " ".join(str(message).split())) not in said:
+            said.add(text)
+            say(f"skadm: warning: {text}")
+
     with warnings.catch_warnings():
-        warnings.showwarning = _show_warning
+        warnings.showwarning = show
         try:
-            args.run(args)
+            args.execute(args)
         except KeyboardInterrupt:
             say("skadm: interrupted")
             return 130
@@ -136,7 +144,3 @@ def _parser() -> argparse.ArgumentParser:
     for add in adders:
         add(commands)
     return parser
-
-
-def _show_warning(message: Any, category: Any, *_: Any, **__: Any) -> None:
-    say(f"skadm: warning: {' '.join(str(message).split())}")

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from skadm.cli import _options, _progress, _results
+from skadm.cli._choice import print_choice, settle
 from skadm.cli._data import lesions_outside_brain, print_data
 from skadm.cli._model import make_detector, preprocessing, save_model, title
 from skadm.cli._output import (
@@ -111,6 +112,7 @@ def run(args: argparse.Namespace) -> None:
             f"{args.data} holds one patient; expected at least two, to test on another one "
             "than is trained on. Train with 'skadm fit', and test with 'skadm evaluate'"
         )
+    chosen = settle(args, stack)
     detector = make_detector(args, stack.contrasts)
     _refuse_its_own_brains(args.data, parts_of(detector))
     train, test = patient_split(
@@ -121,6 +123,7 @@ def run(args: argparse.Namespace) -> None:
         "test": sorted(set(stack.groups[test].tolist())),
     }
     print_data(args.data, stack)
+    print_choice(chosen)
     print(f"seed:      {args.seed}")
     print(f"training:  {', '.join(split['train'])}")
     print(f"test:      {', '.join(split['test'])}", flush=True)

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from skadm.cli import _options, _progress
+from skadm.cli._choice import print_choice, settle
 from skadm.cli._data import lesions_outside_brain, print_data
 from skadm.cli._model import make_detector, preprocessing, save_model
 from skadm.cli._output import check_folder, check_new_file, say
@@ -24,8 +25,7 @@ examples:
   skadm fit --data scans/ --out model.skadm
   skadm fit --data scans/ --out model.skadm --contrasts FLAIR T2 --preset quick
   skadm fit --data scans/ --out model.skadm --detector EraserDetector --prior FLAIR T2
-  skadm fit --data scans/ --out model.skadm --detector EraserDetector --prior learned \
-      --smooth-through 5
+  skadm fit --data scans/ --out model.skadm --preset best
   skadm fit --data scans/ --out model.skadm --detector EraserDetector --init synthetic
   skadm fit --data scans/ --out model.skadm --ensemble 5
   skadm fit --data scans/ --out model.skadm --patients P01 P02 P03 --seed 1 --force
@@ -86,11 +86,13 @@ def _run(args: argparse.Namespace, out: Path, rank: int) -> None:
         labels=args.masks,
         allow_empty_masks=args.allow_empty_masks,
     )
+    chosen = settle(args, stack)
     detector = make_detector(args, stack.contrasts)
     if args.checkpoints is not None:
         _keep_checkpoints(detector, args)
     steps = preprocessing(stack, args.size)
     print_data(args.data, stack)
+    print_choice(chosen)
     say("reading")
     prepared = steps.transform(stack).in_memory()
     labels = prepared.y

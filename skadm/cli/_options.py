@@ -24,7 +24,8 @@ def command(
     parser.add_argument(
         "--debug", action="store_true", help="show where in the program an error arose"
     )
-    parser.set_defaults(run=run)
+    # Not "run": that is --run, of BIDS.
+    parser.set_defaults(execute=run)
     return parser
 
 
@@ -199,14 +200,15 @@ def add_training(parser: Any) -> None:
     """Add what says how to train."""
     parser.add_argument(
         "--detector",
-        default="ADMDetector",
         metavar="NAME",
-        help="any detector that 'skadm list' names (default: %(default)s)",
+        help="any detector that 'skadm list' names (default: ADMDetector; with --preset "
+        "best, EraserDetector)",
     )
     parser.add_argument(
         "--preset",
-        help="named set of parameters: quick (to see that it runs; scores not worth "
-        "reading), cpu (two cores, no GPU), paper (as published; wants a GPU; of "
+        help="named set of parameters: best (what found most on real tumours: detector, "
+        "prior and smoothing as the data allow), quick (to see that it runs; scores not "
+        "worth reading), cpu (two cores, no GPU), paper (as published; wants a GPU; of "
         "ADMDetector paper-brats, paper-isles; with --init, fine-tune). Default: cpu, or "
         "fine-tune with --init",
     )
@@ -216,10 +218,7 @@ def add_training(parser: Any) -> None:
         help="start from weights that were trained on synthetic brains: 'synthetic', of "
         "EraserDetector (default: from random ones)",
     )
-    parser.add_argument(
-        "--epochs", type=positive, metavar="N", help="epochs of each training stage, "
-        "instead of the preset's",
-    )  # fmt: skip
+    add_epochs(parser)
     add_prior(parser)
     add_smooth_through(parser)
     parser.add_argument(
@@ -230,6 +229,22 @@ def add_training(parser: Any) -> None:
         "'skadm score --uncertainty' writes how far they disagree",
     )
     add_contrasts(parser)
+    add_size(parser)
+    add_seed(parser)
+
+
+def add_epochs(parser: Any) -> None:
+    """Add --epochs."""
+    parser.add_argument(
+        "--epochs",
+        type=positive,
+        metavar="N",
+        help="epochs of each training stage, instead of the preset's",
+    )
+
+
+def add_size(parser: Any) -> None:
+    """Add --size."""
     parser.add_argument(
         "--size",
         type=positive,
@@ -237,6 +252,10 @@ def add_training(parser: Any) -> None:
         metavar="PIXELS",
         help="height and width that slices are resized to (default: %(default)s)",
     )
+
+
+def add_seed(parser: Any) -> None:
+    """Add --seed."""
     parser.add_argument(
         "--seed",
         type=seed,
