@@ -1,4 +1,4 @@
-"""The command ``skadm``: prepare, fit, card, score, evaluate, report, demo, list.
+"""The command ``skadm``: run, prepare, fit, card, score, evaluate, report, demo, list.
 
 Nothing heavy is imported before it is known what to do, so that ``skadm --help`` is fast.
 Results go to stdout, progress, notes and errors to stderr.
@@ -22,6 +22,7 @@ from skadm.cli._list import add_parser as add_list
 from skadm.cli._output import say
 from skadm.cli._prepare import add_parser as add_prepare
 from skadm.cli._report import add_parser as add_report
+from skadm.cli._run import add_parser as add_run
 from skadm.cli._score import add_parser as add_score
 
 _DESCRIPTION = """\
@@ -33,6 +34,7 @@ pixel of others.
 _EPILOG = """\
 examples:
   skadm demo                                        everything in one go, no data needed
+  skadm run --data scans/ --out out/                from scans to a report
   skadm prepare --data raw/ --out scans/            skull, bias field, grids of raw scans
   skadm fit --data scans/ --out model.skadm         learn from a folder of patients
   skadm score --model model.skadm --data new/ --out maps/
@@ -133,6 +135,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     adders = (
         add_demo,
+        add_run,
         add_prepare,
         add_fit,
         add_card,

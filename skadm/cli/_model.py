@@ -34,7 +34,7 @@ def make_detector(args: argparse.Namespace, contrasts: Sequence[str]) -> Any:
     if args.epochs is not None and "max_epochs" not in accepted:
         raise ValueError(f"{args.detector} is not trained in epochs; leave --epochs out")
     given = {"random_state": args.seed, "device": args.device}
-    given |= _prior(args, contrasts, accepted)
+    given |= stated_prior(args, contrasts, accepted)
     if args.init is not None:
         given["init"] = args.init
     detector = presets.make_detector(
@@ -83,7 +83,7 @@ def title(detector: Any) -> str:
     return ", ".join([type(detector).__name__.removesuffix("Detector"), *around[::-1]])
 
 
-def _prior(
+def stated_prior(
     args: argparse.Namespace, contrasts: Sequence[str], accepted: Iterable[str]
 ) -> dict[str, Any]:
     """The parameters of a detector that say what is known of lesions."""
@@ -225,7 +225,7 @@ def model_and_stack(args: argparse.Namespace, **options: Any) -> tuple[Any, Any]
 
     resolve_device(args.device)
     stack = read_any(args.data, contrasts=args.contrasts, **options)
-    told = _prior(args, stack.contrasts, ("prior",))
+    told = stated_prior(args, stack.contrasts, ("prior",))
     say(f"no training: {args.model}, of {', '.join(stack.contrasts)}")
     model = load_pretrained(
         args.model,

@@ -114,7 +114,7 @@ def bids_collection(
         else:
             strangers += [file.path for file in (*session.lesions, *session.brains)]
             strangers += session.unread
-    return Collection(studies, tuple(strangers))
+    return Collection(studies, tuple(strangers), "BIDS")
 
 
 def has_bids_names(files: list[Path]) -> bool:

@@ -103,7 +103,7 @@ def folder_collection(
             unread += others
     studies.sort(key=lambda study: study.place)
     left = _give_masks(studies, alone)
-    return Collection(_apart_by_site(studies), (*unread, *left))
+    return Collection(_apart_by_site(studies), (*unread, *left), "folders of patients")
 
 
 def _apart_by_site(studies: list[Study]) -> list[Study]:

@@ -67,6 +67,7 @@ class Collection:
 
     studies: list[Study]
     unread: tuple[Path, ...]  # image files that belong to none of them
+    layout: str  # as a user knows it, such as "BIDS"
     # which every study must have, as the columns of a table; None: those that are found
     contrasts: tuple[str, ...] | None = None
     # contrasts to look for, in their order; None: all, in the usual order

@@ -49,7 +49,7 @@ def table_collection(table: Path) -> Collection:
     contrasts = tuple(
         name for name in columns if name not in (PATIENT, SESSION, MASK, BRAIN)
     )
-    return Collection(studies, (), contrasts)
+    return Collection(studies, (), "table", contrasts)
 
 
 def _require_different_images(studies: list[Study]) -> None:

@@ -18,7 +18,7 @@ from skadm.preprocessing._base import (
 
 # Of a volume; with the skull it is 76 % and more, without it 14 to 20 % (scans of gliomas),
 # and of the smallest box around a brain about a half.
-_MOST_BRAIN = 0.7
+MOST_BRAIN = 0.7
 
 
 class IntensityNormalizer(StackTransformer):
@@ -175,7 +175,7 @@ class ZScore(VolumeStep):
         share = brain.mean()
         if not share:
             raise ValueError(NO_BRAIN)
-        if share > _MOST_BRAIN:
+        if share > MOST_BRAIN:
             warnings.warn(
                 f"{share:.0%} of the voxels of a volume are not exactly 0, and count as "
                 "brain: is the skull still there? Scans must be skull-stripped, with the "

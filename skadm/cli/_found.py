@@ -1,0 +1,154 @@
+"""What `skadm run` finds in a folder before it does anything."""
+
+import argparse
+from dataclasses import dataclass
+from typing import Any
+
+from skadm.cli import _options
+from skadm.cli._data import some
+
+_LOOKED_AT = 8  # volumes whose images are read to see whether the skull is there
+
+
+@dataclass(frozen=True)
+class Found:
+    """Patients of a folder, and what is known of them."""
+
+    data: str
+    layout: str
+    studies: list[Any]  # those that can be read
+    problems: dict[str, str]  # why others cannot be read, by name
+    contrasts: list[str]  # that all of them have
+    left_out: dict[str, str]  # a patient without it, by contrast that not all have
+    masks: bool  # whether masks are read
+    raw: list[str]  # why the scans must be prepared
+
+    @property
+    def marked(self) -> list[Any]:
+        """Studies whose masks are read."""
+        return [study for study in self.studies if self.masks and study.mask is not None]
+
+    @property
+    def mixed(self) -> bool:
+        """Whether some studies have a mask and others have none."""
+        return 0 < len(self.marked) < len(self.studies)
+
+
+def find(args: argparse.Namespace, data: str, chosen: dict[str, Any]) -> Found:
+    """Look for patients; `chosen` are the options of `add_selection` that hold for them."""
+    from skadm.data._readers import find_collection
+    from skadm.data._studies import choose_patients
+
+    where = {name: chosen[name] for name in _options.SELECTION if name in chosen}
+    collection = find_collection(data, **where)
+    studies = choose_patients(collection.studies, chosen.get("patients"))
+    problems = {study.name: study.problem for study in studies if study.problem}
+    sound = [study for study in studies if not study.problem]
+    if not sound:
+        raise ValueError("; ".join(problems.values()))
+    without = {
+        name: next((s.name for s in sound if name not in s.images), None)
+        for name in collection.order
+    }
+    contrasts = args.contrasts or [name for name in without if without[name] is None]
+    if not contrasts:
+        raise ValueError(
+            f"{data}: no contrast is there of all {len(sound)} volumes (found "
+            f"{', '.join(without)}); choose patients with --patients, or contrasts with "
+            "--contrasts"
+        )
+    if unknown := [name for name in contrasts if name not in without]:
+        raise ValueError(
+            f"--contrasts names {', '.join(unknown)}; there are {', '.join(without)}"
+        )
+    for name in contrasts:
+        if without[name] is not None:
+            raise ValueError(
+                f"--contrasts names {name}, which {without[name]} lacks; leave the "
+                "contrast or the patient out"
+            )
+    return Found(
+        data,
+        collection.layout,
+        sound,
+        problems,
+        contrasts,
+        {name: who for name, who in without.items() if who and name not in contrasts},
+        args.masks,
+        _reasons_to_prepare(sound, contrasts),
+    )
+
+
+def _reasons_to_prepare(studies: list[Any], contrasts: list[str]) -> list[str]:
+    """Why scans must be prepared: different grids, or the skull; empty if they need not."""
+    apart = [study.name for study in studies if not _on_one_grid(study, contrasts)]
+    if apart:
+        return [
+            f"the contrasts of {len(apart)} of {len(studies)} volumes lie on different "
+            f"grids ({some(apart)})"
+        ]
+    step = -(-len(studies) // _LOOKED_AT)
+    looked_at = studies[::step]
+    skulls = [study.name for study in looked_at if _has_skull(study, contrasts)]
+    if skulls:
+        return [
+            f"the skull seems to be there in {len(skulls)} of the {len(looked_at)} volumes "
+            f"looked at ({some(skulls)})"
+        ]
+    return []
+
+
+def _on_one_grid(study: Any, contrasts: list[str]) -> bool:
+    from skadm.data._image_files import inspect
+
+    first, *others = (inspect(study.images[name]) for name in contrasts)
+    for other in others:
+        try:
+            first.require_same_grid(other)
+        except ValueError:
+            return False
+    return True
+
+
+def _has_skull(study: Any, contrasts: list[str]) -> bool:
+    from skadm.data import NiftiVolume
+    from skadm.preprocessing._intensity import MOST_BRAIN
+
+    volume = NiftiVolume(
+        {name: study.images[name] for name in contrasts},
+        patient=study.patient,
+        name=study.name,
+        brain=study.brain,
+    )
+    return float(volume.decode(labels=False).brain.mean()) > MOST_BRAIN
+
+
+def print_found(found: Found) -> None:
+    """Print what was found, a line for each kind."""
+    names = [study.name for study in found.studies]
+    patients = sorted({study.patient for study in found.studies})
+    sessions = [study.name for study in found.studies if study.session]
+    contrasts = ", ".join(found.contrasts)
+    for name, who in found.left_out.items():
+        contrasts += f"; {name} is left out, which {who} lacks"
+    if not found.masks:
+        masks = "left unread (--no-masks)"
+    else:
+        masks = f"{len(found.marked)} of {len(names)} volumes have one"
+    lines = {
+        "data": f"{found.data} ({found.layout})",
+        "patients": f"{len(patients)} ({some(patients)})",
+        "sessions": f"{len(sessions)} ({some(sessions)})" if sessions else "",
+        "contrasts": contrasts,
+        "masks": masks,
+        "left out": f"{len(found.problems)} ({'; '.join(found.problems.values())})"
+        if found.problems
+        else "",
+        "state": "; ".join(found.raw) + ": they must be prepared"
+        if found.raw
+        else "one grid for each patient, no skull: nothing has to be prepared",
+    }
+    for name, text in lines.items():
+        if text:
+            print(f"{name + ':':<10} {text}")
+    print(end="", flush=True)

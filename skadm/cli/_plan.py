@@ -1,0 +1,298 @@
+"""What `skadm run` does of the other commands, and how long it may take."""
+
+import argparse
+import copy
+import math
+import shlex
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from skadm.cli import _fit, _options, _prepare, _report, _score
+from skadm.cli._choice import (
+    BEST,
+    ERASER,
+    PRESET,
+    print_choice,
+    settle,
+    settle_eraser,
+    settle_smoothing,
+)
+from skadm.cli._found import Found
+from skadm.cli._model import stated_prior
+from skadm.cli._output import check_inner_folder
+
+_TRAINED, SHIPPED = "trained", "synthetic"
+# Our choice. With the normal slices of one patient, training from scratch found no more
+# than the model of the package did (docs/pretrained.md).
+_FEWEST_PATIENTS, _FEWEST_SLICES = 2, 100
+# Seconds of one thread for a slice of 128 x 128 pixels and the preset cpu (three networks
+# of 20 epochs; docs/beyond.md), for reading and writing a slice, and for a raw patient.
+_TRAINING, _SCORING, _READING, _PREPARING = 2.07, 0.041, 0.1, 150
+_NETWORKS, _EPOCHS = 3, 20
+
+
+@dataclass(frozen=True)
+class Step:
+    """One command."""
+
+    command: str
+    add_parser: Callable[[Any], None]
+    words: list[str]
+    seconds: float  # estimated
+    finished: bool = False
+
+
+def make_plan(
+    args: argparse.Namespace, found: Found, chosen: dict[str, Any], out: Path
+) -> tuple[str, list[Step]]:
+    """Decide what is trained, if anything, and print why; the model, and the steps."""
+    from skadm.data import read_any
+
+    stack = read_any(
+        found.data,
+        **chosen,
+        contrasts=found.contrasts,
+        labels=found.masks and not found.mixed,
+        allow_empty_masks=args.allow_empty_masks,
+    )
+    lesson, n_normal, why = _lesson(args, found, chosen, stack)
+    print()
+    if lesson is None:
+        why = f"that of the package is used, and none is trained: {why}"
+        print_choice([("model", why)])
+        model, options = SHIPPED, _shipped(args, found, stack)
+    else:
+        print_choice([("training", why)])
+        model, options = _TRAINED, []
+    where = {name: value for name, value in chosen.items() if name not in _options.MASKS}
+    place = out / "model.skadm"
+    common = ["--model", str(place) if lesson is not None else SHIPPED]
+    common += ["--data", found.data, *_device(args), *_as_words(where), *options]
+    steps = []
+    if lesson is not None:
+        steps.append(_training(args, found, chosen, lesson, n_normal, place))
+    scoring = _scoring_seconds(args.size, len(stack))
+    maps, report = check_inner_folder(out, "maps"), check_inner_folder(out, "report")
+    words = ["--out", str(maps), "--binary", "--skip-existing"]
+    names = [volume.name for volume in stack.volumes]
+    scored = all(
+        (maps / f"{name}_{kind}.nii.gz").is_file()
+        for name in names
+        for kind in ("anomaly", "segmentation")
+    )
+    steps.append(
+        Step("score", _score.add_parser, [*common, *words], scoring, finished=scored)
+    )
+    words = ["--out", str(report), *_as_words(chosen, _options.MASKS)]
+    if found.mixed or not found.masks:
+        words.append("--no-masks")
+    pages = [report / "index.html"]
+    pages += [report / "patients" / f"{name}.html" for name in names]
+    finished = all(page.is_file() for page in pages)
+    if report.is_dir() and any(report.iterdir()) and not finished:
+        words.append("--force")  # an earlier run has not come to its end
+    steps.append(
+        Step("report", _report.add_parser, [*common, *words], scoring, finished=finished)
+    )
+    return model, steps
+
+
+def _lesson(
+    args: argparse.Namespace, found: Found, chosen: dict[str, Any], stack: Any
+) -> tuple[Any, int, str]:
+    """The labelled slices to train on, or None; how many of them are normal; why."""
+    from skadm.data import read_any
+
+    if not found.marked:
+        why = "masks are left unread" if not found.masks else "no patient has a mask"
+        return None, 0, f"{why}, so no slice is known to be normal"
+    if found.mixed:
+        stack = read_any(
+            found.data,
+            **{**chosen, "patients": [study.name for study in found.marked]},
+            contrasts=found.contrasts,
+            allow_empty_masks=args.allow_empty_masks,
+        )
+    n_normal, patients = 0, set()
+    for volume in stack.volumes:
+        labels: Any = volume.decode().labels
+        normal = int((~(labels == 1).any(axis=(1, 2))).sum())
+        n_normal += normal
+        if normal:
+            patients.add(volume.patient)
+    what = (
+        f"{n_normal} of the {len(stack)} slices with a mask are normal, of {len(patients)} "
+        f"patient{'' if len(patients) == 1 else 's'}"
+    )
+    if len(patients) < _FEWEST_PATIENTS or n_normal < _FEWEST_SLICES:
+        least = f"at least {_FEWEST_SLICES} of {_FEWEST_PATIENTS} patients"
+        return None, n_normal, f"{what}, and a training takes {least}"
+    return stack, n_normal, what
+
+
+def _shipped(args: argparse.Namespace, found: Found, stack: Any) -> list[str]:
+    """Options of the model of the package; what it cannot do is refused."""
+    from skadm.training._pretrained import known_contrasts
+
+    known = known_contrasts(SHIPPED)
+    contrasts = [name for name in found.contrasts if name in known]
+    unknown = [name for name in found.contrasts if name not in known]
+    if not contrasts:
+        raise ValueError(
+            f"the model of the package does not know {', '.join(unknown)}, only "
+            f"{', '.join(known)}; mark normal slices with masks, so that one can be trained"
+        )
+    if args.prior == ["learned"]:
+        raise ValueError(
+            "--prior learned needs a training, and there is none: name the contrasts that "
+            "lesions change, as in --prior FLAIR T2=0.5"
+        )
+    stated_prior(args, contrasts, ("prior",))  # refuses what cannot be
+    if unknown:
+        left = f"without {', '.join(unknown)}, which that model does not know"
+        print_choice([("contrasts", left)])
+    if args.prior is None:
+        prior = (
+            "none; far more is found with one, such as --prior FLAIR T2=0.5 for lesions "
+            "that are bright on FLAIR, and half as much on T2"
+        )
+    else:
+        prior = f"{' '.join(args.prior)}, as --prior says"
+    made = copy.copy(args)
+    print_choice([("prior", prior), settle_smoothing(made, stack)])
+    words = ["--contrasts", *contrasts]
+    return words + _as_words(vars(made), ("prior", "prior_sign", "smooth_through"))
+
+
+def _training(
+    args: argparse.Namespace,
+    found: Found,
+    chosen: dict[str, Any],
+    stack: Any,
+    n_normal: int,
+    place: Path,
+) -> Step:
+    """The step that trains; what was decided is printed."""
+    made = copy.copy(args)
+    made.detector, made.init = None, None
+    if args.preset == BEST:
+        print_choice(settle(made, stack))
+    else:
+        made.detector = ERASER
+        print_choice(settle_eraser(made, stack))
+    stated_prior(made, stack.contrasts, ("prior",))  # refuses what cannot be
+    words = ["--data", found.data, "--out", str(place), "--contrasts", *found.contrasts]
+    settled = ("detector", "preset", "prior", "prior_sign", "smooth_through")
+    words += _as_words(vars(made), (*settled, "epochs", "size", "seed"))
+    words += _device(args)
+    where = dict(chosen)
+    if found.mixed:
+        where["patients"] = [study.name for study in found.marked]
+    words += _as_words(where)
+    if args.allow_empty_masks:
+        words.append("--allow-empty-masks")
+    words += ["--checkpoints", str(check_inner_folder(place.parent, "checkpoints"))]
+    seconds = len(stack) * (_READING + _SCORING) + n_normal * _training_seconds(
+        made.preset, args.epochs, args.size
+    )
+    return Step("fit", _fit.add_parser, words, seconds, finished=place.is_file())
+
+
+def _training_seconds(preset: str, epochs: int | None, size: int) -> float:
+    """Roughly, for each normal slice: by networks, epochs, pixels and width."""
+    from skadm.presets import make_detector
+
+    detector = make_detector(ERASER, preset)
+    work = detector.n_networks * (epochs or detector.max_epochs) / (_NETWORKS * _EPOCHS)
+    return _TRAINING * work * (size / 128) ** 2 * max(1, detector.width / 16) ** 2
+
+
+def _scoring_seconds(size: int, n_slices: int) -> float:
+    return n_slices * (_READING + _SCORING * (size / 128) ** 2)
+
+
+def _device(args: argparse.Namespace) -> list[str]:
+    return [] if args.device == "auto" else ["--device", args.device]
+
+
+def _as_words(options: dict[str, Any], names: tuple[str, ...] | None = None) -> list[str]:
+    """Options, those named or all, as words of a command line."""
+    words = []
+    for name in names or tuple(options):
+        value = options.get(name)
+        if value is None:
+            continue
+        values = value if isinstance(value, list) else [value]
+        words += [f"--{name.replace('_', '-')}", *(f"{item}" for item in values)]
+    return words
+
+
+def make_preparation(args: argparse.Namespace, found: Found, out: Path) -> Step:
+    """The step that prepares raw scans; FLAIR is the reference, if all have it."""
+    reference = "FLAIR" if "FLAIR" in found.contrasts else found.contrasts[0]
+    words = ["--data", found.data, "--out", str(out / "prepared")]
+    words += ["--reference", reference, *_device(args)]
+    words += _as_words(_options.selected(args))
+    return Step("prepare", _prepare.add_parser, words, _PREPARING * len(found.studies))
+
+
+def require_preparation(step: Step) -> None:
+    """Refuse to begin without the libraries that prepare scans."""
+    from skadm.raw import Preparation
+
+    try:
+        Preparation().describe()
+        from skadm.raw._itk import import_sitk
+
+        import_sitk()
+    except ImportError as error:
+        raise ImportError(
+            f"the scans must be prepared, and {error}. Then give the same command again, "
+            f"or prepare them yourself: {command_line(step)}"
+        ) from error
+
+
+def command_line(step: Step) -> str:
+    """A step as it is typed."""
+    return shlex.join(["skadm", step.command, *step.words])
+
+
+def print_plan(steps: list[Step]) -> None:
+    """Print the steps, each with its command and estimated minutes."""
+    print("\nPlan:")
+    for number, step in enumerate(steps, start=1):
+        minutes = math.ceil(step.seconds / 60)
+        when = "is finished" if step.finished else f"about {minutes} min"
+        print(f"  {number}. {step.command:<8} {when}\n     {command_line(step)}")
+    print(
+        "Minutes are a rough estimate: the number of slices, times the seconds that a "
+        "slice took on one core. A GPU needs far less.",
+        flush=True,
+    )
+
+
+def print_later(args: argparse.Namespace, found: Found) -> None:
+    """Say what will follow once scans are prepared, to voxels of 1 mm."""
+    import numpy as np
+
+    from skadm.data._image_files import inspect
+
+    n_slices = 0
+    for study in found.studies:
+        header = inspect(study.images[found.contrasts[0]])
+        n_slices += round(header.shape[2] * float(np.linalg.norm(header.affine[:3, 2])))
+    scoring = 2 * _scoring_seconds(args.size, n_slices) / 60
+    text = (
+        f"What follows is planned from the prepared scans, about {n_slices} slices. "
+        f"Scoring and report take about {math.ceil(scoring)} min."
+    )
+    if found.marked:
+        preset = PRESET if args.preset == BEST else args.preset
+        training = n_slices * _training_seconds(preset, args.epochs, args.size) / 60
+        text += (
+            " If enough slices are normal, a training comes before them, of at most "
+            f"{math.ceil(training)} min."
+        )
+    print(text)
