@@ -529,9 +529,10 @@ def one_pixel(base):
 @pytest.mark.numerical
 @pytest.mark.parametrize(("name", "base"), all_detectors())
 @pytest.mark.slow
-def test_estimator_checks(name, base):
+def test_estimator_checks(name, base, monkeypatch):
     estimator = one_pixel(base)(**TINY[name])
     # The checks score some 8,000 slices of one pixel, which is all that takes time.
+    monkeypatch.setattr("skadm.training._engine._TOGETHER", 64)
     cheap = {"max_epochs": 1, "batch_size": 500, "n_blocks": 0, "tv_weight": 0}
     cheap |= {"pretraining_epochs": 1, "restoration_steps": 1}
     parameters = estimator.get_params()
