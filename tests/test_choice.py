@@ -11,7 +11,7 @@ from test_cli import QUICK, write_brats
 import skadm
 from skadm.cli import main
 from skadm.cli._choice import settle
-from skadm.data import make_phantom, read_any
+from skadm.data import ArrayVolume, SliceStack, make_phantom, read_any
 
 OPEN = dict.fromkeys(("detector", "preset", "init", "prior", "prior_sign"))
 
@@ -29,8 +29,6 @@ def settled(stack, **options):
 
 def spaced(stack, *distances):
     """The stack with slices at these distances, in mm, for each volume."""
-    from skadm.data import ArrayVolume, SliceStack
-
     return SliceStack.from_volumes(
         [
             ArrayVolume(
@@ -52,6 +50,18 @@ def test_best_learns_from_marked_slices_and_smooths_thin_ones():
     assert args.smooth_through == 5
     assert list(chosen) == ["detector", "prior", "smoothing"]
     assert "1 mm apart" in chosen["smoothing"]
+
+
+def test_best_learns_no_direction_on_diffusion():
+    volumes = [
+        ArrayVolume(*volume.read(), contrasts=("DWI", "ADC"), patient=volume.patient)
+        for volume in make_phantom(
+            2, 6, 16, contrasts=("T1", "T2"), lesion_fraction=1.0, random_state=0
+        ).volumes
+    ]
+    args, chosen = settled(SliceStack.from_volumes(volumes), preset="best")
+    assert args.prior is None
+    assert "strokes" in chosen["prior"]
 
 
 def test_smoothing_is_in_millimetres():

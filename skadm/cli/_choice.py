@@ -41,6 +41,10 @@ def settle_eraser(args: argparse.Namespace, stack: Any) -> list[tuple[str, str]]
     chosen = []
     if args.prior is not None:
         chosen.append(("prior", f"{' '.join(args.prior)}, as --prior says"))
+    elif "DWI" in stack.contrasts:
+        # Stroke lesions are small: abnormal slices also differ by much else.
+        why = "none: on strokes (ISLES 2022), a learned direction found less than none"
+        chosen.append(("prior", why))
     elif any_anomaly(stack):
         args.prior = [_LEARNED]
         chosen.append(("prior", "learned from which slices the masks mark as abnormal"))
