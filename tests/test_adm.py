@@ -50,10 +50,11 @@ class Recorder:
 # -- what is computed ---------------------------------------------------------------------
 
 
-def test_score_is_the_log_likelihood_of_the_features():
+@pytest.mark.parametrize("density", ["network", "em"])
+def test_score_is_the_log_likelihood_of_the_features(density):
     """The whole of Eq. 4-12 once more, in float64 with SciPy."""
     X, y = make_slices()
-    detector = tiny(precision="float32").fit(X, y)
+    detector = tiny(precision="float32", density=density).fit(X, y)
     networks, images = detector._networks, torch.from_numpy(X)
     with torch.inference_mode():
         errors = detector._translation_errors(networks.translation, images)
@@ -306,7 +307,7 @@ def test_remembered_translation_gives_the_same_detector(tmp_path):
         assert [r["loss"] for r in plain.history_] == [r["loss"] for r in detector.history_]
 
 
-def test_what_the_translation_depends_on_is_not_taken_from_memory(tmp_path, monkeypatch):
+def test_what_a_stage_depends_on_is_not_taken_from_memory(tmp_path, monkeypatch):
     X, y = make_slices()
     trained = []
     begin_stage = Trainer._begin_stage
@@ -317,17 +318,31 @@ def test_what_the_translation_depends_on_is_not_taken_from_memory(tmp_path, monk
 
     monkeypatch.setattr(Trainer, "_begin_stage", counted)
 
-    def translations(X=X, **parameters):
+    def stages(X=X, **parameters):
         trained.clear()
         tiny(memory=str(tmp_path), **parameters).fit(X, y)
-        return trained.count("translation")
+        return trained.copy()
 
-    assert translations() == 1
-    for second_stage in ({"n_components": 2}, {"energy_weight": 0.1}, {"latent_dim": 1}):
-        assert translations(**second_stage) == 0
-    for other in ({"median_prior": False}, {"norm": "none"}, {"random_state": 7}):
-        assert translations(**other) == 1
-    assert translations(X=2 * X) == 1
+    both = ["translation", "density"]
+    assert stages() == both
+    for same in ({}, {"density": "em"}):
+        assert stages(**same) == []
+    for second_stage in (
+        {"n_components": 2},
+        {"energy_weight": 0.1},
+        {"latent_dim": 1},
+        {"joint": False},
+        {"covariance_floor": 1e-3},
+    ):
+        assert stages(**second_stage) == ["density"]
+    for other in (
+        {"median_prior": False},
+        {"norm": "none"},
+        {"random_state": 7},
+        {"brain_channel": True},
+    ):
+        assert stages(**other) == both
+    assert stages(X=2 * X) == both
 
 
 def test_stops_when_the_loss_stalls():
@@ -412,6 +427,8 @@ def test_parameters_out_of_range():
         "covariance_floor": 0,
         "features": "all",
         "constraint": "hope",
+        "density": "kernel",
+        "brain_channel": "yes",
         "norm": "layer",
         "width": 0,
     }.items():

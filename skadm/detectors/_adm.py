@@ -1,6 +1,7 @@
 """ADM: translation, reduction and density of multicontrast slices (Kim et al. 2021)."""
 
 import os
+from collections.abc import Iterator
 from numbers import Integral, Real
 
 import numpy as np
@@ -11,11 +12,13 @@ from skadm._sklearn import HasMethods, Interval, StrOptions
 from skadm.augmentation import Augmentation
 from skadm.detectors._adm_networks import ADMNetworks
 from skadm.detectors._adm_scoring import ADMScoring
+from skadm.detectors._em import mixture_by_em
 from skadm.neural import TorchDetector
 from skadm.nn.blocks import NORMS, build
 from skadm.nn.density import (
     EstimationNet,
     FittedMixture,
+    Mixture,
     diagonal_penalty,
     estimate_mixture,
     fit_mixture,
@@ -29,6 +32,9 @@ from skadm.nn.reduction import ReductionNet
 from skadm.nn.translation import TranslationNet
 from skadm.training import Checkpoints, Objective, Stage, Trainer
 from skadm.training._stage import SingularCovarianceError
+
+# More pixels hardly change a mixture by expectation maximisation.
+_EM_SAMPLES = 100_000
 
 
 class ADMDetector(ADMScoring):
@@ -68,9 +74,19 @@ class ADMDetector(ADMScoring):
         epoch; scores then use a floor at the float32 machine epsilon.
     penalty_weight : float, default=1e-5
         Weight λ_p of the penalty.
+    density : {"network", "em"}, default="network"
+        What the final mixture is: that of the density network's responsibilities (the
+        paper); or one that expectation maximisation fits to the same features, of 100,000
+        brain pixels drawn at random. `covariance_floor` is then also added to the diagonal
+        of its covariances. A mixture by a network need not be the likeliest of its
+        features. The training is the same.
     median_prior : bool, default=True
         Whether the translation network is told the median m_b of the contrast it shall
         make. False gives 0 instead, the mean of a normalised volume.
+    brain_channel : bool, default=False
+        Whether the translation and the reduction network also get the brain as a further
+        channel, 1 in the brain and 0 elsewhere. Without it (the paper) they cannot tell the
+        background from the mean of a normalised volume: both are 0.
     targets_per_step : int, default=1
         Contrasts of each slice that are translated in a training step, drawn at random.
         One is an unbiased estimate of Eq. 13 at 1/K of the cost; K or more takes all.
@@ -96,9 +112,10 @@ class ADMDetector(ADMScoring):
     %(warm_start)s
     %(checkpoints)s
     memory : None, str or object with the joblib.Memory interface, default=None
-        Where trained translation networks are kept. A search over parameters of the
-        second stage (λ, C, L, ...) then trains each fold's translation network once, not
-        once for each candidate; results are the same, with one `random_state`. A str is a
+        Where trained networks are kept. A search over parameters of the second stage (λ,
+        C, L, ...) then trains each fold's translation network once, not once for each
+        candidate, and one over `density` trains nothing twice; results are the same, with
+        one `random_state`. Without the floor, the second stage is not kept. A str is a
         folder. None: nowhere. What a callback does is not part of the memory: do not use
         it with one that stops the training early.
     %(contamination)s
@@ -177,7 +194,9 @@ class ADMDetector(ADMScoring):
         "joint": ["boolean"],
         "constraint": [StrOptions({"floor", "penalty", "none"})],
         "penalty_weight": [Interval(Real, 0, None, closed="left")],
+        "density": [StrOptions({"network", "em"})],
         "median_prior": ["boolean"],
+        "brain_channel": ["boolean"],
         "targets_per_step": [Interval(Integral, 1, None, closed="left")],
         "width": [Interval(Integral, 1, None, closed="left")],
         "n_blocks": [Interval(Integral, 0, None, closed="left")],
@@ -198,7 +217,9 @@ class ADMDetector(ADMScoring):
         joint: bool = True,
         constraint: str = "floor",
         penalty_weight: float = 1e-5,
+        density: str = "network",
         median_prior: bool = True,
+        brain_channel: bool = False,
         targets_per_step: int = 1,
         width: int = 32,
         n_blocks: int = 5,
@@ -241,7 +262,9 @@ class ADMDetector(ADMScoring):
         self.joint = joint
         self.constraint = constraint
         self.penalty_weight = penalty_weight
+        self.density = density
         self.median_prior = median_prior
+        self.brain_channel = brain_channel
         self.targets_per_step = targets_per_step
         self.width = width
         self.n_blocks = n_blocks
@@ -255,7 +278,9 @@ class ADMDetector(ADMScoring):
         n_features = 0
         if self.features != "reduction":
             translation = build(
-                lambda: TranslationNet(n_contrasts, self.width, self.n_blocks, self.norm),
+                lambda: TranslationNet(
+                    n_contrasts, self.width, self.n_blocks, self.norm, self.brain_channel
+                ),
                 generator,
             )
             n_features += n_contrasts
@@ -263,7 +288,12 @@ class ADMDetector(ADMScoring):
         if self.features != "translation":
             latent_dim = self.latent_dim or max(1, n_contrasts - 1)
             reduction = build(
-                lambda: ReductionNet(n_contrasts, latent_dim, self.reduction_width),
+                lambda: ReductionNet(
+                    n_contrasts,
+                    latent_dim,
+                    self.reduction_width,
+                    brain_channel=self.brain_channel,
+                ),
                 generator,
             )
             n_features += latent_dim
@@ -311,28 +341,47 @@ class ADMDetector(ADMScoring):
                     )
                 ],
                 None if augmentation is None else augmentation.move,
-            )
+            ),
+            # A stage that ends early says so only where it is trained.
+            memory=self.memory if self.constraint == "floor" else None,
+            # What the weights do not tell.
+            energy_weight=self.energy_weight,
+            covariance_floor=self.covariance_floor,
+            joint=self.joint,
         )
-        networks.mixture.set(
-            fit_mixture(
-                (
-                    self._pixels(networks, batch[:, :n_contrasts], batch[:, n_contrasts:])
-                    for batch in trainer.engine.batches(*parts)
-                ),
-                networks.estimation,
-            )
-        )
+        networks.mixture.set(self._final_mixture(networks, parts, trainer))
         if networks.substitution is not None:
             self._learn_substitution(
                 networks, networks.substitution, images, trainer.engine
             )
 
+    def _final_mixture(
+        self, networks: ADMNetworks, parts: tuple[NDArray, ...], trainer: Trainer
+    ) -> Mixture:
+        """The mixture of all normal training slices, unaugmented."""
+        batches = self._pixels(networks, parts, trainer)
+        if self.density == "network":
+            return fit_mixture(batches, networks.estimation)
+        return mixture_by_em(
+            (pixels.cpu().numpy() for pixels in batches),
+            parts[0],
+            trainer,
+            n_components=self.n_components,
+            floor=self._scoring_floor(),
+            max_samples=_EM_SAMPLES,
+        )
+
     def _pixels(
-        self, networks: ADMNetworks, images: torch.Tensor, errors: torch.Tensor
-    ) -> torch.Tensor:
-        """z of the brain pixels, shape (n_pixels, d)."""
-        features = self._density_features(networks, images, errors)[0]
-        return pixels_of(features, brain_of(images))
+        self, networks: ADMNetworks, parts: tuple[NDArray, ...], trainer: Trainer
+    ) -> Iterator[torch.Tensor]:
+        """Yield z of the brain pixels, shape (n_pixels, d), a batch of slices at a time."""
+        n_contrasts = parts[0].shape[1]
+        for batch in trainer.engine.batches(*parts):
+            images, errors = batch[:, :n_contrasts], batch[:, n_contrasts:]
+            with torch.inference_mode():
+                features = self._density_features(networks, images, errors)[0]
+                pixels = pixels_of(features, brain_of(images))
+            yield pixels  # out of inference mode, which is not for whoever asks
 
     def _translation_loss(
         self, net: TranslationNet, images: torch.Tensor, generator: torch.Generator

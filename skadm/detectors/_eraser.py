@@ -8,14 +8,14 @@ from numbers import Integral, Real
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from sklearn.mixture import GaussianMixture
 
 from skadm._sklearn import HasMethods, Interval, StrOptions
 from skadm.augmentation import Augmentation
+from skadm.detectors._em import mixture_by_em
 from skadm.detectors._prior import Prior, PriorDetector, learned_axis
 from skadm.neural import TorchDetector
 from skadm.nn.blocks import NORMS, build
-from skadm.nn.density import FittedMixture, Mixture, mixture_energy
+from skadm.nn.density import FittedMixture, mixture_energy
 from skadm.nn.mirror import mirrored
 from skadm.nn.noise import blob_noise
 from skadm.nn.pixels import brain_mean, brain_of, map_of, pixels_of
@@ -335,7 +335,15 @@ class EraserDetector(PriorDetector, TorchDetector):
                 self._pixels(self._residuals, networks, images, trainer),
             )
         if self._scores_density:
-            networks.mixture.set(self._mixture(networks, images, trainer))
+            mixture = mixture_by_em(
+                self._pixels(self._features, networks, images, trainer),
+                images,
+                trainer,
+                n_components=self.n_components,
+                floor=_FLOOR,
+                max_samples=self.max_samples,
+            )
+            networks.mixture.set(mixture)
 
     def _loss(
         self, net: torch.nn.Module, generator: torch.Generator, batch: torch.Tensor
@@ -362,26 +370,6 @@ class EraserDetector(PriorDetector, TorchDetector):
                     maps = function(networks, batch)
                 pixels = pixels_of(maps, brain_of(batch)).cpu().numpy()
             yield pixels  # out of inference mode, which is not for whoever asks
-
-    def _mixture(self, networks: "_Networks", images: NDArray, trainer: Trainer) -> Mixture:
-        """Of the features of some brain pixels of the normal slices, drawn at random."""
-        # That of the order of slices: the same in all processes that train together.
-        generator = trainer.order
-        brain_pixels = sum(
-            int(brain_of(batch).sum()) for batch in trainer.engine.batches(images)
-        )
-        share = min(1.0, self.max_samples / brain_pixels)
-        drawn = []
-        for pixels in self._pixels(self._features, networks, images, trainer):
-            chosen = torch.rand(len(pixels), generator=generator) < share
-            drawn.append(pixels[chosen.numpy()])
-        seed = int(torch.randint(2**31 - 1, (), generator=generator))
-        samples = np.concatenate(drawn, dtype=np.float64)
-        fitted = GaussianMixture(
-            self.n_components, reg_covar=_FLOOR, n_init=3, random_state=seed
-        ).fit(samples)
-        parameters = (fitted.weights_, fitted.means_, fitted.covariances_)
-        return Mixture(*(torch.from_numpy(part) for part in parameters))
 
     def _output(self, net: torch.nn.Module, images: torch.Tensor) -> torch.Tensor:
         """Slices without their lesions, then the logit of a lesion, (n, K + 1, H, W)."""

@@ -8,6 +8,11 @@ def brain_of(images: torch.Tensor) -> torch.Tensor:
     return (images != 0).any(dim=1)
 
 
+def with_brain(images: torch.Tensor) -> torch.Tensor:
+    """Slices (n, K, H, W) with a further channel: 1 in the brain, 0 elsewhere."""
+    return torch.cat([images, brain_of(images).unsqueeze(1).to(images.dtype)], dim=1)
+
+
 def pixels_of(features: torch.Tensor, brain: torch.Tensor) -> torch.Tensor:
     """Features of the brain pixels, (n, d, H, W) to (n_pixels, d), float32."""
     return features.permute(0, 2, 3, 1)[brain].float()

@@ -4,6 +4,7 @@ import torch
 from torch import nn
 
 from skadm.nn.blocks import convolution
+from skadm.nn.pixels import with_brain
 
 
 class ReductionNet(nn.Module):
@@ -11,7 +12,8 @@ class ReductionNet(nn.Module):
 
     G_dr sees a neighbourhood through 3×3 convolutions at full resolution. F_dr has 1×1
     convolutions only, so that a feature has to keep its place in the image. The features
-    are linear outputs. With kernels of size 1 in both, every pixel is by itself.
+    are linear outputs. With kernels of size 1 in both, every pixel is by itself. With
+    `brain_channel`, G_dr is also given where the brain is.
     """
 
     def __init__(
@@ -21,13 +23,18 @@ class ReductionNet(nn.Module):
         width: int = 16,
         kernel_size: int = 3,
         decoder_kernel_size: int = 1,
+        brain_channel: bool = False,
     ) -> None:
         super().__init__()
-        self.encoder = _layers(n_contrasts, width, latent_dim, kernel_size)
+        self.brain_channel = brain_channel
+        n_in = n_contrasts + brain_channel
+        self.encoder = _layers(n_in, width, latent_dim, kernel_size)
         self.decoder = _layers(latent_dim, width, n_contrasts, decoder_kernel_size)
 
     def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Reduce slices (n, K, H, W) to Z_dr, (n, L, H, W), and restore them as X_dr."""
+        if self.brain_channel:
+            images = with_brain(images)
         features = self.encoder(images.contiguous(memory_format=torch.channels_last))
         return features, self.decoder(features)
 

@@ -10,6 +10,7 @@ from skadm.nn.blocks import (
     pad_to_multiple,
     upsampled_convolution,
 )
+from skadm.nn.pixels import brain_of
 
 # Two stride-2 layers; at 8 × 8 the coarsest level still has four pixels, fewer would
 # leave the norm layers nothing to average over.
@@ -35,15 +36,23 @@ class TranslationNet(nn.Module):
     convolution, two stride-2 convolutions, residual blocks, two upsamplings with
     convolutions, 9×9 convolution. Without a tanh at its end: intensities are z-scores. The
     channel of the wanted contrast holds the constant m_b instead of the image; m_b enters
-    the last layer once more (paper Fig. 3). The first layer has `width` channels.
+    the last layer once more (paper Fig. 3). The first layer has `width` channels. With
+    `brain_channel`, the network is also given where the brain is, which the constant hides
+    in the channel of the wanted contrast, and which is 0 like the mean in the others.
     """
 
     def __init__(
-        self, n_contrasts: int, width: int = 32, n_blocks: int = 5, norm: str = "batch"
+        self,
+        n_contrasts: int,
+        width: int = 32,
+        n_blocks: int = 5,
+        norm: str = "batch",
+        brain_channel: bool = False,
     ) -> None:
         super().__init__()
+        self.brain_channel = brain_channel
         self.body = nn.Sequential(
-            convolution(n_contrasts, width, 9, norm=norm),
+            convolution(n_contrasts + brain_channel, width, 9, norm=norm),
             convolution(width, 2 * width, 3, stride=2, norm=norm),
             convolution(2 * width, 4 * width, 3, stride=2, norm=norm),
             *(ResidualBlock(4 * width, norm) for _ in range(n_blocks)),
@@ -66,6 +75,9 @@ class TranslationNet(nn.Module):
         channels = torch.arange(padded.shape[1], device=padded.device)
         hidden = channels == target.unsqueeze(1)
         visible = torch.where(hidden[:, :, None, None], constant, padded)
+        if self.brain_channel:
+            brain = brain_of(padded).unsqueeze(1).to(padded.dtype)
+            visible = torch.cat([visible, brain], dim=1)
         visible = visible.contiguous(memory_format=torch.channels_last)
         features = self.body(visible)
         features = torch.cat([features, constant.to(features.dtype)], dim=1)
