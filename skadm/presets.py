@@ -2,30 +2,52 @@
 
 from typing import Any
 
-from skadm.base import BaseDetector
-from skadm.detectors import all_detectors
+from skadm.base import BaseDetector, Detector
+from skadm.detectors import ADMDetector, all_detectors
+from skadm.postprocessing import BorderEroder, GaussianSmoother
+from skadm.wrappers import PostprocessedDetector
+
+ADM_PLUS = "ADM+"
+"""Name of `ADMDetector` with departures from the paper, for `make_detector`."""
+
+
+def classes_by_name() -> dict[str, type[BaseDetector]]:
+    """Get the classes of all that `make_detector` makes.
+
+    Returns
+    -------
+    classes : dict of str to type
+        By name; of "ADM+" it is `ADMDetector`.
+    """
+    return dict(all_detectors()) | {ADM_PLUS: ADMDetector}
+
 
 PRESETS: dict[str, dict[str, dict[str, Any]]] = {
-    name: detector._presets for name, detector in all_detectors()
+    name: detector._presets for name, detector in classes_by_name().items()
 }
 """Parameters by detector and preset; what is not named keeps its default."""
 
+_DEPARTURES = {"density": "em", "brain_channel": True}
 
-def make_detector(name: str, preset: str | None = None, **parameters) -> BaseDetector:
+
+def make_detector(name: str, preset: str | None = None, **parameters) -> Detector:
     """Make a detector from its name and a preset.
 
     Parameters
     ----------
     name : str
-        Class name, such as "ADMDetector".
+        Class name, such as "ADMDetector"; or "ADM+": ``ADMDetector`` with
+        ``density="em"`` and ``brain_channel=True``, in a `PostprocessedDetector` that
+        smooths scores by 2 pixels and calls the brain normal up to 4 pixels from its
+        border. None of the four is in the paper.
     preset : str, default=None
         Key of ``PRESETS[name]``. None: the defaults.
     **parameters
-        Go before those of the preset.
+        Go before those of the preset. Of "ADM+", parameters of `ADMDetector`.
 
     Returns
     -------
-    detector : BaseDetector
+    detector : Detector
         Not fitted.
 
     Raises
@@ -33,13 +55,18 @@ def make_detector(name: str, preset: str | None = None, **parameters) -> BaseDet
     ValueError
         If there is no such detector or preset.
     """
-    detectors = dict(all_detectors())
-    if name not in detectors:
-        raise ValueError(f"no detector {name!r}; expected one of {sorted(detectors)}.")
+    classes = classes_by_name()
+    if name not in classes:
+        raise ValueError(f"no detector {name!r}; expected one of {sorted(classes)}.")
     known = PRESETS.get(name, {})
     if preset is not None and preset not in known:
         raise ValueError(
             f"{name} has no preset {preset!r}; expected one of {sorted(known)}."
         )
     chosen = known[preset] if preset is not None else {}
-    return detectors[name](**{**chosen, **parameters})
+    if name != ADM_PLUS:
+        return classes[name](**{**chosen, **parameters})
+    return PostprocessedDetector(
+        ADMDetector(**{**chosen, **_DEPARTURES, **parameters}),
+        [("smooth", GaussianSmoother(2.0)), ("rim", BorderEroder(4.0))],
+    )

@@ -43,7 +43,7 @@ QUICK = {"size": 32, "patients": 4, "slices": 8, "preset": "quick", "every": 2}
 WEIGHTS = {"FLAIR": 1.0, "T2": 0.5}
 LEAD = ("FLAIR",)  # lesions that it alone shows are lost with it
 CLEAN = ("none", "none", "none", "none")
-OTHERS = ("PCA", "GaussianMixture", "ADM")
+OTHERS = ("PCA", "GaussianMixture", "ADM", "ADM+")
 KEYS = ("contrast", "fault", "severity", "cut")
 
 

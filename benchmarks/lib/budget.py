@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
-    from skadm.base import BaseDetector
+    from skadm.base import Detector
     from skadm.data import SliceStack
 
 BUDGET_EPOCHS = 1 / 2  # of the preset's epochs, in every stage
 BUDGET_SLICES = 1000  # of all patients together
 
 
-def with_fewer_epochs(detector: BaseDetector) -> BaseDetector:
+def with_fewer_epochs(detector: Detector) -> Detector:
     """The detector with `BUDGET_EPOCHS` of its epochs in each stage, at least one."""
     epochs = {
         name: max(1, round(value * BUDGET_EPOCHS))

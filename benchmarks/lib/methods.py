@@ -7,10 +7,10 @@ from typing import Any
 from benchmarks.lib.budget import with_fewer_epochs
 from benchmarks.lib.data import Split
 from benchmarks.lib.runs import Run, seeded
-from skadm.base import BaseDetector, Detector
+from skadm.base import Detector
 from skadm.detectors import all_detectors
 from skadm.evaluation import intensity_baselines
-from skadm.presets import make_detector
+from skadm.presets import ADM_PLUS, make_detector
 
 # DAE whose score is the signed residual of FLAIR and T2: as the baselines, it is told that
 # lesions are bright there.
@@ -18,9 +18,12 @@ SIGNED = "DAE-signed"
 
 
 def method_names() -> dict[str, str]:
-    """Class name of each method; those that train nothing are among the baselines."""
+    """Detector of each method, by name; those that train nothing are the baselines."""
     names = (name for name, _ in all_detectors() if name != "IntensityDetector")
-    return {name.removesuffix("Detector"): name for name in names} | {SIGNED: "DAEDetector"}
+    return {name.removesuffix("Detector"): name for name in names} | {
+        ADM_PLUS: ADM_PLUS,
+        SIGNED: "DAEDetector",
+    }
 
 
 def choose(names: Iterable[str] | None, known: Iterable[str]) -> list[str]:
@@ -41,7 +44,7 @@ def parameters_beside_preset(method: str, contrasts: Sequence[str]) -> dict[str,
     return {"prior": dict.fromkeys(bright, 1.0)}
 
 
-def make_method(method: str, preset: str, contrasts: Sequence[str]) -> BaseDetector:
+def make_method(method: str, preset: str, contrasts: Sequence[str]) -> Detector:
     """The detector of a method, not fitted."""
     more = parameters_beside_preset(method, contrasts)
     return make_detector(method_names()[method], preset, **more)
@@ -81,7 +84,7 @@ def variants_of(
     return variants | {name: baselines[name] for name in alike[-1:]}
 
 
-def make_seeded(name: str, options: argparse.Namespace) -> BaseDetector:
+def make_seeded(name: str, options: argparse.Namespace) -> Detector:
     """The detector of a class, without "Detector", with seed 0 and the options' budget."""
     detector = make_detector(f"{name}Detector", options.preset)
     if "random_state" in detector.get_params():

@@ -19,7 +19,7 @@ def make_detector(args: argparse.Namespace, contrasts: Sequence[str]) -> Any:
     from skadm.training._device import resolve_device
 
     resolve_device(args.device)
-    known = dict(all_detectors())
+    known = presets.classes_by_name()
     if args.detector not in known:
         raise ValueError(f"no detector {args.detector!r}; expected one of {sorted(known)}")
     accepted = known[args.detector]().get_params()

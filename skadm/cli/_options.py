@@ -201,8 +201,8 @@ def add_training(parser: Any) -> None:
     parser.add_argument(
         "--detector",
         metavar="NAME",
-        help="any detector that 'skadm list' names (default: ADMDetector; with --preset "
-        "best, EraserDetector)",
+        help="any detector that 'skadm list' names, or ADM+: ADMDetector with departures "
+        "from the paper (default: ADMDetector; with --preset best, EraserDetector)",
     )
     parser.add_argument(
         "--preset",
