@@ -81,7 +81,7 @@ def test_ablation(load, tmp_path, cache):
     stages = next(
         cache.glob("stages-*/joblib/skadm/training/_trainer/Trainer/_train_stage")
     )
-    assert len([path for path in stages.iterdir() if path.is_dir()]) == 1
+    assert len([path for path in stages.iterdir() if path.is_dir()]) == 1 + len(rows)
 
 
 def test_an_experiment_again_trains_nothing(load, tmp_path, cache, monkeypatch):
@@ -89,6 +89,29 @@ def test_an_experiment_again_trains_nothing(load, tmp_path, cache, monkeypatch):
     monkeypatch.setattr("skadm.base.BaseDetector.fit", None)
     run(load, "ablation", tmp_path, cache, "--seeds", "1")
     run(load, "loss_curves", tmp_path, cache, "--seeds", "1")
+
+
+def test_adm(load, tmp_path, cache):
+    """All combinations of departures; the networks of a seed are trained once."""
+    options = ("--seeds", "1", "--folds", "2", "--energy-weights", "5e-3")
+    chosen = ("--trainings", "ADM", "EM")
+    run(load, "adm", tmp_path, cache, *options, *chosen, "--largest", "6")
+    rows = {row["method"]: row for row in read(tmp_path / "adm.csv")}
+    assert len(rows) == 2 * 9
+    assert len({row["ap"] for row in rows.values()}) == len(rows)
+    of_patients = read(tmp_path / "per_patient.csv")
+    assert len({row["patient"] for row in of_patients}) == len(of_patients) / len(rows)
+
+
+def test_largest_slices_are_those_with_most_brain(load):
+    stack = make_phantom(2, 9, 32, random_state=0)
+    kept = load("adm").largest(stack, 4)
+    for patient in np.unique(stack.groups):
+        areas = [
+            np.sort((part.X != 0).any(axis=1).sum(axis=(1, 2)))[::-1]
+            for part in (stack[stack.groups == patient], kept[kept.groups == patient])
+        ]
+        np.testing.assert_array_equal(areas[0][:4], areas[1])
 
 
 def test_priors(load, tmp_path, cache):

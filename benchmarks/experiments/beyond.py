@@ -24,19 +24,18 @@ pooled.csv, differences.csv, false_positives.csv, per_patient.csv, beyond.png an
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from benchmarks.lib.options import add_experiment_arguments, positive, read_options, say
+from benchmarks.lib.options import add_experiment_arguments, positive, read_options
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from numpy.typing import NDArray
 
     from benchmarks.lib.data import Split
-    from benchmarks.lib.runs import Outcome
     from skadm.base import Detector
 
 WINNER = "Eraser"
@@ -92,7 +91,7 @@ def methods(
     detectors = slice_methods(contrasts, preset)
     main = [name for name in detectors if "smoothed" in name]
     main += [name for name in detectors if name.startswith(("Intensity", "PCA"))]
-    main += [WINNER, *(f"{WINNER}, {how}" for how in priors(contrasts))]
+    main += ["ADM", "ADM+", WINNER, *(f"{WINNER}, {how}" for how in priors(contrasts))]
     smoother = GaussianSmoother(0.0, sigma_through=sigma_through)
     return detectors | {
         f"{name}, 3-D": PostprocessedDetector(detectors[name], smoother) for name in main
@@ -112,7 +111,7 @@ def slice_methods(contrasts: Sequence[str], preset: str) -> dict[str, Detector]:
     )
     from skadm.evaluation import intensity_baselines
     from skadm.postprocessing import GaussianSmoother
-    from skadm.presets import make_detector
+    from skadm.presets import ADM_PLUS, make_detector
 
     baselines, _ = intensity_baselines(contrasts)
     detectors: dict[str, Detector] = {
@@ -127,6 +126,7 @@ def slice_methods(contrasts: Sequence[str], preset: str) -> dict[str, Detector]:
         errors = make_detector("PCADetector", preset, **prior)
         detectors[f"PCA, {how}"] = PostprocessedDetector(errors, GaussianSmoother(2.0))
     detectors["ADM"] = make_detector("ADMDetector", preset)
+    detectors[ADM_PLUS] = make_detector(ADM_PLUS, preset)
     detectors["DAE"] = make_detector("DAEDetector", preset)
     detectors[SIGNED] = make_detector(
         "DAEDetector", preset, **parameters_beside_preset(SIGNED, contrasts)
@@ -174,36 +174,6 @@ def stated(contrasts: Sequence[str]) -> dict[str, float]:
 def shows_a_part(method: str) -> bool:
     """Whether a method is the eraser with a part changed."""
     return any(part in method for part in (*ABLATIONS, *STABILITY))
-
-
-def carry_out_folds(
-    detectors: Mapping[str, Detector],
-    splits: Sequence[Split],
-    options: argparse.Namespace,
-) -> dict[str, dict[int | None, list[Outcome]]]:
-    """Outcomes by method and seed, one for each fold."""
-    from benchmarks.lib.runs import run_variants
-
-    outcomes: dict[str, dict[int | None, list[Outcome]]] = {}
-    for number, split in enumerate(splits, start=1):
-        say(f"fold {number} of {len(splits)}")
-        for outcome in run_variants(detectors, split, options):
-            seeds = outcomes.setdefault(outcome.run.method, {})
-            seeds.setdefault(outcome.run.seed, []).append(outcome)
-    return outcomes
-
-
-def pool(outcomes: Iterable[Outcome], splits: Sequence[Split]) -> NDArray[np.float32]:
-    """Test maps of one method and seed, (n_slices, H, W), less the threshold of their fold.
-
-    There is an outcome for each split, in their order. Below 0 is an anomaly; NaN where no
-    fold tests.
-    """
-    maps = np.full(splits[0].labels.shape, np.nan, np.float32)
-    for outcome, split in zip(outcomes, splits, strict=True):
-        threshold = outcome.result.rows[-1]["threshold"]
-        maps[split.test] = outcome.load_maps().test - np.float32(threshold)
-    return maps
 
 
 def false_positives(
@@ -301,6 +271,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     import pandas as pd
 
+    from benchmarks.lib.folds import carry_out_folds, pool
     from benchmarks.lib.measures import measure
     from benchmarks.lib.methods import choose
     from benchmarks.lib.page import Page

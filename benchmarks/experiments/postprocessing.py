@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     from benchmarks.lib.data import Split
     from skadm.postprocessing._map_transformer import MapTransformer
 
-SIDES = ("validation", "test")
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
@@ -54,25 +52,9 @@ def filters() -> dict[str, list[MapTransformer]]:
     }
 
 
-def apply(
-    steps: Sequence[MapTransformer], split: Split, maps: dict[str, NDArray]
-) -> dict[str, NDArray]:
-    """Maps of either side after the filters, which are fitted on validation slices."""
-    known = {
-        side: {
-            "brain": split.labels[slices] >= 0,
-            "groups": split.stack.groups[slices],
-        }
-        for side, slices in (("validation", split.validation), ("test", split.test))
-    }
-    for step in steps:
-        step.fit(maps["validation"], **known["validation"])
-        maps = {side: step.transform(maps[side], **known[side]) for side in SIDES}
-    return maps
-
-
 def rows_of(split: Split, maps: dict[str, NDArray]) -> list[dict[str, Any]]:
     """AUC, AP and F1 of either side, at the best threshold of the validation slices."""
+    from benchmarks.lib.filters import SIDES
     from benchmarks.lib.measures import measure
     from skadm.metrics import best_f1_threshold
 
@@ -88,6 +70,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     options = read_options(__name__, argv)
 
     from benchmarks.lib.data import load_split
+    from benchmarks.lib.filters import apply
     from benchmarks.lib.methods import variants_of
     from benchmarks.lib.page import Page
     from benchmarks.lib.runs import run_variants
