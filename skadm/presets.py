@@ -38,8 +38,8 @@ def make_detector(name: str, preset: str | None = None, **parameters) -> Detecto
     name : str
         Class name, such as "ADMDetector"; or "ADM+": ``ADMDetector`` with
         ``density="em"`` and ``brain_channel=True``, in a `PostprocessedDetector` that
-        smooths scores by 2 pixels and calls the brain normal up to 4 pixels from its
-        border. None of the four is in the paper.
+        calls the brain normal up to 2 pixels from its border, and then smooths scores by 2
+        pixels. None of the four is in the paper.
     preset : str, default=None
         Key of ``PRESETS[name]``. None: the defaults.
     **parameters
@@ -68,5 +68,6 @@ def make_detector(name: str, preset: str | None = None, **parameters) -> Detecto
         return classes[name](**{**chosen, **parameters})
     return PostprocessedDetector(
         ADMDetector(**{**chosen, **_DEPARTURES, **parameters}),
-        [("smooth", GaussianSmoother(2.0)), ("rim", BorderEroder(4.0))],
+        # The rim first: smoothing then brings lesions that reach it back.
+        [("rim", BorderEroder(2.0)), ("smooth", GaussianSmoother(2.0))],
     )

@@ -97,7 +97,7 @@ def test_adm(load, tmp_path, cache):
     chosen = ("--trainings", "ADM", "EM")
     run(load, "adm", tmp_path, cache, *options, *chosen, "--largest", "6")
     rows = {row["method"]: row for row in read(tmp_path / "adm.csv")}
-    assert len(rows) == 2 * 9
+    assert len(rows) == 2 * 17
     assert len({row["ap"] for row in rows.values()}) == len(rows)
     of_patients = read(tmp_path / "per_patient.csv")
     assert len({row["patient"] for row in of_patients}) == len(of_patients) / len(rows)

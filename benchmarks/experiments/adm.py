@@ -67,18 +67,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def filters() -> dict[str, list[MapTransformer]]:
-    """Filters that are applied one after the other, by what they are called."""
+    """Filters that are applied one after the other, by what they are called.
+
+    The rim comes before the smoothing, which then brings lesions there back.
+    """
     from skadm.postprocessing import BorderEroder, GaussianSmoother
 
-    single = {
-        "σ 1": GaussianSmoother(1.0),
-        "σ 2": GaussianSmoother(2.0),
-        "rim 2": BorderEroder(2.0),
-        "rim 4": BorderEroder(4.0),
+    rims = {"": [], **{f"rim {n}": [BorderEroder(float(n))] for n in (1, 2, 4)}}
+    sigmas = {"": [], **{f"σ {n}": [GaussianSmoother(float(n))] for n in (1, 2, 3)}}
+    chosen = {
+        ", ".join(filter(None, (rim, sigma))): [*rims[rim], *sigmas[sigma]]
+        for rim in rims
+        for sigma in sigmas
     }
-    pairs = [(smooth, rim) for smooth in ("σ 1", "σ 2") for rim in ("rim 2", "rim 4")]
-    chosen = [(), *((name,) for name in single), *pairs]
-    return {", ".join(names): [single[name] for name in names] for names in chosen}
+    after = {"σ 2, then rim 2": [*sigmas["σ 2"], *rims["rim 2"]]}
+    return chosen | after
 
 
 def largest(stack: SliceStack, n_slices: int) -> SliceStack:
@@ -163,8 +166,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         options,
         "ADM and its departures from the paper",
         "EM: density by expectation maximisation. Brain channel: the networks are given "
-        "the brain. σ: scores smoothed, in pixels. Rim: so many pixels from the border are "
-        "called normal.",
+        "the brain. Rim: so many pixels from the border are called normal. σ: scores "
+        "smoothed, in pixels, after that.",
     )
     means = pd.DataFrame(rows).drop(columns="seed").groupby("method", sort=False).mean()
     page.table(
