@@ -38,8 +38,8 @@ def make_detector(name: str, preset: str | None = None, **parameters) -> Detecto
     name : str
         Class name, such as "ADMDetector"; or "ADM+": ``ADMDetector`` with
         ``density="em"`` and ``brain_channel=True``, in a `PostprocessedDetector` that
-        calls the brain normal up to 2 pixels from its border, and then smooths scores by 2
-        pixels. None of the four is in the paper.
+        calls the outermost pixel of the brain normal, and then smooths scores by 2 pixels.
+        None of the four is in the paper. Sizes were chosen on slices of 64 pixels.
     preset : str, default=None
         Key of ``PRESETS[name]``. None: the defaults.
     **parameters
@@ -69,5 +69,5 @@ def make_detector(name: str, preset: str | None = None, **parameters) -> Detecto
     return PostprocessedDetector(
         ADMDetector(**{**chosen, **_DEPARTURES, **parameters}),
         # The rim first: smoothing then brings lesions that reach it back.
-        [("rim", BorderEroder(2.0)), ("smooth", GaussianSmoother(2.0))],
+        [("rim", BorderEroder(1.0)), ("smooth", GaussianSmoother(2.0))],
     )

@@ -209,7 +209,7 @@ def test_adm_plus_is_adm_with_departures_smoothed_and_without_the_rim():
     normal = ~(stack.y == 1).any(axis=(1, 2))
     padded = np.pad(brain, ((0, 0), (1, 1), (1, 1)))
     depth = np.stack([distance_transform_edt(mask) for mask in padded])[:, 1:-1, 1:-1]
-    eroded = np.where(depth <= 2, maps[normal][brain[normal]].max(), maps)
+    eroded = np.where(depth <= 1, maps[normal][brain[normal]].max(), maps)
     total, share = (
         np.stack([gaussian_filter(each, 2.0) for each in parts])
         for parts in (eroded * brain, brain.astype(float))
