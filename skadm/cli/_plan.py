@@ -235,6 +235,8 @@ def make_preparation(args: argparse.Namespace, found: Found, out: Path) -> Step:
     words = ["--data", found.data, "--out", str(out / "prepared")]
     words += ["--reference", reference, *_device(args)]
     words += _as_words(_options.selected(args))
+    if found.layout == "DICOM":
+        words += _as_words(vars(args), ("series", "pseudonyms"))
     return Step("prepare", _prepare.add_parser, words, _PREPARING * len(found.studies))
 
 
@@ -275,14 +277,7 @@ def print_plan(steps: list[Step]) -> None:
 
 def print_later(args: argparse.Namespace, found: Found) -> None:
     """Say what will follow once scans are prepared, to voxels of 1 mm."""
-    import numpy as np
-
-    from skadm.data._image_files import inspect
-
-    n_slices = 0
-    for study in found.studies:
-        header = inspect(study.images[found.contrasts[0]])
-        n_slices += round(header.shape[2] * float(np.linalg.norm(header.affine[:3, 2])))
+    n_slices = round(found.millimetres)
     scoring = 2 * _scoring_seconds(args.size, n_slices) / 60
     text = (
         f"What follows is planned from the prepared scans, about {n_slices} slices. "

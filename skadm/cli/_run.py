@@ -10,6 +10,7 @@ from typing import Any
 
 from skadm.cli import _options
 from skadm.cli._choice import BEST, ERASER
+from skadm.cli._dicom import add_dicom
 from skadm.cli._found import find, print_found
 from skadm.cli._output import check_folder, check_inner_folder, write_json
 from skadm.cli._plan import (
@@ -46,9 +47,10 @@ No accuracy is measured, for which patients would have to be left out of the tra
 'skadm demo --data scans/ --preset best' does that.
 """
 
+_DATA_HELP = f"folder of DICOM series, {_options.DATA_HELP}"
 _OPTIONS = (
     *("preset", "prior", "prior_sign", "smooth_through", "contrasts", "epochs", "size"),
-    *("seed", "masks", "allow_empty_masks", "patients"),
+    *("seed", "masks", "allow_empty_masks", "patients", "series", "pseudonyms"),
     *(*_options.SELECTION, *_options.MASKS),
 )
 
@@ -63,7 +65,7 @@ def add_parser(commands: Any) -> None:
         _TEXT,
         _EPILOG,
     )
-    parser.add_argument("--data", required=True, metavar="PATH", help=_options.DATA_HELP)
+    parser.add_argument("--data", required=True, metavar="PATH", help=_DATA_HELP)
     parser.add_argument(
         "--out", required=True, metavar="FOLDER", help="where everything goes"
     )
@@ -92,6 +94,7 @@ def add_parser(commands: Any) -> None:
         help="leave masks unread: nothing is trained then",
     )
     _options.add_empty_masks(parser)
+    add_dicom(parser)
     _options.add_device(parser)
 
 
