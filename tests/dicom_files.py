@@ -7,44 +7,88 @@ import pydicom
 from pydicom.dataset import FileDataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, MRImageStorage, generate_uid
 
-NAME, BIRTH, ADDRESS, MRN = "Zaphodine^Quillfeather", "19470823", "Xylophone Road 99", "MRN770431"
+NAME, BIRTH, ADDRESS, MRN = (
+    "Zaphodine^Quillfeather",
+    "19470823",
+    "Xylophone Road 99",
+    "MRN770431",
+)
 SECRETS = ("zaphodine", "quillfeather", BIRTH, "xylophone", MRN.lower(), "gumdrop")
 
 # What the sequences of a 1.5 T scanner say; times in ms.
 SEQUENCES = {
-    "T1": dict(ScanningSequence="SE", SequenceVariant="SK", RepetitionTime=500, EchoTime=12),
-    "T1ce": dict(
-        *(), ScanningSequence="SE", SequenceVariant="SK", RepetitionTime=500, EchoTime=12,
-        ContrastBolusAgent="Gadovist",
-    ),
-    "MPRAGE": dict(
-        ScanningSequence=["GR", "IR"], SequenceVariant=["SK", "SP", "MP"],
-        RepetitionTime=2000, EchoTime=3, InversionTime=900,
-    ),
-    "T2": dict(ScanningSequence="SE", SequenceVariant="SK", RepetitionTime=5000, EchoTime=95),
-    "PD": dict(ScanningSequence="SE", SequenceVariant="SK", RepetitionTime=3000, EchoTime=15),
-    "FLAIR": dict(
-        ScanningSequence=["SE", "IR"], SequenceVariant="SK", RepetitionTime=9000,
-        EchoTime=120, InversionTime=2500,
-    ),
-    "STIR": dict(
-        ScanningSequence=["SE", "IR"], RepetitionTime=5000, EchoTime=60, InversionTime=160
-    ),
-    "CISS": dict(
-        ScanningSequence="GR", SequenceVariant="SS", RepetitionTime=6, EchoTime=3
-    ),
-    "DWI": dict(
-        ScanningSequence="EP", SequenceVariant="SK", RepetitionTime=4000, EchoTime=90
-    ),
-    "ADC": dict(
-        ScanningSequence="EP", SequenceVariant="SK", RepetitionTime=4000, EchoTime=90,
-        ImageType=["DERIVED", "PRIMARY", "DIFFUSION", "ADC", "ND"],
-    ),
-    "LOCALISER": dict(
-        ScanningSequence="GR", SequenceVariant="SP", RepetitionTime=8, EchoTime=4,
-        ImageType=["ORIGINAL", "PRIMARY", "LOCALIZER"],
-    ),
-}  # fmt: skip
+    "T1": {
+        "ScanningSequence": "SE",
+        "SequenceVariant": "SK",
+        "RepetitionTime": 500,
+        "EchoTime": 12,
+    },
+    "T1ce": {
+        "ScanningSequence": "SE",
+        "SequenceVariant": "SK",
+        "RepetitionTime": 500,
+        "EchoTime": 12,
+        "ContrastBolusAgent": "Gadovist",
+    },
+    "MPRAGE": {
+        "ScanningSequence": ["GR", "IR"],
+        "SequenceVariant": ["SK", "SP", "MP"],
+        "RepetitionTime": 2000,
+        "EchoTime": 3,
+        "InversionTime": 900,
+    },
+    "T2": {
+        "ScanningSequence": "SE",
+        "SequenceVariant": "SK",
+        "RepetitionTime": 5000,
+        "EchoTime": 95,
+    },
+    "PD": {
+        "ScanningSequence": "SE",
+        "SequenceVariant": "SK",
+        "RepetitionTime": 3000,
+        "EchoTime": 15,
+    },
+    "FLAIR": {
+        "ScanningSequence": ["SE", "IR"],
+        "SequenceVariant": "SK",
+        "RepetitionTime": 9000,
+        "EchoTime": 120,
+        "InversionTime": 2500,
+    },
+    "STIR": {
+        "ScanningSequence": ["SE", "IR"],
+        "RepetitionTime": 5000,
+        "EchoTime": 60,
+        "InversionTime": 160,
+    },
+    "CISS": {
+        "ScanningSequence": "GR",
+        "SequenceVariant": "SS",
+        "RepetitionTime": 6,
+        "EchoTime": 3,
+    },
+    "DWI": {
+        "ScanningSequence": "EP",
+        "SequenceVariant": "SK",
+        "RepetitionTime": 4000,
+        "EchoTime": 90,
+    },
+    "ADC": {
+        "ScanningSequence": "EP",
+        "SequenceVariant": "SK",
+        "RepetitionTime": 4000,
+        "EchoTime": 90,
+        "ImageType": ["DERIVED", "PRIMARY", "DIFFUSION", "ADC", "ND"],
+    },
+    "LOCALISER": {
+        "ScanningSequence": "GR",
+        "SequenceVariant": "SP",
+        "RepetitionTime": 8,
+        "EchoTime": 4,
+        "ImageType": ["ORIGINAL", "PRIMARY", "LOCALIZER"],
+    },
+}
 
 
 class Scanner:

@@ -2,6 +2,7 @@
 
 import math
 import re
+import warnings
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -31,6 +32,10 @@ _TAGS = (
 _IN_MOSAIC = (0x0019, 0x100A)
 # b-values of vendors, from before there was a tag for them: Siemens, GE, Philips.
 _PRIVATE_B = ((0x0019, 0x100C), (0x0043, 0x1039), (0x2001, 0x1003))
+_READING: dict[str, Any] = {
+    "stop_before_pixels": True,
+    "specific_tags": [*_TAGS, *_PRIVATE_B, _IN_MOSAIC],
+}
 # Kinds of images that one series may hold together, and that are different things.
 _KINDS_APART = ("ADC", "FA", "EADC", "PHASE", "P", "TRACEW")
 # Of the distance between slices, and mm: more means that one is missing, or many.
@@ -125,28 +130,28 @@ def read_headers(folder: Path) -> Folder:
     """
     pydicom = import_pydicom()
     parts: dict[tuple[Any, ...], list[_File]] = defaultdict(list)
-    others, unreadable, seen = 0, [], set()
-    for path in files_below(folder):
-        if not is_dicom_file(path):
-            others += 1
-            continue
-        try:
-            header = pydicom.dcmread(
-                path,
-                stop_before_pixels=True,
-                specific_tags=[*_TAGS, *_PRIVATE_B, _IN_MOSAIC],
-            )
-            file = _File.of(path, header)
-        except Exception:  # a file of any origin: anything may happen
-            unreadable.append(path)
-            continue
-        if file is None or file.uid in seen:
-            continue
-        seen.add(file.uid)
-        parts[file.part].append(file)
-    series = [_series(files) for files in parts.values()]
-    series.sort(key=lambda one: (one.owner.key, one.when, one.study, one.number or 0))
-    return Folder(series, others, unreadable)
+    others, unreadable, seen, all_series = 0, [], set(), []
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # they would say what the headers hold
+        for path in files_below(folder):
+            if not is_dicom_file(path):
+                others += 1
+                continue
+            try:
+                file = _File.of(path, pydicom.dcmread(path, **_READING))
+            except Exception:  # a file of any origin: anything may happen
+                unreadable.append(path)
+                continue
+            if file is not None and file.uid not in seen:
+                seen.add(file.uid)
+                parts[file.part].append(file)
+        for files in parts.values():
+            try:
+                all_series.append(_series(files))
+            except Exception:  # values are decoded when they are asked for
+                unreadable += [file.path for file in files]
+    all_series.sort(key=lambda one: (one.owner.key, one.when, one.study, one.number or 0))
+    return Folder(all_series, others, unreadable)
 
 
 @dataclass(frozen=True)
@@ -159,6 +164,10 @@ class _File:
     places: NDArray[np.float64]  # (n_frames, 3), mm
     normals: NDArray[np.float64]  # (n_frames, 3)
     b_values: tuple[float, ...]
+    n_images: int
+    n_pixels: int  # of one image
+    in_mosaic: int  # slices that lie in one image side by side, 0 if it is one slice
+    series_number: int | None
 
     @classmethod
     def of(cls, path: Path, header: Any) -> "_File | None":
@@ -179,6 +188,10 @@ class _File:
             places,
             np.cross(axes[:, :3], axes[:, 3:]),
             () if None in b_values else tuple(b_values),  # type: ignore[arg-type]
+            int(header.get("NumberOfFrames") or 1),
+            int(header.get("Rows") or 0) * int(header.get("Columns") or 0),
+            int(header[_IN_MOSAIC].value) if _IN_MOSAIC in header else 0,
+            None if header.get("SeriesNumber") is None else int(header.SeriesNumber),
         )
 
     @property
@@ -199,24 +212,22 @@ def _series(files: list[_File]) -> Series:
     owner = _owner(header)
     places = np.concatenate([file.places for file in files])
     normals = np.concatenate([file.normals for file in files])
-    n_images = sum(int(file.header.get("NumberOfFrames") or 1) for file in files)
-    n_pixels = int(header.get("Rows") or 0) * int(header.get("Columns") or 0)
-    if _IN_MOSAIC in header:
-        n_slices, thickness, uneven = int(header[_IN_MOSAIC].value), 0.0, ""
+    n_images = sum(file.n_images for file in files)
+    if n_slices := files[0].in_mosaic:
+        thickness, uneven = 0.0, ""
         n_images *= n_slices
-        n_voxels = n_slices * n_pixels // math.ceil(math.sqrt(n_slices)) ** 2
+        n_voxels = n_slices * files[0].n_pixels // math.ceil(math.sqrt(n_slices)) ** 2
     else:
         n_slices, thickness, uneven = _stacking(places, normals, n_images)
-        n_voxels = n_slices * n_pixels
+        n_voxels = n_slices * files[0].n_pixels
     description = _text(header, "SeriesDescription") or _text(header, "ProtocolName")
-    number = header.get("SeriesNumber")
     stated = all(file.b_values for file in files)
     return Series(
         owner=owner,
         study=_text(header, "StudyInstanceUID"),
         when=_text(header, "StudyDate") + _text(header, "StudyTime"),
         uid=str(header.SeriesInstanceUID),
-        number=None if number is None else int(number),
+        number=files[0].series_number,
         description=owner.hide(description),
         said=description,
         sop_class=_text(header, "SOPClassUID"),
