@@ -45,9 +45,16 @@ class Step:
 
 
 def make_plan(
-    args: argparse.Namespace, found: Found, chosen: dict[str, Any], out: Path
+    args: argparse.Namespace,
+    found: Found,
+    chosen: dict[str, Any],
+    out: Path,
+    dicom: str | None = None,
 ) -> tuple[str, list[Step]]:
-    """Decide what is trained, if anything, and print why; the model, and the steps."""
+    """Decide what is trained, if anything, and print why; the model, and the steps.
+
+    `dicom` is the folder of series that the scans were prepared from, if they were.
+    """
     from skadm.data import read_any
 
     stack = read_any(
@@ -86,6 +93,8 @@ def make_plan(
         Step("score", _score.add_parser, [*common, *words], scoring, finished=scored)
     )
     words = ["--out", str(report), *_as_words(chosen, _options.MASKS)]
+    if dicom is not None:
+        words += ["--dicom", dicom]
     if found.mixed or not found.masks:
         words.append("--no-masks")
     pages = [report / "index.html"]

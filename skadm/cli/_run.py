@@ -1,6 +1,7 @@
 """``skadm run``: from a folder of scans to maps and a report, by the other commands."""
 
 import argparse
+import importlib.util
 import json
 import shlex
 import shutil
@@ -12,7 +13,7 @@ from skadm.cli import _options
 from skadm.cli._choice import BEST, ERASER
 from skadm.cli._dicom import add_dicom
 from skadm.cli._found import find, print_found
-from skadm.cli._output import check_folder, check_inner_folder, write_json
+from skadm.cli._output import check_folder, check_inner_folder, say, write_json
 from skadm.cli._plan import (
     SHIPPED,
     Step,
@@ -113,6 +114,10 @@ def run(args: argparse.Namespace) -> None:
     chosen = _options.selected(args)
     found = find(args, args.data, chosen)
     print_found(found)
+    dicom = args.data if found.layout == "DICOM" else None
+    if dicom and importlib.util.find_spec("highdicom") is None:
+        say("results are not written as DICOM, which needs: pip install skadm[dicom]")
+        dicom = None
     if found.raw:
         preparation = make_preparation(args, found, out)
         if args.dry_run:
@@ -127,7 +132,7 @@ def run(args: argparse.Namespace) -> None:
         found = find(args, str(out / "prepared"), chosen)
         print()
         print_found(found)
-    model, steps = make_plan(args, found, chosen, out)
+    model, steps = make_plan(args, found, chosen, out, dicom)
     record = replace(record, model=model)
     record.check(out)
     print_plan(steps)

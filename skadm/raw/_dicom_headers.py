@@ -175,8 +175,8 @@ class _File:
         if "SeriesInstanceUID" not in header or "SOPInstanceUID" not in header:
             return None
         frames = list(header.get("PerFrameFunctionalGroupsSequence", ())) or [None]
-        where = [_value(header, "ImagePositionPatient", frame) for frame in frames]
-        turned = [_value(header, "ImageOrientationPatient", frame) for frame in frames]
+        where = [tag_value(header, "ImagePositionPatient", frame) for frame in frames]
+        turned = [tag_value(header, "ImageOrientationPatient", frame) for frame in frames]
         known = all(value is not None for value in (*where, *turned))
         places = np.array(where, float) if known else np.empty((0, 3))
         axes = np.array(turned, float) if known else np.empty((0, 6))
@@ -234,7 +234,7 @@ def _series(files: list[_File]) -> Series:
         modality=_text(header, "Modality").upper(),
         image_type=tuple(str(part).upper() for part in header.get("ImageType") or ()),
         sequence=_sequence(header),
-        variant=_words(_value(header, "SequenceVariant")),
+        variant=_words(tag_value(header, "SequenceVariant")),
         sequence_name=(
             _text(header, "SequenceName") or _text(header, "PulseSequenceName")
         ).lower(),
@@ -311,7 +311,7 @@ def _groups(header: Any, frame: Any) -> Iterator[Any]:
                 yield element.value[0]
 
 
-def _value(header: Any, keyword: str, frame: Any = None) -> Any:
+def tag_value(header: Any, keyword: str, frame: Any = None) -> Any:
     for group in _groups(header, frame):
         value = group.get(keyword)
         if value is not None and value != "":
@@ -327,7 +327,7 @@ def _text(header: Any, keyword: str) -> str:
 def _number(header: Any, *keywords: str) -> float | None:
     """A time in ms; 0 stands for none in the files of some vendors."""
     for keyword in keywords:
-        value = _value(header, keyword)
+        value = tag_value(header, keyword)
         if isinstance(value, Sequence) and not isinstance(value, str):
             value = value[0] if value else None
         try:
@@ -346,10 +346,10 @@ def _words(value: Any) -> frozenset[str]:
 
 def _sequence(header: Any) -> frozenset[str]:
     """SE, GR, IR, EP, RM; enhanced files say it in words."""
-    found = set(_words(_value(header, "ScanningSequence")))
-    said = str(_value(header, "EchoPulseSequence") or "").upper()
+    found = set(_words(tag_value(header, "ScanningSequence")))
+    said = str(tag_value(header, "EchoPulseSequence") or "").upper()
     found |= {"SPIN": {"SE"}, "GRADIENT": {"GR"}, "BOTH": {"SE", "GR"}}.get(said, set())
-    if str(_value(header, "InversionRecovery") or "").upper() == "YES":
+    if str(tag_value(header, "InversionRecovery") or "").upper() == "YES":
         found.add("IR")
     return frozenset(found)
 
@@ -362,7 +362,7 @@ def _agent(header: Any) -> str:
 
 
 def _b_value(header: Any, frame: Any) -> float | None:
-    value = _value(header, "DiffusionBValue", frame)
+    value = tag_value(header, "DiffusionBValue", frame)
     for tag in _PRIVATE_B:
         if value is None and tag in header:
             value = header[tag].value
