@@ -4,8 +4,13 @@ from pathlib import Path
 
 import numpy as np
 import pydicom
-from pydicom.dataset import FileDataset, FileMetaDataset
-from pydicom.uid import ExplicitVRLittleEndian, MRImageStorage, generate_uid
+from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
+from pydicom.uid import (
+    EnhancedMRImageStorage,
+    ExplicitVRLittleEndian,
+    MRImageStorage,
+    generate_uid,
+)
 
 NAME, BIRTH, ADDRESS, MRN = (
     "Zaphodine^Quillfeather",
@@ -91,6 +96,16 @@ SEQUENCES = {
 }
 
 
+def sequence_of(groups):
+    """An item with sequences of one item each."""
+    item = Dataset()
+    for name, values in groups.items():
+        inner = Dataset()
+        inner.update(values)
+        setattr(item, name, [inner])
+    return item
+
+
 class Scanner:
     """Writes the series of one study below a folder, in shuffled files."""
 
@@ -155,6 +170,66 @@ class Scanner:
             # Half of the names look like something else.
             files[k].save_as(place / (f"IM{name:04d}" if name % 2 else f"{name}.jpg"))
         return uid
+
+    def write_enhanced(self, voxels, affine, *, description="", b_values=None, **times):
+        """Write slices (n_slices, H, W), or those of each b-value, as one file."""
+        self.n_series += 1
+        rows = [voxels] if b_values is None else voxels
+        header = self._image(rows[0][0], affine, 0)
+        header.SOPClassUID = header.file_meta.MediaStorageSOPClassUID = (
+            EnhancedMRImageStorage
+        )
+        header.SeriesInstanceUID, header.SeriesNumber = generate_uid(), self.n_series
+        header.SeriesDescription, header.InstanceNumber = description, 1
+        header.NumberOfFrames = len(rows) * len(rows[0])
+        header.PixelData = np.concatenate(rows).astype(np.uint16).tobytes()
+        orientation, spacing = header.ImageOrientationPatient, header.PixelSpacing
+        thickness = header.SliceThickness
+        for name in ("ImageOrientationPatient", "ImagePositionPatient", "PixelSpacing"):
+            del header[name]
+        shared = {
+            "PlaneOrientationSequence": {"ImageOrientationPatient": orientation},
+            "PixelMeasuresSequence": {
+                "PixelSpacing": spacing,
+                "SliceThickness": thickness,
+                "SpacingBetweenSlices": thickness,
+            },
+            "MRTimingAndRelatedParametersSequence": {
+                "RepetitionTime": times["RepetitionTime"],
+                "FlipAngle": 90.0,
+            },
+        }
+        if "InversionTime" in times:
+            shared["MRModifierSequence"] = {
+                "InversionRecovery": "YES",
+                "InversionTimes": [times["InversionTime"]],
+            }
+        header.SharedFunctionalGroupsSequence = [sequence_of(shared)]
+        frames = []
+        for volume in range(len(rows)):
+            for z in range(len(rows[0])):
+                frame = {
+                    "PlanePositionSequence": {
+                        "ImagePositionPatient": [*(affine @ [0, 0, z, 1])[:3].round(6)]
+                    },
+                    "FrameContentSequence": {
+                        "StackID": "1",
+                        "InStackPositionNumber": z + 1,
+                        "TemporalPositionIndex": volume + 1,
+                        "DimensionIndexValues": [z + 1, volume + 1],
+                    },
+                    "MREchoSequence": {"EffectiveEchoTime": times["EchoTime"]},
+                }
+                if b_values is not None:
+                    frame["MRDiffusionSequence"] = {
+                        "DiffusionBValue": float(b_values[volume]),
+                        "DiffusionDirectionality": "ISOTROPIC" if volume else "NONE",
+                    }
+                frames.append(sequence_of(frame))
+        header.PerFrameFunctionalGroupsSequence = frames
+        place = self.folder / f"E{self.n_series}"
+        place.mkdir(parents=True)
+        header.save_as(place / "image")
 
     def _image(self, pixels, affine, z):
         meta = FileMetaDataset()

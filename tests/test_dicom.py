@@ -183,6 +183,24 @@ class TestConversion:
         np.testing.assert_array_equal(in_scanner(images["T2"]), VOXELS // 2)
         np.testing.assert_array_equal(in_scanner(images["PD"]), VOXELS)
 
+    def test_enhanced_files(self, scanner, tmp_path):
+        times = {"RepetitionTime": 9000.0, "EchoTime": 120.0, "InversionTime": 2500.0}
+        scanner.write_enhanced(VOXELS, AFFINE, **times)
+        scanner.write_enhanced(
+            [VOXELS, VOXELS // 2],
+            AFFINE,
+            description="dwi",
+            b_values=[0, 1000],
+            RepetitionTime=4000.0,
+            EchoTime=90.0,
+        )
+        study = only_study(scanner)
+        assert taken(study) == {"FLAIR": 1, "DWI": 2}
+        converted = study.convert(tmp_path / "out")
+        np.testing.assert_array_equal(in_scanner(converted.images["FLAIR"]), VOXELS)
+        # dcm2niix does not say which volume has which b-value: they are not mixed.
+        assert "2 images at each place, and dcm2niix does not find" in converted.problem
+
     def test_a_copy_of_a_file_counts_once(self, scanner, tmp_path):
         scanner.write("T1", VOXELS, AFFINE)
         shutil.copytree(scanner.folder, scanner.folder / "backup")

@@ -146,6 +146,55 @@ def reported(head_scans, prepared, tmp_path_factory):  # noqa: F811
     return out
 
 
+def test_enhanced_files(maps, tmp_path):
+    scanner = Scanner(tmp_path / "dicom")
+    times = {"RepetitionTime": 9000.0, "EchoTime": 120.0, "InversionTime": 2500.0}
+    scanner.write_enhanced(np.ones(SHAPE), AFFINE, **times)
+    (series,) = read_headers(scanner.folder).series
+    written = write_dicom(
+        Original(series, "sub-001", "sub-001"), maps, ["ball", "voxel"], tmp_path / "out"
+    )
+    result = pydicom.dcmread(written[0])
+    np.testing.assert_allclose(
+        result.pixel_array, centres(result) * [-1, -1, 1] @ [1.0, 2, 3], atol=1e-3
+    )
+    assert places_of(tmp_path / "out", SECRETS) == []
+
+
+@pytest.mark.slow
+def test_one_command_from_the_scanner_to_the_report(
+    head_scans,  # noqa: F811
+    tmp_path,
+    capsys,
+    monkeypatch,
+):
+    """HD-BET is tested elsewhere: here the brain is given."""
+    import skadm.raw
+    from skadm.cli import _run
+
+    monkeypatch.setattr(
+        skadm.raw, "HDBET", lambda device: skadm.raw.GivenMasks(head_scans / "masks")
+    )
+    monkeypatch.setattr(_run, "require_preparation", lambda step: None)
+    out = tmp_path / "out"
+    words = ["run", "--data", str(head_scans / "dicom"), "--out", str(out)]
+    words += ["--prior", "FLAIR", "--size", "32", "--device", "cpu"]
+    assert main(words) == 0
+    names = {path.relative_to(out).as_posix() for path in out.rglob("*.*")}
+    assert names >= {
+        "prepared/sub-001/sub-001_desc-preproc.json",
+        "maps/sub-001_anomaly.nii.gz",
+        "report/index.html",
+        "report/dicom/sub-001_anomaly.dcm",
+    }
+    assert places_of(out, SECRETS) == []
+    capsys.readouterr()
+    assert main(words) == 0
+    printed = capsys.readouterr()
+    assert "was done before" in printed.err
+    assert printed.out.count("is finished") == 2
+
+
 @pytest.mark.slow
 class TestReport:
     def test_objects_are_written_over_flair(self, reported, head_scans):  # noqa: F811

@@ -68,10 +68,10 @@ def convert(series: Series, path: Path) -> None:
 def _one_volume(series: Series, volumes: NDArray, b_values: Sequence[float]) -> NDArray:
     if len(b_values) == len(volumes):
         volumes = volumes[np.array(b_values) == max(b_values)]
-    elif len(volumes) > 1 and not series.b_values:
+    elif len(volumes) > 1 and not series.b_value_of_files:
         raise ValueError(
-            f"{series.label}: {len(volumes)} images at each place, and nothing says their "
-            "b-values"
+            f"{series.label}: {len(volumes)} images at each place, and dcm2niix does not "
+            "find their b-values; convert the series otherwise, and list it in a table"
         )
     if len(volumes) == 1:
         return volumes[0]

@@ -101,9 +101,14 @@ class Series:
         number = "without a number" if self.number is None else str(self.number)
         return f"series {number} ({self.description or 'no description'})"
 
+    @property
+    def b_value_of_files(self) -> bool:
+        """Whether each file has one b-value; enhanced files may hold several."""
+        return len(self.b_values) == len(self.files)
+
     def of_highest_b(self) -> tuple[Path, ...]:
         """Files with the highest b-value; all, where the files do not state it."""
-        if len(self.b_values) != len(self.files):
+        if not self.b_value_of_files:
             return self.files
         highest = max(self.b_values)
         return tuple(f for f, b in zip(self.files, self.b_values) if b == highest)
