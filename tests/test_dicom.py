@@ -196,10 +196,13 @@ class TestConversion:
         )
         study = only_study(scanner)
         assert taken(study) == {"FLAIR": 1, "DWI": 2}
-        converted = study.convert(tmp_path / "out")
-        np.testing.assert_array_equal(in_scanner(converted.images["FLAIR"]), VOXELS)
         # dcm2niix does not say which volume has which b-value: they are not mixed.
-        assert "2 images at each place, and dcm2niix does not find" in converted.problem
+        problem = study.convert(tmp_path / "out").problem
+        assert "2 images at each place, and dcm2niix does not find" in problem
+        assert "--series DWI=none" in problem
+        study = only_study(scanner, choices={"DWI": ["none"]})
+        images = study.convert(tmp_path / "out").images
+        np.testing.assert_array_equal(in_scanner(images["FLAIR"]), VOXELS)
 
     def test_a_copy_of_a_file_counts_once(self, scanner, tmp_path):
         scanner.write("T1", VOXELS, AFFINE)

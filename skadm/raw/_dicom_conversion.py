@@ -71,7 +71,7 @@ def _one_volume(series: Series, volumes: NDArray, b_values: Sequence[float]) -> 
     elif len(volumes) > 1 and not series.b_value_of_files:
         raise ValueError(
             f"{series.label}: {len(volumes)} images at each place, and dcm2niix does not "
-            "find their b-values; convert the series otherwise, and list it in a table"
+            "find their b-values"
         )
     if len(volumes) == 1:
         return volumes[0]

@@ -38,7 +38,10 @@ class DicomStudy:
             try:
                 convert(series, images[contrast])
             except ValueError as error:
-                problem = f"{self.study.name}: {contrast} cannot be converted: {error}"
+                problem = (
+                    f"{self.study.name}: {contrast} cannot be converted: {error}; the "
+                    f"contrast is left out by --series {contrast}={NO_SERIES}"
+                )
                 return replace(self.study, problem=problem)
         return replace(self.study, images=images)
 
