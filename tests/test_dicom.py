@@ -30,6 +30,13 @@ TURN = np.array(nib.eulerangles.euler2mat(0.1, -0.05, 0.08))
 AFFINE = np.eye(4)
 AFFINE[:3, :3] = TURN @ np.diag([2.0, 3.0, 5.0])
 AFFINE[:3, 3] = -20, -30, 15
+# Of columns, rows and slices: which way they run.
+PLANES = {
+    "axial": np.eye(3),
+    "sagittal": np.array([[0, 0, 1.0], [1, 0, 0], [0, -1, 0]]),
+    "coronal": np.array([[1.0, 0, 0], [0, 0, 1], [0, -1, 0]]),
+    "downwards": np.diag([1.0, 1, -1]),
+}
 TO_RAS = np.diag([-1.0, -1, 1, 1])
 # No axis is like another, in size or in content.
 VOXELS = np.random.default_rng(0).integers(0, 1000, (5, 6, 7))
@@ -40,11 +47,11 @@ def scanner(tmp_path):
     return Scanner(tmp_path / "dicom")
 
 
-def in_scanner(path, shape=VOXELS.shape):
-    """Voxels of a NIfTI file where `AFFINE` has them, from its own affine."""
+def in_scanner(path, affine=AFFINE, shape=VOXELS.shape):
+    """Voxels of a NIfTI file where an affine of DICOM has them, by the one of the file."""
     image = nib.load(path)
     indices = np.stack(np.meshgrid(*map(np.arange, shape), indexing="ij"), -1)
-    points = AFFINE[:3, :3] @ indices[..., ::-1].reshape(-1, 3).T + AFFINE[:3, 3:]
+    points = affine[:3, :3] @ indices[..., ::-1].reshape(-1, 3).T + affine[:3, 3:]
     places = nib.affines.apply_affine(
         np.linalg.inv(image.affine), points.T * np.diag(TO_RAS)[:3]
     )
@@ -70,6 +77,8 @@ class TestRules:
             ("T1", "t1 post gd", {}, "T1ce"),  # the agent was not entered
             ("T1ce", "", {}, "T1ce"),
             ("T1ce", "t1 tra km", {}, "T1ce"),
+            ("T1ce", "t1_mprage_tra", {}, "T1ce"),  # the agent was entered, and not said
+            ("MPRAGE", "t1 vibe fa 15", {}, "T1"),
             ("T1", "", {"ContrastBolusAgent": "NONE"}, "T1"),
             ("MPRAGE", "t1_mpr_sag_p2_iso", {}, "T1"),
             ("MPRAGE", "", {"ContrastBolusAgent": "Dotarem"}, "T1ce"),
@@ -114,6 +123,8 @@ class TestRules:
             ("ADC", "", {"ImageType": ["DERIVED", "PRIMARY", "FA"]}, "no ADC"),
             ("DWI", "dwi b0", {"DiffusionBValue": 0.0}, "without weighting"),
             ("T2", "dsc perfusion", {}, "perfusion"),
+            ("FLAIR", "3d DIR", {}, "several inversions"),
+            ("CISS", "ax t2* gre", {}, "susceptibility"),
         ],
     )
     def test_left_out(self, sequence, description, tags, reason, scanner):
@@ -122,6 +133,25 @@ class TestRules:
         verdict = judge(series)
         assert not verdict.contrast
         assert reason in verdict.evidence
+
+    @pytest.mark.parametrize(
+        ("sequence", "description", "tags", "evidence"),
+        [
+            ("T2", "T1 axial", {}, "its description T1"),
+            ("T1ce", "t1 pre", {}, "its description T1"),
+            ("FLAIR", "t2 tse", {}, "its description T2"),
+            # Bleeding: a gradient echo, which nobody calls by its name.
+            ("CISS", "t2 hemo", {"EchoTime": 20, "RepetitionTime": 600}, "of no contrast"),
+            ("CISS", "t2 ciss 3d", {}, "of no contrast"),
+        ],
+    )
+    def test_not_sure(self, sequence, description, tags, evidence, scanner):
+        scanner.write(sequence, VOXELS, AFFINE, description=description, **tags)
+        (series,) = read_headers(scanner.folder).series
+        verdict = judge(series)
+        assert verdict.certainty == 0
+        assert evidence in verdict.evidence
+        assert "cannot be told" in only_study(scanner).study.problem
 
     def test_too_few_slices(self, scanner):
         scanner.write("T1", VOXELS[:3], AFFINE)
@@ -150,16 +180,27 @@ class TestRules:
 
 class TestConversion:
     @pytest.mark.parametrize("compressed", [False, True])
-    def test_voxels_lie_where_the_scanner_has_them(self, compressed, scanner, tmp_path):
-        scanner.write("T1", VOXELS, AFFINE, compressed=compressed)
+    @pytest.mark.parametrize("plane", ["axial", "sagittal", "coronal", "downwards"])
+    def test_voxels_lie_where_the_scanner_has_them(
+        self, plane, compressed, scanner, tmp_path
+    ):
+        affine = AFFINE.copy()
+        affine[:3, :3] = AFFINE[:3, :3] @ PLANES[plane]
+        scanner.write("T1", VOXELS, affine, compressed=compressed, MRAcquisitionType="3D")
         study = only_study(scanner).convert(tmp_path / "out")
         assert not study.problem
-        np.testing.assert_array_equal(in_scanner(study.images["T1"]), VOXELS)
+        np.testing.assert_array_equal(in_scanner(study.images["T1"], affine), VOXELS)
         header = nib.load(study.images["T1"]).header
         assert not any(
             bytes(header[name].tobytes()).strip(b"\0")
             for name in ("descrip", "aux_file", "db_name", "intent_name")
         )
+
+    def test_intensities_are_scaled(self, scanner, tmp_path):
+        scaled = {"RescaleSlope": 0.5, "RescaleIntercept": 3.0}
+        scanner.write("T1", VOXELS, AFFINE, **scaled)
+        study = only_study(scanner).convert(tmp_path / "out")
+        np.testing.assert_allclose(in_scanner(study.images["T1"]), VOXELS / 2 + 3)
 
     def test_highest_b_value_is_taken(self, scanner, tmp_path):
         scanner.write("DWI", [VOXELS, VOXELS // 2], AFFINE, b_values=[0, 1000])

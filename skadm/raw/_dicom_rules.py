@@ -15,62 +15,62 @@ from skadm.raw._dicom_headers import Series
 
 CONTRASTS = ("T1", "T1ce", "T2", "PD", "FLAIR", "DWI", "ADC")
 _FEWEST_SLICES = 4
+_WITHOUT_AGENT = "pre|nativ|native|without|wo|w o|non|no|plain"
 _SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
 _NOT_HEAD = "spine|knee|abdomen|pelvis|shoulder|breast|prostate|liver|heart|chest|hip"
 _NONE = (None, None)
 _ANY = (0.0, 1e9)
 
-# Why a series is left out. Words are looked for in its description, kinds in its ImageType.
-_UNWANTED: tuple[tuple[str, Callable[[Series], bool]], ...] = (
-    ("a secondary capture", lambda s: s.sop_class.startswith(_SECONDARY_CAPTURE)),
-    ("not MR", lambda s: s.modality != "MR"),
-    ("not of the head", lambda s: bool(re.search(_NOT_HEAD, s.body_part))),
-    (
-        "a localiser",
-        lambda s: (
-            _kind(s, "LOCALIZER") or _says(s, "loc|locali[sz]er|scout|survey|smartbrain")
-        ),
+
+class _Unwanted(NamedTuple):
+    """Why a series is left out: any of three things says it."""
+
+    reason: str
+    kinds: str = ""  # parts of ImageType, separated by |
+    words: str = ""  # pattern of words of the description
+    holds: Callable[[Series], bool] | None = None
+
+
+_UNWANTED = (
+    _Unwanted("not MR", holds=lambda s: s.modality != "MR"),
+    _Unwanted(
+        "a secondary capture", holds=lambda s: s.sop_class.startswith(_SECONDARY_CAPTURE)
     ),
-    ("a calibration", lambda s: _says(s, "calibration|asset|cal|shim|b1|field ?map|fmap")),
-    (
-        "angiography",
-        lambda s: s.angiography or _says(s, "tof|mra|mrv|angio(graphy)?|venogram"),
+    _Unwanted("not of the head", holds=lambda s: bool(re.search(_NOT_HEAD, s.body_part))),
+    _Unwanted("a localiser", "LOCALIZER", "loc|locali[sz]er|scout|survey|smartbrain"),
+    _Unwanted("a calibration", "", "calibration|asset|cal|shim|b1|field ?map|fmap"),
+    _Unwanted(
+        "angiography", "", "tof|mra|mrv|angio(graphy)?|venogram", lambda s: s.angiography
     ),
-    (
-        "a projection or a reformatted image",
-        lambda s: (
-            _kind(s, "PROJECTION IMAGE", "MIP", "MNIP", "MPR", "REFORMATTED", "CSA MPR")
-            or (_is_derived(s) and _says(s, "mip|mpr|reformat(ted)?"))
-        ),
+    _Unwanted("a projection", "PROJECTION IMAGE|MIP|MNIP", "mip|minip"),
+    _Unwanted(
+        "a reformatted image",
+        "MPR|REFORMATTED|CSA MPR",
+        "reformat(ted)?",
+        # The acquisition may be called MPR as well, for MPRAGE.
+        lambda s: _is_derived(s) and _says(s, "mpr"),
     ),
-    (
-        "a difference of images",
-        lambda s: _kind(s, "SUBTRACTION") or _says(s, "sub|subtraction"),
-    ),
-    (
-        "no magnitude image",
-        lambda s: _kind(s, "P", "PHASE", "PHASE MAP", "I", "IMAGINARY", "R", "REAL"),
-    ),
-    (
+    _Unwanted("a difference of images", "SUBTRACTION", "sub|subtraction"),
+    _Unwanted("no magnitude image", "P|PHASE|PHASE MAP|I|IMAGINARY|R|REAL"),
+    _Unwanted(
         "a map of diffusion that is no ADC",
-        lambda s: (
-            _kind(s, "FA", "COLFA", "TENSOR", "TENSOR_B0", "EADC", "EXP")
-            or _says(s, "fa|colfa|tensor|eadc")
-        ),
+        "FA|COLFA|TENSOR|TENSOR_B0|EADC|EXP",
+        "colfa|tensor|eadc",
+        # Of other sequences FA is the flip angle.
+        lambda s: "EP" in s.sequence and _says(s, "fa"),
     ),
-    (
+    _Unwanted(
         "perfusion or function",
-        lambda s: (
-            _kind(s, "CBF", "CBV", "RCBV", "MTT", "TTP", "PBP", "ASL", "PERFUSION")
-            or _says(s, "perf(usion)?|dsc|dce|asl|cbf|r?cbv|mtt|ttp|bold|fmri|rest(ing)?")
-        ),
+        "CBF|CBV|RCBV|MTT|TTP|PBP|ASL|PERFUSION",
+        "perf(usion)?|dsc|dce|asl|cbf|r?cbv|mtt|ttp|bold|fmri|resting",
     ),
-    ("susceptibility", lambda s: _kind(s, "SWI") or _says(s, "swi|swan|qsm|t2star|t2\\*")),
-    (
+    _Unwanted("susceptibility", "SWI", r"swi|swan|qsm|t2 ?star|t2\*"),
+    _Unwanted("several inversions", "", "dir|double ir|double inversion|inv ?[12]"),
+    _Unwanted(
         "fat suppression by a short inversion time",
-        lambda s: "GR" not in s.sequence and _within(s.ti, (50, 350)),
+        holds=lambda s: "GR" not in s.sequence and _within(s.ti, (50, 350)),
     ),
-    ("a quantitative map", lambda s: _kind(s, "T1 MAP", "T2 MAP", "T1_MAP", "T2_MAP")),
+    _Unwanted("a quantitative map", "T1 MAP|T2 MAP|T1_MAP|T2_MAP", "t[12] ?map"),
 )
 
 
@@ -112,9 +112,13 @@ class Verdict:
 
 def judge(series: Series) -> Verdict:
     """Tell the contrast of a series, or why it is none that is wanted."""
-    for reason, holds in _UNWANTED:
-        if holds(series):
-            return Verdict("", 2, reason)
+    for row in _UNWANTED:
+        if (
+            set(row.kinds.split("|")) & set(series.image_type) - {""}
+            or (row.words and _says(series, row.words))
+            or (row.holds and row.holds(series))
+        ):
+            return Verdict("", 2, row.reason)
     if series.uneven:
         return Verdict("", 2, series.uneven)
     if series.n_slices < _FEWEST_SLICES:
@@ -125,12 +129,14 @@ def judge(series: Series) -> Verdict:
         return Verdict(
             "", 2, f"{series.n_volumes} images at each place: over time, or echoes"
         )
-    by_parameters, row = _by_parameters(series)
+    by_parameters, how = _by_parameters(series)
     by_words = _by_words(series)
     if by_parameters == "T1" and series.agent:
-        by_parameters, row = "T1ce", f"{row}, contrast agent {series.agent}"
+        by_parameters, how = "T1ce", f"{how}, contrast agent {series.agent}"
     elif by_parameters == "T1" and by_words == "T1ce":
         by_parameters = "T1ce"  # the agent is not always entered
+    if by_parameters == "T1ce" and by_words == "T1" and not _says(series, _WITHOUT_AGENT):
+        by_words = ""  # of T1 it speaks, and not of the agent
     stated = _stated(series)
     if not by_parameters and not by_words:
         return Verdict(
@@ -138,16 +144,23 @@ def judge(series: Series) -> Verdict:
             2,
             f"neither its parameters ({stated}) nor its description say which contrast",
         )
+    if not by_parameters and series.te is not None and series.tr is not None:
+        return Verdict(
+            by_words,
+            0,
+            f"its parameters ({stated}) are of no contrast; its description says "
+            f"{by_words}",
+        )
     if by_parameters and by_words and by_parameters != by_words:
         return Verdict(
             by_parameters,
             0,
-            f"its parameters ({stated}) say {by_parameters}, {row}; its description "
+            f"its parameters ({stated}) say {by_parameters}, {how}; its description "
             f"{by_words}",
         )
     parts = []
     if by_parameters:
-        parts.append(f"{row} ({stated})")
+        parts.append(f"{how} ({stated})")
     if by_words:
         parts.append(f"its description says {by_words}")
     derived = _is_derived(series)
