@@ -183,7 +183,7 @@ def test_one_command_from_the_scanner_to_the_report(
     names = {path.relative_to(out).as_posix() for path in out.rglob("*.*")}
     assert names >= {
         "prepared/sub-001/sub-001_desc-preproc.json",
-        "maps/sub-001_anomaly.nii.gz",
+        "maps/sub-001_desc-anomaly_statmap.nii.gz",
         "report/index.html",
         "report/dicom/sub-001_anomaly.dcm",
     }

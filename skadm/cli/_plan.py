@@ -55,6 +55,7 @@ def make_plan(
 
     `dicom` is the folder of series that the scans were prepared from, if they were.
     """
+    from skadm.cohort import map_file
     from skadm.data import read_any
 
     stack = read_any(
@@ -85,7 +86,7 @@ def make_plan(
     words = ["--out", str(maps), "--binary", "--skip-existing"]
     names = [volume.name for volume in stack.volumes]
     scored = all(
-        (maps / f"{name}_{kind}.nii.gz").is_file()
+        (maps / map_file(name, kind)).is_file()
         for name in names
         for kind in ("anomaly", "segmentation")
     )
