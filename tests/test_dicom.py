@@ -3,6 +3,7 @@
 import gzip
 import json
 import shutil
+import sys
 from pathlib import Path
 
 import nibabel as nib
@@ -406,6 +407,41 @@ class TestCommands:
         inside += ["--out", str(scanner.folder / "out")]
         assert main(inside) == 1
         assert "lies in --data" in error_of(capsys)
+
+    def test_options_of_dicom_are_refused_elsewhere(self, tmp_path, capsys):
+        data = tmp_path / "sub-1" / "anat"
+        data.mkdir(parents=True)
+        image = nib.Nifti1Image(np.ones((4, 4, 4), np.float32), np.eye(4))
+        nib.save(image, data / "sub-1_T1w.nii.gz")
+        for command in ("prepare", "run"):
+            words = [command, "--data", str(tmp_path), "--out", str(tmp_path.parent / "o")]
+            assert main([*words, "--series", "T1=1"]) == 1
+            assert "--series is of DICOM, which is not read" in error_of(capsys)
+
+    def test_series_beside_image_files_are_left_unread_with_a_warning(
+        self, scanner, tmp_path, capsys
+    ):
+        scanner.write("T1", VOXELS, AFFINE)
+        image = nib.Nifti1Image(np.ones((4, 4, 4), np.float32), np.eye(4))
+        nib.save(image, scanner.folder / "P1_t1.nii.gz")
+        words = ["run", "--data", str(scanner.folder), "--out", str(tmp_path / "out")]
+        main([*words, "--dry-run"])
+        printed = capsys.readouterr()
+        assert "the DICOM files in" in printed.err
+        assert "(DICOM)" not in printed.out
+
+    @pytest.mark.parametrize("library", ["pydicom", "dcm2niix"])
+    def test_a_missing_library_is_named(self, library, scanner, tmp_path, capsys):
+        scanner.write("T1", VOXELS, AFFINE)
+        words = ["prepare", "--data", str(scanner.folder), "--out", str(tmp_path / "out")]
+        masks = tmp_path / "masks"
+        masks.mkdir()
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setitem(sys.modules, library, None)
+            assert main([*words, "--brain-masks", str(masks)]) == 1
+        assert f"{library}, which is not installed: pip install skadm[raw]" in error_of(
+            capsys
+        )
 
     def test_dry_run_says_what_was_found(self, scanner, tmp_path, capsys):
         scanner.write("T1", VOXELS, AFFINE, description="t1 zaphodine")

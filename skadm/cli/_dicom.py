@@ -29,20 +29,26 @@ def add_dicom(parser: Any) -> None:
     )
 
 
-def is_dicom(data: str) -> bool:
-    """Whether a folder holds DICOM series, and no image files of another kind."""
+def is_dicom(args: argparse.Namespace, data: str) -> bool:
+    """Whether a folder holds DICOM series, and no image files of another kind.
+
+    If not, the options of DICOM are refused.
+    """
     from skadm.data._dicom_files import holds_dicom
     from skadm.data._folders import image_files
 
     place = Path(data).expanduser()
-    if not holds_dicom(place):
-        return False
-    if images := image_files(place):
+    if holds_dicom(place):
+        if not (images := image_files(place)):
+            return True
         say(
             f"skadm: warning: the DICOM files in {data} are left unread, since there are "
             f"image files beside them, such as {images[0]}"
         )
-    return not images
+    for name in ("series", "pseudonyms"):
+        if data == args.data and getattr(args, name) is not None:
+            raise ValueError(f"--{name} is of DICOM, which is not read in {data}")
+    return False
 
 
 def find_dicom(args: argparse.Namespace) -> Any:
@@ -108,10 +114,7 @@ def raw_studies(args: argparse.Namespace, out: Path) -> Iterator[list[Any]]:
     from skadm.data import find_studies
     from skadm.data._studies import choose_patients
 
-    if not is_dicom(args.data):
-        for name in ("series", "pseudonyms"):
-            if getattr(args, name) is not None:
-                raise ValueError(f"--{name} is of DICOM, and {args.data} holds none")
+    if not is_dicom(args, args.data):
         studies = find_studies(args.data, **_options.selected(args, *_options.SELECTION))
         yield choose_patients(studies, args.patients)
         return

@@ -42,7 +42,7 @@ def find(args: argparse.Namespace, data: str, chosen: dict[str, Any]) -> Found:
     from skadm.data._studies import choose_patients
 
     where = {name: chosen[name] for name in _options.SELECTION if name in chosen}
-    dicom = find_dicom(args) if is_dicom(data) else None
+    dicom = find_dicom(args) if is_dicom(args, data) else None
     if dicom is None:
         collection = find_collection(data, **where)
         studies = choose_patients(collection.studies, chosen.get("patients"))

@@ -4,6 +4,8 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+from skadm.data._file_kinds import is_image
+
 _PREAMBLE = 128  # bytes before the mark
 
 
@@ -31,4 +33,6 @@ def is_dicom_file(path: Path) -> bool:
 
 def holds_dicom(folder: Path) -> bool:
     """Whether there is a DICOM file below a folder."""
-    return folder.is_dir() and any(map(is_dicom_file, files_below(folder)))
+    # Image files of other kinds, of which there may be many, are not looked into.
+    files = (path for path in files_below(folder) if not is_image(path))
+    return folder.is_dir() and any(map(is_dicom_file, files))
