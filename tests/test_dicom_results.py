@@ -1,5 +1,7 @@
 """Scores and regions as DICOM, over the series that they are from."""
 
+import shutil
+import subprocess
 from types import SimpleNamespace
 
 import numpy as np
@@ -122,6 +124,14 @@ def test_results_refer_to_the_original_series(written, original):
         assert referred == images
         assert result.PatientID == result.PatientName.family_name == "sub-001"
         assert not result.PatientBirthDate
+
+
+@pytest.mark.skipif(shutil.which("dciodvfy") is None, reason="no dicom3tools")
+def test_results_keep_to_the_standard(written):
+    for path in written:
+        found = subprocess.run(["dciodvfy", path], capture_output=True, text=True).stderr
+        assert any(kind in found for kind in ("ParametricMap", "Segmentation"))
+        assert "Error" not in found
 
 
 def test_background_does_not_bleed_into_the_brain(original, maps, tmp_path):

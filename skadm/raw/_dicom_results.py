@@ -108,6 +108,7 @@ def write_dicom(
     if regions:
         results.append(("regions", _segmentation(images, sampled.numbers(), regions)))
     for kind, result in results:
+        result.BodyPartExamined = "BRAIN"  # so that no side needs to be stated
         path = folder / f"{original.name}_{kind}.dcm"
         replace_atomically(path, result.save_as)
         written.append(path)
