@@ -372,13 +372,20 @@ class TestPatients:
         scanner.write("T1", VOXELS, AFFINE)
         assert only_study(scanner).study.patient == "sub-TCGA1"
 
-    def test_one_identifier_of_two_people(self, tmp_path):
-        for number, birth in enumerate(("19500101", "19600101")):
-            scanner = Scanner(tmp_path, number, PatientBirthDate=birth)
+    @pytest.mark.parametrize(
+        ("tag", "values", "what"),
+        [
+            ("PatientBirthDate", ("19500101", "19600101"), "2 dates of birth"),
+            ("IssuerOfPatientID", ("here", "there"), "2 issuers"),
+        ],
+    )
+    def test_one_identifier_of_two_people(self, tag, values, what, tmp_path):
+        for number, value in enumerate(values):
+            scanner = Scanner(tmp_path, number, **{tag: value})
             scanner.write("T1", VOXELS, AFFINE)
-        with pytest.raises(ValueError, match="is of 2 people") as refused:
+        with pytest.raises(ValueError, match=what) as refused:
             find_dicom_studies(tmp_path)
-        assert "1950" not in str(refused.value)
+        assert not any(value in str(refused.value) for value in values)
 
     def test_without_an_identifier_names_tell_patients_apart(self, tmp_path):
         for number, name in enumerate(("One", "Two")):

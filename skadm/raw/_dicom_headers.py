@@ -53,6 +53,7 @@ class Owner:
     key: str  # what tells patients apart
     identity_removed: bool  # whether the files say that they are anonymous
     birth_date: str
+    issuer: str  # who gave the identifier
     secrets: tuple[str, ...]  # parts of the name and of other tags, in lower case
 
     def hide(self, text: str) -> str:
@@ -292,17 +293,15 @@ def _owner(header: Any) -> Owner:
     names = [_text(header, "PatientName"), _text(header, "OtherPatientNames")]
     birth = _text(header, "PatientBirthDate")
     removed = _text(header, "PatientIdentityRemoved").upper() == "YES"
-    # Where the files are anonymous, their name is a label, often the identifier.
-    secrets = [] if removed else re.findall(r"[^\W_]{2,}", " ".join(names))
-    secrets += [birth] if birth else []
-    issuer = _text(header, "IssuerOfPatientID")
-    key = "\0".join((identifier, issuer)) if identifier else f"\0name\0{names[0]}"
+    secrets = re.findall(r"[^\W_]{2,}", " ".join(names)) + ([birth] if birth else [])
+    key = identifier or f"\0name\0{names[0]}"
     if not identifier and not names[0]:
         key = f"\0study\0{_text(header, 'StudyInstanceUID')}"
     if not removed and len(identifier) > _SHORTEST:
         secrets.append(identifier)
     longest_first = sorted({s.lower() for s in secrets}, key=len, reverse=True)
-    return Owner(identifier, key, removed, birth, tuple(longest_first))
+    issuer = _text(header, "IssuerOfPatientID")
+    return Owner(identifier, key, removed, birth, issuer, tuple(longest_first))
 
 
 def _groups(header: Any, frame: Any) -> Iterator[Any]:

@@ -226,12 +226,16 @@ def _require_use(choices: Mapping[str, Sequence[str]], all_series: list[Series])
 
 def _require_one_person(patients: Iterable[list[Series]]) -> None:
     for of_patient in patients:
-        births = {series.owner.birth_date for series in of_patient} - {""}
-        if len(births) > 1:
-            raise ValueError(
-                f"PatientID {of_patient[0].owner.identifier!r} is of {len(births)} people, "
-                "by their dates of birth: keep them in different folders, and prepare each"
-            )
+        owners = [series.owner for series in of_patient]
+        for what, values in (
+            ("dates of birth", {owner.birth_date for owner in owners} - {""}),
+            ("issuers", {owner.issuer for owner in owners} - {""}),
+        ):
+            if len(values) > 1:
+                raise ValueError(
+                    f"PatientID {owners[0].identifier!r} has {len(values)} {what}, so that "
+                    "it may be of several people: prepare each from a folder of its own"
+                )
 
 
 def _names(owners: list[Owner], table: Path | None) -> dict[str, tuple[str, str]]:
