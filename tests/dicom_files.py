@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import nibabel as nib
 import numpy as np
 import pydicom
 from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
@@ -12,6 +13,8 @@ from pydicom.uid import (
     generate_uid,
 )
 
+from skadm.raw._dicom_studies import find_dicom_studies
+
 NAME, BIRTH, ADDRESS, MRN = (
     "Zaphodine^Quillfeather",
     "19470823",
@@ -19,6 +22,22 @@ NAME, BIRTH, ADDRESS, MRN = (
     "MRN770431",
 )
 SECRETS = ("zaphodine", "quillfeather", BIRTH, "xylophone", MRN.lower(), "gumdrop")
+
+# Left, back, up: oblique, and with voxels of three different sides.
+TURN = np.array(nib.eulerangles.euler2mat(0.1, -0.05, 0.08))
+AFFINE = np.eye(4)
+AFFINE[:3, :3] = TURN @ np.diag([2.0, 3.0, 5.0])
+AFFINE[:3, 3] = -20, -30, 15
+# Of columns, rows and slices: which way they run.
+PLANES = {
+    "axial": np.eye(3),
+    "sagittal": np.array([[0, 0, 1.0], [1, 0, 0], [0, -1, 0]]),
+    "coronal": np.array([[1.0, 0, 0], [0, 0, 1], [0, -1, 0]]),
+    "downwards": np.diag([1.0, 1, -1]),
+}
+TO_RAS = np.diag([-1.0, -1, 1, 1])
+# No axis is like another, in size or in content.
+VOXELS = np.random.default_rng(0).integers(0, 1000, (5, 6, 7))
 
 # What the sequences of a 1.5 T scanner say; times in ms.
 SEQUENCES = {
@@ -257,3 +276,8 @@ class Scanner:
         header.PixelRepresentation = 0
         header.PixelData = pixels.astype(np.uint16).tobytes()
         return header
+
+
+def only_study(scanner, **options):
+    (study,) = find_dicom_studies(scanner.folder, **options).studies
+    return study

@@ -14,8 +14,8 @@ pydicom = pytest.importorskip("pydicom")
 highdicom = pytest.importorskip("highdicom")
 pytest.importorskip("dcm2niix")
 
-from dicom_files import SECRETS, Scanner  # noqa: E402
-from test_dicom import AFFINE, TO_RAS, head_scans, places_of, prepared  # noqa: E402, F401
+from dicom_files import AFFINE, SECRETS, Scanner  # noqa: E402
+from test_dicom import head_scans, places_of, prepared  # noqa: E402, F401
 
 from skadm.raw._dicom_headers import read_headers  # noqa: E402
 from skadm.raw._dicom_results import Original, write_dicom  # noqa: E402
