@@ -28,8 +28,8 @@ from skadm.data import ArrayVolume, SliceStack, make_phantom
 from skadm.data._sequences import SEQUENCES
 from skadm.nn.mirror import mirrored
 from skadm.nn.slots import SlottedUNet
-from skadm.presets import make_detector
 from skadm.preprocessing import CoverageImputer, IntensityNormalizer, SliceResizer
+from skadm.presets import make_detector
 from skadm.training import _pretrained
 from skadm.training._pretrained import known_contrasts, pretrained_network
 

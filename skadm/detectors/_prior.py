@@ -83,7 +83,7 @@ class PriorDetector(BaseDetector):
         slices = self._abnormal_slices(abnormal)
         self._fit(X)
         if slices is not None:
-            self.axis_ = learned_axis(*map(self._all_deviations, (slices, X)))
+            self.axis_ = learned_axis(self._all_deviations(slices), self._all_deviations(X))
 
     def _check_learned(self) -> None:
         super()._check_learned()
