@@ -11,6 +11,7 @@ import pytest
 from nibabel.processing import resample_from_to
 from scipy import ndimage
 
+import skadm
 from skadm.cli import main
 from skadm.data import Study, find_studies, read_any
 
@@ -23,8 +24,7 @@ from skadm.raw._itk import affine_of, read_image, to_itk  # noqa: E402
 from skadm.raw._registration import register_rigidly  # noqa: E402
 from skadm.raw._resampling import isotropic_grid, resample  # noqa: E402
 
-# One process for all: they share patients that are prepared.
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("prepare")]
+pytestmark = pytest.mark.slow
 
 # Axes flipped, anisotropic, and oblique: what a scanner gives.
 TURN = np.array(nib.eulerangles.euler2mat(0.1, -0.05, 0.08))
@@ -284,8 +284,10 @@ def test_a_detector_takes_the_result(prepared, tmp_path):
         scan = nib.load(
             prepared / patient / "anat" / f"{patient}_desc-preproc_FLAIR.nii.gz"
         )
-        scores = nib.load(maps / f"{patient}_anomaly.nii.gz")
+        scores = nib.load(maps / f"{patient}_desc-anomaly_statmap.nii.gz")
         np.testing.assert_allclose(scores.affine, scan.affine, atol=1e-5)
+        sidecar = json.loads((maps / f"{patient}_desc-anomaly_statmap.json").read_text())
+        assert sidecar["Threshold"] == pytest.approx(-skadm.load(model)[-1].offset_)
         brain = np.asanyarray(scan.dataobj) != 0
         found = np.asanyarray(scores.dataobj)
         assert np.ptp(found[~brain]) == 0
