@@ -1,20 +1,26 @@
 """Filters of maps that look at brain pixels only."""
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
 
 def smooth_in_brain(
-    maps: NDArray, brain: NDArray[np.bool_], sigma: float, sigma_through: float = 0.0
+    maps: NDArray,
+    brain: NDArray[np.bool_],
+    sigma: float | Sequence[float],
+    sigma_through: float = 0.0,
 ) -> NDArray:
     """Smooth maps (n_slices, H, W) by a Gaussian, with brain pixels only; 0 outside.
 
     Normalised convolution: weights of pixels outside of the brain are left out, and the
-    others add up to 1. `sigma` is in pixels within slices, `sigma_through` in slices; with
-    the latter, the slices are those of one volume, in their order.
+    others add up to 1. `sigma` is in pixels within slices, one number or two for rows and
+    columns, `sigma_through` in slices; with the latter, the slices are those of one volume,
+    in their order.
     """
-    width = (sigma_through, sigma, sigma)
+    width = (sigma_through, *np.broadcast_to(sigma, 2))
     total = gaussian_filter(np.where(brain, maps, 0), width)
     share = gaussian_filter(brain.astype(maps.dtype), width)
     return np.divide(total, share, out=np.zeros_like(total), where=brain)

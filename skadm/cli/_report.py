@@ -36,6 +36,10 @@ examples:
 files: index.html, patients/<patient>.html, and regions.csv, which lists the suspicious
 regions of all patients: volume in ml, place in mm to the right, to the front and upwards
 
+A region is what is flagged around one peak of the anomaly. Regions smaller than
+--min-region are counted and not listed; of the others the first 20 of each patient are, by
+p-value if there is one, and by strength.
+
 --normal gives regions p-values: the chance of a candidate lesion so strong in a normal
 slice of a new patient. Patients trained on, calibrated on or reported on are left out of
 it. With masks the slices without anomaly are taken, without masks all.
@@ -46,8 +50,8 @@ last line name it, and the exit code is 1.
 
 
 _COLUMNS = (
-    *("name", "rank", "volume_ml", "side", "height", "right_mm", "front_mm", "up_mm"),
-    *("strength", "peak", "overlap", "p_value"),
+    *("name", "rank", "volume_ml", "side", "height", "front", "depth_mm"),
+    *("right_mm", "front_mm", "up_mm", "strength", "peak", "overlap", "p_value"),
 )
 
 
@@ -61,6 +65,14 @@ def add_parser(commands: Any) -> None:
         "--normal",
         metavar="PATH",
         help="patients whose normal slices p-values are from, as --data has them",
+    )
+    parser.add_argument(
+        "--min-region",
+        type=float,
+        default=0.1,
+        metavar="ML",
+        help="ml of the smallest region that is listed (default: %(default)s, a sphere of "
+        "6 mm; one of 3 mm has 0.014)",
     )
     _options.add_pretrained(parser)
     _options.add_selection(parser)
@@ -80,9 +92,11 @@ def run(args: argparse.Namespace) -> None:
     out = check_new_folder(args.out, args.data, args.force)
     from skadm.report import cohort_page, describe_model, examine, patient_page
     from skadm.report._configuration import Setting
+    from skadm.report._examine import check_min_region
     from skadm.report._libraries import require_libraries
 
     require_libraries()
+    check_min_region(args.min_region)
     # Healthy patients are reported like others.
     model, stack = model_and_stack(
         args,
@@ -114,7 +128,7 @@ def run(args: argparse.Namespace) -> None:
     for number, volume in enumerate(stack.volumes, start=1):
         say(f"scoring {volume.name} ({number} of {len(stack.volumes)})")
         try:
-            report = examine(volume, model, candidates)
+            report = examine(volume, model, candidates, min_region_ml=args.min_region)
         except (ValueError, OSError) as error:  # the others are to be reported on
             failures[volume.name] = " ".join(str(error).split())
             continue

@@ -177,15 +177,38 @@ def _volumes(y: ArrayLike, scores: ArrayLike, groups: ArrayLike) -> list[_Volume
 def _count(
     volumes: list[_Volume], threshold: float, min_size: int, min_overlap: float
 ) -> LesionCounts:
-    n_found = n_false = 0
+    counts = LesionCounts(0, 0, 0, 0)
     for volume in volumes:
         flagged = (volume.scores < threshold) & volume.evaluated
-        components, n_components = label(flagged, _TOUCHING)
-        inside, lesions = components[flagged], volume.lesions[flagged]
-        sizes = np.bincount(inside, minlength=n_components + 1)
-        on_lesions = np.bincount(inside, lesions > 0, minlength=n_components + 1)
-        hits = (on_lesions > 0) & (on_lesions >= min_overlap * sizes) & (sizes >= min_size)
-        n_found += len(np.unique(lesions[(lesions > 0) & hits[inside]]))
-        n_false += int(np.count_nonzero(sizes[1:] >= min_size) - hits.sum())
-    n_lesions = sum(volume.n_lesions for volume in volumes)
-    return LesionCounts(n_lesions, n_found, n_false, len(volumes))
+        regions, _ = label(flagged, _TOUCHING)
+        own = _hits(regions, volume.lesions, volume.n_lesions, min_size, min_overlap)
+        counts = LesionCounts(*(a + b for a, b in zip(counts, own)))
+    return counts
+
+
+def count_hits(
+    regions: NDArray[np.integer], anomalous: NDArray[np.bool_], min_overlap: float = 0.2
+) -> LesionCounts:
+    """Count the lesions of a volume that regions find, and regions that are no hits.
+
+    Both arrays are (n_slices, H, W); `regions` has the number of the region at each pixel,
+    from 1, and 0 elsewhere. `lesions_at_threshold` tells what a hit is.
+    """
+    return _hits(regions, *label(anomalous, _TOUCHING), 1, min_overlap)
+
+
+def _hits(
+    regions: NDArray[np.integer],
+    lesions: NDArray[np.integer],
+    n_lesions: int,
+    min_size: int,
+    min_overlap: float,
+) -> LesionCounts:
+    flagged = regions > 0
+    inside, touched = regions[flagged], lesions[flagged]
+    sizes = np.bincount(inside, minlength=1)
+    on_lesions = np.bincount(inside, touched > 0, minlength=1)
+    counted = (sizes >= max(min_size, 1)) & (np.arange(len(sizes)) > 0)
+    hits = counted & (on_lesions > 0) & (on_lesions >= min_overlap * sizes)
+    n_found = len(np.unique(touched[(touched > 0) & hits[inside]]))
+    return LesionCounts(n_lesions, n_found, int((counted & ~hits).sum()), 1)
