@@ -1,5 +1,6 @@
 """Figures: axes, lines, labels and the data in them."""
 
+import io
 import subprocess
 import sys
 from itertools import islice, pairwise
@@ -341,6 +342,18 @@ def test_representative_slices_differ_in_patient_and_size(scan):
 
 
 # --- history
+
+
+def test_figures_show_themselves_in_a_notebook(scan):
+    image = pytest.importorskip("PIL.Image")
+    figure = plot_montage(*scan[:2])
+    picture, size = figure._repr_png_()
+    pixels = np.asarray(image.open(io.BytesIO(picture)))
+    assert pixels.shape[1] / pixels.shape[0] == pytest.approx(
+        size["width"] / size["height"], rel=0.02
+    )
+    assert size["width"] == pytest.approx(96 * figure.get_figwidth())
+    assert pixels[..., 0].std() > 10
 
 
 def test_history_has_a_column_for_each_stage_and_a_row_for_each_number():

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from skadm.data._cache import cached_volumes
+from skadm.data._html import stack_html
 from skadm.data._interfaces import ReadingRecord, Slices, VolumeStep
 from skadm.data._volume import Volume
 
@@ -190,6 +191,9 @@ class SliceStack:
             f"<SliceStack: {len(self)} slices of {len(self.volumes)} volumes, {patients} "
             f"patients; {', '.join(self.contrasts)}; {labelled}>"
         )
+
+    def _repr_html_(self) -> str:
+        return stack_html(self)
 
     # -- selecting -----------------------------------------------------------------------
 

@@ -19,7 +19,7 @@ from skadm.plotting._panels import (
     label_of,
     names_of_contrasts,
 )
-from skadm.plotting._style import FONT_SIZE, SMALL_FONT_SIZE, import_matplotlib
+from skadm.plotting._style import FONT_SIZE, SMALL_FONT_SIZE, import_matplotlib, new_figure
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -99,7 +99,7 @@ def plot_explanation(
     ]
     titles = [names[contrast], "anomaly", *explanation.names, "component"]
     ratio = (box[0].stop - box[0].start) / (box[1].stop - box[1].start)
-    figure = matplotlib.figure.Figure(
+    figure = new_figure(
         figsize=(_PANEL * len(titles) + 0.5, _PANEL * ratio * len(chosen) + 0.9),
         dpi=150,
         layout="constrained",

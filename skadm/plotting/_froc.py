@@ -9,8 +9,8 @@ from numpy.typing import ArrayLike
 from skadm.plotting._style import (
     FONT_SIZE,
     SMALL_FONT_SIZE,
-    import_matplotlib,
     line_looks,
+    new_figure,
     tidy,
 )
 
@@ -42,9 +42,7 @@ def plot_froc(curves: Mapping[str, tuple[ArrayLike, ArrayLike]]) -> "Figure":
     """
     if not curves:
         raise ValueError("curves is empty: expected a mapping of method name to curve.")
-    figure = import_matplotlib().figure.Figure(
-        figsize=(5.4, 3.2), dpi=150, layout="constrained"
-    )
+    figure = new_figure(figsize=(5.4, 3.2), dpi=150, layout="constrained")
     axes = figure.subplots()
     for (name, pair), look in zip(curves.items(), line_looks()):
         false, sensitivity = (np.asarray(values, dtype=float) for values in pair)

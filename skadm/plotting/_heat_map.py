@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import ArrayLike
 
-from skadm.plotting._style import FONT_SIZE, SMALL_FONT_SIZE, import_matplotlib
+from skadm.plotting._style import FONT_SIZE, SMALL_FONT_SIZE, import_matplotlib, new_figure
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -55,7 +55,7 @@ def plot_heat_map(
         raise ValueError("no value is finite: there is nothing to show.")
     matplotlib = import_matplotlib()
     n_rows, n_columns = table.shape
-    figure = matplotlib.figure.Figure(
+    figure = new_figure(
         figsize=(1.6 + 0.8 * n_columns, 0.9 + 0.5 * n_rows), dpi=150, layout="constrained"
     )
     axes = figure.subplots()

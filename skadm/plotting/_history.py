@@ -10,6 +10,7 @@ from skadm.plotting._style import (
     FONT_SIZE,
     import_matplotlib,
     line_looks,
+    new_figure,
     tidy,
 )
 
@@ -60,7 +61,7 @@ def plot_history(
     if absent or not rows:
         raise ValueError(f"history holds no numbers {absent}; it holds {recorded}.")
     stages = list(dict.fromkeys(entry.get("stage", "") for entry in history))
-    figure = import_matplotlib().figure.Figure(
+    figure = new_figure(
         figsize=(0.4 + 2.5 * len(stages), 0.5 + 1.35 * len(rows)),
         dpi=150,
         layout="constrained",

@@ -9,8 +9,8 @@ from skadm.plotting._style import (
     FONT_SIZE,
     GREY,
     SMALL_FONT_SIZE,
-    import_matplotlib,
     line_looks,
+    new_figure,
     tidy,
 )
 
@@ -53,9 +53,7 @@ def plot_roc_auc_by_lesion_size(
                 f"the bins of {name!r} are {method_edges}; expected {expected}."
             )
     places = np.arange(len(expected))
-    figure = import_matplotlib().figure.Figure(
-        figsize=(5.4, 3.2), dpi=150, layout="constrained"
-    )
+    figure = new_figure(figsize=(5.4, 3.2), dpi=150, layout="constrained")
     axes = figure.subplots()
     counts = [row["n_slices"] for row in next(iter(rows.values()))]
     right = axes.twinx()

@@ -21,7 +21,7 @@ from skadm.plotting._panels import (
     label_of,
     names_of_contrasts,
 )
-from skadm.plotting._style import FONT_SIZE, SMALL_FONT_SIZE, import_matplotlib
+from skadm.plotting._style import FONT_SIZE, SMALL_FONT_SIZE, import_matplotlib, new_figure
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -206,7 +206,7 @@ def _draw(
     panels_height = top_margin + len(rows) * (panel_height + _GAP)
     band_height = panels_height + _BOTTOM
     total_height = n_bands * band_height
-    figure = matplotlib.figure.Figure(figsize=(total_width, total_height), dpi=200)
+    figure = new_figure(figsize=(total_width, total_height), dpi=200)
 
     def add_axes(left: float, top: float, width: float, height: float) -> Any:
         """Add axes at inches from the left and from the top."""

@@ -16,8 +16,8 @@ from skadm.plotting._style import (
     FONT_SIZE,
     GREY,
     SMALL_FONT_SIZE,
-    import_matplotlib,
     line_looks,
+    new_figure,
     tidy,
 )
 
@@ -152,7 +152,7 @@ def _square_axes(names: list[str]) -> tuple["Figure", Any]:
     left, bottom, legend = 0.5, 0.42, 0.95 + 0.06 * max(map(len, names))
     side = 2.7 if len(names) <= 8 else 3.8  # many lines would hide each other
     width, height = left + side + 0.1 + legend, bottom + side + 0.1
-    figure = import_matplotlib().figure.Figure(figsize=(width, height), dpi=150)
+    figure = new_figure(figsize=(width, height), dpi=150)
     axes = figure.add_axes((left / width, bottom / height, side / width, side / height))
     axes.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01), aspect="equal")
     axes.set_xticks(np.linspace(0, 1, 6))

@@ -26,6 +26,14 @@ def import_matplotlib() -> Any:
     return matplotlib
 
 
+def new_figure(**options: Any) -> Any:
+    """Make a figure, with the options of matplotlib's Figure, that notebooks show."""
+    import_matplotlib()
+    from skadm.plotting._figure import NotebookFigure
+
+    return NotebookFigure(**options)
+
+
 def line_looks() -> Iterator[dict[str, Any]]:
     """Yield looks of lines without end; 28 differ."""
     for i in count():
