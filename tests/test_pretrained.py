@@ -485,3 +485,33 @@ def test_zero_shot_benchmark_measures_each_patient(small, tmp_path):
     methods = {row["method"] for row in rows}
     assert {"FLAIR, as it is", "zero-shot, direction known"} <= methods
     assert all(0 <= float(row["ap"]) <= 1 for row in rows)
+
+
+def test_regions_benchmark_measures_each_list(small, tmp_path):
+    from benchmarks.experiments import regions
+
+    scans = write_brats(tmp_path / "scans", 2)
+    out = tmp_path / "out"
+    regions.main(["--data", str(scans), "--out", str(out), "--share", "0.1"])
+    with (out / "lists.csv").open(newline="") as file:
+        rows = {row["list"]: row for row in csv.DictReader(file)}
+    assert set(rows) == set(regions.LISTS)
+    for row in rows.values():
+        found = [int(row[f"found in {top}"]) for top in regions.TOPS]
+        assert found == sorted(found)
+        assert found[-1] <= int(row["lesions"])
+        assert 0 <= int(row["hits"]) <= int(row["listed"])
+
+
+def test_regions_benchmark_counts_hits():
+    from benchmarks.experiments.regions import measure
+
+    ranks = np.zeros((1, 4, 20), int)
+    ranks[0, 1, :5], ranks[0, 1, 8:12], ranks[0, 3, 15] = 2, 1, 3
+    labels = np.zeros(ranks.shape, np.int8)
+    labels[0, 1, 4] = labels[0, 3, 15] = labels[0, 3, 0] = 1
+    row = measure(ranks, labels, 0.5)
+    # A fifth of the second region, and the third, are on lesions.
+    assert (row["listed"], row["hits"], row["lesions"]) == (3, 2, 3)
+    assert (row["found in 3"], row["first is a hit"]) == (2, 0)
+    assert row["sizes_ml"].tolist() == [2.0, 2.5, 0.5]

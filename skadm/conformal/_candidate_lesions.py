@@ -8,6 +8,7 @@ from scipy.ndimage import (
     find_objects,
     generate_binary_structure,
     label,
+    sum_labels,
 )
 from scipy.stats import false_discovery_control
 
@@ -152,7 +153,7 @@ def _check(decision: ArrayLike) -> NDArray:
 def _components(maps: NDArray) -> tuple[NDArray[np.integer], NDArray[np.float64]]:
     """Numbers of the flagged components of all slices from 1, and their strengths."""
     regions, n_regions = label(maps < 0, _WITHIN_SLICE)
-    return regions, np.bincount(regions.ravel(), -maps.ravel(), n_regions + 1)[1:]
+    return regions, _strengths(maps, regions, n_regions)
 
 
 def _parts(
@@ -169,10 +170,18 @@ def _parts(
             f"regions hold {np.count_nonzero(unflagged)} pixels that are not flagged; "
             "expected regions of this decision function."
         )
-    parts, n_parts = np.zeros(maps.shape, np.int64), 0
+    parts: NDArray[np.integer] = np.zeros(maps.shape, np.int64)
+    n_parts = 0
     for number, box in enumerate(find_objects(regions.astype(np.int64)), start=1):
         if box is not None:
             own, n_own = label(regions[box] == number, _WITHIN_SLICE)
             parts[box][own > 0] = own[own > 0] + n_parts
             n_parts += n_own
-    return parts, np.bincount(parts.ravel(), -maps.ravel(), n_parts + 1)[1:]
+    return parts, _strengths(maps, parts, n_parts)
+
+
+def _strengths(
+    maps: NDArray, components: NDArray, n_components: int
+) -> NDArray[np.float64]:
+    numbers = np.arange(1, n_components + 1)
+    return np.atleast_1d(sum_labels(-maps, components, numbers))

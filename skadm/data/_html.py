@@ -59,7 +59,7 @@ def _labels(stack: Any) -> str:
     abnormal = 0
     for volume, places in stack.volume_places():
         labels = volume.decode().labels[stack.z[places]]
-        abnormal += np.count_nonzero((labels == 1).any(axis=(1, 2)))
+        abnormal += int(np.count_nonzero((labels == 1).any(axis=(1, 2))))
     return f"{len(stack) - abnormal} slices are normal, {abnormal} hold an anomaly"
 
 

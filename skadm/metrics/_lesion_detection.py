@@ -194,7 +194,8 @@ def count_hits(
     Both arrays are (n_slices, H, W); `regions` has the number of the region at each pixel,
     from 1, and 0 elsewhere. `lesions_at_threshold` tells what a hit is.
     """
-    return _hits(regions, *label(anomalous, _TOUCHING), 1, min_overlap)
+    lesions, n_lesions = label(anomalous, _TOUCHING)
+    return _hits(regions, lesions, n_lesions, 1, min_overlap)
 
 
 def _hits(

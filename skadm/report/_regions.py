@@ -76,9 +76,10 @@ def rank_regions(
     strength.
     """
     height = anomaly_map(decision)
-    regions = flagged_regions(height, grid.voxel_size[::-1])
+    regions = flagged_regions(height, grid.voxel_size[::-1].tolist())
     sizes = np.bincount(regions.ravel())[1:]
-    strengths = np.bincount(regions.ravel(), height.ravel())[1:]
+    numbers = np.arange(1, len(sizes) + 1)
+    strengths = np.atleast_1d(ndimage.sum_labels(height, regions, numbers))
     # A region of just the least size stays, whatever the rounding of its volume.
     large = sizes * _voxel_ml(grid) >= min_ml * (1 - 1e-6)
     number_of = np.append(0, np.where(large, np.cumsum(large), 0)).astype(np.int32)
