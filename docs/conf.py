@@ -3,7 +3,6 @@
 Nothing is downloaded while it is built, and the pages need nothing from elsewhere.
 """
 
-import logging
 import sys
 from pathlib import Path
 
@@ -30,12 +29,6 @@ extensions = [
 exclude_patterns = ["_build", "_templates", "auto_examples/**/*.ipynb"]
 templates_path = ["_templates"]
 suppress_warnings = ["config.cache"]  # an order of examples is no value that can be kept
-
-# how_to.md lists pages by pattern, and there may be none of a kind. Sphinx gives this
-# warning no type by which it could be suppressed above.
-logging.getLogger("sphinx.sphinx.directives.other").addFilter(
-    lambda record: getattr(record, "subtype", None) != "empty_glob"
-)
 
 # -- pages -------------------------------------------------------------------------------
 

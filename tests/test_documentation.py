@@ -109,8 +109,7 @@ def test_published_numbers():
         for data in ("BraTS 2019", "ISLES 2015")
         for split in SPLITS
     ]
-    assert len(tables) == 4 + len(alone)
-    for rows, which in zip(tables[4:], alone):
+    for rows, which in zip(tables[4 : 4 + len(alone)], alone, strict=True):
         expected = [{"method": name, **row} for name, row in cells(*which).items()]
         assert rows == expected
 

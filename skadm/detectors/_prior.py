@@ -83,7 +83,7 @@ class PriorDetector(BaseDetector):
         slices = self._abnormal_slices(abnormal)
         self._fit(X)
         if slices is not None:
-            self.axis_ = learned_axis(*map(self._all_deviations, (slices, X)))
+            self.axis_ = learned_axis(self._all_deviations(slices), self._all_deviations(X))
 
     def _check_learned(self) -> None:
         super()._check_learned()
@@ -178,31 +178,32 @@ def _index(contrast: str | int, n_contrasts: int, names: Sequence[str] | None) -
 
 
 def learned_axis(
-    abnormal: Iterable[NDArray], normal: Iterable[NDArray]
+    abnormal: Iterable[NDArray], normal: Iterable[NDArray], least_ratio: float = 1.0
 ) -> NDArray[np.float64]:
     """Axis, (K,), along which abnormal slices differ most from normal ones.
 
     The first component of contrastive PCA (Abid et al. 2018, Nature Communications 9:2134)
     with α = 1: the leading eigenvector of the difference of the second moments. It points
     to where abnormal slices have the heavier tail, by their third moment; its largest
-    weight is 1 or -1. Most of an abnormal slice is normal as well, and cancels. There is a
-    warning if abnormal slices vary no more than normal ones. Either kind is given as
-    deviations of brain pixels, (n_pixels, K), some at a time.
+    weight is 1 or -1. Most of an abnormal slice is normal as well, and cancels. Both kinds
+    are batches of deviations of brain pixels, (n_pixels, K). There is a warning if the mean
+    squared deviation of abnormal slices along the axis, relative to that of normal ones, is
+    at most `least_ratio`.
     """
-    second, third = (
-        of_abnormal - of_normal
-        for of_abnormal, of_normal in zip(_moments(abnormal), _moments(normal))
-    )
-    variances, axes = np.linalg.eigh(second)
-    if variances[-1] <= 0:
+    second, third = _moments(abnormal)
+    normal_second, normal_third = _moments(normal)
+    axis = np.linalg.eigh(second - normal_second)[1][:, -1]
+    ratio = (axis @ second @ axis) / max(axis @ normal_second @ axis, np.finfo(float).tiny)
+    if ratio <= least_ratio:
         warnings.warn(
-            "the slices with an anomaly vary no more than the normal ones: the axis that "
-            "was learned from them means nothing.",
+            f"prior='learned' is unreliable here: along the axis that was learned, "
+            f"abnormal slices vary {ratio:.2f} times as much as normal ones; expected "
+            f"more than {least_ratio:g} times. Lesions may be too small: state the prior, "
+            "such as {'DWI': 1, 'ADC': -0.5}, or set prior=None.",
             UserWarning,
             stacklevel=2,
         )
-    axis = axes[:, -1]
-    skewness = np.einsum("ijk,i,j,k", third, axis, axis, axis)
+    skewness = np.einsum("ijk,i,j,k", third - normal_third, axis, axis, axis)
     return np.copysign(1 / np.abs(axis).max(), skewness) * axis
 
 
