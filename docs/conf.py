@@ -94,11 +94,15 @@ html_static_path = ["_static"]
 html_css_files = ["skadm.css"]
 html_math_renderer = "drawn"
 html_show_sourcelink = False
-html_sidebars = {"index": [], "quick_start": [], "method": []}  # nothing below them
+# Only the reference and the examples have pages below them.
+html_sidebars = {
+    page.stem: [] for page in _HERE.glob("*.md") if page.stem not in ("api", "changelog")
+}
 html_copy_source = False
 html_theme_options = {
     "navigation_with_keys": False,
     "navbar_align": "left",
+    "header_links_before_dropdown": 7,
     "show_prev_next": False,
     "show_nav_level": 2,
     "secondary_sidebar_items": ["page-toc"],
