@@ -1,6 +1,7 @@
 """Anomaly maps of many patients: one task for each volume, on one machine or on many."""
 
 import json
+import re
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from skadm._files import write_text
 from skadm._missing import missing_names
 from skadm._pipelines import as_seen, last_step, scored_unit
 from skadm._reference import FlaggedShareWarning
+from skadm._version import __version__
 from skadm.base import Detector
 from skadm.data import SliceStack, write_maps
 from skadm.io import load
@@ -29,6 +31,18 @@ __all__ = ["score_cohort"]
 
 KINDS = ("anomaly", "segmentation")
 UNCERTAINTY = "uncertainty"
+# Names of a map's file after that of its volume, as BIDS has them for derivatives.
+_BIDS_ENDINGS = {
+    "anomaly": "desc-anomaly_statmap",
+    "segmentation": "desc-anomaly_mask",
+    UNCERTAINTY: "desc-uncertainty_statmap",
+}
+_BIDS_VOLUME = re.compile(r"sub-[A-Za-z0-9]+(_ses-[A-Za-z0-9]+)?")
+_DESCRIPTIONS = {
+    "anomaly": "Anomaly score, higher is more abnormal; the lowest outside the brain",
+    "segmentation": "1 where the anomaly score is above the threshold",
+    UNCERTAINTY: "Standard deviation of the scores of the members of an ensemble",
+}
 _EXISTING = ("raise", "skip", "replace")
 
 
@@ -59,6 +73,10 @@ def score_cohort(
     neither the images nor the maps travel, and no process holds more than one volume,
     whatever their number. Tasks run where `joblib.parallel_config` says: in processes of
     this machine, or on a cluster of Dask or Ray whose workers see the same files.
+
+    Volumes that are named as BIDS names them have maps that are, too, each with a sidecar:
+    ``sub-01_desc-anomaly_statmap.nii.gz``, ``_desc-anomaly_mask`` and
+    ``_desc-uncertainty_statmap``.
 
     Of a volume that lacks a contrast, ``<volume>_supplied.json`` says which contrasts the
     model supplied from the others, beside the maps. Of a volume that was scored with
@@ -123,7 +141,7 @@ def score_cohort(
     wanted = {volume.name: list(kinds) for volume in stack.volumes}
     if existing != "replace":
         for name, kind in product(wanted, kinds):
-            if (path := folder / f"{name}_{kind}.nii.gz").exists():
+            if (path := folder / map_file(name, kind)).exists():
                 if existing == "raise":
                     raise FileExistsError(f"{path} exists")
                 wanted[name].remove(kind)
@@ -146,7 +164,7 @@ def score_cohort(
             warnings.warn(f"{name}: {text}", category, stacklevel=2)
     return CohortReport(
         files=[
-            folder / f"{name}_{kind}.nii.gz"
+            folder / map_file(name, kind)
             for name, missing in todo.items()
             if name not in failures
             for kind in missing
@@ -185,18 +203,51 @@ def write_scores(
     """Write what a detector says of some slices, on the grid of the original images.
 
     Scores are normality, (n_slices, H, W). Of each volume the files are
-    ``<volume>_<kind>.nii.gz``: "anomaly", higher = more abnormal, outside the brain the
+    those of `map_file`: "anomaly", higher = more abnormal, outside the brain the
     lowest of the training; "segmentation", 1 where the detector calls a pixel an anomaly.
     Files that exist are replaced.
     """
     _check_kinds(kinds, KINDS)
     files = []
+    threshold = float(anomaly_map(detector.offset_))
     for kind in kinds:
         if kind == "anomaly":
             maps, fill = anomaly_map(scores), float(anomaly_map(detector.background_score_))
         else:
             maps, fill = scores < np.float32(detector.offset_), 0.0
-        files += write_maps(maps, stack, folder, suffix=f"_{kind}", fill=fill, force=True)
+        files += _write_kind(maps, stack, folder, kind, fill, threshold)
+    return files
+
+
+def map_file(name: str, kind: str) -> str:
+    """File of a map: ``<volume>_<kind>.nii.gz``, or as BIDS has it for a volume of BIDS."""
+    ending = _BIDS_ENDINGS[kind] if _BIDS_VOLUME.fullmatch(name) else kind
+    return f"{name}_{ending}.nii.gz"
+
+
+def _write_kind(
+    maps: NDArray,
+    stack: SliceStack,
+    folder: str | PathLike[str],
+    kind: str,
+    fill: float,
+    threshold: float | None = None,
+) -> list[Path]:
+    """Write maps of one kind; beside those with names of BIDS what they are."""
+    files = []
+    for volume, places in stack.volume_places():
+        file = map_file(volume.name, kind)
+        suffix = file.removeprefix(volume.name).removesuffix(".nii.gz")
+        files += write_maps(
+            maps[places], stack[places], folder, suffix=suffix, fill=fill, force=True
+        )
+        if _BIDS_VOLUME.fullmatch(volume.name):
+            record: dict[str, Any] = {"Description": _DESCRIPTIONS[kind]}
+            if threshold is not None:
+                record["Threshold"] = threshold
+            record["GeneratedBy"] = [{"Name": "skadm", "Version": __version__}]
+            text = json.dumps(record, indent=2) + "\n"
+            write_text(Path(folder) / file.replace(".nii.gz", ".json"), text)
     return files
 
 
@@ -258,7 +309,7 @@ def _write_volume(
     if scores is not None:
         write_scores(scores, stack, folder, detector, kinds=of_scores)
     if spread is not None:
-        write_maps(spread, stack, folder, suffix="_uncertainty", fill=0.0, force=True)
+        _write_kind(spread, stack, folder, UNCERTAINTY, 0.0)
     return supplied
 
 

@@ -11,6 +11,7 @@ import pytest
 from nibabel.processing import resample_from_to
 from scipy import ndimage
 
+import skadm
 from skadm.cli import main
 from skadm.data import Study, find_studies, read_any
 
@@ -283,8 +284,10 @@ def test_a_detector_takes_the_result(prepared, tmp_path):
         scan = nib.load(
             prepared / patient / "anat" / f"{patient}_desc-preproc_FLAIR.nii.gz"
         )
-        scores = nib.load(maps / f"{patient}_anomaly.nii.gz")
+        scores = nib.load(maps / f"{patient}_desc-anomaly_statmap.nii.gz")
         np.testing.assert_allclose(scores.affine, scan.affine, atol=1e-5)
+        sidecar = json.loads((maps / f"{patient}_desc-anomaly_statmap.json").read_text())
+        assert sidecar["Threshold"] == pytest.approx(-skadm.load(model)[-1].offset_)
         brain = np.asanyarray(scan.dataobj) != 0
         found = np.asanyarray(scores.dataobj)
         assert np.ptp(found[~brain]) == 0

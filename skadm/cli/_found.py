@@ -6,6 +6,7 @@ from typing import Any
 
 from skadm.cli import _options
 from skadm.cli._data import some
+from skadm.cli._dicom import find_dicom, is_dicom, print_dicom
 
 _LOOKED_AT = 8  # volumes whose images are read to see whether the skull is there
 
@@ -22,6 +23,7 @@ class Found:
     left_out: dict[str, str]  # a patient without it, by contrast that not all have
     masks: bool  # whether masks are read
     raw: list[str]  # why the scans must be prepared
+    millimetres: float  # through slices, of all studies, if they must be
 
     @property
     def marked(self) -> list[Any]:
@@ -40,8 +42,14 @@ def find(args: argparse.Namespace, data: str, chosen: dict[str, Any]) -> Found:
     from skadm.data._studies import choose_patients
 
     where = {name: chosen[name] for name in _options.SELECTION if name in chosen}
-    collection = find_collection(data, **where)
-    studies = choose_patients(collection.studies, chosen.get("patients"))
+    dicom = find_dicom(args) if is_dicom(args, data) else None
+    if dicom is None:
+        collection = find_collection(data, **where)
+        studies = choose_patients(collection.studies, chosen.get("patients"))
+    else:
+        print_dicom(dicom)
+        collection = dicom.collection
+        studies = collection.studies
     problems = {study.name: study.problem for study in studies if study.problem}
     sound = [study for study in studies if not study.problem]
     if not sound:
@@ -67,6 +75,10 @@ def find(args: argparse.Namespace, data: str, chosen: dict[str, Any]) -> Found:
                 f"--contrasts names {name}, which {without[name]} lacks; leave the "
                 "contrast or the patient out"
             )
+    if dicom is None:
+        raw = _reasons_to_prepare(sound, contrasts)
+    else:
+        raw = ["they are DICOM series"]
     return Found(
         data,
         collection.layout,
@@ -75,7 +87,20 @@ def find(args: argparse.Namespace, data: str, chosen: dict[str, Any]) -> Found:
         contrasts,
         {name: who for name, who in without.items() if who and name not in contrasts},
         args.masks,
-        _reasons_to_prepare(sound, contrasts),
+        raw,
+        dicom.millimetres if dicom else _millimetres(sound, contrasts[0]) if raw else 0.0,
+    )
+
+
+def _millimetres(studies: list[Any], contrast: str) -> float:
+    """How far the volumes of a contrast reach through slices, all together."""
+    import numpy as np
+
+    from skadm.data._image_files import inspect
+
+    headers = (inspect(study.images[contrast]) for study in studies)
+    return sum(
+        header.shape[2] * float(np.linalg.norm(header.affine[:3, 2])) for header in headers
     )
 
 

@@ -45,9 +45,17 @@ class Step:
 
 
 def make_plan(
-    args: argparse.Namespace, found: Found, chosen: dict[str, Any], out: Path
+    args: argparse.Namespace,
+    found: Found,
+    chosen: dict[str, Any],
+    out: Path,
+    dicom: str | None = None,
 ) -> tuple[str, list[Step]]:
-    """Decide what is trained, if anything, and print why; the model, and the steps."""
+    """Decide what is trained, if anything, and print why; the model, and the steps.
+
+    `dicom` is the folder of series that the scans were prepared from, if they were.
+    """
+    from skadm.cohort import map_file
     from skadm.data import read_any
 
     stack = read_any(
@@ -78,7 +86,7 @@ def make_plan(
     words = ["--out", str(maps), "--binary", "--skip-existing"]
     names = [volume.name for volume in stack.volumes]
     scored = all(
-        (maps / f"{name}_{kind}.nii.gz").is_file()
+        (maps / map_file(name, kind)).is_file()
         for name in names
         for kind in ("anomaly", "segmentation")
     )
@@ -86,6 +94,8 @@ def make_plan(
         Step("score", _score.add_parser, [*common, *words], scoring, finished=scored)
     )
     words = ["--out", str(report), *_as_words(chosen, _options.MASKS)]
+    if dicom is not None:
+        words += ["--dicom", dicom]
     if found.mixed or not found.masks:
         words.append("--no-masks")
     pages = [report / "index.html"]
@@ -235,6 +245,8 @@ def make_preparation(args: argparse.Namespace, found: Found, out: Path) -> Step:
     words = ["--data", found.data, "--out", str(out / "prepared")]
     words += ["--reference", reference, *_device(args)]
     words += _as_words(_options.selected(args))
+    if found.layout == "DICOM":
+        words += _as_words(vars(args), ("series", "pseudonyms"))
     return Step("prepare", _prepare.add_parser, words, _PREPARING * len(found.studies))
 
 
@@ -275,14 +287,7 @@ def print_plan(steps: list[Step]) -> None:
 
 def print_later(args: argparse.Namespace, found: Found) -> None:
     """Say what will follow once scans are prepared, to voxels of 1 mm."""
-    import numpy as np
-
-    from skadm.data._image_files import inspect
-
-    n_slices = 0
-    for study in found.studies:
-        header = inspect(study.images[found.contrasts[0]])
-        n_slices += round(header.shape[2] * float(np.linalg.norm(header.affine[:3, 2])))
+    n_slices = round(found.millimetres)
     scoring = 2 * _scoring_seconds(args.size, n_slices) / 60
     text = (
         f"What follows is planned from the prepared scans, about {n_slices} slices. "

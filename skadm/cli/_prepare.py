@@ -1,20 +1,24 @@
 """``skadm prepare``: from raw scans to what the other commands take."""
 
 import argparse
+from pathlib import Path
 from typing import Any
 
 from skadm.cli import _options
+from skadm.cli._dicom import add_dicom, raw_studies
 from skadm.cli._output import check_folder, say
 
 _TEXT = """\
 Prepare raw scans: bias field (N4), brain extraction (HD-BET), rigid co-registration of all
-contrasts to one of them, and cubic voxels. Needs 'pip install skadm[raw]'.
+contrasts to one of them, and cubic voxels. DICOM series are converted by dcm2niix first.
+Needs 'pip install skadm[raw]'.
 """
 
 _EPILOG = """\
 examples:
   skadm prepare --data bids/ --out prepared/
   skadm prepare --data scans.csv --out prepared/ --reference T1 --jobs 4
+  skadm prepare --data dicom/ --out prepared/ --series T1=5 --pseudonyms table.csv
   skadm prepare --data bids/ --out prepared/ --brain-masks masks/
   skadm fit --data prepared/ --out model.skadm
 
@@ -36,8 +40,9 @@ def add_parser(commands: Any) -> None:
         "--data",
         required=True,
         metavar="PATH",
-        help="raw scans: a folder in the layout of BIDS, BraTS or ISLES, or a .csv table; "
-        "the contrasts of a patient may lie on different grids",
+        help="raw scans: a folder of DICOM series of any nesting, or one in the layout of "
+        "BIDS, BraTS or ISLES, or a .csv table; the contrasts of a patient may lie on "
+        "different grids",
     )
     parser.add_argument("--out", required=True, metavar="FOLDER", help="where results go")
     parser.add_argument(
@@ -67,6 +72,7 @@ def add_parser(commands: Any) -> None:
         help="patients at a time (default: %(default)s)",
     )
     _options.add_selection(parser)
+    add_dicom(parser)
     _options.add_device(parser)
     _options.add_force(parser)
 
@@ -74,10 +80,8 @@ def add_parser(commands: Any) -> None:
 def run(args: argparse.Namespace) -> None:
     """Run the command."""
     out = check_folder(args.out, args.data)
-    from skadm.data import find_studies
     from skadm.data._masks import MaskValues
-    from skadm.data._studies import choose_patients
-    from skadm.raw import HDBET, GivenMasks, Preparation, prepare
+    from skadm.raw import HDBET, GivenMasks, Preparation
 
     if args.brain_masks is None:
         from skadm.training._device import resolve_device
@@ -85,13 +89,19 @@ def run(args: argparse.Namespace) -> None:
         brain: Any = HDBET(str(resolve_device(args.device)))
     else:
         brain = GivenMasks(args.brain_masks, args.mask_threshold)
-    studies = find_studies(args.data, **_options.selected(args, *_options.SELECTION))
-    studies = choose_patients(studies, args.patients)
     values = MaskValues(args.lesion_labels, args.mask_threshold)
     preparation = Preparation(args.reference, args.spacing, brain, values)
+    with raw_studies(args, out) as studies:
+        _prepare(args, studies, out, preparation)
+
+
+def _prepare(args: argparse.Namespace, studies: list[Any], out: Path, how: Any) -> None:
+    """Prepare studies, and say what became of them."""
+    from skadm.raw import prepare
+
     outcomes = []
     say(f"preparing {len(studies)} studies, minutes each unless done before")
-    for outcome in prepare(studies, out, preparation, n_jobs=args.jobs, force=args.force):
+    for outcome in prepare(studies, out, how, n_jobs=args.jobs, force=args.force):
         outcomes.append(outcome)
         seconds = sum(outcome.record.get("seconds", {}).values())
         text = {

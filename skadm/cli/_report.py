@@ -31,10 +31,13 @@ _EPILOG = """\
 examples:
   skadm report --model model.skadm --data new/ --out report/
   skadm report --model model.skadm --data new/ --out report/ --normal controls/
+  skadm report --model model.skadm --data prepared/ --out report/ --dicom dicom/
   skadm report --model synthetic --data new/ --out report/ --prior FLAIR T2=0.5
 
 files: index.html, patients/<patient>.html, and regions.csv, which lists the suspicious
-regions of all patients: volume in ml, place in mm to the right, to the front and upwards
+regions of all patients: volume in ml, place in mm to the right, to the front and upwards;
+with --dicom dicom/<patient>_regions.dcm and _anomaly.dcm, which lie over the series that
+the others were registered to. They name the patient as the pages do
 
 A region is what is flagged around one peak of the anomaly. Regions smaller than
 --min-region are counted and not listed; of the others the first 20 of each patient are, by
@@ -82,6 +85,12 @@ def add_parser(commands: Any) -> None:
         action="store_false",
         help="leave masks unread: pages do not show them",
     )
+    parser.add_argument(
+        "--dicom",
+        metavar="FOLDER",
+        help="also write the regions as DICOM SEG and the scores as a Parametric Map, over "
+        "the series in this folder, of which 'skadm prepare' has made --data",
+    )
     _options.add_missing(parser, "report on")
     _options.add_device(parser)
     _options.add_force(parser)
@@ -119,11 +128,21 @@ def run(args: argparse.Namespace) -> None:
         }
         candidates = _candidates(model, args.normal, others)
         note = _p_value_note(candidates.n_groups)
+    originals = {}
+    if args.dicom is not None:
+        from skadm.raw._dicom_results import read_originals
+
+        originals = read_originals(
+            Path(args.dicom).expanduser(),
+            {volume.name: volume.source.header.path for volume in stack.volumes},
+        )
+        check_inner_folder(out, "dicom")
     settings = [
         Setting("Report", "command", shlex.join(args.command_line)),
         *describe_model(model),
     ]
     summaries, regions, failures = [], [], dict(stack.record.left_out)
+    objects: list[Path] = []
     # One volume at a time: memory does not grow with their number.
     for number, volume in enumerate(stack.volumes, start=1):
         say(f"scoring {volume.name} ({number} of {len(stack.volumes)})")
@@ -133,17 +152,31 @@ def run(args: argparse.Namespace) -> None:
             failures[volume.name] = " ".join(str(error).split())
             continue
         _write(places[volume.name], patient_page(report, settings, note))
+        if originals:
+            objects += _write_dicom(originals[volume.name], report, out / "dicom")
         summaries.append(report.summary)
         regions += [_row(volume.name, region) for region in report.regions]
     if summaries:
         index, table = out / "index.html", out / "regions.csv"
         write_csv(table, regions, _COLUMNS)
         _write(index, cohort_page(summaries, settings, note, failures))
-        print_files(out, [index, table, *(places[summary.name] for summary in summaries)])
+        written = [index, table, *(places[summary.name] for summary in summaries)]
+        print_files(out, [*written, *objects])
     for summary in summaries:
         if summary.supplied:
             print_supplied(summary.name, summary.supplied)
     raise_failures(failures, stack)
+
+
+def _write_dicom(original: Any, report: Any, folder: Path) -> list[Path]:
+    """Write what was found of a patient over the series of the scanner."""
+    from skadm.raw._dicom_results import write_dicom
+
+    labels = [
+        f"Region {region.rank}: {region.volume_ml:.2g} ml, {region.side}"
+        for region in report.regions
+    ]
+    return write_dicom(original, report.maps, labels, folder)
 
 
 def _candidates(model: Any, data: str, others: Iterable[str]) -> Any:

@@ -1,6 +1,7 @@
 """``skadm run``: from a folder of scans to maps and a report, by the other commands."""
 
 import argparse
+import importlib.util
 import json
 import shlex
 import shutil
@@ -10,8 +11,9 @@ from typing import Any
 
 from skadm.cli import _options
 from skadm.cli._choice import BEST, ERASER
+from skadm.cli._dicom import add_dicom
 from skadm.cli._found import find, print_found
-from skadm.cli._output import check_folder, check_inner_folder, write_json
+from skadm.cli._output import check_folder, check_inner_folder, say, write_json
 from skadm.cli._plan import (
     SHIPPED,
     Step,
@@ -46,9 +48,10 @@ No accuracy is measured, for which patients would have to be left out of the tra
 'skadm demo --data scans/ --preset best' does that.
 """
 
+_DATA_HELP = f"folder of DICOM series, {_options.DATA_HELP}"
 _OPTIONS = (
     *("preset", "prior", "prior_sign", "smooth_through", "contrasts", "epochs", "size"),
-    *("seed", "masks", "allow_empty_masks", "patients"),
+    *("seed", "masks", "allow_empty_masks", "patients", "series", "pseudonyms"),
     *(*_options.SELECTION, *_options.MASKS),
 )
 
@@ -63,7 +66,7 @@ def add_parser(commands: Any) -> None:
         _TEXT,
         _EPILOG,
     )
-    parser.add_argument("--data", required=True, metavar="PATH", help=_options.DATA_HELP)
+    parser.add_argument("--data", required=True, metavar="PATH", help=_DATA_HELP)
     parser.add_argument(
         "--out", required=True, metavar="FOLDER", help="where everything goes"
     )
@@ -92,6 +95,7 @@ def add_parser(commands: Any) -> None:
         help="leave masks unread: nothing is trained then",
     )
     _options.add_empty_masks(parser)
+    add_dicom(parser)
     _options.add_device(parser)
 
 
@@ -110,6 +114,10 @@ def run(args: argparse.Namespace) -> None:
     chosen = _options.selected(args)
     found = find(args, args.data, chosen)
     print_found(found)
+    dicom = args.data if found.layout == "DICOM" else None
+    if dicom and importlib.util.find_spec("highdicom") is None:
+        say("results are not written as DICOM, which needs: pip install skadm[dicom]")
+        dicom = None
     if found.raw:
         preparation = make_preparation(args, found, out)
         if args.dry_run:
@@ -124,7 +132,7 @@ def run(args: argparse.Namespace) -> None:
         found = find(args, str(out / "prepared"), chosen)
         print()
         print_found(found)
-    model, steps = make_plan(args, found, chosen, out)
+    model, steps = make_plan(args, found, chosen, out, dicom)
     record = replace(record, model=model)
     record.check(out)
     print_plan(steps)

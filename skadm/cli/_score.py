@@ -22,7 +22,9 @@ examples:
 files: <patient>_anomaly.nii.gz; with --binary <patient>_segmentation.nii.gz; with
 --uncertainty, of a model of 'skadm fit --ensemble', <patient>_uncertainty.nii.gz; of a
 patient who lacks a contrast (--allow-missing), <patient>_supplied.json, which names it;
-of a patient with a warning, <patient>_warnings.json
+of a patient with a warning, <patient>_warnings.json. Data with the names of BIDS give maps
+that have them, with sidecars: sub-01_desc-anomaly_statmap.nii.gz, _desc-anomaly_mask and
+_desc-uncertainty_statmap
 
 A patient that cannot be scored does not stop the others; it is named at the end, and the
 exit code is 1.

@@ -284,6 +284,16 @@ def read_slices(path: Path) -> NDArray:
     return Orientation.of(affine).to_canonical(voxels).T
 
 
+def read_volumes(path: Path) -> tuple[NDArray, NDArray[np.float64]]:
+    """Voxels (n_volumes, n_slices, H, W) of a NIfTI file, and its affine.
+
+    The axes are those of the file, in reverse, and not brought into one orientation.
+    """
+    image = _open(path)
+    voxels = _nifti_voxels(path, image)
+    return voxels.reshape(*voxels.shape[:3], -1).T, image.affine
+
+
 def _nifti_voxels(path: Path, image: Any) -> NDArray:
     try:
         if is_gzip(path) and isinstance(image, nib.Nifti1Image):

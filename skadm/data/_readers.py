@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from skadm.data._bids import BIDS_DESCRIPTION, bids_collection, has_bids_names
+from skadm.data._dicom_files import holds_dicom
 from skadm.data._file_kinds import stem
 from skadm.data._folders import FOLDERS_DESCRIPTION, folder_collection, image_files
 from skadm.data._stack import SliceStack
@@ -258,16 +259,21 @@ def find_collection(
         files = image_files(place)
         if not files and not any(place.iterdir()):
             raise ValueError(f"{place}: an empty folder; expected scans in it")
+        if not files and holds_dicom(place):
+            raise ValueError(
+                f"{place} holds DICOM files: make them ready by 'skadm prepare --data "
+                f"{place} --out FOLDER', and read that folder; 'skadm run' does both"
+            )
         if has_bids_names(files) and patient_pattern is None:
             found = bids_collection(files, root=place, space=space, run=run)
         else:
             found = folder_collection(place, files, patient_pattern)
     if not found.studies:
         raise ValueError(_unknown(place) + _channels(found.unread))
-    return found if sessions is None else _of_sessions(found, sessions)
+    return found if sessions is None else of_sessions(found, sessions)
 
 
-def _of_sessions(collection: Collection, sessions: Names[str]) -> Collection:
+def of_sessions(collection: Collection, sessions: Names[str]) -> Collection:
     """Choose the studies of sessions, which are named with ``ses-`` or without."""
     wanted = {name.removeprefix("ses-"): name for name in sessions}
     known = {study.session.removeprefix("ses-") for study in collection.studies}

@@ -3,8 +3,9 @@
 import warnings
 from collections.abc import Collection as Names
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -48,6 +49,9 @@ class Study:
         Image files of the study that are none of these.
     problem : str, default=""
         Why it cannot be read, such as two files of one contrast.
+    origin : dict, default={}
+        What the record of a preparation says of where the files are from, if they were
+        converted from DICOM.
     """
 
     patient: str
@@ -59,6 +63,7 @@ class Study:
     brain: Path | None = None
     unread: tuple[Path, ...] = ()
     problem: str = ""
+    origin: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -100,7 +100,9 @@ class Preparation:
             require_file(path)
             with path.open("rb") as file:
                 digest = hashlib.file_digest(file, "sha256").hexdigest()
-            prints[name] = {"path": str(path), "sha256": digest}
+            # What was converted lies where it is for a moment only.
+            place = {} if study.origin else {"path": str(path)}
+            prints[name] = {**place, "sha256": digest}
         return prints
 
     def run(self, study: Study, names: Names, folder: Path) -> dict[str, Any]:
@@ -197,6 +199,7 @@ class Preparation:
             "name": study.name,
             "parameters": self.describe(),
             "inputs": inputs,
+            **({"dicom": study.origin} if study.origin else {}),
             "outputs": [path.relative_to(folder).as_posix() for path in files],
             "transforms": {
                 name: _describe(registration, names.transform(name, self.reference))

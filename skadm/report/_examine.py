@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from skadm._failure import warnings_of_scan
 from skadm._missing import missing_names
@@ -38,6 +39,18 @@ class Summary:
     thumbnail: str  # a data URI
 
 
+@dataclass(frozen=True, eq=False)
+class Maps:
+    """What was found, on the grid of the images."""
+
+    anomaly: NDArray[np.float32]  # (n_slices, H, W)
+    # The rank of the region at each pixel, 0 where nothing is flagged, 255 in regions that
+    # are not listed.
+    numbers: NDArray[np.uint8]
+    brain: NDArray[np.bool_]
+    affine: NDArray[np.float64]  # from (W, H, slice) to mm to the right, front and top
+
+
 @dataclass(frozen=True)
 class PatientReport:
     """All that the page of a patient shows."""
@@ -54,6 +67,7 @@ class PatientReport:
     evidence: str  # what `Region.evidence` is
     summary: Summary  # line of the cohort
     pictures: Pictures  # for the viewer and on paper
+    maps: Maps
 
 
 def examine(
@@ -176,13 +190,19 @@ def _examined(
     low = max(low, threshold - (high - threshold) / 2)
     scale = Scale(low, high, threshold)
     every = np.arange(len(scores))
+    maps = Maps(
+        on_original_grid(anomaly, every, working, low),
+        on_original_grid(ranking.numbers, every, working, 0),
+        scan.brain,
+        original.grid.affine,
+    )
     pictures = make_pictures(
         original.grid,
         images[:, scanned],
         scan.brain,
         contrasts,
-        anomaly=on_original_grid(anomaly, every, working, low),
-        numbers=on_original_grid(ranking.numbers, every, working, 0),
+        anomaly=maps.anomaly,
+        numbers=maps.numbers,
         labels=labels,
         scale=scale,
         regions=regions,
@@ -218,4 +238,5 @@ def _examined(
         evidence=evidence_kind(detector),
         summary=summary,
         pictures=pictures,
+        maps=maps,
     )
