@@ -235,12 +235,12 @@ def test_a_damaged_file_is_named(stack, tmp_path, kind):
     intact = path.read_bytes()
     for damage in (intact[:-1], b"", b"x" + intact[1:]):
         path.write_bytes(damage)
-        with pytest.raises(ValueError, match=rf"{path}: damaged.*delete it"):
+        with pytest.raises(ValueError, match=rf"{path} is damaged.*Delete it"):
             cached.load()
-        with pytest.raises(ValueError, match=rf"{path}: damaged"):
+        with pytest.raises(ValueError, match=rf"{path} is damaged"):
             cached.verify()
     path.write_bytes(intact[:-1])
-    with pytest.raises(ValueError, match=rf"{path}: damaged"):
+    with pytest.raises(ValueError, match=rf"{path} is damaged"):
         stack.cache(tmp_path / "cache")
     path.unlink()
     with pytest.raises(FileNotFoundError, match=rf"missing in the cache.*{path}"):
@@ -268,7 +268,9 @@ def test_a_full_disk_is_told_and_keeps_what_is_finished(stack, tmp_path, monkeyp
     folder, save, room = tmp_path / "cache", np.save, 6
     with monkeypatch.context() as patch:
         patch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=9))
-        with pytest.raises(OSError, match=r"the cache needs .* GiB more, .* 0\.0 GiB left"):
+        with pytest.raises(
+            OSError, match=r"the cache needs another .* GiB, .* 0\.0 GiB free"
+        ):
             stack.cache(folder)
     assert [path.name for path in folder.iterdir()] == ["index.json"]
 

@@ -667,7 +667,7 @@ class TestRefusals:
         message = refused([*arguments, "--preset", "huge"], capsys)
         assert "ADMDetector has no preset 'huge'" in message
         message = refused([*arguments, "--patients", "nobody"], capsys)
-        assert "patients ['nobody'] were not found" in message
+        assert "patients ['nobody'] do not exist" in message
         arguments += ["--detector", "IntensityDetector", "--epochs", "3"]
         assert "IntensityDetector is not trained in epochs" in refused(arguments, capsys)
 

@@ -80,7 +80,7 @@ BROKEN = {
     "half a header": (nifti()[:200], "not a readable NIfTI"),
     "header alone": (nifti()[:352], "truncated or damaged"),
     "last voxel missing": (nifti()[:-1], "truncated or damaged"),
-    "no magic": (nifti(magic=b"abc"), "not a readable NIfTI|not a NIfTI file"),
+    "no magic": (nifti(magic=b"abc"), "not a readable NIfTI|expected a NIfTI file"),
     "unknown type": (nifti(datatype=9999), "not a readable NIfTI"),
     "complex": (nifti(datatype=32, bitpix=64), "expected real numbers|truncated"),
     "colour": (nifti(datatype=128, bitpix=24), "expected real numbers|truncated"),
@@ -519,7 +519,7 @@ def test_empty_folder(scored, tmp_path, capsys):
     for command in ("score", "report"):
         arguments = [command, "--model", model, "--data", data, "--out", tmp_path / "out"]
         assert main([str(argument) for argument in arguments]) == 1
-        assert f"{data}: an empty folder" in capsys.readouterr().err
+        assert f"{data} is an empty folder" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
 
 
@@ -535,7 +535,7 @@ def test_names_that_are_no_text(scored, tmp_path, capsys):
     out = tmp_path / os.fsdecode(b"out\xfe")
     arguments = [*map(str, arguments), "--out", str(out)]
     assert main(arguments) == 1
-    assert "holds a character that cannot be printed" in capsys.readouterr().err
+    assert "contains an unprintable character" in capsys.readouterr().err
     assert not out.exists()
     os.rename(os.path.join(odd, b"P_flair.nii.gz"), os.path.join(odd, b"\xff_flair.nii.gz"))
     os.rename(odd, os.path.join(scans, b"P"))

@@ -298,7 +298,7 @@ def bad_labels():
         "nan": (np.where(labels == 1, 1, np.nan), r"found \[1.0, nan\]"),
         "length": (
             labels[:-1],
-            r"y has shape \(29,\); expected \(30,\), one label for each",
+            r"y has shape \(29,\); expected \(30,\), one label per",
         ),
         "2-D": (labels[:, None], r"y has shape \(30, 1\)"),
         "size of masks": (y[:, :-1], r"shape \(30, 14, 11\).*got \(30, 13, 11\)"),

@@ -647,7 +647,7 @@ def test_cache_of_somebody_else_is_refused(file, tmp_path):
 def test_box_outside_of_the_slices_is_refused(stack, file):
     skadm.save(BrainCropper().fit(stack), file)
     edit(file, lambda tree: tree["$object"][1]["box_"]["$object"][1].update(bottom=10**9))
-    refused(file, "is not within slices")
+    refused(file, "exceeds the slices")
 
 
 def test_truncated_files(saved):

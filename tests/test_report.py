@@ -635,7 +635,7 @@ def test_names_do_not_lead_out(stack, model_file, tmp_path, capsys):
     arguments = ["--model", model_file, "--data", scans, "--out", out]
     code, printed = run_report(arguments, capsys)
     assert code == 1
-    assert "holds a separator of folders" in printed.err
+    assert "contains a path separator" in printed.err
     assert not out.exists()
     (tmp_path / "elsewhere").mkdir()
     out.mkdir()
