@@ -285,7 +285,7 @@ def test_volumes_of_a_patient_are_not_smoothed_into_each_other():
     "wrapped", [through(tiny()), EnsembleDetector(through(tiny()), n_detectors=2)]
 )
 def test_an_array_is_refused_before_training_where_slices_are_looked_through(wrapped):
-    with pytest.raises(ValueError, match="looks through slices.*give a SliceStack"):
+    with pytest.raises(ValueError, match="uses neighbouring slices.*Pass a SliceStack"):
         clone(wrapped).fit(np.asarray(STACK))
 
 

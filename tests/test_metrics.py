@@ -425,7 +425,7 @@ def test_roc_auc_by_lesion_size():
 @pytest.mark.parametrize("metric", ALL_METRICS)
 def test_bad_input_is_refused(metric):
     y, scores = example(15)
-    with pytest.raises(ValueError, match=r"\(6, 9, 7\) but scores have shape \(5, 9, 7\)"):
+    with pytest.raises(ValueError, match=r"\(6, 9, 7\), but scores have shape \(5, 9, 7\)"):
         metric(y, scores[:5])
     with pytest.raises(ValueError, match=r"other than -1, 0 and 1: 2, 4\."):
         metric(np.where(y == 1, 4, np.where(y == -1, 2, y)), scores)
@@ -471,10 +471,10 @@ def test_thresholds_and_curves_need_both_labels():
     ):
         best_f1_threshold([0, 0], [1.0, 2.0])
     with pytest.raises(
-        ValueError, match=r"the ROC curve needs both labels.*no normal pixel"
+        ValueError, match=r"the ROC curve needs normal and anomalous pixels.*no normal pixel"
     ):
         pixel_roc_curve([1, 1], [1.0, 2.0])
-    with pytest.raises(ValueError, match="the precision-recall curve needs both labels"):
+    with pytest.raises(ValueError, match="the precision-recall curve needs normal and anomalous pixels"):
         pixel_precision_recall_curve([0, 0], [1.0, 2.0])
 
 

@@ -315,7 +315,7 @@ def test_cropper_refuses():
         with pytest.raises(ValueError, match=r"margin=.*integer of at least 0"):
             BrainCropper(margin=margin).fit(X)
     cropper = BrainCropper().fit(X)
-    with pytest.raises(ValueError, match=r"slices of shape \(23, 20\); expected \(24, 20\)"):
+    with pytest.raises(ValueError, match=r"of shape \(23, 20\); expected \(24, 20\)"):
         cropper.transform(X[:, :, 1:])
     with pytest.raises(ValueError, match=r"maps have shape"):
         cropper.inverse_transform(np.ones((1, 3, 3)))

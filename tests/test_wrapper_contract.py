@@ -500,12 +500,12 @@ def test_what_else_is_refused_before_training(trained_on):
     with pytest.raises(ValueError, match="pixels or slices; VolumeDetector scores volumes"):
         make_wrapper(("Conformal", "Volumes")).fit(STACK, Y)
     search = GridSearchCV(pca(), {"n_components": [1, 2]})
-    with pytest.raises(ValueError, match="search over the wrapper"):
+    with pytest.raises(ValueError, match="Search over the wrapper"):
         FlipAveragedDetector(search).fit(STACK, Y)
     assert not trained_on
 
 
 def test_steps_that_resize_are_told_to_go_before():
     resizing = make_pipeline(SliceResizer(8), pca())
-    with pytest.raises(ValueError, match=r"\(4, 8, 8\).*go before the wrapper"):
+    with pytest.raises(ValueError, match=r"\(4, 8, 8\).*before the wrapper"):
         FlipAveragedDetector(resizing).fit(STACK, Y)

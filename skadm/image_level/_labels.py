@@ -83,7 +83,7 @@ def check_signed(y: ArrayLike, n: int, kind: str) -> NDArray[np.int64]:
     if labels.dtype == bool or not np.isin(labels, (-1, 1)).all():
         raise ValueError(
             "y must hold +1 (normal) and -1 (anomaly), as in scikit-learn's outlier "
-            "detection; found {np.unique(labels)[:5].tolist()}. If 1 is the anomaly, "
+            f"detection; found {np.unique(labels)[:5].tolist()}. If 1 is the anomaly, "
             "pass numpy.where(y == 1, -1, 1)."
         )
     return signed(labels == 1)
