@@ -253,9 +253,13 @@ def test_candidates_need_patients_without_a_part_in_the_detector(stack):
     assert sorted(names) == sorted(set(stack.groups[:24]))
     for name in names:
         own = stack.groups == name
-        with pytest.raises(ValueError, match=f"{name} were used to train or calibrate the detector"):
+        with pytest.raises(
+            ValueError, match=f"{name} were used to train or calibrate the detector"
+        ):
             detector.candidate_lesions(stack[own], stack.y[own])
-        with pytest.raises(ValueError, match=f"{name} were used to train or calibrate the detector"):
+        with pytest.raises(
+            ValueError, match=f"{name} were used to train or calibrate the detector"
+        ):
             detector.candidate_lesions(stack.X[own], groups=stack.groups[own])
     assert detector.candidate_lesions(stack[24:], stack.y[24:]).n_groups == 4
 

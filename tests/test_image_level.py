@@ -303,8 +303,8 @@ def bad_labels():
         "2-D": (labels[:, None], r"y has shape \(30, 1\)"),
         "size of masks": (y[:, :-1], r"shape \(30, 14, 11\).*got \(30, 13, 11\)"),
         "values of masks": (y + 1, r"found \[2\]"),
-        "all ill": (np.full(30, -1), "no normal slice left: each of the 30"),
-        "all masks ill": (np.ones_like(y), "no normal slice left: each of the 30"),
+        "all ill": (np.full(30, -1), "y labels all 30 slices as anomalies"),
+        "all masks ill": (np.ones_like(y), "y labels all 30 slices as anomalies"),
     }
 
 

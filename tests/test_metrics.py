@@ -471,10 +471,13 @@ def test_thresholds_and_curves_need_both_labels():
     ):
         best_f1_threshold([0, 0], [1.0, 2.0])
     with pytest.raises(
-        ValueError, match=r"the ROC curve needs normal and anomalous pixels.*no normal pixel"
+        ValueError,
+        match=r"the ROC curve needs normal and anomalous pixels.*no normal pixel",
     ):
         pixel_roc_curve([1, 1], [1.0, 2.0])
-    with pytest.raises(ValueError, match="the precision-recall curve needs normal and anomalous pixels"):
+    with pytest.raises(
+        ValueError, match="the precision-recall curve needs normal and anomalous pixels"
+    ):
         pixel_precision_recall_curve([0, 0], [1.0, 2.0])
 
 

@@ -316,7 +316,7 @@ def test_montage_refuses_what_does_not_fit(scan):
         ((X, y), {"slices": [0, 6]}, r"slices \[6\] do not exist; expected .* from 0 to 5"),
         ((X, y), {"slices": [-1]}, r"slices \[-1\] do not exist"),
         ((X, y), {"slices": []}, r"slices \[\] do not exist"),
-        ((X,), {}, "without labels the slices to show must be given"),
+        ((X,), {}, "pass the slices to show"),
         ((X, y), {"contrasts": ["PD"]}, r"contrast 'PD' does not exist; expected one of"),
         ((X, y), {"contrasts": [3]}, r"contrast 3 does not exist"),
         ((X, y), {"contrast_names": ["T1"]}, r"\['T1'\] are 1 names for 3 contrasts"),

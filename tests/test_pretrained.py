@@ -300,7 +300,7 @@ def test_other_architectures_are_refused_before_the_training(stack, parameters, 
 
 def test_bare_arrays_and_unknown_contrasts_are_refused(stack):
     detector = EraserDetector(init="synthetic", max_epochs=0)
-    with pytest.raises(ValueError, match="needs names of contrasts.*SliceStack"):
+    with pytest.raises(ValueError, match="needs contrast names.*SliceStack"):
         detector.fit(stack.X, stack.y)
     with pytest.raises(ValueError, match="does not take SWI; it takes any of T1, T1ce"):
         load_pretrained("synthetic", contrasts=["FLAIR", "SWI"])
