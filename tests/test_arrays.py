@@ -229,7 +229,7 @@ REFUSED = {
         lambda X: torch.from_numpy(1e6 * X).half(),
         "float16 and holds infinity",
     ),
-    "sparse tensor": (sparse, "tensor of layout torch.sparse_coo.*expected a dense one"),
+    "sparse tensor": (sparse, "tensor of layout torch.sparse_coo.*expected a dense tensor"),
     "tensor without data": (
         lambda X: torch.from_numpy(X.copy()).to("meta"),
         "on the device 'meta'",
