@@ -579,7 +579,7 @@ def test_wrappers_that_cannot_be_are_refused(options, told, scans, tmp_path, cap
 def test_uncertainty_of_one_detector_is_refused(model, scans, tmp_path, capsys):
     out = tmp_path / "maps"
     scoring = ["score", "--model", str(model), "--data", str(scans), "--out", str(out)]
-    assert "EnsembleDetector does" in refused([*scoring, "--uncertainty"], capsys)
+    assert "expected an EnsembleDetector" in refused([*scoring, "--uncertainty"], capsys)
     assert not out.exists()
 
 

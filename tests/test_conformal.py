@@ -363,7 +363,7 @@ def test_a_cohort_is_scored(stack, tmp_path):
     of_slices = ConformalDetector(
         SliceDetector(PCADetector()), contamination=0.25, random_state=0
     ).fit(stack, stack.y)
-    with pytest.raises(ValueError, match="expected a detector of pixels"):
+    with pytest.raises(ValueError, match="expected a pixel detector"):
         score_cohort(of_slices, some, tmp_path)
 
 

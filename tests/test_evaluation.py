@@ -291,7 +291,7 @@ def test_errors_of_evaluate(cohort):
         evaluate({}, X, y, groups)
     with pytest.raises(ValueError, match="no masks; pass y"):
         evaluate(detectors, X, None, groups)
-    with pytest.raises(ValueError, match="no patients: an evaluation needs groups"):
+    with pytest.raises(ValueError, match="no patients; pass groups"):
         evaluate(detectors, X, y)
     with pytest.raises(ValueError, match=r"groups have shape \(3,\); expected \(24,\)"):
         evaluate(detectors, X, y, groups[:3])

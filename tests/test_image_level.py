@@ -443,7 +443,7 @@ def test_bad_slices():
     with pytest.raises(ValueError, match="minimum of 1 is required"):
         detector.predict(X[:0])
     nested = SliceDetector(SliceDetector(IntensityDetector()))
-    with pytest.raises(ValueError, match="of pixels; SliceDetector scores slices"):
+    with pytest.raises(ValueError, match="SliceDetector scores slices;.*scores pixels"):
         nested.fit(X)
 
 
@@ -675,7 +675,7 @@ def test_bad_volumes():
         detector.fit(volumes, (labels == -1).astype(int))
     with pytest.raises(ValueError, match="y labels all 9 volumes as anomalies"):
         detector.fit(volumes, np.full(9, -1))
-    with pytest.raises(ValueError, match="y holds 8 masks for 9 volumes"):
+    with pytest.raises(ValueError, match="y holds 8 masks; expected 9"):
         detector.fit(volumes, masks[:-1])
     with pytest.raises(
         ValueError, match=r"volume 1: y must have shape .*got \(2, 14, 11\)"

@@ -341,7 +341,7 @@ def test_what_could_not_be_loaded_is_not_saved(fitted, file, monkeypatch):
     with pytest.raises(ValueError, match="'sigma' parameter of IntensityDetector"):
         skadm.save(IntensityDetector(sigma=-1), file)
     model.training_ = "a" * _file._MAX_HEADER_BYTES
-    with pytest.raises(ValueError, match="4.0 MiB beside the arrays"):
+    with pytest.raises(ValueError, match="4.0 MiB of other data"):
         skadm.save(model, file)
     assert not file.exists()
 
@@ -351,7 +351,7 @@ def test_users_classes_are_saved_and_loaded_when_they_are_given(stack, file):
     with pytest.raises(TypeError, match="test_io.Derived"):
         skadm.save(before, file)
     skadm.save(before, file, classes=[Derived])
-    with pytest.raises(ValueError, match="'Derived', which is not among"):
+    with pytest.raises(ValueError, match="unknown class 'Derived'"):
         skadm.load(file)
     after = skadm.load(file, classes=[Derived])
     assert type(after) is Derived
@@ -464,7 +464,7 @@ HOSTILE = {
         "has 9223372036854775808 bytes",
     ),
     "long header": (join(b"{" + b" " * 2**22), "expected at most 4194304"),
-    "lying header": (struct.pack("<Q", 99) + b"{}", "no more than the 2 that follow"),
+    "lying header": (struct.pack("<Q", 99) + b"{}", "at most the remaining 2"),
     "no JSON": (join(b"{nonsense"), "cannot be read"),
     "no UTF-8": (join(b'{"\xff": 1}'), "cannot be read"),
     "no metadata": (join({}), "expected a file saved by skadm"),
@@ -477,7 +477,7 @@ HOSTILE = {
     "deep model": (join(with_metadata("[" * 10**5 + "]" * 10**5)), "nested too deeply"),
     "twice": (join(b'{"__metadata__":{"a":"1","a":"2"}}'), "duplicate entries"),
     "twice within": (join(with_metadata('{"card":1,"card":2}')), "duplicate entries"),
-    "NaN": (join(with_metadata('{"card": NaN}')), "holds NaN, which is no number"),
+    "NaN": (join(with_metadata('{"card": NaN}')), "holds NaN; expected a JSON number"),
     "infinite": (join(with_metadata('{"card": -Infinity}')), "holds -Infinity"),
     "overflow": (join(with_metadata('{"card": 1e999}')), "holds 1e999"),
     "digits": (join(with_metadata("9" * 10_000)), "cannot be read"),
@@ -542,9 +542,9 @@ def test_trees_that_mean_no_model(tree, match, saved):
 @pytest.mark.parametrize(
     ("change", "match"),
     [
-        (lambda state: state.update(_networks=1), "differ in _networks"),
-        (lambda state: state.update(score_samples=1), "differ in score_samples"),
-        (lambda state: state.pop("max_samples"), "differ in max_samples"),
+        (lambda state: state.update(_networks=1), "0.*: _networks"),
+        (lambda state: state.update(score_samples=1), "0.*: score_samples"),
+        (lambda state: state.pop("max_samples"), "0.*: max_samples"),
         (lambda state: state.update(n_components=-1), "'n_components' parameter"),
         (lambda state: state.update(neighbourhood=10**8), "mean_ of a PCA has shape"),
         (lambda state: state.update(offset_={"$float": "nan"}), "offset_ .* is nan"),

@@ -361,7 +361,9 @@ def test_spaces_of_bids(tmp_path):
 def test_a_broken_link_says_that_it_is_one(tmp_path):
     (tmp_path / "P1").mkdir()
     (tmp_path / "P1" / "P1_t1.nii.gz").symlink_to("../.git/annex/objects/x")
-    with pytest.raises(FileNotFoundError, match=r"the link points to .*annex/objects/x, which does"):
+    with pytest.raises(
+        FileNotFoundError, match=r"link points to .*annex/objects/x, which does"
+    ):
         read_any(tmp_path)
 
 

@@ -115,5 +115,5 @@ def test_explanation_shows_every_part():
     )
     with pytest.raises(ValueError, match="expected \\(6, 32, 32\\)"):
         plot_explanation(stack[:6], found)
-    with pytest.raises(ValueError, match="without labels"):
+    with pytest.raises(ValueError, match="there are no labels"):
         plot_explanation(stack.X, found)

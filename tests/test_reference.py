@@ -181,7 +181,7 @@ def test_fitting_does_not_warn(raw, normalised):
 def test_names_in_another_order_are_an_error(trained, normalised):
     X = normalised[:6].X[:, ::-1]
     names = normalised.contrasts[::-1]
-    with pytest.raises(ValueError, match="read them in the same order"):
+    with pytest.raises(ValueError, match="Read them in the same order"):
         trained.score_samples(
             SliceStack.from_volumes([ArrayVolume(X, patient="p", contrasts=names)])
         )
