@@ -176,7 +176,7 @@ def test_fit_goes_on_from_checkpoints(scans, tmp_path, capsys):
     assert "--checkpoints must name a folder" in error_of(capsys)
     wrong = [*arguments[:5], "--detector", "PCADetector", "--checkpoints", str(runs)]
     assert main(wrong) == 1
-    assert "leave --checkpoints out" in error_of(capsys)
+    assert "omit --checkpoints" in error_of(capsys)
 
 
 def test_fit_without_masks(tmp_path, capsys):
@@ -463,7 +463,7 @@ def test_demo_on_files_without_t2(scans, tmp_path, capsys):
     anomaly = nib.load(out / "maps" / f"{test}_anomaly.nii.gz")
     assert anomaly.shape == source.shape
     np.testing.assert_array_equal(anomaly.affine, source.affine)
-    assert "not worth reading" in printed
+    assert "not meaningful" in printed
     assert "On 1 test patient, " in printed
 
 
@@ -556,12 +556,15 @@ def test_smoothing_through_slices_and_ensembles(scans, tmp_path, capsys):
     ("options", "told"),
     [
         (["--detector", "IntensityDetector", "--ensemble", "2"], "has no random_state"),
-        (["--ensemble", "1"], "1 is no ensemble"),
+        (["--ensemble", "1"], "1 is too few for an ensemble"),
         (["--smooth-through", "0"], "not a number above 0"),
         (["--smooth-through", "nan"], "not a number above 0"),
         (["--smooth-through", "far"], "not a number above 0"),
         (["--smooth-through", "1e7"], "up to 100"),
-        (["--detector", "EraserDetector", "--prior", "learned", "T2"], "stands alone"),
+        (
+            ["--detector", "EraserDetector", "--prior", "learned", "T2"],
+            "cannot be combined",
+        ),
         (["--detector", "PCADetector", "--prior", "T2", "T2=2"], "T2 is named twice"),
         (["--detector", "PCADetector", "--prior-sign", "unknown"], "unknown needs --prior"),
     ],
@@ -602,7 +605,7 @@ class TestRefusals:
     def test_model_exists(self, model, scans, capsys):
         before = model.read_bytes()
         arguments = ["fit", "--data", scans, "--out", model]
-        assert "exists; pass --force to replace it" in refused(arguments, capsys)
+        assert "exists; pass --force to overwrite it" in refused(arguments, capsys)
         assert model.read_bytes() == before
 
     def test_model_is_a_folder(self, scans, tmp_path, capsys):
@@ -675,7 +678,7 @@ class TestRefusals:
         scan = next(scans.rglob("*_t1.nii.gz"))
         before = scan.read_bytes()
         message = refused(["fit", "--data", scans, "--out", scan, "--force"], capsys)
-        assert "is no model, and --force replaces only models" in message
+        assert "is not a model; --force overwrites only models" in message
         assert scan.read_bytes() == before
 
     @pytest.mark.parametrize("command", ["demo", "fit", "score", "report"])
@@ -727,7 +730,7 @@ class TestRefusals:
         assert "holds IntensityDetector; expected a Pipeline" in message
         unfitted = make_pipeline(IntensityNormalizer(), IntensityDetector())
         skadm.save(unfitted, path, force=True)
-        assert "holds a detector that is not fitted" in refused(arguments, capsys)
+        assert "holds an unfitted detector" in refused(arguments, capsys)
 
     def test_one_patient_cannot_be_split(self, tmp_path, capsys):
         arguments = ["demo", "--out", tmp_path / "out", "--size", "16", "--slices", "4"]
@@ -736,7 +739,7 @@ class TestRefusals:
 
     def test_slices_are_for_the_phantom(self, scans, tmp_path, capsys):
         arguments = ["demo", "--data", scans, "--out", tmp_path / "out", "--slices", "5"]
-        assert "--slices is for the phantom" in refused(arguments, capsys)
+        assert "--slices is only for the phantom" in refused(arguments, capsys)
 
     def test_demo_needs_masks(self, tmp_path, capsys):
         scans = write_brats(tmp_path / "scans", n_patients=2, masks=False)
@@ -751,9 +754,9 @@ def test_baselines_need_a_model_that_has_them(scans, tmp_path, capsys):
     arguments = ["evaluate", "--model", path, "--data", scans, "--out", tmp_path / "out"]
     assert main([str(a) for a in [*arguments, "--baselines"]]) == 1
     printed = capsys.readouterr().err
-    assert "holds no baselines with thresholds from its training patients" in printed
+    assert "has no baselines with thresholds from the training patients" in printed
     assert "skadm: warning:" in printed
-    assert "does not say on which patients it was trained" in printed
+    assert "does not list its training patients" in printed
 
 
 def test_evaluate_needs_an_anomaly(model, tmp_path, capsys):
@@ -766,7 +769,7 @@ def test_evaluate_needs_an_anomaly(model, tmp_path, capsys):
     message = refused(
         [*arguments, "--patients", "phantom-000", "--allow-empty-masks"], capsys
     )
-    assert "nothing to be found" in message
+    assert "expected anomalies to evaluate" in message
 
 
 def test_debug_shows_where(tmp_path, capsys):
@@ -885,7 +888,7 @@ def test_progress_log_is_a_callback_that_reaches_into_a_pipeline(capsys):
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 4  # first and last epoch of two stages
     assert lines[0].startswith("ADMDetector, translation: epoch 1 of 5, loss ")
-    assert lines[0].endswith(" to go")
+    assert lines[0].endswith(" left")
     losses = [record["loss"] for record in detector.history_]
     assert lines[1].startswith(
         f"ADMDetector, translation: epoch 5 of 5, loss {losses[4]:.4g}, "

@@ -465,8 +465,11 @@ def dangling(place):
 
 PLACES = {
     "that of the scans": (lambda place: place.parent / "in", "--out and --data are both"),
-    "a file": (lambda place: place.parent / "in" / "P" / "P_flair.nii.gz", "is no folder"),
-    "a link to nothing": (dangling, "is no folder"),
+    "a file": (
+        lambda place: place.parent / "in" / "P" / "P_flair.nii.gz",
+        "is not a folder",
+    ),
+    "a link to nothing": (dangling, "is not a folder"),
     "in a link to itself": (in_loop, "link"),
 }
 

@@ -202,7 +202,7 @@ def inspect(path: Path) -> ImageHeader:
         if len(image.shape) < 3 or 0 in image.shape or any(n > 1 for n in image.shape[3:]):
             raise ValueError(
                 f"{path}: shape {image.shape}; expected a three-dimensional volume: save "
-                "each contrast (and time point) as a file of its own"
+                "each contrast (and time point) as a separate file"
             )
         if image.get_data_dtype().kind not in "iuf":
             raise ValueError(

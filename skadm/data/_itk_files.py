@@ -46,8 +46,8 @@ def read_header(path: Path) -> tuple[tuple[int, ...], NDArray[np.float64]]:
         raise ValueError(
             f"{path}: {reader.GetDimension()} dimensions and "
             f"{reader.GetNumberOfComponents()} values per voxel; expected a "
-            "three-dimensional volume: save each contrast (and time point) as a file of "
-            "its own"
+            "three-dimensional volume: save each contrast (and time point) as a "
+            "separate file"
         )
     return reader.GetSize(), affine_of(reader)
 

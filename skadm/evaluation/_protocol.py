@@ -131,7 +131,7 @@ def evaluate(
     groups : array-like of shape (n_slices,), default=None
         Patient of each slice. None: taken from the stack.
     split : str, default="test"
-        Stands in the rows.
+        Name of the split in the rows.
     seed : int, default=None
         Seed in the rows.
 
