@@ -212,7 +212,7 @@ class TestRefusals:
 
     def test_not_a_detector_of_pixels(self, stack, tmp_path):
         with pytest.raises(
-            ValueError, match="SliceDetector; expected a detector of pixels"
+            ValueError, match="SliceDetector; expected a pixel detector"
         ):
             score_cohort(SliceDetector(IntensityDetector()), stack, tmp_path)
 

@@ -287,7 +287,7 @@ def test_evidence_of_presence_by_hand(stack, known):
 @pytest.mark.parametrize(
     ("parameters", "message"),
     [
-        ({"width": 8}, "width=8: the pretrained network 'synthetic' has width=16"),
+        ({"width": 8}, "width=8; expected width=16, as in the pretrained"),
         ({"mirror": False}, "mirror=False.*mirror=True"),
         ({"norm": "instance"}, "norm='instance'.*norm='batch'"),
         ({"n_levels": 2}, "n_levels=2.*n_levels=3"),
@@ -302,7 +302,7 @@ def test_bare_arrays_and_unknown_contrasts_are_refused(stack):
     detector = EraserDetector(init="synthetic", max_epochs=0)
     with pytest.raises(ValueError, match="needs contrast names.*SliceStack"):
         detector.fit(stack.X, stack.y)
-    with pytest.raises(ValueError, match="does not take SWI; it takes any of T1, T1ce"):
+    with pytest.raises(ValueError, match="does not support SWI; expected contrasts out of T1, T1ce"):
         load_pretrained("synthetic", contrasts=["FLAIR", "SWI"])
     with pytest.raises(ValueError, match="each once"):
         load_pretrained("synthetic", contrasts=["FLAIR", "FLAIR"])

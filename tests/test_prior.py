@@ -159,8 +159,8 @@ def test_scores_with_a_prior_are_finite_and_do_not_depend_on_the_batch(name):
 @pytest.mark.parametrize(
     ("prior", "message"),
     [
-        ({"T9": 1}, "'T9'; X has .*'T1', 'T2', 'FLAIR'"),
-        (["FLAIR", "flair"], "'flair'; X has"),
+        ({"T9": 1}, "'T9'; expected one of .*'T1', 'T2', 'FLAIR'"),
+        (["FLAIR", "flair"], "'flair'; expected one of"),
         ({3: 1}, "3; expected a name or an index from 0 to 2"),
         ({"FLAIR": 1, 2: 1}, "one contrast twice, as 'FLAIR' and 2"),
         (["FLAIR", "FLAIR"], "one contrast twice"),

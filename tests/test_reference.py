@@ -116,7 +116,7 @@ def test_exchanged_contrasts_are_named():
     X = images(seed=1)
     assert heard(reference.check, X[:, [1, 0, 2]]) == []  # which changes no correlation
     (message,) = heard(reference.check, X[:, [0, 2, 1]], ("T1", "T2", "FLAIR"))
-    assert message.startswith("T2 and FLAIR may be exchanged")
+    assert message.startswith("T2 and FLAIR may be swapped")
 
 
 def test_extreme_and_few_pixels():
