@@ -447,7 +447,7 @@ def test_normal_slices_are_those_without_an_anomaly(stack, tmp_path):
     assert 0 < len(expected) < len(stack)
     assert_equal(normal, stack[::-1][expected])
     assert_equal(stack.cache(tmp_path / "cache")[::-1].normal(), normal)
-    with pytest.raises(ValueError, match="no slice is normal: each of the 2 slices"):
+    with pytest.raises(ValueError, match="no normal slice: each of the 2 slices"):
         stack[[3, 8]].normal()
     bare = ArrayVolume(np.ones((1, 1, 4, 4)), patient="a", contrasts=["T1"])
     with pytest.raises(ValueError, match="has no labels"):

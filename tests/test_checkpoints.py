@@ -286,7 +286,7 @@ def test_a_full_disk_keeps_the_last_good_file(tmp_path):
         text=True,
         check=False,
     )
-    assert "state.npz cannot be written: File too large; the one before it is kept" in (
+    assert "state.npz cannot be written: File too large; the existing file is kept" in (
         done.stderr
     )
     np.testing.assert_array_equal(file.read()["a"], np.arange(3))

@@ -173,7 +173,7 @@ def test_fit_goes_on_from_checkpoints(scans, tmp_path, capsys):
 
     arguments[4] = str(tmp_path / "other.skadm")
     assert main([*arguments, "--checkpoints", str(out)]) == 1
-    assert "--checkpoints must name a folder" in error_of(capsys)
+    assert "--checkpoints must be a folder" in error_of(capsys)
     wrong = [*arguments[:5], "--detector", "PCADetector", "--checkpoints", str(runs)]
     assert main(wrong) == 1
     assert "omit --checkpoints" in error_of(capsys)
@@ -361,7 +361,7 @@ def test_evaluate_warns_of_patients_that_were_trained_on(model, scans, tmp_path,
     arguments = ["evaluate", "--model", str(model), "--data", str(scans), "--out", out]
     assert main([*arguments, "--no-figures"]) == 0
     warned = capsys.readouterr().err
-    assert "skadm: warning: 2 of the patients evaluated were trained on" in warned
+    assert "skadm: warning: 2 of the patients evaluated are training patients" in warned
     assert "(phantom-000, phantom-001)" in warned
     assert {file.name for file in Path(out).iterdir()} == TABLES
     assert [row["method"] for row in rows_of(Path(out))] == ["ADM"]
@@ -565,7 +565,7 @@ def test_smoothing_through_slices_and_ensembles(scans, tmp_path, capsys):
             ["--detector", "EraserDetector", "--prior", "learned", "T2"],
             "cannot be combined",
         ),
-        (["--detector", "PCADetector", "--prior", "T2", "T2=2"], "T2 is named twice"),
+        (["--detector", "PCADetector", "--prior", "T2", "T2=2"], "T2 is given twice"),
         (["--detector", "PCADetector", "--prior-sign", "unknown"], "unknown needs --prior"),
     ],
 )
@@ -623,11 +623,11 @@ class TestRefusals:
     def test_folder_is_a_file(self, command, model, scans, capsys):
         arguments = [command, "--data", scans, "--out", model]
         arguments += [] if command == "demo" else ["--model", model]
-        assert "is no folder; --out must name a folder" in refused(arguments, capsys)
+        assert "is not a folder; --out must be a folder" in refused(arguments, capsys)
 
     def test_folder_inside_a_file(self, model, scans, capsys):
         arguments = ["demo", "--data", scans, "--out", model / "out"]
-        assert "cannot be written to" in refused(arguments, capsys)
+        assert "is not writable" in refused(arguments, capsys)
 
     @pytest.mark.parametrize("command", ["demo", "fit"])
     def test_data_missing(self, command, tmp_path, capsys):
@@ -661,7 +661,7 @@ class TestRefusals:
         arguments = [command, "--data", scans, "--out", tmp_path / "out"]
         arguments += ["--model", model] if command in ("score", "evaluate") else []
         message = refused([*arguments, "--device", "toaster"], capsys)
-        assert "device='toaster' cannot be used here" in message
+        assert "device='toaster' is not available" in message
 
     def test_unknown_names(self, scans, tmp_path, capsys):
         arguments = ["fit", "--data", scans, "--out", tmp_path / "m.skadm"]
@@ -691,13 +691,13 @@ class TestRefusals:
     def test_prior(self, command, scans, tmp_path, capsys):
         arguments = [command, "--data", scans, "--out", tmp_path / "out"]
         message = refused([*arguments, "--prior", "PD"], capsys)
-        assert "ADMDetector cannot use knowledge of lesions" in message
-        assert "leave --prior out, or take DAEDetector, EraserDetector, " in message
+        assert "ADMDetector does not support a prior" in message
+        assert "omit --prior, or choose DAEDetector, EraserDetector, " in message
         arguments += ["--detector", "EraserDetector"]
         message = refused([*arguments, "--prior", "PD"], capsys)
-        assert "--prior names PD; the contrasts are " in message
+        assert "--prior names PD; expected some of " in message
         message = refused([*arguments, "--prior", "T2=x"], capsys)
-        assert "--prior T2=x: expected a contrast, or one with a number" in message
+        assert "--prior T2=x: expected a contrast, optionally with a weight" in message
 
     @pytest.mark.parametrize("command", ["demo", "evaluate"])
     def test_no_matplotlib(self, command, model, scans, tmp_path, capsys, monkeypatch):
@@ -718,7 +718,7 @@ class TestRefusals:
     def test_no_such_model(self, command, scans, tmp_path, capsys):
         arguments = [command, "--data", scans, "--out", tmp_path / "out"]
         message = refused([*arguments, "--model", tmp_path / "no.skadm"], capsys)
-        assert "no.skadm: no such model; 'skadm fit' makes one" in message
+        assert "no.skadm: no such model; train one with 'skadm fit'" in message
 
     def test_not_a_model(self, scans, tmp_path, capsys):
         path = tmp_path / "model.skadm"

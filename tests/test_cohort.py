@@ -211,9 +211,7 @@ class TestRefusals:
             score_cohort(IntensityDetector(), stack, tmp_path)
 
     def test_not_a_detector_of_pixels(self, stack, tmp_path):
-        with pytest.raises(
-            ValueError, match="SliceDetector; expected a pixel detector"
-        ):
+        with pytest.raises(ValueError, match="SliceDetector; expected a pixel detector"):
             score_cohort(SliceDetector(IntensityDetector()), stack, tmp_path)
 
     def test_no_such_model(self, stack, tmp_path):

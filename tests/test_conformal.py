@@ -192,7 +192,7 @@ def test_too_few_patients_are_told_before_any_training(stack):
     detector = ConformalDetector(Untrainable(), contamination=0.05)
     with pytest.raises(ValueError, match="4 units to calibrate on"):
         detector.fit(stack, stack.y)
-    with pytest.raises(ValueError, match="1 patient with normal slices"):
+    with pytest.raises(ValueError, match="1 patient has normal slices"):
         detector.fit(stack[:6], stack.y[:6])
     with pytest.raises(ValueError, match="groups have shape"):
         detector.fit(stack.X, groups=["a"])

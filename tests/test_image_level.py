@@ -196,7 +196,9 @@ def test_contrasts_are_compared():
     stack = SliceStack.from_volumes([make_volume(0)])
     swapped = ArrayVolume(stack.X, patient="p", contrasts=("T2", "T1", "FLAIR"))
     detector = SliceDetector(IntensityDetector()).fit(stack)
-    with pytest.raises(ValueError, match=r"\('T2', 'T1', 'FLAIR'\).*on which .* was fitted"):
+    with pytest.raises(
+        ValueError, match=r"\('T2', 'T1', 'FLAIR'\).*on which .* was fitted"
+    ):
         detector.predict(SliceStack.from_volumes([swapped]))
 
 

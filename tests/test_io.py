@@ -549,7 +549,10 @@ def test_trees_that_mean_no_model(tree, match, saved):
         (lambda state: state.update(neighbourhood=10**8), "mean_ of a PCA has shape"),
         (lambda state: state.update(offset_={"$float": "nan"}), "offset_ .* is nan"),
         (lambda state: state.update(offset_="high"), "offset_ .* is not a number"),
-        (lambda state: state.update(n_features_in_=3), "has 4 contrast names .* expected 3"),
+        (
+            lambda state: state.update(n_features_in_=3),
+            "has 4 contrast names .* expected 3",
+        ),
         (lambda state: state.update(contrasts_=["FLAIR"]), "has 1 contrast names"),
         (lambda state: state.pop("training_reference_"), "training_reference_"),
     ],

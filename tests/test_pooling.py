@@ -135,7 +135,7 @@ def test_bad_maps(pooling):
         pooling(np.zeros((2, 2)), np.zeros((2, 2), bool))
     with pytest.raises(ValueError, match=r"shape \(2, 2\) and brain \(2, 3\)"):
         pooling(np.zeros((2, 2)), np.ones((2, 3), bool))
-    with pytest.raises(ValueError, match=r"expected the same, \(H, W\)"):
+    with pytest.raises(ValueError, match=r"expected equal shapes, \(H, W\)"):
         pooling(np.zeros(2), np.ones(2, bool))
 
 

@@ -611,7 +611,7 @@ def run_report(arguments, capsys):
 
 def test_command_names_the_source_of_p_values(written):
     text = " ".join((written / "index.html").read_text().split())
-    assert "From normal slices of 2 patients; 1 / 3 is the least" in text
+    assert "From normal slices of 2 patients; the minimum possible value is 1 / 3" in text
     assert "skadm report --model" in text
 
 

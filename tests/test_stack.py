@@ -298,7 +298,7 @@ def test_indexing_that_is_refused(stack):
         ({"images": np.zeros((4, 0, 6, 5))}, "without zeros"),
         (
             {"images": np.full((1, 2, 6, 5), np.nan)},
-            "'a': .* contains NaN: slice 0 has no contrast",
+            "'a': .* contains NaN: in slice 0 all",
         ),
         ({"contrasts": ["T1"]}, "2 contrasts, but .* names 1"),
         (
