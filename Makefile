@@ -26,12 +26,12 @@ demo: $(VENV)/demo.stamp
 
 test: $(VENV)/dev.stamp
 	# One thread for each worker: two workers with two threads each would wait for each other.
-	# loadgroup: the tests that start clusters stay in one of them.
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadgroup --durations=25
+	# loadfile: the tests of a file share what its fixtures compute.
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile --durations=25
 
 test-fast: $(VENV)/dev.stamp
 	# Without clusters, browsers, other processes, and trainings from end to end.
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadgroup -m "not slow"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile -m "not slow"
 
 test-portable: $(VENV)/dev.stamp
 	# What rests on the kernels of the processor, as on an older one without bfloat16, and as
@@ -39,10 +39,10 @@ test-portable: $(VENV)/dev.stamp
 	# latter leaves out what takes long.
 	ONEDNN_MAX_CPU_ISA=AVX2 OPENBLAS_CORETYPE=Haswell OMP_NUM_THREADS=1 \
 		ATEN_CPU_CAPABILITY=avx2 $(BIN)/python -m pytest -q -n auto \
-		--dist loadgroup -m numerical --bfloat16 no
+		--dist loadfile -m numerical --bfloat16 no
 	ONEDNN_MAX_CPU_ISA=AVX2 OPENBLAS_CORETYPE=Haswell OMP_NUM_THREADS=1 \
 		ATEN_CPU_CAPABILITY=default $(BIN)/python -m pytest -q -n auto \
-		--dist loadgroup -m "numerical and not slow" --bfloat16 yes
+		--dist loadfile -m "numerical and not slow" --bfloat16 yes
 
 test-lowest: $(VENV)/dev.stamp $(VENV)/lowest.stamp
 	# The contract of detectors that are quick to train, and numerical tests.

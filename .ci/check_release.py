@@ -29,6 +29,7 @@ IN_WHEEL = {
 }
 IN_SDIST = {
     *("LICENSE", "README.md", "CHANGELOG.md", "CONTRIBUTING.md", "Makefile"),
+    *("CITATION.cff", "codemeta.json"),
     *("pyproject.toml", "setup.cfg", "constraints.txt", "ruff.toml"),
     *("tests/conftest.py", "docs/conf.py", "docs/images/montage.png"),
     *("docs/_templates/autosummary/class.rst", "examples/GALLERY_HEADER.rst"),

@@ -3,7 +3,6 @@
 Nothing is downloaded while it is built, and the pages need nothing from elsewhere.
 """
 
-import logging
 import sys
 from pathlib import Path
 
@@ -30,12 +29,6 @@ extensions = [
 exclude_patterns = ["_build", "_templates", "auto_examples/**/*.ipynb"]
 templates_path = ["_templates"]
 suppress_warnings = ["config.cache"]  # an order of examples is no value that can be kept
-
-# how_to.md lists pages by pattern, and there may be none of a kind. Sphinx gives this
-# warning no type by which it could be suppressed above.
-logging.getLogger("sphinx.sphinx.directives.other").addFilter(
-    lambda record: getattr(record, "subtype", None) != "empty_glob"
-)
 
 # -- pages -------------------------------------------------------------------------------
 
@@ -101,11 +94,15 @@ html_static_path = ["_static"]
 html_css_files = ["skadm.css"]
 html_math_renderer = "drawn"
 html_show_sourcelink = False
-html_sidebars = {"index": [], "quick_start": [], "method": []}  # nothing below them
+# Only the reference and the examples have pages below them.
+html_sidebars = {
+    page.stem: [] for page in _HERE.glob("*.md") if page.stem not in ("api", "changelog")
+}
 html_copy_source = False
 html_theme_options = {
     "navigation_with_keys": False,
     "navbar_align": "left",
+    "header_links_before_dropdown": 7,
     "show_prev_next": False,
     "show_nav_level": 2,
     "secondary_sidebar_items": ["page-toc"],

@@ -4,7 +4,7 @@ Choose parameters without labels
 
 Lesions are rare and masks are dear. Parameters can be chosen by artificial lesions, or by
 the likelihood of held-out normal slices; how far that can be trusted is measured in
-:doc:`/experiments`.
+:doc:`/thresholds`.
 """
 
 # %%

@@ -19,8 +19,7 @@ from skadm.presets import PRESETS, make_detector
 
 pytest.importorskip("matplotlib")
 
-# One process for all: they share the runs that several experiments need.
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("experiments")]
+pytestmark = pytest.mark.slow
 
 TINY = ("--size", "32", "--patients", "6", "--slices", "8", "--preset", "quick")
 

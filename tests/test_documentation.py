@@ -1,6 +1,7 @@
 """What the pages say is what there is: names, published numbers, links, a new detector."""
 
 import importlib
+import json
 import pickle
 import pkgutil
 import re
@@ -109,8 +110,7 @@ def test_published_numbers():
         for data in ("BraTS 2019", "ISLES 2015")
         for split in SPLITS
     ]
-    assert len(tables) == 4 + len(alone)
-    for rows, which in zip(tables[4:], alone):
+    for rows, which in zip(tables[4 : 4 + len(alone)], alone, strict=True):
         expected = [{"method": name, **row} for name, row in cells(*which).items()]
         assert rows == expected
 
@@ -203,3 +203,15 @@ def test_new_detector_learns(example):
         return roc_auc_score(y[y >= 0], -scores[y >= 0])
 
     assert auc(15) > auc(1) + 0.05
+
+
+# -- metadata ----------------------------------------------------------------------------
+
+
+def test_citations_name_this_version():
+    citation = (ROOT / "CITATION.cff").read_text(encoding="utf-8")
+    assert f"\nversion: {skadm.__version__}\n" in citation
+    metadata = json.loads((ROOT / "codemeta.json").read_text(encoding="utf-8"))
+    assert metadata["version"] == skadm.__version__
+    for text in (citation, json.dumps(metadata)):
+        assert "10.1002/mp.15269" in text

@@ -23,8 +23,7 @@ from skadm.raw._itk import affine_of, read_image, to_itk  # noqa: E402
 from skadm.raw._registration import register_rigidly  # noqa: E402
 from skadm.raw._resampling import isotropic_grid, resample  # noqa: E402
 
-# One process for all: they share patients that are prepared.
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("prepare")]
+pytestmark = pytest.mark.slow
 
 # Axes flipped, anisotropic, and oblique: what a scanner gives.
 TURN = np.array(nib.eulerangles.euler2mat(0.1, -0.05, 0.08))

@@ -29,6 +29,7 @@ from skadm.data._sequences import SEQUENCES
 from skadm.nn.mirror import mirrored
 from skadm.nn.slots import SlottedUNet
 from skadm.preprocessing import CoverageImputer, IntensityNormalizer, SliceResizer
+from skadm.presets import make_detector
 from skadm.training import _pretrained
 from skadm.training._pretrained import known_contrasts, pretrained_network
 
@@ -284,6 +285,29 @@ def test_evidence_of_presence_by_hand(stack, known):
     np.testing.assert_allclose(maps[brain], -expected[brain], rtol=2e-3, atol=2e-3)
 
 
+def test_evidence_of_residual_and_intensity_by_hand(stack):
+    detector = make_detector("EraserDetector", "small-lesions", max_epochs=0)
+    detector.set_params(prior={"FLAIR": 1, "T1": -0.5}, sigma=0.7, random_state=0)
+    detector.fit(stack, stack.y)
+    X = stack.X
+    brain = brain_mask(X)
+    seen = torch.from_numpy(np.concatenate([X, mirrored(torch.from_numpy(X))], axis=1))
+    with torch.inference_mode():
+        restored = pretrained_network("synthetic", stack.contrasts).eval()(seen)[:, :-1]
+    twice = 2 * X - restored.numpy()
+    weights = [{"FLAIR": 1, "T1": -0.5}.get(name, 0) for name in stack.contrasts]
+    expected = smooth_in_brain(np.einsum("nkhw,k->nhw", twice, weights), brain, 0.7)
+    maps = detector.score_samples(stack)
+    np.testing.assert_allclose(maps[brain], -expected[brain], rtol=2e-3, atol=5e-3)
+
+
+@pytest.mark.parametrize("known", [{}, {"prior": ["FLAIR"], "prior_sign": "unknown"}])
+def test_intensity_as_evidence_needs_a_direction(stack, known):
+    detector = make_detector("EraserDetector", "small-lesions", **known)
+    with pytest.raises(ValueError, match="in the direction of lesions, but prior="):
+        detector.fit(stack, stack.y)
+
+
 @pytest.mark.parametrize(
     ("parameters", "message"),
     [
@@ -473,6 +497,30 @@ def test_fine_tuning_benchmark(tmp_path, monkeypatch):
         rows = list(csv.DictReader(file))
     assert {row["training"] for row in rows} == {"phantom-000"}
     assert {row["patient"] for row in rows} == {"phantom-001", "all"}
+
+
+def test_small_lesions_benchmark(tmp_path, monkeypatch):
+    from benchmarks.experiments import small_lesions
+    from skadm.presets import PRESETS
+
+    tiny = PRESETS["EraserDetector"]["small-lesions"] | {"max_epochs": 0}
+    monkeypatch.setitem(PRESETS["EraserDetector"], "small-lesions", tiny)
+    scans, out = write_brats(tmp_path / "scans", 2), tmp_path / "out"
+    train, test = (str(scans / name) for name in ("phantom-000", "phantom-001"))
+    arguments = ["--train", str(scans), "--data", str(scans), "--out", str(out)]
+    with pytest.raises(SystemExit, match="phantom-000"):  # of both sides
+        small_lesions.main(arguments)
+    for name, folder in (("train", train), ("test", test)):
+        (tmp_path / name).mkdir()
+        Path(folder).rename(tmp_path / name / Path(folder).name)
+    arguments[1::2] = [str(tmp_path / "train"), str(tmp_path / "test"), str(out)]
+    small_lesions.main(arguments)
+    with (out / "per_patient.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    methods = {row["method"] for row in rows}
+    assert {"FLAIR", "FLAIR, 1 mm", "residual + FLAIR, 1 mm"} <= methods
+    assert all(0 <= float(row["ap"]) <= 1 for row in rows)
+    assert {row["patient"] for row in rows} == {"phantom-001"}
 
 
 def test_zero_shot_benchmark_measures_each_patient(small, tmp_path):

@@ -210,8 +210,10 @@ def test_learned_axis_is_contrastive_pca():
     assert found[2] == pytest.approx(-1)  # the direction of the lesion
     abnormal[:1000] *= -1
     assert learned_axis([abnormal], [normal])[2] > 0
-    with pytest.warns(UserWarning, match="do not vary more than the normal slices"):
+    with pytest.warns(UserWarning, match="vary 0.01 times as much as normal ones"):
         learned_axis([0.1 * normal], [normal])
+    with pytest.warns(UserWarning, match=r"unreliable.*expected more than 3 times"):
+        learned_axis([abnormal], [normal], least_ratio=3.0)
 
 
 def deviations_by_hand(detector, X, brain, normal):

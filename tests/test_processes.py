@@ -14,8 +14,7 @@ import skadm
 from skadm import ADMDetector, FAnoGANDetector
 from skadm.cli import main
 
-# One process for all: they share what the two that are started have trained.
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("processes")]
+pytestmark = pytest.mark.slow
 
 _TRAIN = """
 import pickle, sys, torch

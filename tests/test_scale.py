@@ -31,8 +31,7 @@ BACKENDS = {
 }
 FOLDS = GroupKFold(2)
 
-# One cluster of each kind is enough for a run with several test processes.
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("scale")]
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")

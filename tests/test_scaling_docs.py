@@ -15,7 +15,7 @@ from skadm.data import make_phantom, write_maps
 
 PAGE = Path(__file__).parents[1] / "docs" / "scaling.md"
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("scale")]
+pytestmark = pytest.mark.slow
 
 
 def write_scans(folder):

@@ -84,7 +84,7 @@ class PriorDetector(BaseDetector):
         slices = self._abnormal_slices(abnormal)
         self._fit(X)
         if slices is not None:
-            self.axis_ = learned_axis(*map(self._all_deviations, (slices, X)))
+            self.axis_ = learned_axis(self._all_deviations(slices), self._all_deviations(X))
 
     def _check_learned(self) -> None:
         super()._check_learned()
@@ -182,32 +182,32 @@ def _index(contrast: str | int, n_contrasts: int, names: Sequence[str] | None) -
 
 
 def learned_axis(
-    abnormal: Iterable[NDArray], normal: Iterable[NDArray]
+    abnormal: Iterable[NDArray], normal: Iterable[NDArray], least_ratio: float = 1.0
 ) -> NDArray[np.float64]:
     """Return the axis (K,) along which abnormal slices differ most from normal ones.
 
     The first component of contrastive PCA (Abid et al. 2018, Nature Communications 9:2134)
     with α = 1: the leading eigenvector of the difference of the second moments. It points
     in the direction of the heavier tail of abnormal slices (third moment); its largest
-    weight is 1 or -1. Most of an abnormal slice is normal and cancels. Warns if abnormal
-    slices do not vary more than normal ones. Both are iterables of deviations of brain
-    pixels, (n_pixels, K).
+    weight is 1 or -1. Most of an abnormal slice is normal and cancels. Both arguments are
+    batches of deviations of brain pixels, (n_pixels, K). Warns if the mean squared
+    deviation of abnormal slices along the axis, relative to that of normal ones, is at most
+    `least_ratio`.
     """
-    second, third = (
-        of_abnormal - of_normal
-        for of_abnormal, of_normal in zip(_moments(abnormal), _moments(normal))
-    )
-    variances, axes = np.linalg.eigh(second)
-    if variances[-1] <= 0:
+    second, third = _moments(abnormal)
+    normal_second, normal_third = _moments(normal)
+    axis = np.linalg.eigh(second - normal_second)[1][:, -1]
+    ratio = (axis @ second @ axis) / max(axis @ normal_second @ axis, np.finfo(float).tiny)
+    if ratio <= least_ratio:
         warnings.warn(
-            "the slices with an anomaly do not vary more than the normal slices, so "
-            "the learned axis is not meaningful. Check y, or name the contrasts in "
-            "prior.",
+            f"prior='learned' is unreliable here: along the learned axis, abnormal slices "
+            f"vary {ratio:.2f} times as much as normal ones; expected more than "
+            f"{least_ratio:g} times. Lesions may be too small: name the contrasts in prior, "
+            "such as {'DWI': 1, 'ADC': -0.5}, or set prior=None.",
             UserWarning,
             stacklevel=2,
         )
-    axis = axes[:, -1]
-    skewness = np.einsum("ijk,i,j,k", third, axis, axis, axis)
+    skewness = np.einsum("ijk,i,j,k", third - normal_third, axis, axis, axis)
     return np.copysign(1 / np.abs(axis).max(), skewness) * axis
 
 
