@@ -200,8 +200,8 @@ def learned_axis(
     ratio = (axis @ second @ axis) / max(axis @ normal_second @ axis, np.finfo(float).tiny)
     if ratio <= least_ratio:
         warnings.warn(
-            f"prior='learned' is unreliable here: along the learned axis, abnormal slices "
-            f"vary {ratio:.2f} times as much as normal ones; expected more than "
+            "prior='learned' is unreliable here: along the learned axis, abnormal "
+            f"slices vary {ratio:.2f} times as much as normal ones; expected more than "
             f"{least_ratio:g} times. Lesions may be too small: name the contrasts in prior, "
             "such as {'DWI': 1, 'ADC': -0.5}, or set prior=None.",
             UserWarning,
