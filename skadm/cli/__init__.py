@@ -27,8 +27,7 @@ from skadm.cli._score import add_parser as add_score
 
 _DESCRIPTION = """\
 Find anomalies, such as tumours and strokes, in multicontrast MR images of the brain,
-without labelled examples: a detector learns from normal slices, and scores every pixel of
-new ones.
+without labels: a detector learns from normal slices, and scores every pixel of new ones.
 """
 
 _EPILOG = """\
