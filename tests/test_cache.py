@@ -216,7 +216,7 @@ def test_only_a_folder_of_a_cache_is_written_to(stack, tmp_path, decoded):
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.tex").write_text("x")
     for force in (False, True):
-        with pytest.raises(FileExistsError, match=r"mine holds thesis\.tex and no cache"):
+        with pytest.raises(FileExistsError, match=r"mine holds thesis\.tex, but no cache"):
             stack.cache(tmp_path / "mine", force=force)
         with pytest.raises(NotADirectoryError, match=r"thesis\.tex is a file"):
             stack.cache(tmp_path / "mine" / "thesis.tex", force=force)
