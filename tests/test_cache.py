@@ -223,7 +223,7 @@ def test_only_a_folder_of_a_cache_is_written_to(stack, tmp_path, decoded):
     assert decoded == []
     (tmp_path / "bad").mkdir()
     (tmp_path / "bad" / "index.json").write_text('{"format": 1')
-    with pytest.raises(ValueError, match=r"index\.json: damaged"):
+    with pytest.raises(ValueError, match=r"index\.json is damaged"):
         stack.cache(tmp_path / "bad")
     assert_equal(stack.cache(tmp_path / "bad", force=True), stack)
 
