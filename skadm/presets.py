@@ -1,4 +1,4 @@
-"""Named sets of parameters: what fits a laptop, and what the paper used."""
+"""Presets: named sets of parameters for the detectors."""
 
 from typing import Any
 
@@ -8,11 +8,11 @@ from skadm.detectors import all_detectors
 PRESETS: dict[str, dict[str, dict[str, Any]]] = {
     name: detector._presets for name, detector in all_detectors()
 }
-"""Parameters by detector and preset; what is not named keeps its default."""
+"""Parameters by detector and preset; other parameters keep their defaults."""
 
 
 def make_detector(name: str, preset: str | None = None, **parameters) -> BaseDetector:
-    """Make a detector from its name and a preset.
+    """Create a detector from its name and a preset.
 
     Parameters
     ----------
@@ -21,21 +21,23 @@ def make_detector(name: str, preset: str | None = None, **parameters) -> BaseDet
     preset : str, default=None
         Key of ``PRESETS[name]``. None: the defaults.
     **parameters
-        Go before those of the preset.
+        Parameters that override the preset.
 
     Returns
     -------
     detector : BaseDetector
-        Not fitted.
+        The unfitted detector.
 
     Raises
     ------
     ValueError
-        If there is no such detector or preset.
+        If the detector or preset is unknown.
     """
     detectors = dict(all_detectors())
     if name not in detectors:
-        raise ValueError(f"no detector {name!r}; expected one of {sorted(detectors)}.")
+        raise ValueError(
+            f"there is no detector {name!r}; expected one of {sorted(detectors)}."
+        )
     known = PRESETS.get(name, {})
     if preset is not None and preset not in known:
         raise ValueError(

@@ -192,7 +192,7 @@ def test_too_few_patients_are_told_before_any_training(stack):
     detector = ConformalDetector(Untrainable(), contamination=0.05)
     with pytest.raises(ValueError, match="4 units to calibrate on"):
         detector.fit(stack, stack.y)
-    with pytest.raises(ValueError, match="1 patient with normal slices"):
+    with pytest.raises(ValueError, match="1 patient has normal slices"):
         detector.fit(stack[:6], stack.y[:6])
     with pytest.raises(ValueError, match="groups have shape"):
         detector.fit(stack.X, groups=["a"])
@@ -281,9 +281,13 @@ def test_candidates_need_patients_without_a_part_in_the_detector(stack):
     assert sorted(names) == sorted(set(stack.groups[:24]))
     for name in names:
         own = stack.groups == name
-        with pytest.raises(ValueError, match=f"{name} trained or calibrated the detector"):
+        with pytest.raises(
+            ValueError, match=f"{name} were used to train or calibrate the detector"
+        ):
             detector.candidate_lesions(stack[own], stack.y[own])
-        with pytest.raises(ValueError, match=f"{name} trained or calibrated the detector"):
+        with pytest.raises(
+            ValueError, match=f"{name} were used to train or calibrate the detector"
+        ):
             detector.candidate_lesions(stack.X[own], groups=stack.groups[own])
     assert detector.candidate_lesions(stack[24:], stack.y[24:]).n_groups == 4
 
@@ -387,7 +391,7 @@ def test_a_cohort_is_scored(stack, tmp_path):
     of_slices = ConformalDetector(
         SliceDetector(PCADetector()), contamination=0.25, random_state=0
     ).fit(stack, stack.y)
-    with pytest.raises(ValueError, match="expected a detector of pixels"):
+    with pytest.raises(ValueError, match="expected a pixel detector"):
         score_cohort(of_slices, some, tmp_path)
 
 

@@ -319,8 +319,8 @@ def test_volumes_that_do_not_fit(volumes, message):
     ("volume_index", "z", "message"),
     [
         ([0, 0], [1], r"shape \(2,\) and z \(1,\)"),
-        ([1], [0], "from 1 to 1, but there are 1 volumes"),
-        ([0], [4], "z = 4 is not a slice of volume 'a', which has 4"),
+        ([1], [0], "from 1 to 1; expected indices of the 1 volumes"),
+        ([0], [4], "z = 4 is not a slice of volume 'a'; expected an index below 4"),
     ],
 )
 def test_indices_that_do_not_fit(volume_index, z, message):
@@ -343,10 +343,10 @@ def test_indexing_that_is_refused(stack):
     ("change", "message"),
     [
         ({"images": np.zeros((4, 6, 5))}, r"shape \(4, 6, 5\); expected \(n_slices"),
-        ({"images": np.zeros((4, 0, 6, 5))}, "none of them zero"),
+        ({"images": np.zeros((4, 0, 6, 5))}, "without zeros"),
         (
             {"images": np.full((1, 2, 6, 5), np.nan)},
-            "'a': .* contains NaN: slice 0 has no contrast",
+            "'a': .* contains NaN: in slice 0 all",
         ),
         ({"contrasts": ["T1"]}, "2 contrasts, but .* names 1"),
         (
