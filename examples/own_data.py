@@ -103,6 +103,13 @@ stack.verify()
 stack
 
 # %%
+# A look at them, with the outlines of the masks:
+
+from skadm.plotting import plot_montage
+
+figure = plot_montage(stack, contrasts=["T1", "FLAIR"])
+
+# %%
 # From here on all goes as in :ref:`sphx_glr_auto_examples_nifti_to_roc.py`. Arrays that are
 # in memory already need no stack at all: every detector takes an array of shape (n_slices,
 # n_contrasts, H, W), and ``ArrayVolume`` makes a stack of arrays.

@@ -65,6 +65,22 @@ precision = cross_val_score(
 print(f"slices: AP  {precision.mean():.3f}, {(labels == -1).mean():.0%} are abnormal")
 
 # %%
+# Scores of slices of new patients, those of one fold:
+
+import matplotlib.pyplot as plt
+import numpy as np
+
+train, test = next(folds.split(labels, labels, stack.groups))
+detector = search.best_estimator_.fit(stack[train], labels[train])
+scores = detector.score_samples(stack[test])
+figure, axes = plt.subplots(figsize=(6, 3), layout="constrained")
+bins = np.histogram_bin_edges(scores, 25)
+for label, name in ((1, "normal"), (-1, "abnormal")):
+    axes.hist(scores[labels[test] == label], bins, histtype="step", label=name)
+axes.set(xlabel="score (higher is more normal)", ylabel="slices")
+legend = axes.legend()
+
+# %%
 # Whole volumes, here one for each patient: a list of stacks.
 
 volumes = volumes_of(stack)

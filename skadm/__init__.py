@@ -50,7 +50,8 @@ _HOMES = {
 
 
 def __getattr__(name: str):
-    # Torch takes seconds to import; who only reads or writes files does not wait for it.
+    # Import torch lazily: it takes seconds, and reading or writing files does not need
+    # it.
     home = _HOMES.get(name, "skadm.detectors" if name.endswith("Detector") else None)
     if home is not None:
         return getattr(import_module(home), name)

@@ -1,4 +1,4 @@
-"""Numbers of any origin as NumPy arrays, or a refusal that says what was found."""
+"""Conversion of array-likes to NumPy arrays, with checks."""
 
 import sys
 from collections.abc import Sequence
@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 _REAL = "fiub"
-# Types of tensors that NumPy has as well, among those of floating-point numbers.
+# Floating-point types of tensors that NumPy also has.
 _KNOWN_TENSORS = ("torch.float16", "torch.float32", "torch.float64")
 _KINDS = {
     "c": "complex numbers",
@@ -23,18 +23,18 @@ _KINDS = {
 
 
 def as_numbers(values: Any, name: str) -> NDArray:
-    """Array of real numbers or booleans, from whatever a user gives.
+    """Convert input to an array of real numbers or booleans.
 
-    A NumPy array of any real type, byte order and strides is not copied, and stays mapped
-    to its file. The numbers of a PyTorch tensor on any device are copied to main memory if
-    they are elsewhere. Lists may be nested, or of arrays or tensors of one shape; objects
-    that NumPy reads, such as those of pandas and xarray, are taken too. The type is kept:
-    objects that are real numbers become float64, tensors of a type that NumPy does not
-    know, such as bfloat16, float32.
+    NumPy arrays of any real type, byte order and strides are not copied, and stay
+    memory-mapped. PyTorch tensors are copied to main memory if needed. Lists may be
+    nested, or contain arrays or tensors of one shape; other objects that NumPy converts,
+    such as those of pandas and xarray, are accepted too. The type is kept, except that
+    objects that are real numbers become float64, and tensors of types that NumPy does not
+    have, such as bfloat16, become float32.
 
-    Anything but real numbers, a masked array in which something is masked, a list whose
-    entries differ in shape, and a tensor that is sparse, quantized or without data are a
-    ValueError, which calls the array `name`.
+    Raises a ValueError, with `name` in the message, for other types, masked values, lists
+    with entries of different shapes, and tensors that are sparse, quantized or without
+    data.
     """
     array = _as_array(values, name)
     if array.dtype.kind == "O":
@@ -59,7 +59,7 @@ def _as_array(values: Any, name: str) -> NDArray:
                 "is ignored."
             )
         return np.asarray(values)
-    torch = sys.modules.get("torch")  # where it is not imported, there is no tensor
+    torch = sys.modules.get("torch")  # None if not imported: then there are no tensors
     if torch is not None and isinstance(values, torch.Tensor):
         return _of_tensor(values, name)
     if isinstance(values, list | tuple):
@@ -75,8 +75,8 @@ def _as_array(values: Any, name: str) -> NDArray:
 
 def _of_tensor(tensor: Any, name: str) -> NDArray:
     refusal = (
-        f"{name} is a tensor of layout {tensor.layout}, type {tensor.dtype}, on the device "
-        f"{str(tensor.device)!r}; expected a dense one that holds numbers"
+        f"{name} is a tensor of layout {tensor.layout}, type {tensor.dtype}, on the "
+        f"device {str(tensor.device)!r}; expected a dense tensor of numbers"
     )
     if tensor.is_quantized:
         raise ValueError(f"{refusal}: {name}.dequantize().")
@@ -120,4 +120,6 @@ def _of_objects(array: NDArray, name: str) -> NDArray:
     try:
         return array.astype(np.float64)
     except OverflowError as error:
-        raise ValueError(f"{name} holds a number that float64 cannot hold.") from error
+        raise ValueError(
+            f"{name} holds a number too large for float64; expected smaller numbers."
+        ) from error

@@ -1,4 +1,4 @@
-"""What counts as brain, and how labels outside it are marked."""
+"""Brain mask of images, and labels outside the brain."""
 
 from collections.abc import Callable, Sequence
 
@@ -10,9 +10,9 @@ from skadm._missing import missing_contrasts
 
 
 def brain_mask(X: NDArray) -> NDArray[np.bool_]:
-    """Find the brain: the pixels where any contrast is not exactly zero.
+    """Compute the brain mask: pixels where any contrast is not exactly zero.
 
-    A contrast that is missing, which is NaN in all pixels, says nothing.
+    Missing contrasts (NaN in all pixels) are ignored.
 
     Parameters
     ----------
@@ -36,16 +36,16 @@ def brain_mask(X: NDArray) -> NDArray[np.bool_]:
 
 
 def ignore_background(labels: NDArray, brain: NDArray[np.bool_]) -> NDArray[np.int8]:
-    """A copy of labels (n_slices, H, W), -1 (ignored) outside the brain, but for anomalies.
+    """Return labels (n_slices, H, W) with -1 (ignored) outside the brain except anomalies.
 
-    An anomaly outside the brain, such as a lesion that skull stripping has cut away, keeps
-    its label: its slice is not normal, and what is not found of it counts as missed.
+    An anomaly outside the brain, such as a lesion removed by skull stripping, keeps its
+    label: its slice is not normal, and its pixels count as missed.
     """
     return np.where(brain | (labels == 1), labels, -1).astype(np.int8)
 
 
 def brain_counts(images: NDArray, chunks: Sequence[slice]) -> NDArray[np.intp]:
-    """Number of brain pixels in each chunk of slices that may be more than memory."""
+    """Count brain pixels per chunk of slices, which may exceed memory."""
     counts = np.zeros(len(chunks), dtype=np.intp)
     for number, rows in enumerate(chunks):
         counts[number] = np.count_nonzero(brain_mask(images[rows]))
@@ -58,10 +58,10 @@ def brain_values(
     images: NDArray,
     brain: NDArray[np.bool_] | None = None,
 ) -> NDArray[np.float32]:
-    """Values of the brain pixels of slices that may be more than fit into memory.
+    """Compute values of the brain pixels of slices, which may exceed memory.
 
-    `function` takes some of the slices and their brain, and returns maps (n, H, W). The
-    values (n_pixels,) are in the order of the pixels, in memory or on disk.
+    `function` maps some of the slices and their brain to maps (n, H, W). The values
+    (n_pixels,) are in pixel order, in memory or on disk.
     """
     chunks = list(row_chunks(len(images), images[:1].nbytes))
     if brain is None:

@@ -1,4 +1,4 @@
-"""What the detectors are: idea, paper, what to tune, what each is good at."""
+"""Catalogue of the detectors: idea, paper, parameters to tune, strengths."""
 
 from dataclasses import dataclass
 
@@ -8,18 +8,18 @@ from skadm.detectors import all_detectors
 
 @dataclass(frozen=True)
 class Method:
-    """One method, in a few words."""
+    """Short description of a method."""
 
-    idea: str  # one sentence: the first one of the detector's docstring
-    paper: str  # where it is from
-    tune: tuple[str, ...]  # the parameters that matter most
-    good_at: str  # when to take it, and when not
-    # tiers of knowledge of lesions, as `skadm.detectors.supervision` names them
+    idea: str  # first paragraph of the detector's docstring
+    paper: str  # source
+    tune: tuple[str, ...]  # most important parameters
+    good_at: str  # strengths and weaknesses
+    # supervision tiers of `skadm.detectors.supervision`
     supervision: tuple[str, ...]
 
 
 def _tiers(detector: type) -> tuple[str, ...]:
-    """The tiers of all priors that a detector takes, from nothing to most."""
+    """Return the supervision tiers that a detector supports, from none to most."""
     made = [detector()]
     if "prior" in made[0].get_params():
         made += [

@@ -1,7 +1,7 @@
-"""What several docstrings say is written once.
+"""Shared parameter descriptions in docstrings.
 
-A line such as ``%(max_epochs)s`` in a docstring stands for the description of that
-parameter or attribute. The lines after it may say more, indented as a description.
+A line such as ``%(max_epochs)s`` in a docstring is replaced by the description of that
+parameter or attribute. Indented lines after it are appended to the description.
 """
 
 import re
@@ -13,9 +13,10 @@ Function = TypeVar("Function", bound=Callable)
 
 
 def with_descriptions(cls: type) -> str | None:
-    """Docstring of a class, filled from the nearest base that describes each name.
+    """Fill the docstring of a class from the nearest base that describes each name.
 
-    None if there is none, as under ``python -OO``. Names that no base describes stay.
+    None without a docstring, as under ``python -OO``. Names that no base describes are
+    kept.
     """
 
     def of_base(name: str) -> str | None:

@@ -1,4 +1,4 @@
-"""Libraries that only some need, loaded when they are needed."""
+"""Lazy imports of optional dependencies."""
 
 from importlib import import_module
 from typing import Any
@@ -7,7 +7,7 @@ from typing import Any
 def import_extra(
     module: str, name: str, extra: str, needed_by: str, or_else: str = ""
 ) -> Any:
-    """A module, or an ImportError that names the extra which brings its library."""
+    """Import a module, or raise an ImportError that names the extra to install."""
     try:
         return import_module(module)
     except ImportError as error:

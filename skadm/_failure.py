@@ -1,4 +1,4 @@
-"""Fits that fail leave no trace; warnings of a scan are kept, those of libraries not."""
+"""Rollback of failed fits, and selection of warnings about scans."""
 
 import warnings
 from collections.abc import Callable, Iterable
@@ -6,7 +6,7 @@ from functools import wraps
 
 
 def unchanged_on_failure(fit: Callable) -> Callable:
-    """Give the estimator back what it was before a fit that raises."""
+    """Restore the previous state of an estimator if fit raises."""
 
     @wraps(fit)
     def wrapper(self, *arguments, **keywords):
@@ -24,15 +24,15 @@ def unchanged_on_failure(fit: Callable) -> Callable:
 def warnings_of_scan(
     caught: Iterable[warnings.WarningMessage],
 ) -> dict[str, type[Warning]]:
-    """Texts and categories of the UserWarnings, each once; others are warned of again.
+    """Return the texts and categories of distinct UserWarnings; re-emit other warnings.
 
-    By its category alone, since not every warning travels between processes.
+    Only text and category are returned, since not every warning can be pickled.
     """
     kept: dict[str, type[Warning]] = {}
     for warned in caught:
         if issubclass(warned.category, UserWarning):
             kept[str(warned.message)] = warned.category
-        else:  # of libraries
+        else:  # from libraries
             warnings.warn_explicit(
                 warned.message, warned.category, warned.filename, warned.lineno
             )

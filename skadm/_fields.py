@@ -9,17 +9,17 @@ def smooth_field(
     spacing: tuple[float, ...],
     length: float,
 ) -> np.ndarray:
-    """Draw a Gaussian random field of zero mean and unit variance, float32.
+    """Draw a Gaussian random field with zero mean and unit variance, float32.
 
     White noise on a control grid is interpolated by cubic B-splines, one axis at a time:
-    the cost is that of a few small matrix products, whatever the smoothness. `spacing` is
+    the cost is a few small matrix products for any smoothness. `spacing` is
     the distance between points of the field along each axis, `length` that between control
     points, about the size of one blob; both in mm.
     """
     bases = [_spline_basis(n, step / length) for n, step in zip(shape, spacing)]
     field = rng.standard_normal([basis.shape[1] for basis in bases], dtype=np.float32)
     for basis in reversed(bases):
-        # The axis worked on is always the last; its result moves to the front.
+        # Each step works on the last axis and moves the result to the front.
         field = np.moveaxis(field @ basis.T, -1, 0)
     return field
 

@@ -8,22 +8,22 @@ from pathlib import Path
 def require_file(path: Path) -> None:
     """Raise a FileNotFoundError, or IsADirectoryError, unless there is a file."""
     if path.is_dir():
-        raise IsADirectoryError(f"{path}: a folder; expected a file")
+        raise IsADirectoryError(f"{path} is a folder; expected a file")
     if path.is_symlink() and not path.exists():
         raise FileNotFoundError(
-            f"{path}: no such file; it is a link to {path.readlink()}, which does not "
-            "exist (with git-annex or DataLad, get the file first)"
+            f"{path}: no such file; the link points to {path.readlink()}, which does not "
+            "exist. With git-annex or DataLad, get the file first"
         )
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file")
 
 
 def replace_atomically(path: Path, write: Callable[[Path], object]) -> None:
-    """Write a file beside, and put it in its place when it is complete.
+    """Write a temporary file and rename it when it is complete.
 
-    Whoever looks sees the old file or the new one, also after a crash; after an OSError the
-    old one. `write` takes the path to write to, a hidden one with the same suffix: what
-    some formats are told by.
+    Other processes see the old or the new file, also after a crash; after an OSError the
+    old file is kept. `write` gets the temporary path, which is hidden and has the same
+    suffix, since some formats depend on it.
     """
     temporary = path.with_name(f".{os.getpid()}.{path.name}")
     try:
@@ -32,7 +32,7 @@ def replace_atomically(path: Path, write: Callable[[Path], object]) -> None:
             os.fsync(file.fileno())
         temporary.replace(path)
     except OSError as error:
-        kept = "; the one before it is kept" if path.exists() else ""
+        kept = "; the existing file is kept" if path.exists() else ""
         reason = os.strerror(error.errno) if error.errno else str(error)
         raise OSError(error.errno, f"{path} cannot be written: {reason}{kept}") from error
     finally:

@@ -1,4 +1,4 @@
-"""Contrasts that a patient lacks: channels in which every pixel is NaN."""
+"""Missing contrasts: channels in which every pixel is NaN."""
 
 from collections.abc import Sequence
 
@@ -7,13 +7,13 @@ from numpy.typing import NDArray
 
 
 def missing_contrasts(X: NDArray) -> NDArray[np.bool_]:
-    """Find the contrasts that are missing, in slices that are checked.
+    """Find the missing contrasts of checked slices.
 
     Parameters
     ----------
     X : ndarray of shape (n_slices, n_contrasts, H, W)
-        Images, of which `check_missing` has seen that a channel is NaN as a whole or not
-        at all: one pixel then tells, and the rest is not read.
+        Images checked by `check_missing`: a channel is NaN as a whole or not at all, so
+        only one pixel is read.
 
     Returns
     -------
@@ -24,12 +24,12 @@ def missing_contrasts(X: NDArray) -> NDArray[np.bool_]:
 
 
 def missing_names(X: NDArray, contrasts: Sequence[str]) -> tuple[str, ...]:
-    """Name the contrasts that any of the slices lacks.
+    """Name the contrasts that are missing in any slice.
 
     Parameters
     ----------
     X : ndarray of shape (n_slices, n_contrasts, H, W)
-        Images, as `missing_contrasts` takes them.
+        Images, as for `missing_contrasts`.
     contrasts : sequence of str
         Names of the contrasts.
 
@@ -43,7 +43,7 @@ def missing_names(X: NDArray, contrasts: Sequence[str]) -> tuple[str, ...]:
 
 
 def check_missing(X: NDArray, contrasts: Sequence[str] | None = None) -> NDArray[np.bool_]:
-    """Find the contrasts that are missing, and refuse single pixels that are NaN.
+    """Find the missing contrasts, and raise for single NaN pixels.
 
     Parameters
     ----------
@@ -63,7 +63,7 @@ def check_missing(X: NDArray, contrasts: Sequence[str] | None = None) -> NDArray
         If some pixels of a channel are NaN and others are not, or a slice has no contrast.
     """
     missing = np.zeros(X.shape[:2], dtype=bool)
-    # A sum is NaN if a term is: cheap where nothing is missing.
+    # A sum is NaN if any term is: fast if nothing is missing.
     if not np.isnan(X.sum(dtype=np.float64)):
         return missing
     for index, image in enumerate(X):
@@ -72,13 +72,13 @@ def check_missing(X: NDArray, contrasts: Sequence[str] | None = None) -> NDArray
         if partly := np.flatnonzero((n_unknown > 0) & ~missing[index]).tolist():
             raise ValueError(
                 f"Input X contains NaN: in slice {index}, {n_unknown[partly[0]]} of the "
-                f"{image[0].size} pixels of {_name(partly[0], contrasts)}. Only a contrast "
-                "that is missing is NaN, and in all of its pixels; background is 0."
+                f"{image[0].size} pixels of {_name(partly[0], contrasts)}. Expected NaN "
+                "only in all pixels of a missing contrast, and 0 in the background."
             )
         if missing[index].all():
             raise ValueError(
-                f"Input X contains NaN: slice {index} has no contrast, all "
-                f"{len(missing[index])} are missing."
+                f"Input X contains NaN: in slice {index} all {len(missing[index])} "
+                "contrasts are missing; expected at least one."
             )
     return missing
 
@@ -86,7 +86,7 @@ def check_missing(X: NDArray, contrasts: Sequence[str] | None = None) -> NDArray
 def describe_missing(
     missing: NDArray[np.bool_], contrasts: Sequence[str] | None = None
 ) -> str:
-    """Say which contrasts are missing where.
+    """Describe which contrasts are missing in which slices.
 
     Parameters
     ----------

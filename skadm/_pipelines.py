@@ -1,4 +1,4 @@
-"""What a model is made of: the detector in Pipelines and searches, and its parts."""
+"""Access to the detector inside Pipelines and searches, and to its parts."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -6,11 +6,11 @@ from typing import Any
 from sklearn.frozen import FrozenEstimator
 from sklearn.pipeline import Pipeline
 
-# Where estimators keep the fitted estimators that they are made of.
+# Attributes with fitted inner estimators.
 _INNER = ("filters_", "pooling_", "detector_", "detectors_")
 
 COMPOSING = ("detector", "postprocessing", "pooling")
-"""Parameters that are parts themselves."""
+"""Parameters that are parts."""
 
 
 def is_search(estimator: Any) -> bool:
@@ -22,7 +22,7 @@ def is_search(estimator: Any) -> bool:
 def last_step(estimator: Any) -> Any:
     """Find the detector inside Pipelines, frozen estimators and searches.
 
-    Of a search that is fitted the best detector, otherwise the one to be tuned.
+    For a fitted search it is the best detector, otherwise the one to be tuned.
     """
     while True:
         if isinstance(estimator, Pipeline):
@@ -36,7 +36,7 @@ def last_step(estimator: Any) -> Any:
 
 
 def as_seen(detector: Any, X: Any) -> tuple[Any, Any]:
-    """Return the detector at the end of fitted Pipelines, and slices as it takes them."""
+    """Return the detector at the end of fitted Pipelines, and its transformed input."""
     while isinstance(detector, Pipeline | FrozenEstimator):
         if isinstance(detector, FrozenEstimator):
             detector = detector.estimator
@@ -48,9 +48,9 @@ def as_seen(detector: Any, X: Any) -> tuple[Any, Any]:
 
 
 def parts_of(model: Any) -> Iterator[Any]:
-    """Yield the model and the fitted estimators in it, from the outside to the inside.
+    """Yield the model and its fitted inner estimators, from the outside to the inside.
 
-    A Pipeline and a FrozenEstimator are not parts themselves; what they hold is.
+    Pipelines and FrozenEstimators are replaced by their content.
     """
     if isinstance(model, Pipeline):
         for _, step in model.steps:
@@ -66,19 +66,19 @@ def parts_of(model: Any) -> Iterator[Any]:
                     yield from parts_of(part)
 
 
-# What the detector inside an estimator says of itself.
+# Properties of the detector inside an estimator.
 
 
 def looks_at_abnormal(estimator: Any) -> bool:
-    """Whether it wants slices with an anomaly in `fit` too, to look at."""
+    """Whether `fit` also uses slices with an anomaly."""
     return getattr(last_step(estimator), "_looks_at_abnormal", False)
 
 
 def looks_through_slices(estimator: Any) -> bool:
-    """Whether the map of a slice depends on the slices beside it."""
+    """Whether the map of a slice depends on neighbouring slices."""
     return getattr(last_step(estimator), "_looks_through", False)
 
 
 def scored_unit(estimator: Any) -> str:
-    """What it gives one score each: a "pixel", a "slice" or a "volume"."""
+    """Return the unit of the scores: "pixel", "slice" or "volume"."""
     return getattr(last_step(estimator), "_scored_unit", "pixel")

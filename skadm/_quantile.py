@@ -1,4 +1,4 @@
-"""Quantiles of more numbers than fit into memory, exact."""
+"""Exact quantiles of arrays that may exceed memory."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -6,16 +6,16 @@ from numpy.typing import NDArray
 from skadm._disk import release, row_chunks
 
 _LOW_BITS = 16
-# What is made of a chunk takes six times its bytes.
+# Temporary arrays take six times the bytes of a chunk.
 _CHUNK_BYTES = 2**22
 
 
 def quantile(values: NDArray[np.float32], q: float) -> float:
-    """Quantile of finite float32 numbers, (n,), as `numpy.quantile` has it.
+    """Compute a quantile of finite float32 numbers (n,), as `numpy.quantile`.
 
-    In memory or on disk: numbers are counted by the upper 16 bits of their representation,
-    then, among those that share the upper bits of the one that is sought, by the lower 16.
-    So there are three passes in constant memory, and no sorting.
+    Numbers, in memory or on disk, are counted by the upper 16 bits of their
+    representation, then within the matching bin by the lower 16 bits. This takes three
+    passes in constant memory, without sorting.
     """
     place = q * (len(values) - 1)
     low = int(place)
@@ -25,7 +25,7 @@ def quantile(values: NDArray[np.float32], q: float) -> float:
 
 
 def value_of_rank(values: NDArray[np.float32], rank: int) -> float:
-    """The number that `rank` others, from 0 to n - 1, stand before in ascending order."""
+    """Return the number of a rank, from 0 to n - 1, in ascending order."""
     upper, rank = _bin_of(values, rank, None)
     lower, _ = _bin_of(values, rank, upper)
     key = np.array([upper << _LOW_BITS | lower], dtype=np.uint32)
@@ -33,7 +33,7 @@ def value_of_rank(values: NDArray[np.float32], rank: int) -> float:
 
 
 def _bin_of(values: NDArray[np.float32], rank: int, upper: int | None) -> tuple[int, int]:
-    """Upper (or lower, given the upper) bits of the number of a rank; rank among those."""
+    """Return the upper (or, given these, lower) bits for a rank, and the rank within."""
     counts = np.zeros(1 << _LOW_BITS, dtype=np.int64)
     for rows in row_chunks(len(values), values.itemsize, _CHUNK_BYTES):
         keys = _to_keys(values[rows])
@@ -43,15 +43,15 @@ def _bin_of(values: NDArray[np.float32], rank: int, upper: int | None) -> tuple[
         counts += np.bincount(bins, minlength=len(counts))
         release(values)
     before = np.cumsum(counts)
-    found = int(np.searchsorted(before, rank, side="right"))
-    return found, rank - int(before[found] - counts[found])
+    bin_index = int(np.searchsorted(before, rank, side="right"))
+    return bin_index, rank - int(before[bin_index] - counts[bin_index])
 
 
 def _to_keys(values: NDArray[np.float32]) -> NDArray[np.uint32]:
-    """Unsigned integers in the order of the numbers.
+    """Map numbers to unsigned integers of the same order.
 
-    Bits of positive floating-point numbers are in their order already, those of negative
-    ones in the opposite.
+    The bits of positive floating-point numbers are in ascending order, those of negative
+    ones in descending order.
     """
     bits = (values + np.float32(0)).view(np.uint32)  # -0 becomes 0
     return np.where(bits >> 31, ~bits, bits | np.uint32(1 << 31))

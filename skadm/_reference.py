@@ -1,4 +1,4 @@
-"""What the slices and scores of a training looked like, and whether others do."""
+"""Reference statistics of training slices and scores, and checks against them."""
 
 import hashlib
 import warnings
@@ -16,42 +16,41 @@ from skadm._validation import check_arrays
 LEVELS = (0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99)
 _LOW, _MIDDLE, _HIGH = (LEVELS.index(level) for level in (0.05, 0.5, 0.95))
 
-# Limits far from all patients on which they were measured: see docs/persistence.md.
+# Limits beyond all measured patients: see docs/persistence.md.
 _MOST_SHIFT = 1.0
 _MOST_STRETCH = 3.0
 _MOST_GAIN = 0.2
-# Fewer brain pixels say little about the intensities of a scan.
+# Minimum number of brain pixels for these checks.
 _LEAST_PIXELS = 1000
 
 _SAMPLE = 2**18
 
-# Shares of the training below the thresholds of which a `ScoreReference` keeps count.
+# Fractions of training pixels below the thresholds of a `ScoreReference`.
 _SHARES = np.concatenate([[0], np.geomspace(1e-4, 0.5, 60), np.linspace(0.5, 1, 41)[1:]])
-_OF_PATIENTS = 0.1, 0.9  # the least and the highest share would be those of odd patients
-# Shares of a brain, see docs/persistence.md.
+_OF_PATIENTS = 0.1, 0.9  # robust to outlying patients, unlike minimum and maximum
+# Fractions of a brain, see docs/persistence.md.
 _LARGEST_LESION = 0.16
 _MOST_FLAGGED = 0.25
 _MOST_BEYOND = 0.06
-# Fewer say little about how much patients differ.
+# Minimum number of patients to estimate their variation.
 _LEAST_PATIENTS = 3
 
 
 class IntensityShiftWarning(UserWarning):
-    """Intensities to be scored are not like those of the training."""
+    """Intensities to be scored differ from those of the training."""
 
 
 class FlaggedShareWarning(UserWarning):
-    """More of a brain is flagged than lesions make up, or scores are not as trained on.
+    """More of a brain is flagged than expected, or scores differ from the training.
 
     Parameters
     ----------
     message : str
-        What to tell.
+        Message.
     share : float, default=None
-        Share of the brain pixels that is flagged.
+        Fraction of brain pixels flagged.
     expected : float, default=None
-        Share that is flagged of a normal brain of the training: nine of ten patients have
-        less.
+        Fraction flagged in normal training brains: the 90th percentile over patients.
     volume : str, default=None
         Name of the volume; None for slices of an array.
     """
@@ -69,16 +68,16 @@ class FlaggedShareWarning(UserWarning):
 
 @dataclass(frozen=True, eq=False)
 class ScoreReference:
-    """How much of the normal brains of a training lies below any threshold.
+    """Distribution of the scores of normal training brains.
 
-    Shares are of the brain pixels with a score below each threshold: one of ten patients of
-    the training has less than the first row, nine of ten have less than the second. They
-    are of all its slices together, if X does not name patients.
+    The rows of `shares` are the 10th and 90th percentiles, over training patients, of the
+    fraction of brain pixels below each threshold. If X has no patients, all slices are
+    pooled.
     """
 
     thresholds: NDArray[np.float64]  # (n_thresholds,): normality, ascending
     shares: NDArray[np.float64]  # (2, n_thresholds)
-    n_patients: int  # of the training; 1 if X does not name them
+    n_patients: int  # of the training; 1 if unknown
 
     def __post_init__(self) -> None:
         n_thresholds = len(self.thresholds)
@@ -91,11 +90,11 @@ class ScoreReference:
         counts: NDArray[np.intp],
         patients: Sequence[str] | NDArray | None = None,
     ) -> "ScoreReference":
-        """Look at the scores of a training, some at a time; the result is small.
+        """Compute the reference from training scores, chunk by chunk.
 
-        Scores are the normality of the brain pixels, slice by slice, (n_pixels,), in memory
-        or mapped to a file; `counts` the brain pixels of each slice, and `patients` its
-        patient, (n_slices,).
+        Scores (n_pixels,) are the normality of the brain pixels, slice by slice, in
+        memory or memory-mapped; `counts` and `patients` (n_slices,) are the number of
+        brain pixels and the patient of each slice.
         """
         step = max(1, len(scores) // _SAMPLE)
         sample = scores[::step].astype(np.float64)
@@ -113,15 +112,15 @@ class ScoreReference:
         return cls(thresholds, np.quantile(shares, _OF_PATIENTS, axis=0), len(shares))
 
     def expected(self, threshold: float) -> float:
-        """Share of a brain of the training below a threshold, interpolated."""
+        """Return the interpolated fraction of a training brain below a threshold."""
         return float(np.interp(threshold, self.thresholds, self.shares[1], 0.0, 1.0))
 
 
 class ScoreWatch:
-    """Counts the scores of brains, and warns of those that are not as in the training.
+    """Counts the scores of brains and warns about those unlike the training.
 
-    A pixel below the threshold is flagged. `volumes` names the volume of each slice; None
-    for slices of an array, which are looked at together.
+    Pixels below the threshold are flagged. `volumes` is the volume of each slice; None
+    for slices of an array, which are pooled.
     """
 
     def __init__(
@@ -144,16 +143,16 @@ class ScoreWatch:
             self._counts[volume] = self._counts.get(volume, 0) + counts
 
     def warn(self) -> None:
-        """Warn of the volumes with 1000 brain pixels or more that are not as expected.
+        """Warn about volumes of at least 1000 brain pixels that are not as expected.
 
         Warns
         -----
         FlaggedShareWarning
-            If the share flagged is above the expected one by more than 16 % of the brain,
-            which is as much as the largest lesions make up, or is above 25 % anyway; or if
-            at any other threshold the share below is farther than 6 % of the brain outside
-            what the patients of the training have, lesions of 16 % added. The latter needs
-            three patients in the training.
+            If the flagged fraction exceeds the expected one by more than 16 % of the
+            brain (the size of the largest lesions), or exceeds 25 %; or if at any other
+            threshold the fraction below is more than 6 % of the brain outside the range
+            of the training patients, allowing for lesions of 16 %. The latter needs three
+            training patients.
         """
         expected = self.reference.expected(self.threshold)
         for volume, (n_brain, n_flagged, *n_below) in self._counts.items():
@@ -171,7 +170,7 @@ class ScoreWatch:
                 )
 
     def _shifted(self, volume: str | None, shares: NDArray) -> str:
-        """Say where the scores are distributed as in no training patient; "" if nowhere."""
+        """Describe where the scores are outside the training range; "" if nowhere."""
         if self.reference.n_patients < _LEAST_PATIENTS:
             return ""
         low, high = (1 - _LARGEST_LESION) * self.reference.shares
@@ -183,14 +182,14 @@ class ScoreWatch:
         return (
             f"{shares[worst]:.0%} of {_brain_of(volume)} scores below "
             f"{self.reference.thresholds[worst]:.3g}; expected {low[worst]:.0%} to "
-            f"{high[worst]:.0%}, as of the normal slices of the training, with or without "
+            f"{high[worst]:.0%}, as in the normal training slices, with or without "
             f"lesions. {_NOT_ALIKE}"
         )
 
 
 def _n_below(thresholds: NDArray, scores: NDArray) -> NDArray[np.intp]:
-    """Number of scores below each threshold."""
-    # Number of thresholds that do not lie above a score.
+    """Count the scores below each threshold."""
+    # Number of thresholds not above a score.
     passed = np.searchsorted(thresholds, scores, side="right")
     return np.cumsum(np.bincount(passed, minlength=len(thresholds) + 1))[:-1]
 
@@ -204,7 +203,7 @@ class TrainingReference:
     # (n_contrasts, n_contrasts): over brain pixels, clipped to the 1 and 99 % quantiles
     correlations: NDArray[np.float64]
     n_slices: int
-    n_patients: int | None  # if X told them
+    n_patients: int | None  # None if unknown
     n_brain_pixels: int
     sha256: str  # of shape and values of the slices, in their order
 
@@ -223,10 +222,9 @@ class TrainingReference:
         patients: Sequence[str] | NDArray | None = None,
         brain: NDArray[np.bool_] | None = None,
     ) -> "TrainingReference":
-        """Look at the slices of a training with some brain, some at a time.
+        """Compute the reference from training slices with brain, chunk by chunk.
 
-        They are in memory or on disk. `patients` and `brain` of each slice are given if
-        known.
+        The slices are in memory or on disk. `patients` and `brain` are optional.
         """
         digest = hashlib.sha256(repr(tuple(X.shape)).encode())
         n_pixels = 0
@@ -250,14 +248,14 @@ class TrainingReference:
         contrasts: Sequence[str] | None = None,
         brain: NDArray[np.bool_] | None = None,
     ) -> bool:
-        """Warn if slices, best all of a patient, do not look like those of the training.
+        """Warn if slices, ideally all of a patient, differ from those of the training.
 
-        There is an `IntensityShiftWarning` if the median of a contrast is farther from that
-        of the training than the 5 and 95 % quantiles of the training are from each other;
-        if this range is less than a third or more than three times that of the training; or
-        if two contrasts, exchanged, correlate with the others much more as in the training.
-        With fewer than 1000 brain pixels nothing is said. Returned is whether there was
-        anything to warn of.
+        Issues an `IntensityShiftWarning` if the median of a contrast differs from that of
+        the training by more than the range between the 5 and 95 % quantiles of the
+        training; if this range is less than a third or more than three times that of the
+        training; or if swapping two contrasts makes the correlations much more like the
+        training. With fewer than 1000 brain pixels there is no check. Returns whether
+        there was a warning.
         """
         values = _sample(X, brain)
         if min(len(values), self.n_brain_pixels) < _LEAST_PIXELS:
@@ -265,13 +263,13 @@ class TrainingReference:
         names = contrasts or [f"contrast {k}" for k in range(len(self.quantiles))]
         quantiles = _quantiles(values)
         shifted = False
-        for name, found, expected in zip(names, quantiles, self.quantiles):
-            if _differs(found, expected):
+        for name, measured, expected in zip(names, quantiles, self.quantiles):
+            if _differs(measured, expected):
                 shifted = True
                 warnings.warn(
-                    f"{name}: found intensities of {_range(found)}; expected about "
-                    f"{_range(expected)}, as in the training. Scores of images that were "
-                    "prepared in another way mean nothing.",
+                    f"{name}: found intensities of {_range(measured)}; expected about "
+                    f"{_range(expected)}, as in the training. Prepare the images as for "
+                    "training, since scores are meaningless otherwise.",
                     IntensityShiftWarning,
                     stacklevel=2,
                 )
@@ -285,23 +283,24 @@ class TrainingReference:
             return False
         one, other = pair
         warnings.warn(
-            f"{names[one]} and {names[other]} may be exchanged: the other way round, "
-            "contrasts correlate with each other as they do in the training.",
+            f"{names[one]} and {names[other]} may be swapped: after swapping, the "
+            "correlations between contrasts are as in the training. Check the "
+            "contrasts.",
             IntensityShiftWarning,
             stacklevel=2,
         )
         return True
 
-    def _exchanged(self, found: NDArray[np.float64]) -> tuple[int, int] | None:
-        """The two contrasts whose exchange explains the correlations much better."""
-        n_contrasts = len(found)
-        if n_contrasts < 3:  # the correlation of two is the same both ways
+    def _exchanged(self, correlations: NDArray[np.float64]) -> tuple[int, int] | None:
+        """Return two contrasts whose swap explains the correlations much better."""
+        n_contrasts = len(correlations)
+        if n_contrasts < 3:  # the correlation of two contrasts is symmetric
             return None
 
         def distance(order: list[int]) -> float:
             upper = np.triu_indices(n_contrasts, 1)
             return float(
-                np.abs(found[np.ix_(order, order)] - self.correlations)[upper].mean()
+                np.abs(correlations[np.ix_(order, order)] - self.correlations)[upper].mean()
             )
 
         as_it_is = list(range(n_contrasts))
@@ -315,8 +314,8 @@ class TrainingReference:
 
 
 _NOT_ALIKE = (
-    "Scans that are not like those of the training (scanner, contrasts, preparation) are "
-    "scored so; what is flagged then says nothing of lesions."
+    "Such scores indicate scans unlike the training (scanner, contrasts, preparation), "
+    "for which the maps are not reliable."
 )
 
 
@@ -325,15 +324,15 @@ def _brain_of(volume: str | None) -> str:
 
 
 def _flagged(volume: str | None, share: float, expected: float) -> str:
-    """Say that too much is flagged."""
+    """Return the message that too much is flagged."""
     if expected + _LARGEST_LESION > _MOST_FLAGGED:
-        why = "The threshold does not tell normal brain from lesions: choose another."
+        why = "The threshold does not separate normal brain from lesions: choose another."
     else:
         why = _NOT_ALIKE
     return (
-        f"{share:.0%} of {_brain_of(volume)} is flagged at the model's threshold; expected "
-        f"up to {expected:.1%}, as of the normal slices of the training, and lesions, "
-        f"which seldom make up more than {_LARGEST_LESION:.0%}. {why}"
+        f"{share:.0%} of {_brain_of(volume)} is flagged at the model's threshold; "
+        f"expected up to {expected:.1%}, as in normal training slices, plus lesions, "
+        f"which rarely exceed {_LARGEST_LESION:.0%}. {why}"
     )
 
 
@@ -346,9 +345,9 @@ def _blocks(
 
 
 def _sample(X: NDArray, brain: NDArray[np.bool_] | None) -> NDArray[np.float64]:
-    """Contrasts of brain pixels, (n_pixels, n_contrasts); not of all, if they are many."""
+    """Return contrasts of brain pixels (n_pixels, n_contrasts), subsampled if many."""
     n_pixels = X.shape[0] * X.shape[2] * X.shape[3]
-    # Drawn, since every n-th pixel can be one column of all slices; always the same draw.
+    # Random but reproducible: every n-th pixel could be one column of all slices.
     random = np.random.default_rng(0)
     share = min(1.0, _SAMPLE / max(1, n_pixels))
     drawn = []
@@ -359,7 +358,7 @@ def _sample(X: NDArray, brain: NDArray[np.bool_] | None) -> NDArray[np.float64]:
 
 
 def _quantiles(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Of every contrast, (n_contrasts, n_levels); NaN where it is missing throughout."""
+    """Return quantiles (n_contrasts, n_levels); NaN for missing contrasts."""
     if not len(values):
         return np.zeros((values.shape[1], len(LEVELS)))
     known = [column[~np.isnan(column)] for column in values.T]
@@ -374,25 +373,25 @@ def _quantiles(values: NDArray[np.float64]) -> NDArray[np.float64]:
 def _correlations(
     values: NDArray[np.float64], quantiles: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """Correlations of the clipped contrasts; 0 with one that is constant."""
+    """Return correlations of the clipped contrasts; 0 for constant contrasts."""
     if not len(values):
         return np.eye(values.shape[1])
     centred = np.clip(values, quantiles[:, 0], quantiles[:, -1])
     centred -= centred.mean(axis=0)
     largest = np.abs(centred).max(axis=0)
-    centred /= np.where(largest > 0, largest, 1)  # squares of large numbers overflow
+    centred /= np.where(largest > 0, largest, 1)  # avoid overflow of squares
     lengths = np.sqrt(np.square(centred).sum(axis=0))
     centred /= np.where(lengths > 0, lengths, 1)
     return centred.T @ centred
 
 
-def _differs(found: NDArray, expected: NDArray) -> bool:
-    spread, own = (q[_HIGH] - q[_LOW] for q in (expected, found))
-    # A contrast without any in the training, or missing here: nothing to compare.
-    if spread <= 0 or np.isnan(own):
+def _differs(measured: NDArray, expected: NDArray) -> bool:
+    spread, measured_spread = (q[_HIGH] - q[_LOW] for q in (expected, measured))
+    # Constant in the training or missing here: no comparison.
+    if spread <= 0 or np.isnan(measured_spread):
         return False
-    shift = abs(found[_MIDDLE] - expected[_MIDDLE])
-    stretched = not spread / _MOST_STRETCH <= own <= spread * _MOST_STRETCH
+    shift = abs(measured[_MIDDLE] - expected[_MIDDLE])
+    stretched = not spread / _MOST_STRETCH <= measured_spread <= spread * _MOST_STRETCH
     return bool(shift > _MOST_SHIFT * spread or stretched)
 
 

@@ -1,7 +1,7 @@
-"""What skadm takes of scikit-learn without a promise that it stays: all of it is here.
+"""All private functions of scikit-learn that skadm uses.
 
-A parameter is checked as scikit-learn checks its own, and has no public way to. A new
-scikit-learn that renames one of these breaks this file and no other.
+scikit-learn has no public API for its parameter checks. If a new version renames one of
+these, only this file has to change.
 """
 # ruff: noqa: F401
 

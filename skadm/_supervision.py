@@ -1,33 +1,33 @@
-"""How much the maps of a detector owe to what is known of lesions."""
+"""Supervision of detectors: the knowledge of lesions used by their maps."""
 
 from typing import Any
 
 from skadm._pipelines import last_step
 
 TIERS = ("none", "slice labels", "known contrasts", "known direction")
-"""From nothing to most; a result is comparable with others of its tier."""
+"""From least to most; compare results within a tier."""
 
 
 def supervision(detector: Any) -> str | None:
-    """Name what the maps of a detector owe to knowledge of lesions.
+    """Return the knowledge of lesions that the maps of a detector use.
 
     Parameters
     ----------
     detector : estimator
-        A detector, fitted or not, with whatever is around it: wrappers, a Pipeline.
+        A detector, fitted or not, optionally in wrappers or a Pipeline.
 
     Returns
     -------
     tier : str or None
-        "none": normal slices alone. "slice labels": which training slices hold an anomaly,
-        but not where; weak supervision. "known contrasts": which contrasts lesions change,
-        as stated by the user. "known direction": in which direction they change them as
-        well. None: the detector does not say.
+        "none": normal slices only. "slice labels": which training slices contain an
+        anomaly, but not where (weak supervision). "known contrasts": which contrasts
+        lesions change, given by the user. "known direction": also in which direction.
+        None: unknown.
 
     Notes
     -----
-    The tier is that of the maps. A threshold at the best F1 is set on the masks of
-    validation slices, whatever the tier.
+    The tier applies to the maps. A threshold with the best F1 needs masks of validation
+    slices for every tier.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""Checks of slices and masks, and the rule which slices are normal."""
+"""Checks of slices and masks, and selection of normal slices."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -9,7 +9,7 @@ from skadm._arrays import as_numbers
 
 
 def check_shape(X) -> tuple[int, int, int, int]:
-    """Shape of X, which must have four dimensions, none of length 0."""
+    """Return the shape of X; check that it has four dimensions of length 1 or more."""
     shape = tuple(X.shape) if hasattr(X, "shape") else np.shape(X)
     if len(shape) != 4:
         raise ValueError(
@@ -26,10 +26,10 @@ def check_shape(X) -> tuple[int, int, int, int]:
 
 
 def check_labels(y, shape: tuple[int, ...], name: str = "y") -> np.ndarray:
-    """A copy of masks (n_slices, H, W) as int8, of the shape of the images.
+    """Check masks (n_slices, H, W) against the shape of the images; return an int8 copy.
 
-    No array of numbers, another shape, or another value than -1, 0 and 1 is a ValueError,
-    which calls the masks `name`.
+    Raises a ValueError, with `name` in the message, for non-numeric arrays, a wrong
+    shape, and values other than -1, 0 and 1.
     """
     y = as_numbers(y, name)
     expected = (shape[0], *shape[2:])
@@ -44,28 +44,28 @@ def check_labels(y, shape: tuple[int, ...], name: str = "y") -> np.ndarray:
             f"{name} must hold 0 (normal), 1 (anomaly) and -1 (outside the brain) only; "
             f"found {np.unique(wrong)[:5].tolist()}."
         )
-    return y.astype(np.int8)  # whatever it was: -1 must fit in
+    return y.astype(np.int8)  # a type that holds -1
 
 
 def normal_slices(y: np.ndarray) -> np.ndarray:
-    """Indices of the slices without an anomaly; a ValueError if there is none."""
+    """Return the indices of the slices without an anomaly; raise if there is none."""
     indices = np.flatnonzero(~(y == 1).any(axis=(1, 2)))
     if not indices.size:
         raise ValueError(
-            f"no normal slice left: each of the {len(y)} slices holds pixels with "
-            "y == 1, and only slices without any are trained on."
+            f"no normal slice left: each of the {len(y)} slices has pixels with y == 1; "
+            "expected normal slices to train on."
         )
     return indices
 
 
 def check_arrays(owner: Any, shapes: Mapping[str, tuple[int | None, ...]]) -> None:
-    """Refuse attributes that are not arrays of the shapes given; None is any length."""
+    """Check that attributes are arrays of the given shapes; None is any length."""
     for name, shape in shapes.items():
         value = getattr(owner, name)
-        found = value.shape if isinstance(value, np.ndarray) else ()
-        if len(found) != len(shape) or any(
-            expected not in (None, length) for length, expected in zip(found, shape)
+        actual = value.shape if isinstance(value, np.ndarray) else ()
+        if len(actual) != len(shape) or any(
+            expected not in (None, length) for length, expected in zip(actual, shape)
         ):
             raise ValueError(
-                f"{name} of a {type(owner).__name__} has shape {found}; expected {shape}."
+                f"{name} of a {type(owner).__name__} has shape {actual}; expected {shape}."
             )

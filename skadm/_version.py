@@ -1,3 +1,3 @@
-"""The version of the package, in the one place that setup.cfg reads too."""
+"""The version of the package, also read by setup.cfg."""
 
 __version__ = "0.2.0.dev0"

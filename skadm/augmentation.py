@@ -1,4 +1,4 @@
-"""Random changes of training slices: flip, translation, crop, intensity scaling."""
+"""Data augmentation: flip, translation, crop, intensity scaling."""
 
 from numbers import Real
 
@@ -9,25 +9,25 @@ from skadm._sklearn import Interval, validate_parameter_constraints
 
 
 class Augmentation(BaseEstimator):
-    """Random changes of training slices, all drawn from the detector's generator.
+    """Data augmentation of training slices.
 
-    The paper names the four kinds (2.4) without their sizes; the sizes are ours. Every
-    kind is switched off by its parameter. Slices of a batch are changed independently.
+    The paper names the four kinds (2.4) without their magnitudes; the magnitudes are
+    ours. Each kind can be disabled by its parameter. Slices of a batch are augmented
+    independently, with random numbers from the detector's generator.
 
     Parameters
     ----------
     flip : float, default=0.5
-        Probability of a left-right flip (last axis). 0 switches it off.
+        Probability of a left-right flip (last axis). 0 disables it.
     translation : float, default=0.05
-        Largest shift along each axis, as a fraction of its length; whole pixels, so
-        that nothing is interpolated. What enters is background. 0 switches it off.
+        Maximum shift along each axis, as a fraction of its length, in whole pixels, so
+        without interpolation. Shifted-in pixels are background. 0 disables it.
     crop : float, default=0.9
-        Height and width of the random window that is trained on, as a fraction of the
-        slice. The networks are convolutional, so the window stays as small as it is.
-        1 switches it off.
+        Height and width of a random training window, as a fraction of the slice. The
+        window is not resized, since the networks are convolutional. 1 disables it.
     intensity_scaling : float, default=0.1
         Each contrast of each slice is multiplied by a factor drawn uniformly from
-        1 ± `intensity_scaling`. 0 switches it off.
+        1 ± `intensity_scaling`. 0 disables it.
 
     Examples
     --------
@@ -58,24 +58,24 @@ class Augmentation(BaseEstimator):
         self.intensity_scaling = intensity_scaling
 
     def check(self) -> None:
-        """Raise an error that names the first parameter out of its range.
+        """Check the parameters.
 
         Raises
         ------
         ValueError
-            If a parameter has a value or type that it cannot have.
+            If a parameter has an invalid value or type.
         """
         validate_parameter_constraints(
             self._parameter_constraints, self.get_params(), caller_name="Augmentation"
         )
 
     def __call__(self, slices: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-        """Change a batch of slices.
+        """Augment a batch of slices.
 
         Parameters
         ----------
         slices : torch.Tensor of shape (n, K, H, W)
-            On any device; is not changed.
+            On any device; not modified.
         generator : torch.Generator
             A CPU generator.
 
@@ -87,19 +87,19 @@ class Augmentation(BaseEstimator):
         return self.scale(self.move(slices, generator), generator)
 
     def move(self, slices: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-        """Flip, translate and crop: what changes places, and no value.
+        """Flip, translate and crop.
 
         Parameters
         ----------
         slices : torch.Tensor of shape (n, channels, H, W)
-            On any device; is not changed.
+            On any device; not modified.
         generator : torch.Generator
             A CPU generator.
 
         Returns
         -------
         slices : torch.Tensor of shape (n, channels, H', W')
-            All channels of a slice move together.
+            All channels of a slice are transformed alike.
         """
         n_slices, _, height, width = slices.shape
         window = tuple(max(1, round(self.crop * n)) for n in (height, width))
@@ -110,8 +110,7 @@ class Augmentation(BaseEstimator):
             slices = torch.where(mirrored, slices.flip(-1), slices)
         if window == (height, width) and reach == (0, 0):
             return slices
-        # A crop of the slice with a rim of background around it: translation and crop
-        # in one copy.
+        # Crop the slice padded with background: translation and crop in one copy.
         padded = torch.nn.functional.pad(slices, (reach[1], reach[1], reach[0], reach[0]))
         tops, lefts = (
             torch.randint(full - part + 1, (n_slices,), generator=generator)
@@ -126,19 +125,19 @@ class Augmentation(BaseEstimator):
         )
 
     def scale(self, slices: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-        """Scale intensities: what changes values, and no place.
+        """Scale intensities.
 
         Parameters
         ----------
         slices : torch.Tensor of shape (n, K, H, W)
-            On any device; is not changed.
+            On any device; not modified.
         generator : torch.Generator
             A CPU generator.
 
         Returns
         -------
         slices : torch.Tensor of shape (n, K, H, W)
-            Each contrast of each slice times its own factor.
+            Each contrast of each slice, multiplied by a random factor.
         """
         if not self.intensity_scaling:
             return slices

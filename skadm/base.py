@@ -1,4 +1,4 @@
-"""The contract that every detector keeps: masks, sign, offset, background."""
+"""Base classes of the detectors and their common contract."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
@@ -30,30 +30,31 @@ __all__ = ["BaseDetector", "Detector"]
 
 
 class Chunk(NamedTuple):
-    """Some of the slices, or volumes, that are scored."""
+    """Scores of some slices or volumes."""
 
-    places: slice | NDArray[np.intp]  # where they are in X
+    places: slice | NDArray[np.intp]  # their indices in X
     maps: NDArray  # (n, H, W), or (n,): normality; `background_score_` in the background
-    # of the shape of the maps; for slices and volumes, where there is any
+    # brain, of the shape of the maps; for slices and volumes, whether there is brain
     brain: NDArray[np.bool_]
 
 
 class Detector(OutlierMixin, BaseEstimator, ABC):
-    """What users see of a fitted detector: scores, threshold, labels, AUC.
+    """Public methods of a fitted detector: scores, threshold, labels, AUC.
 
-    It needs `_chunks`, and `offset_` and `background_score_` of the fit. In the docstring
-    of a subclass, a line ``%(contamination)s`` stands for what a base class says of it.
+    It requires `_chunks`, and `offset_` and `background_score_` from the fit. In the
+    docstring of a subclass, a line ``%(contamination)s`` is replaced by the description
+    in a base class.
 
     Attributes
     ----------
     offset_ : float
         Threshold of `predict` on the scale of `score_samples`.
     background_score_ : float
-        Score of every background pixel, the highest of the training.
+        Score of every background pixel: the highest score of the training.
     n_features_in_ : int
         K, the number of contrasts.
     contrasts_ : tuple of str or None
-        Their names, if X carried them.
+        Names of the contrasts, if X has them.
     """
 
     def __init_subclass__(cls, **keywords) -> None:
@@ -68,11 +69,11 @@ class Detector(OutlierMixin, BaseEstimator, ABC):
 
     @abstractmethod
     def _chunks(self, X) -> Iterator[Chunk]:
-        """Scores of all slices of X, some at a time."""
+        """Yield the scores of all slices of X, chunk by chunk."""
 
     def _watched_chunks(self, X) -> Iterator[Chunk]:
-        """The same, with a warning at their end of brains unlike those of the training."""
-        if not hasattr(self, "training_scores_"):  # not pixels, or of an earlier version
+        """Yield chunks, then warn about brains unlike those of the training."""
+        if not hasattr(self, "training_scores_"):  # not a pixel detector, or an old model
             yield from self._chunks(X)
             return
         volumes = getattr(X, "volume_ids", [None] * len(X))
@@ -84,39 +85,39 @@ class Detector(OutlierMixin, BaseEstimator, ABC):
         watch.warn()
 
     def _input(self, X) -> Any:
-        """What users give as slices, or volumes for detectors of those."""
+        """Convert the input to slices, or to volumes for volume detectors."""
         return as_slices(X)
 
     def _shape_and_type(self, X) -> tuple[tuple[int, ...], DTypeLike]:
-        """Shape and type of the scores of X."""
+        """Return the shape and type of the scores of X."""
         return _map_shape(X), _map_dtype(X)
 
     def score_samples(self, X, out=None):
-        """Normality of every pixel; of every slice or volume, for detectors of those.
+        """Compute the normality of every pixel, or of every slice or volume.
 
         Parameters
         ----------
         X : array-like or SliceStack of shape (n_slices, n_contrasts, H, W)
-            Slices with the contrasts of the training, in their order. A `SliceStack` is
-            read volume by volume, an array that is mapped to a file chunk by chunk. For
-            detectors of volumes: a list of volumes.
+            Slices with the contrasts of the training, in the same order. A `SliceStack`
+            is read volume by volume, a memory-mapped array chunk by chunk. For volume
+            detectors, a list of volumes.
         out : ndarray of the shape of the scores, default=None
-            Where the scores go, such as a `numpy.memmap`: no more than some of the slices
-            and their maps are then in memory at a time. None: a new array.
+            Output array, such as a `numpy.memmap`: then only some of the slices and maps
+            are in memory at a time. None: a new array.
 
         Returns
         -------
         scores : ndarray of shape (n_slices, H, W), (n_slices,) or (n_volumes,)
             Higher is more normal; finite everywhere. Background holds
-            `background_score_`, the highest score of the training. As scikit-learn has
-            it, float64 for X in float64; float32 for X in float32. `out`, if it was given.
+            `background_score_`, the highest score of the training. As in scikit-learn,
+            float64 for X in float64 and float32 for X in float32. `out`, if given.
 
         Raises
         ------
         ValueError
             If X has a wrong shape, other contrasts than the training, NaN or infinity, or
-            `out` has another shape or no floating-point numbers. If what is wrong is found
-            only while X is read, `out` holds some of the maps.
+            `out` has a wrong shape or type. If an error occurs while X is read, `out` may
+            hold some of the maps.
         """
         X = self._input(X)
         shape, dtype = self._shape_and_type(X)
@@ -132,7 +133,7 @@ class Detector(OutlierMixin, BaseEstimator, ABC):
         return out
 
     def decision_function(self, X):
-        """Normality relative to the threshold.
+        """Compute the normality relative to the threshold.
 
         Parameters
         ----------
@@ -151,7 +152,7 @@ class Detector(OutlierMixin, BaseEstimator, ABC):
         return out
 
     def predict(self, X):
-        """Label every pixel; every slice or volume, for detectors of those.
+        """Label every pixel, or every slice or volume.
 
         Parameters
         ----------
@@ -174,7 +175,7 @@ class Detector(OutlierMixin, BaseEstimator, ABC):
         return np.maximum(decision, 0, out=decision, where=~chunk.brain)
 
     def fit_predict(self, X, y=None):
-        """Fit, and label the same data.
+        """Fit the detector and label the same data.
 
         Parameters
         ----------
@@ -188,11 +189,11 @@ class Detector(OutlierMixin, BaseEstimator, ABC):
         labels : ndarray of int8, shape (n_slices, H, W), (n_slices,) or (n_volumes,)
             -1 for an anomaly, +1 for normal and for background.
         """
-        # That of scikit-learn drops y, and so would train on slices with an anomaly.
+        # scikit-learn's fit_predict ignores y, and would train on slices with an anomaly.
         return self.fit(X, y).predict(X)
 
     def score(self, X, y):
-        """ROC AUC over brain pixels, anomaly being the positive class.
+        """Compute the ROC AUC over brain pixels, with the anomaly as positive class.
 
         Parameters
         ----------
@@ -204,8 +205,8 @@ class Detector(OutlierMixin, BaseEstimator, ABC):
         Returns
         -------
         auc : float
-            Over all brain pixels of all slices. An anomaly outside the brain, which skull
-            stripping has cut away, counts as missed.
+            ROC AUC over all brain pixels of all slices. Anomalies outside the brain, e.g.
+            removed by skull stripping, count as missed.
         """
         X = self._input(X)
         y = check_labels(y, check_shape(X))
@@ -222,10 +223,9 @@ class Detector(OutlierMixin, BaseEstimator, ABC):
 
 
 class BaseDetector(CallbackSupportMixin, Detector):
-    """Base of all detectors.
+    """Base class of all detectors.
 
-    A detector implements `_fit(X)` and `_score(X, brain)`; all that detectors have in
-    common is here.
+    A detector implements `_fit(X)` and `_score(X, brain)`.
 
     Parameters
     ----------
@@ -247,10 +247,10 @@ class BaseDetector(CallbackSupportMixin, Detector):
 
     contrasts_: tuple[str, ...] | None
 
-    # What the catalogue says: source, parameters that matter most, when to take it.
+    # For the catalogue: source, most important parameters, strengths.
     _paper, _good_at = "none", ""
     _tune: tuple[str, ...] = ()
-    # "quick", to see that everything runs, in a minute; "cpu", for two cores; "paper".
+    # "quick" (a test run in a minute), "cpu" (two cores), "paper" (as published).
     _presets: dict[str, dict[str, Any]] = {}
 
     @abstractmethod
@@ -259,17 +259,17 @@ class BaseDetector(CallbackSupportMixin, Detector):
 
     @abstractmethod
     def _fit(self, X: np.ndarray) -> None:
-        """Learn from normal slices, float32, each with brain; maybe mapped to a file."""
+        """Fit to normal float32 slices with brain, possibly memory-mapped."""
 
     @abstractmethod
     def _score(self, X: np.ndarray, brain: NDArray[np.bool_]) -> np.ndarray:
-        """Normality maps (n, H, W); what stands in the background does not matter."""
+        """Return normality maps (n, H, W); background values are ignored."""
 
     def _check_learned(self) -> None:
-        """Refuse arrays, read from a file, that do not fit the parameters."""
+        """Check that arrays read from a file match the parameters."""
 
     def _check_loaded(self) -> None:
-        """Refuse attributes, read from a file, that do not fit each other."""
+        """Check that attributes read from a file are consistent."""
         if not any(name.endswith("_") for name in vars(self)):
             return  # not fitted
         n_contrasts, names = self.n_features_in_, self.contrasts_
@@ -277,51 +277,53 @@ class BaseDetector(CallbackSupportMixin, Detector):
         n_names = n_contrasts if names is None else len(names)
         if not isinstance(n_contrasts, int) or {n_described, n_names} != {n_contrasts}:
             raise ValueError(
-                f"a {type(self).__name__} for {n_contrasts} contrasts has names of "
-                f"{n_names} and intensities of {n_described}."
+                f"a {type(self).__name__} has {n_names} contrast names and intensities "
+                f"of {n_described} contrasts; expected {n_contrasts} of each."
             )
         for name in ("offset_", "background_score_"):
             if not isinstance(getattr(self, name), Real):
-                raise ValueError(f"{name} of a {type(self).__name__} is no number.")
+                raise ValueError(
+                    f"{name} of a {type(self).__name__} is not a number; expected one."
+                )
         self._check_learned()
 
     @property
     def _looks_at_abnormal(self) -> bool:
-        """Whether `fit` wants slices with an anomaly as well, to look at."""
+        """Whether `fit` also uses slices with an anomaly."""
         return False
 
     @property
     def _supervision(self) -> str:
-        """The tier that `skadm.detectors.supervision` names."""
+        """Supervision tier; see `skadm.detectors.supervision`."""
         return "slice labels" if self._looks_at_abnormal else "none"
 
     def _fit_beside(self, X: np.ndarray, abnormal: Callable[[], np.ndarray] | None) -> None:
-        """As `_fit`, for detectors that look at slices with an anomaly as well.
+        """Fit as `_fit`, for detectors that also use slices with an anomaly.
 
-        `abnormal` reads them; of where in them the anomaly is, nothing is known. None:
-        there are none.
+        `abnormal` reads these slices, without pixel labels. None: there are none.
         """
         self._fit(X)
 
     @property
     def _scores_without_contrast(self) -> bool:
-        """Whether `_score`, unlike `fit`, takes slices that lack a contrast (are NaN)."""
+        """Whether `_score`, unlike `fit`, supports missing contrasts (NaN)."""
         return False
 
     @unchanged_on_failure
     @with_callbacks
     @fit_context(prefer_skip_nested_validation=True)
     def fit(self, X, y=None):
-        """Learn what is normal.
+        """Fit the detector to normal slices.
 
         Parameters
         ----------
         X : array-like or SliceStack of shape (n_slices, n_contrasts, H, W)
             Slices. A pixel whose contrasts are all exactly 0 is background.
         y : array-like of shape (n_slices, H, W), default=None
-            Masks: 0 normal, 1 anomaly, -1 outside the brain. Slices with any pixel 1
-            are left out of the training; y is used for nothing else, but where a detector
-            says so. None: all slices are normal; a labelled `SliceStack` must agree.
+            Masks: 0 normal, 1 anomaly, -1 outside the brain. Slices with any pixel 1 are
+            excluded from training; y has no other use unless the detector documents it.
+            None: all slices are normal; a labelled `SliceStack` must not contain
+            anomalies.
 
         Returns
         -------
@@ -331,22 +333,21 @@ class BaseDetector(CallbackSupportMixin, Detector):
         Raises
         ------
         ValueError
-            If X or y has a wrong shape or values, no slice is normal, no pixel shows
-            brain, or y is None and X is a labelled stack that holds an anomaly.
+            If X or y has a wrong shape or invalid values, there is no normal slice or
+            brain pixel, or y is None and X is a labelled stack with an anomaly.
 
         Notes
         -----
-        A fit that fails or is interrupted leaves the detector as it was before.
+        If a fit fails or is interrupted, the detector keeps its previous state.
 
-        A `SliceStack`, or an array that is mapped to a file, which is larger than
-        scikit-learn's `working_memory` (1 GiB, unless it is configured) is read once,
-        chunk by chunk. What is trained on then waits in a file without a name in the
-        folder of temporary files (TMPDIR); the result is the same to the bit.
+        A `SliceStack` or memory-mapped array larger than scikit-learn's `working_memory`
+        (1 GiB by default) is read once, chunk by chunk, and its training slices are
+        stored in an unnamed temporary file (TMPDIR). The result is identical.
         """
         X = training_slices(X, y)
         shape = check_shape(X)
         contrasts = getattr(X, "contrasts", None)
-        # Before the slices are read: a lazy stack then reads the normal ones only.
+        # Before reading: a lazy stack then reads normal slices only.
         normal = None if y is None else normal_slices(check_labels(y, shape))
         abnormal = None
         if normal is not None and len(normal) < shape[0]:
@@ -368,9 +369,9 @@ class BaseDetector(CallbackSupportMixin, Detector):
     def _training_slices(
         self, X, chosen: NDArray[np.intp] | None, which: str = "to train on"
     ) -> tuple[NDArray[np.float32], NDArray[np.bool_], NDArray[np.intp]]:
-        """Chosen slices with brain, checked; their brain; and which of the chosen they are.
+        """Return the chosen slices with brain, their brain and their indices in `chosen`.
 
-        They are in memory, or on disk if they are many.
+        The slices are in memory, or on disk if they are large.
         """
         if is_lazy(X):
             images, brain, kept = self._read_slices(X, chosen)
@@ -385,7 +386,7 @@ class BaseDetector(CallbackSupportMixin, Detector):
         if not len(kept):
             n_slices = len(X) if chosen is None else len(chosen)
             raise ValueError(
-                f"no brain pixel in the {n_slices} slices {which}: everything is "
+                f"no brain pixel in the {n_slices} slices {which}: all pixels are "
                 "exactly 0, which means background."
             )
         return images, brain, kept
@@ -396,7 +397,7 @@ class BaseDetector(CallbackSupportMixin, Detector):
     def _read_slices(
         self, X, chosen: NDArray[np.intp] | None
     ) -> tuple[NDArray[np.float32], NDArray[np.bool_], NDArray[np.intp]]:
-        """The same of slices in files, which are read once."""
+        """Return the same for slices in files, which are read once."""
         n_slices = len(X) if chosen is None else len(chosen)
         images = scratch_array((n_slices, *X.shape[1:]))
         brain = scratch_array((n_slices, *X.shape[2:]), bool)
@@ -414,10 +415,10 @@ class BaseDetector(CallbackSupportMixin, Detector):
     def _set_offset(
         self, X: NDArray[np.float32], brain: NDArray[np.bool_], patients: NDArray | None
     ) -> None:
-        """Set threshold and background by the scores of the training pixels."""
+        """Set threshold and background score from the training pixels."""
         scores = brain_values(self._score, X, brain)
         self.offset_ = quantile(scores, self.contamination)
-        # Background is as normal as anything: the highest score of the training.
+        # Background gets the highest score of the training.
         self.background_score_ = quantile(scores, 1)
         sizes = np.count_nonzero(brain, axis=(1, 2))
         self.training_scores_ = ScoreReference.of(scores, sizes, patients)
@@ -437,7 +438,7 @@ class BaseDetector(CallbackSupportMixin, Detector):
             yield Chunk(part.places, maps, brain)
 
     def _checked(self, X) -> Iterator[Slices]:
-        """Yield slices like those of the training."""
+        """Yield slices that match those of the training."""
         X = as_slices(X)
         self._check_like_training(X)
         lazy = is_lazy(X)
@@ -445,14 +446,14 @@ class BaseDetector(CallbackSupportMixin, Detector):
             X = self._validated(X)
         warned = False
         for part in in_chunks(X, check=self._validated if lazy else None):
-            # One patient in other units is enough to warn, and one warning is enough.
+            # Warn once, for the first patient with other intensities.
             warned = warned or self.training_reference_.check(
                 part.images, self.contrasts_, part.brain
             )
             yield part
 
     def _validated(self, X, *, reset: bool = False, fitting: bool = False) -> NDArray:
-        """X in float32 without NaN, but for contrasts that may be missing."""
+        """Return X in float32, without NaN except for contrasts that may be missing."""
         X = validate_data(
             self,
             X,
@@ -466,7 +467,7 @@ class BaseDetector(CallbackSupportMixin, Detector):
         if missing.any() and (fitting or not self._scores_without_contrast):
             raise ValueError(
                 f"Input X contains NaN: {describe_missing(missing, names)} of {len(X)}. "
-                f"{type(self).__name__} needs every contrast"
+                f"{type(self).__name__} expects all contrasts"
                 + (" of the slices it is fitted on." if fitting else ".")
             )
         return X
@@ -477,14 +478,15 @@ class BaseDetector(CallbackSupportMixin, Detector):
             raise ValueError(
                 f"X has {shape[1]} features, but {type(self).__name__} is expecting "
                 f"{self.n_features_in_} features as input: features are contrasts, so "
-                f"expected shape (n_slices, {self.n_features_in_}, H, W), got {shape}."
+                f"the expected shape is (n_slices, {self.n_features_in_}, H, W), got "
+                f"{shape}."
             )
         if self.contrasts_ is not None and hasattr(X, "contrasts"):
-            found = tuple(X.contrasts)
-            if found != self.contrasts_:
+            contrasts = tuple(X.contrasts)
+            if contrasts != self.contrasts_:
                 raise ValueError(
-                    f"X has contrasts {found}, but {type(self).__name__} was fitted on "
-                    f"{self.contrasts_}: read them in the same order."
+                    f"X has contrasts {contrasts}; expected {self.contrasts_}, on which "
+                    f"{type(self).__name__} was fitted. Read them in the same order."
                 )
 
 
@@ -494,5 +496,5 @@ def _map_shape(X) -> tuple[int, ...]:
 
 
 def _map_dtype(X) -> DTypeLike:
-    """Type of the maps: as scikit-learn has it, that of X, from float32 to float64."""
+    """Return the type of the maps: as in scikit-learn, that of X, float32 or float64."""
     return np.float64 if X.dtype.itemsize > 8 else np.result_type(X.dtype, np.float32)

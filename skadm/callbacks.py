@@ -1,4 +1,4 @@
-"""Callbacks that follow a training."""
+"""Callbacks for training."""
 
 import sys
 import time
@@ -8,20 +8,20 @@ __all__ = ["ProgressLog"]
 
 
 class ProgressLog:
-    """Print a line about the training every now and then.
+    """Print the progress of training at intervals.
 
-    A callback of scikit-learn (``detector.set_callbacks(ProgressLog())``) for where there
-    is no terminal for the progress bars of `sklearn.callback.ProgressBar`: log files,
-    batch systems, notebooks kept as text. Set on a Pipeline or a search, it reaches the
-    detectors inside.
+    A scikit-learn callback (``detector.set_callbacks(ProgressLog())``) for output without
+    a terminal, where `sklearn.callback.ProgressBar` cannot be used: log files, batch
+    systems, notebooks. On a Pipeline or a search, it is propagated to the detectors
+    inside.
 
     Parameters
     ----------
     interval : float, default=10.0
-        Seconds between two lines, at least. The first epoch and the end of each stage are
+        Minimum seconds between two lines. The first epoch and the end of each stage are
         always printed.
     stream : text file, default=None
-        Where to print. None: what `sys.stderr` is at that time.
+        Output stream. None: the current `sys.stderr`.
 
     Examples
     --------
@@ -31,7 +31,7 @@ class ProgressLog:
     >>> detector = ADMDetector().set_callbacks(ProgressLog(stream=sys.stdout))
     """
 
-    # How deep scikit-learn hands it down to the parts of a Pipeline or a search.
+    # Depth to which scikit-learn propagates it in a Pipeline or a search.
     max_propagation_depth = None
 
     def __init__(self, interval: float = 10.0, stream: TextIO | None = None) -> None:
@@ -39,50 +39,50 @@ class ProgressLog:
         self.stream = stream
 
     def setup(self, estimator, context) -> None:
-        """Do nothing; scikit-learn asks for the method.
+        """Do nothing; required by scikit-learn.
 
         Parameters
         ----------
         estimator : estimator
-            What is being fitted.
+            The estimator being fitted.
         context : CallbackContext
-            Its task.
+            Its context.
         """
 
     def teardown(self, estimator, context) -> None:
-        """Do nothing; scikit-learn asks for the method.
+        """Do nothing; required by scikit-learn.
 
         Parameters
         ----------
         estimator : estimator
-            What was fitted.
+            The fitted estimator.
         context : CallbackContext
-            Its task.
+            Its context.
         """
 
     def on_fit_task_begin(self, estimator, context) -> None:
-        """Remember when a stage began.
+        """Record the start of a stage.
 
         Parameters
         ----------
         estimator : estimator
-            What is being fitted.
+            The estimator being fitted.
         context : CallbackContext
-            The task that begins.
+            Context of the task.
         """
         if _is_epoch(context) and context.task_id == 0:
             self._began = time.monotonic()
             self._printed = -float("inf")
 
     def on_fit_task_end(self, estimator, context) -> None:
-        """Print a line, if it is time for one.
+        """Print a line if the interval has passed.
 
         Parameters
         ----------
         estimator : estimator
-            What is being fitted; its `history_` holds the loss.
+            The estimator being fitted; its `history_` holds the loss.
         context : CallbackContext
-            The task that ends: an epoch, a stage, or another, which is not printed.
+            Context of the task: an epoch, a stage, or another, which is not printed.
         """
         if not _is_epoch(context):
             return
@@ -101,7 +101,7 @@ class ProgressLog:
             line += f", loss {history[-1]['loss']:.4g}"
         line += f", {_duration(seconds)}"
         if n_epochs and not last:
-            line += f", about {_duration(seconds / done * (n_epochs - done))} to go"
+            line += f", about {_duration(seconds / done * (n_epochs - done))} left"
         print(line, file=self.stream or sys.stderr, flush=True)
 
 
@@ -110,7 +110,7 @@ def _is_epoch(context) -> bool:
 
 
 def _duration(seconds: float) -> str:
-    """Write seconds for a reader."""
+    """Format a duration in seconds."""
     if seconds < 100:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"

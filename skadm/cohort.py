@@ -1,4 +1,4 @@
-"""Anomaly maps of many patients: one task for each volume, on one machine or on many."""
+"""Anomaly maps of many patients, with one joblib task per volume."""
 
 import json
 import re
@@ -48,7 +48,7 @@ _EXISTING = ("raise", "skip", "replace")
 
 @dataclass(frozen=True)
 class CohortReport:
-    """What became of the volumes of a cohort; see `score_cohort`."""
+    """Outcome of scoring a cohort; see `score_cohort`."""
 
     files: list[Path]
     skipped: list[str]
@@ -67,69 +67,68 @@ def score_cohort(
     n_jobs: int | None = None,
     on_start: Callable[[str, int, int], Any] | None = None,
 ) -> CohortReport:
-    """Score volumes and write their maps as NIfTI files, each volume on its own.
+    """Score volumes in parallel and write their maps as NIfTI files.
 
-    Every volume is one task of joblib, which is given paths, reads, scores and writes. So
-    neither the images nor the maps travel, and no process holds more than one volume,
-    whatever their number. Tasks run where `joblib.parallel_config` says: in processes of
-    this machine, or on a cluster of Dask or Ray whose workers see the same files.
+    Every volume is one joblib task, which gets paths, reads, scores and writes. So images
+    and maps are not sent between processes, and no process holds more than one volume.
+    Tasks run as configured by `joblib.parallel_config`: in local processes, or on a Dask
+    or Ray cluster with a shared file system.
 
-    Volumes that are named as BIDS names them have maps that are, too, each with a sidecar:
+    Maps of volumes with BIDS names have BIDS names too, each with a sidecar:
     ``sub-01_desc-anomaly_statmap.nii.gz``, ``_desc-anomaly_mask`` and
     ``_desc-uncertainty_statmap``.
 
-    Of a volume that lacks a contrast, ``<volume>_supplied.json`` says which contrasts the
-    model supplied from the others, beside the maps. Of a volume that was scored with
-    warnings, ``<volume>_warnings.json`` tells these; of a `FlaggedShareWarning`, the
-    flagged share of the brain and the one to be expected from the training as well.
+    For a volume with missing contrasts, ``<volume>_supplied.json`` lists the contrasts
+    that the model supplied from the others. For a volume with warnings,
+    ``<volume>_warnings.json`` lists them; for a `FlaggedShareWarning` also the flagged
+    and the expected fraction of the brain.
 
     Parameters
     ----------
     model : detector, Pipeline or path
-        A fitted detector of pixels, a `Pipeline` that ends in one, or the file that
-        `skadm.save` wrote one to. An object travels with every task; a file is read once
-        by every process.
+        A fitted pixel detector, a `Pipeline` that ends in one, or a file written by
+        `skadm.save`. An object is sent with every task; a file is read once per process.
     stack : SliceStack
-        The slices. Slices of a volume that it does not hold are not scored.
+        The slices. Slices not in the stack are not scored.
     folder : path
-        Where to write; made if it does not exist.
+        Output folder; created if it does not exist.
     kinds : sequence of {"anomaly", "segmentation", "uncertainty"}, default=("anomaly",)
-        Maps to write, each to ``<volume>_<kind>.nii.gz``: the first two as `write_scores`
-        does; the third, of an `EnsembleDetector`, how far its members disagree (0 outside
-        the brain), which scores each volume once more.
+        Maps to write, each to ``<volume>_<kind>.nii.gz``: the first two as in
+        `write_scores`; the third, for an `EnsembleDetector`, the standard deviation of
+        its members (0 outside the brain), which scores each volume once more.
     existing : {"raise", "skip", "replace"}, default="raise"
-        What to do about files that exist: refuse to begin, write only those that are
-        missing (whatever model the others are from), or write all anew.
+        Whether existing files raise an error before scoring, are skipped (without
+        checking which model wrote them), or are replaced.
     n_jobs : int, default=None
-        Number of volumes at a time; -1 for as many as there are processors. None: what
-        `joblib.parallel_config` says, or else 1.
+        Number of volumes in parallel; -1 uses all processors. None: as set by
+        `joblib.parallel_config`, or 1.
     on_start : callable, default=None
-        Called in this process when the task of a volume is handed out, with the volume's
+        Called in this process when the task of a volume is dispatched, with the volume's
         name, its number (from 1) and the number of volumes to score.
 
     Returns
     -------
     CohortReport
-        An object with these attributes: `files` that were written; volumes `skipped`, since
-        all their files existed; `failures`, the error of each volume without maps;
-        `supplied`, the contrasts that the model supplied, and `warned`, the warnings, of
-        each volume with any. A volume that fails does not stop others.
+        Object with the attributes `files` (written files), `skipped` (volumes whose files
+        all existed), `failures` (error of each volume without maps), and for each volume
+        with any, `supplied` (contrasts supplied by the model) and `warned` (warnings). A
+        failed volume does not stop the others.
 
     Raises
     ------
     FileExistsError
-        If a file exists and `existing` is "raise"; nothing is scored then.
+        If a file exists and `existing` is "raise"; nothing is scored.
     FileNotFoundError
         If the file of the model does not exist.
     ValueError
-        If the model is not a fitted detector of pixels or learned other contrasts, cannot
-        tell its uncertainty, or `kinds` or `existing` is not as above.
+        If the model is not a fitted pixel detector, was trained on other contrasts or has
+        no uncertainty, or `kinds` or `existing` is invalid.
 
     Warns
     -----
     UserWarning
-        Of what was warned of while a volume was scored, in whatever process, with the name
-        of the volume.
+        Warnings issued while scoring a volume, in any process, with the name of the
+        volume.
     """
     _check_kinds(kinds, (*KINDS, UNCERTAINTY))
     if existing not in _EXISTING:
@@ -152,9 +151,9 @@ def score_cohort(
                         raise FileExistsError(f"{path} exists")
     todo = {name: missing for name, missing in wanted.items() if missing}
     folder.mkdir(parents=True, exist_ok=True)
-    # No batches: a volume takes seconds, and what fails or is killed should be small.
+    # No batches: a volume takes seconds, and little work is lost if a task fails.
     results = joblib.Parallel(n_jobs=n_jobs, batch_size=1)(
-        # Workers may have another working directory.
+        # Workers may have a different working directory.
         _tasks(model, stack, folder.absolute(), todo, on_start)
     )
     outcomes: dict[str, _Outcome] = dict(zip(todo, results))
@@ -185,7 +184,7 @@ def score_cohort(
 
 
 class _Outcome(NamedTuple):
-    """What became of a volume."""
+    """Outcome of scoring a volume."""
 
     error: str
     supplied: tuple[str, ...]
@@ -200,12 +199,12 @@ def write_scores(
     *,
     kinds: Sequence[str] = ("anomaly",),
 ) -> list[Path]:
-    """Write what a detector says of some slices, on the grid of the original images.
+    """Write scores and segmentations of slices on the grid of the original images.
 
-    Scores are normality, (n_slices, H, W). Of each volume the files are
-    those of `map_file`: "anomaly", higher = more abnormal, outside the brain the
-    lowest of the training; "segmentation", 1 where the detector calls a pixel an anomaly.
-    Files that exist are replaced.
+    Scores are normality maps (n_slices, H, W). The files of each volume are those of
+    `map_file`: "anomaly", higher = more abnormal, with the lowest value of the training
+    outside the brain; "segmentation", 1 for pixels predicted as anomaly. Existing files are
+    replaced.
     """
     _check_kinds(kinds, KINDS)
     files = []
@@ -253,7 +252,9 @@ def _write_kind(
 
 def _check_kinds(kinds: Sequence[str], known: Sequence[str]) -> None:
     if isinstance(kinds, str) or not kinds or not set(kinds) <= set(known):
-        raise ValueError(f"kinds are {kinds!r}; expected a sequence of some of {known}")
+        raise ValueError(
+            f"kinds are {kinds!r}; expected a sequence of names out of {known}"
+        )
 
 
 def _tasks(
@@ -281,7 +282,7 @@ def _score_volume(
         warnings.simplefilter("always", UserWarning)
         try:
             supplied = _write_volume(_loaded(model), stack, folder, kinds, caught)
-        except Exception as raised:  # of whatever kind: the other patients are to be scored
+        except Exception as raised:  # any error: score the other patients
             error = f"{type(raised).__name__}: {raised}"
     return _Outcome(error, supplied, warnings_of_scan(caught))
 
@@ -296,14 +297,14 @@ def _write_volume(
     """Score one volume and write its maps; return the contrasts supplied."""
     detector, files = as_seen(model, stack)
     stack = files.in_memory()
-    for volume in files.volumes:  # each is read once: the next one has its memory
+    for volume in files.volumes:  # each is read once: free its memory
         volume.source.release()
     of_scores = [kind for kind in kinds if kind in KINDS]
     scores = detector.score_samples(stack) if of_scores else None
     spread = detector.uncertainty(stack) if UNCERTAINTY in kinds else None
-    # It scored them: what they lack it has supplied.
+    # Scoring succeeded, so the model supplied the missing contrasts.
     supplied = missing_names(stack.X, stack.contrasts)
-    # First, so that no map is ever without them.
+    # Before the maps, so that no map exists without this record.
     _write_supplied(supplied, stack, folder)
     _write_warnings([warned.message for warned in caught], stack, folder)
     if scores is not None:
@@ -316,7 +317,7 @@ def _write_volume(
 def _write_warnings(
     caught: Sequence[Warning | str], stack: SliceStack, folder: Path
 ) -> None:
-    """Tell beside the maps of a volume what was warned of; nothing if nothing was."""
+    """Write the warnings of a volume, if any, beside its maps."""
     warned = [warning for warning in caught if isinstance(warning, UserWarning)]
     record: dict[str, Any] = {"warnings": list(dict.fromkeys(map(str, warned)))}
     for warning in warned:
@@ -326,7 +327,7 @@ def _write_warnings(
 
 
 def _write_supplied(supplied: Sequence[str], stack: SliceStack, folder: Path) -> None:
-    """Say beside the maps of a volume what was supplied; nothing if nothing was."""
+    """Write the supplied contrasts of a volume, if any, beside its maps."""
     record = {"contrasts": list(stack.contrasts), "supplied": list(supplied)}
     _write_record(record if supplied else None, "supplied", stack, folder)
 
@@ -336,7 +337,7 @@ def _write_record(
 ) -> None:
     path = folder / f"{stack.volumes[0].name}_{name}.json"
     if record is None:
-        path.unlink(missing_ok=True)  # of an earlier run, when there was one
+        path.unlink(missing_ok=True)  # from an earlier run
         return
     write_text(path, json.dumps(record, indent=2) + "\n")
 
@@ -345,19 +346,20 @@ def _check_model(model: Any, stack: SliceStack, kinds: Sequence[str]) -> None:
     detector = last_step(model)
     if not isinstance(detector, Detector) or scored_unit(detector) != "pixel":
         raise ValueError(
-            f"the model is a {type(detector).__name__}; expected a detector of pixels, or "
-            "a Pipeline that ends in one"
+            f"the model is a {type(detector).__name__}; expected a pixel detector, or a "
+            "Pipeline that ends in one"
         )
     check_is_fitted(detector, ["offset_", "background_score_"])
     if UNCERTAINTY in kinds and not hasattr(detector, "uncertainty"):
         raise ValueError(
-            f"the model is a {type(detector).__name__}, which does not tell how uncertain "
-            "its scores are; an EnsembleDetector does"
+            f"the model is a {type(detector).__name__}, which has no uncertainty; "
+            "expected an EnsembleDetector"
         )
     learned = getattr(detector, "contrasts_", None)
     if learned is not None and learned != stack.contrasts:
         raise ValueError(
-            f"the stack has contrasts {stack.contrasts}; the model learned {learned}"
+            f"the stack has contrasts {stack.contrasts}; expected {learned}, on which "
+            "the model was trained"
         )
 
 
@@ -365,7 +367,7 @@ def _loaded(model: Any) -> Any:
     return _load(model, model.stat().st_mtime_ns) if isinstance(model, Path) else model
 
 
-# Workers of a cluster outlive a cohort: a file that has changed since is another model.
+# Cluster workers are long-lived: a changed file is another model.
 @lru_cache(maxsize=1)
 def _load(path: Path, modified: int) -> Any:
     return load(path)

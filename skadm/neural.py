@@ -1,4 +1,4 @@
-"""Base of the detectors that train networks."""
+"""Base class of the detectors that train networks."""
 
 import os
 from abc import abstractmethod
@@ -25,48 +25,49 @@ __all__ = ["TorchDetector"]
 class TorchDetector(BaseDetector):
     """Base of the detectors that train networks.
 
-    A detector names its networks (`_build`), its stages and their losses (`_train`) and
-    the anomaly score of a batch (`_anomaly`). What all have in common is here.
+    A detector implements its networks (`_build`), the stages and losses of its training
+    (`_train`) and the anomaly score of a batch (`_anomaly`).
 
     Parameters
     ----------
     max_epochs : int, default=50
-        Epochs of each stage of the training, unless another parameter sets them. 0, with
-        weights from a fit or a file: they stay as they are, and what is learned from their
-        output (densities, thresholds) is learned again.
+        Epochs of each training stage, unless another parameter sets them. 0 keeps weights
+        from a previous fit or a file, and refits only what depends on their output
+        (densities, thresholds).
     batch_size : int, default=16
-        Slices of a training step and, on a GPU, of a scoring step. Scores do not depend
-        on it; those of a GPU only to the rounding of its convolutions.
+        Number of slices per training step and, on a GPU, per scoring step. Scores do not
+        depend on it, except for rounding on a GPU.
     learning_rate : float, default=1e-3
-        Of Adam, at the peak of a one-cycle schedule.
+        Peak learning rate of Adam with a one-cycle schedule.
     augmentation : Augmentation, "default" or None, default="default"
-        Random changes of training slices; "default" is ``Augmentation()``, None is none.
+        Data augmentation of training slices; "default" is ``Augmentation()``, None
+        disables it.
     n_iter_no_change : int, default=None
-        A stage stops when its training loss has not fallen by `tol` for so many epochs.
-        None: never. No data is held out.
+        Number of epochs without an improvement of the training loss by `tol` after which
+        a stage stops. None: never. No data is held out.
     tol : float, default=1e-4
-        See `n_iter_no_change`.
+        Minimum improvement for `n_iter_no_change`.
     warm_start : bool, default=False
-        Whether `fit` goes on from the weights of the last fit. `history_` grows.
+        Whether `fit` starts from the weights of the previous fit. `history_` is extended.
     checkpoints : str, path or Checkpoints, default=None
-        Folder in which the training is kept while it runs, after every epoch, so that an
-        interrupted fit goes on where it was; see `skadm.training.Checkpoints`. Needs an
-        integer `random_state`. None: nothing is kept.
+        Folder for checkpoints after every epoch, from which an interrupted fit resumes;
+        see `skadm.training.Checkpoints`. Requires an integer `random_state`. None: no
+        checkpoints.
     %(contamination)s
     device : str or torch.device, default="auto"
-        "auto" is a GPU where there is one.
+        "auto" uses a GPU if available.
     precision : {"auto", "float32", "bfloat16"}, default="auto"
-        Of the convolutions. "auto" is bfloat16 where the processor or GPU computes it
-        natively.
+        Precision of the convolutions. "auto" is bfloat16 if the processor or GPU supports
+        it natively.
     random_state : int, RandomState instance or None, default=None
-        Seed of all that is drawn at random: weights, order of slices, augmentation, noise.
+        Controls all randomness: weights, order of slices, augmentation, noise.
 
     Attributes
     ----------
     history_ : list of dict
         One record for each epoch: "stage", "epoch", "loss" and its parts, "seconds".
     weights_ : dict of str to ndarray
-        All that was learned.
+        All learned parameters.
     %(offset_)s
     %(background_score_)s
     %(n_features_in_)s
@@ -118,37 +119,37 @@ class TorchDetector(BaseDetector):
         self.precision = precision
         self.random_state = random_state
 
-    # What a method has to say.
+    # To be implemented by a method.
 
     @abstractmethod
     def _build(self, n_contrasts: int, generator: torch.Generator) -> Any:
-        """A torch module that holds all networks, with initial weights, on the CPU."""
+        """Return a torch module with all networks and initial weights, on the CPU."""
 
     @abstractmethod
     def _train(self, networks: Any, images: NDArray, trainer: Trainer) -> None:
         """Train the networks by one or more calls of ``trainer.fit_stage(...)``.
 
-        Whatever has to survive must be in the networks, as a parameter or buffer. What is
-        computed between two stages is computed again when a fit goes on from a checkpoint.
-        The images may be on disk.
+        All state to keep must be a parameter or buffer of the networks. Computations
+        between two stages are repeated when a fit resumes from a checkpoint. The images
+        may be on disk.
         """
 
     @abstractmethod
     def _anomaly(self, networks: Any, images: torch.Tensor) -> torch.Tensor:
-        """Anomaly score (n, H, W) of a batch on the device; higher is less normal."""
+        """Return anomaly scores (n, H, W) of a batch on the device; higher is abnormal."""
 
     def _check_parameters(self, n_contrasts: int) -> None:
-        """Refuse, before the training, what parameters cannot have with these contrasts."""
+        """Check parameters that depend on the number of contrasts, before training."""
 
-    # The common part.
+    # Common methods.
 
     def _fit(self, X: np.ndarray, abnormal: np.ndarray | None = None) -> None:
-        """Train networks on normal slices; abnormal ones are there to be looked at."""
+        """Train networks on normal slices; `abnormal` slices are passed to the trainer."""
         self._check_parameters(X.shape[1])
         if not self.max_epochs and not self._has_weights:
             raise ValueError(
                 f"max_epochs=0 leaves the networks of {type(self).__name__} untrained; "
-                "expected 1 or more, or weights to start from (warm_start)."
+                "expected 1 or more, or previous weights (warm_start)."
             )
         trainer = Trainer(self, self._engine(), X, abnormal)
         networks = self._build(X.shape[1], trainer.initial)
@@ -164,37 +165,37 @@ class TorchDetector(BaseDetector):
 
     @property
     def _goes_on(self) -> bool:
-        """Whether a fit starts from the weights of the last one."""
+        """Whether a fit starts from the weights of the previous fit."""
         return self.warm_start and hasattr(self, "weights_")
 
     @property
     def _has_weights(self) -> bool:
-        """Whether a fit starts from weights that were trained before."""
+        """Whether a fit starts from trained weights."""
         return self._goes_on
 
     def _initialise(self, networks: Any) -> None:
-        """Change the random weights that a fit starts from."""
+        """Modify the initial weights of a fit."""
 
     def _go_on_from(self, networks: Any, weights: dict[str, NDArray]) -> None:
-        """Start from the weights of the last fit."""
+        """Load the weights of the previous fit."""
         load_weights(networks, weights)
 
     def _keep(self, networks: torch.nn.Module) -> None:
-        """Store the networks as arrays, and keep them ready for scoring."""
+        """Store the networks as arrays and keep them for scoring."""
         networks.eval()
         self.weights_ = weights_of(networks)
         self._networks = networks
 
     def _score(self, X: np.ndarray, brain: NDArray[np.bool_]) -> np.ndarray:
         anomaly = self._apply(self._anomaly, X)
-        # Absurd intensities overflow: as anomalous as a number can say.
+        # Extreme intensities overflow: clip to the most anomalous finite score.
         most = float(np.finfo(np.float32).max)
         return -np.nan_to_num(anomaly, nan=most, posinf=most, neginf=-most)
 
     def _apply(
         self, function: Callable[[Any, torch.Tensor], torch.Tensor], X: np.ndarray
     ) -> np.ndarray:
-        """Result of ``function(networks, images)`` on every batch, float32."""
+        """Apply ``function(networks, images)`` to every batch; return float32."""
         engine = self._engine()
         networks = getattr(self, "_networks", None)
         if networks is None:
@@ -212,7 +213,7 @@ class TorchDetector(BaseDetector):
     def _apply_to_checked(
         self, function: Callable[[Any, torch.Tensor], torch.Tensor], X
     ) -> NDArray[np.float32]:
-        """The same for slices that a user gives, (n, channels, H, W)."""
+        """Apply a function to user input (n, channels, H, W) after checks."""
         check_is_fitted(self)
         result = np.empty(0, np.float32)
         for part in self._checked(X):
@@ -231,5 +232,5 @@ class TorchDetector(BaseDetector):
 
     def __getstate__(self):
         state = dict(super().__getstate__())
-        state.pop("_networks", None)  # rebuilt from weights_, on any device
+        state.pop("_networks", None)  # rebuilt from weights_ on any device
         return state

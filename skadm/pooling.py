@@ -1,4 +1,4 @@
-"""How the map of a slice, or of a volume, becomes one number."""
+"""Pooling of the map of a slice or volume to one score."""
 
 from abc import ABC, abstractmethod
 from numbers import Integral, Real
@@ -16,25 +16,25 @@ __all__ = ["LargestComponent", "Pooling", "Quantile", "TopKMean"]
 
 
 class Pooling(BaseEstimator, ABC):
-    """Base of the poolings.
+    """Base class of the poolings.
 
     A pooling implements `_pool(decision, brain)`. It is an estimator only so that its
-    parameters can be searched, as ``pooling__q``; it learns nothing.
+    parameters, such as ``pooling__q``, can be searched; it is stateless.
     """
 
     _parameter_constraints: dict[str, list[Any]] = {}
 
     @abstractmethod
     def _pool(self, decision: NDArray[np.float64], brain: NDArray[np.bool_]) -> float:
-        """Normality of a slice (H, W) or volume (n_slices, H, W) with some brain."""
+        """Return the normality of a slice (H, W) or volume (n_slices, H, W) with brain."""
 
     def check(self) -> None:
-        """Raise an error that names the first parameter out of its range.
+        """Check the parameters.
 
         Raises
         ------
         ValueError
-            If a parameter has a value or type that it cannot have.
+            If a parameter has an invalid value or type.
         """
         validate_parameter_constraints(
             self._parameter_constraints,
@@ -43,16 +43,16 @@ class Pooling(BaseEstimator, ABC):
         )
 
     def __call__(self, decision: ArrayLike, brain: ArrayLike) -> float:
-        """Normality of one slice or one volume.
+        """Compute the normality of one slice or volume.
 
         Parameters
         ----------
         decision : array-like of shape (H, W) or (n_slices, H, W)
             Normality of every pixel relative to the threshold, as `decision_function`
             returns it: higher is more normal, negative is an anomaly. Slices of a volume
-            are in their order.
+            are in order.
         brain : array-like of bool, of the same shape
-            The brain; the other pixels do not count.
+            The brain; other pixels are ignored.
 
         Returns
         -------
@@ -62,38 +62,39 @@ class Pooling(BaseEstimator, ABC):
         Raises
         ------
         ValueError
-            If a parameter is out of its range, the shapes do not fit, there is no brain
-            pixel, or what comes out is not a number.
+            If a parameter is out of range, the shapes do not match, there is no brain
+            pixel, or the result is not finite.
         """
         self.check()
-        # Scores may be as large as float32 goes: differences of such overflow in float32.
+        # float64, since differences of very large scores overflow in float32.
         maps = as_numbers(decision, "decision").astype(np.float64, copy=False)
         inside = as_numbers(brain, "brain") != 0
         if maps.shape != inside.shape or maps.ndim not in (2, 3):
             raise ValueError(
                 f"decision has shape {maps.shape} and brain {inside.shape}; expected "
-                "the same, (H, W) of a slice or (n_slices, H, W) of a volume."
+                "equal shapes, (H, W) for a slice or (n_slices, H, W) for a volume."
             )
         if not inside.any():
-            raise ValueError("no brain pixel: there is nothing to pool.")
+            raise ValueError("brain has no pixel; expected at least one to pool.")
         if np.isnan(maps[inside]).any():
             raise ValueError("decision holds NaN in the brain; expected numbers.")
         normality = float(self._pool(maps, inside))
         if not np.isfinite(normality):
-            raise ValueError(f"{self} made {normality} of a map; expected a finite number.")
+            raise ValueError(f"{self} returned {normality}; expected a finite number.")
         return normality
 
 
 class Quantile(Pooling):
     """A low quantile of the normality of the brain pixels.
 
-    It sees what fills more than the fraction `q` of the brain, however it is spread, and
-    not what is smaller.
+    It is sensitive to anomalies that fill more than the fraction `q` of the brain, in any
+    arrangement, and not to smaller ones.
 
     Parameters
     ----------
     q : float, default=0.01
-        Which quantile, in [0, 1]; interpolated linearly. 0 is the least normal pixel.
+        Level of the quantile in [0, 1], with linear interpolation. 0 is the least normal
+        pixel.
 
     Examples
     --------
@@ -117,13 +118,13 @@ class Quantile(Pooling):
 class TopKMean(Pooling):
     """Mean normality of the k least normal brain pixels.
 
-    As `Quantile`, but for a number of pixels instead of a fraction of the brain: a lesion
-    counts the same in a slice with little brain and in one with much.
+    Like `Quantile`, but for a number of pixels instead of a fraction of the brain: the
+    weight of a lesion does not depend on the amount of brain in the slice.
 
     Parameters
     ----------
     k : int, default=100
-        Number of pixels (voxels of a volume). All are taken where there are fewer.
+        Number of pixels (voxels of a volume). If there are fewer, all are used.
 
     Examples
     --------
@@ -147,24 +148,23 @@ class TopKMean(Pooling):
 
 
 class LargestComponent(Pooling):
-    """Minus the size of the largest connected region of anomalous pixels.
+    """Negative size of the largest connected region of anomalous pixels.
 
-    Lesions hang together, false alarms rarely do. A pixel is anomalous where the decision
-    is negative, hence below the threshold of the detector: its `contamination` is worth
-    searching together with this pooling.
+    Lesions are connected, false positives rarely are. A pixel is anomalous if the
+    decision is negative, i.e. below the threshold of the detector, so search its
+    `contamination` together with this pooling.
 
     Parameters
     ----------
     connectivity : int, default=1
-        Pixels are neighbours if they differ by 1 along at most so many axes: 1 for shared
-        sides (4 neighbours in a slice, 6 in a volume), 2 for corners too (8, and 18 in a
-        volume), 3 for the corners of voxels (26; the same as 2 in a slice).
+        Pixels are neighbours if they differ by 1 along at most this number of axes: 1 for
+        shared sides (4 neighbours in a slice, 6 in a volume), 2 for corners too (8, and
+        18 in a volume), 3 for the corners of voxels (26; the same as 2 in a slice).
 
     Notes
     -----
-    There is no least size that counts: it would only make ties among small regions, and
-    where the size becomes an anomaly is for `contamination` of the slice or volume
-    detector to say.
+    There is no minimum size: it would only create ties among small regions, and the
+    `contamination` of the slice or volume detector determines which sizes are anomalous.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""Named sets of parameters: what fits a laptop, and what the paper used."""
+"""Presets: named sets of parameters for the detectors."""
 
 from typing import Any
 
@@ -25,13 +25,13 @@ def classes_by_name() -> dict[str, type[BaseDetector]]:
 PRESETS: dict[str, dict[str, dict[str, Any]]] = {
     name: detector._presets for name, detector in classes_by_name().items()
 }
-"""Parameters by detector and preset; what is not named keeps its default."""
+"""Parameters by detector and preset; other parameters keep their defaults."""
 
 _DEPARTURES = {"density": "em", "brain_channel": True}
 
 
 def make_detector(name: str, preset: str | None = None, **parameters) -> Detector:
-    """Make a detector from its name and a preset.
+    """Create a detector from its name and a preset.
 
     Parameters
     ----------
@@ -43,21 +43,23 @@ def make_detector(name: str, preset: str | None = None, **parameters) -> Detecto
     preset : str, default=None
         Key of ``PRESETS[name]``. None: the defaults.
     **parameters
-        Go before those of the preset. Of "ADM+", parameters of `ADMDetector`.
+        Parameters that override the preset. Of "ADM+", parameters of `ADMDetector`.
 
     Returns
     -------
     detector : Detector
-        Not fitted.
+        The unfitted detector.
 
     Raises
     ------
     ValueError
-        If there is no such detector or preset.
+        If the detector or preset is unknown.
     """
     classes = classes_by_name()
     if name not in classes:
-        raise ValueError(f"no detector {name!r}; expected one of {sorted(classes)}.")
+        raise ValueError(
+            f"there is no detector {name!r}; expected one of {sorted(classes)}."
+        )
     known = PRESETS.get(name, {})
     if preset is not None and preset not in known:
         raise ValueError(

@@ -1,4 +1,4 @@
-"""Models that are ready to score: trained on synthetic brains, shipped with the package."""
+"""Pretrained models, trained on synthetic brains and shipped with the package."""
 
 import warnings
 from collections.abc import Mapping, Sequence
@@ -19,8 +19,8 @@ from skadm.wrappers import PostprocessedDetector
 
 __all__ = ["load_pretrained"]
 
-_SIZE = 128  # of slices, as in the pretraining
-_PATIENTS, _SLICES = 8, 4  # synthetic, of which the threshold is
+_SIZE = 128  # slice size of the pretraining
+_PATIENTS, _SLICES = 8, 4  # synthetic brains for the threshold
 
 
 def load_pretrained(
@@ -34,46 +34,46 @@ def load_pretrained(
     device: str | torch.device = "auto",
     random_state: int | None = 0,
 ) -> Pipeline:
-    """Make a model that scores scans without any training on real ones.
+    """Load a pretrained model that needs no training on real scans.
 
-    An eraser (`EraserDetector`) whose network was trained on synthetic brains, for any set
-    of the contrasts that it knows. Its score is where the network sees lesions
-    (``evidence="presence"``), and the threshold is learned from 32 slices of synthetic
-    normal brains with the same contrasts, which takes seconds. Give whole scans, since
-    intensities are relative to those of the rest of the scan.
+    The model is an `EraserDetector` whose network was trained on synthetic brains, for
+    any subset of its known contrasts. The score is based on the predicted presence of
+    lesions (``evidence="presence"``). The threshold is computed in seconds from 32 slices
+    of synthetic normal brains with the same contrasts. Pass whole scans, since
+    intensities are normalised per scan.
 
     Parameters
     ----------
     name : {"synthetic"}, default="synthetic"
-        Which one.
+        Name of the model.
     contrasts : sequence of str
-        Those of the scans, in their order: any of T1, T1ce, T2, PD, FLAIR, DWI and ADC.
+        Contrasts of the scans, in order: any of T1, T1ce, T2, PD, FLAIR, DWI and ADC.
     prior : None, mapping or sequence, default=None
-        Which contrasts lesions change, as `EraserDetector` takes it, such as
-        ``{"FLAIR": 1, "T2": 0.5}``. With it, lesions are found far better than without.
+        Contrasts that lesions change, as in `EraserDetector`, such as ``{"FLAIR": 1,
+        "T2": 0.5}``. A prior improves detection considerably.
     prior_sign : {"known", "unknown"}, default="known"
-        Whether they are known to be bright (with a negative weight: dark).
+        Whether lesions are known to be bright (with a negative weight: dark).
     smooth_through : float, default=0.0
         Standard deviation of a Gaussian that smooths maps through the slices of a scan, in
         slices: 5 for slices of 1 mm. 0: none.
     contamination : float, default=0.01
-        Share of the pixels of synthetic normal brains that is called anomalous; that of a
-        real normal brain differs (see the documentation, "Pretrained").
+        Fraction of the pixels of synthetic normal brains predicted as anomalous; for real
+        normal brains it differs (see the documentation, "Pretrained").
     device : str or torch.device, default="auto"
-        Where the network runs.
+        Device of the network.
     random_state : int or None, default=0
-        Draws the synthetic brains.
+        Controls the synthetic brains.
 
     Returns
     -------
     model : sklearn.pipeline.Pipeline
-        `CoverageImputer`, normaliser, resizer and a fitted detector, as 'skadm fit' makes
-        them. It scores a `SliceStack` with these contrasts.
+        `CoverageImputer`, normaliser, resizer and a fitted detector, as from 'skadm fit'.
+        It scores a `SliceStack` with these contrasts.
 
     Raises
     ------
     ValueError
-        If there is no such model, or it does not take one of the contrasts.
+        If the model is unknown or does not support one of the contrasts.
 
     Examples
     --------
@@ -83,11 +83,11 @@ def load_pretrained(
     >>> maps = model.score_samples(stack)  # doctest: +SKIP
     """
     contrasts = tuple(contrasts)
-    pretrained_network(name, contrasts)  # refuses what it does not take
+    pretrained_network(name, contrasts)  # raises for unsupported contrasts
     if isinstance(prior, str):
         raise ValueError(
-            f"prior={prior!r} is learned from slices with an anomaly, and nothing is "
-            "trained here: name the contrasts, as in prior={'FLAIR': 1}, or fit "
+            f"prior={prior!r} needs training slices with an anomaly, but a pretrained "
+            "model is not trained. Name the contrasts, as in prior={'FLAIR': 1}, or fit "
             f"EraserDetector(init={name!r})."
         )
     eraser = EraserDetector(
@@ -106,10 +106,10 @@ def load_pretrained(
     steps = [("normalise", IntensityNormalizer()), ("resize", SliceResizer(_SIZE))]
     model = Pipeline([*steps, ("detector", eraser)])
     with warnings.catch_warnings():
-        # Synthetic brains are odd, and may fill their slices.
+        # Synthetic brains are unusual and may fill their slices.
         warnings.simplefilter("ignore", UserWarning)
         model.fit(brains)
-    # Synthetic brains are cut in training: nothing is to be filled in there.
+    # Synthetic brains have random cuts: do not impute there.
     model.steps.insert(0, ("coverage", CoverageImputer().fit(brains)))
     _forget_correlations(eraser)
     if smooth_through:
@@ -119,10 +119,10 @@ def load_pretrained(
 
 
 def _smoothed(eraser: EraserDetector, smooth_through: float) -> PostprocessedDetector:
-    """The fitted eraser with smoothed maps; the threshold is that of the eraser.
+    """Wrap the fitted eraser to smooth its maps; the threshold is unchanged.
 
-    Synthetic slices are far apart. Smoothing draws the scores of normal pixels together, so
-    that fewer of them are flagged.
+    Synthetic slices are far apart, so the threshold cannot be set on smoothed maps.
+    Smoothing reduces the spread of normal scores, so fewer normal pixels are flagged.
     """
     smoother = GaussianSmoother(0.0, sigma_through=smooth_through)
     detector = PostprocessedDetector(eraser, smoother, contamination=eraser.contamination)
@@ -131,14 +131,14 @@ def _smoothed(eraser: EraserDetector, smooth_through: float) -> PostprocessedDet
     detector.filters_ = [smoother.fit(empty, groups=[0])]
     detector.offset_ = float(eraser.offset_)
     detector.background_score_ = float(eraser.background_score_)
-    # Shares at the threshold still bound those of smoothed maps; how patients differ
-    # elsewhere does not carry over, so it counts as unknown.
+    # Fractions at the threshold are upper bounds for smoothed maps; the variation between
+    # patients at other thresholds does not apply and is set to unknown.
     detector.training_scores_ = replace(eraser.training_scores_, n_patients=1)
     return detector
 
 
 def _forget_correlations(eraser: EraserDetector) -> None:
-    """Let no exchanged contrasts be suspected: in synthetic brains, any may correlate."""
+    """Disable the check for swapped contrasts: synthetic correlations are random."""
     reference = eraser.training_reference_
     eraser.training_reference_ = replace(
         reference, correlations=np.eye(len(reference.correlations))
@@ -148,13 +148,13 @@ def _forget_correlations(eraser: EraserDetector) -> None:
 def describe_pretrained(
     name: str, contrasts: Sequence[str], prior: Prior, contamination: float
 ) -> dict[str, Any]:
-    """Say what a model was trained on, as 'skadm fit' does."""
+    """Describe the training of a model, as 'skadm fit' does."""
     return {
         "patients": [],
         "detector": f"EraserDetector, pretrained ({name})",
         "threshold": (
-            f"flags {contamination:.1%} of the pixels of synthetic normal brains; no real "
-            "scan was trained on"
+            f"flags {contamination:.1%} of the pixels of synthetic normal brains; no "
+            "training on real scans"
         ),
         "prior": dict(prior) if isinstance(prior, Mapping) else list(prior or ()),
     }

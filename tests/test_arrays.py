@@ -223,13 +223,13 @@ REFUSED = {
     "ragged objects": (lambda X: ragged_objects(), "entries differ in shape"),
     "float16 overflow": (
         lambda X: (X * 1e6).clip(-1e6, 1e6).astype(np.float16),
-        "float16 and holds infinity: numbers beyond 65504",
+        "float16 and holds infinity, since float16 ends at 65504",
     ),
     "float16 tensor overflow": (
         lambda X: torch.from_numpy(1e6 * X).half(),
         "float16 and holds infinity",
     ),
-    "sparse tensor": (sparse, "tensor of layout torch.sparse_coo.*expected a dense one"),
+    "sparse tensor": (sparse, "tensor of layout torch.sparse_coo.*expected a dense tensor"),
     "tensor without data": (
         lambda X: torch.from_numpy(X.copy()).to("meta"),
         "on the device 'meta'",

@@ -131,7 +131,7 @@ def test_a_seed_that_is_not_a_number_is_refused(random_state, tmp_path):
     detector = clone(DETECTORS[0]).set_params(
         checkpoints=tmp_path, random_state=random_state
     )
-    with pytest.raises(ValueError, match="random_state to be an integer"):
+    with pytest.raises(ValueError, match="expected an integer, since checkpoints"):
         detector.fit(X, Y)
 
 
@@ -139,7 +139,7 @@ def test_a_damaged_file_is_named(tmp_path):
     detector = clone(DETECTORS[0]).set_params(checkpoints=tmp_path).fit(X, Y)
     (file,) = tmp_path.glob("*-1-translation.npz")
     file.write_bytes(file.read_bytes()[:1000])
-    with pytest.raises(ValueError, match=rf"{file.name} is damaged.*delete it"):
+    with pytest.raises(ValueError, match=rf"{file.name} is damaged.*Delete it"):
         detector.fit(X, Y)
 
 
@@ -286,7 +286,7 @@ def test_a_full_disk_keeps_the_last_good_file(tmp_path):
         text=True,
         check=False,
     )
-    assert "state.npz cannot be written: File too large; the one before it is kept" in (
+    assert "state.npz cannot be written: File too large; the existing file is kept" in (
         done.stderr
     )
     np.testing.assert_array_equal(file.read()["a"], np.arange(3))

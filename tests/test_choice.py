@@ -82,7 +82,7 @@ def test_without_an_abnormal_slice_nothing_is_learned_of_lesions(labels):
     stack = stack if labels else stack.without_labels()
     args, chosen = settled(stack, preset="best")
     assert args.prior is None
-    assert "no slice is marked" in chosen["prior"]
+    assert "the masks mark no slice" in chosen["prior"]
 
 
 def test_what_is_stated_goes_before_what_is_chosen():
@@ -114,7 +114,7 @@ def test_fit_says_which_detector_it_takes(scans, tmp_path, capsys):
     assert main([*arguments, *QUICK]) == 0
     printed = capsys.readouterr().out
     assert re.search(
-        r"^detector: +ADMDetector, .* since --detector names no", printed, re.M
+        r"^detector: +ADMDetector, .* since --detector is not given", printed, re.M
     )
     best = ["--preset", "best", "--epochs", "1", "--size", "16", "--force"]
     assert main([*arguments, *best]) == 0

@@ -173,10 +173,10 @@ def test_fit_goes_on_from_checkpoints(scans, tmp_path, capsys):
 
     arguments[4] = str(tmp_path / "other.skadm")
     assert main([*arguments, "--checkpoints", str(out)]) == 1
-    assert "--checkpoints must name a folder" in error_of(capsys)
+    assert "--checkpoints must be a folder" in error_of(capsys)
     wrong = [*arguments[:5], "--detector", "PCADetector", "--checkpoints", str(runs)]
     assert main(wrong) == 1
-    assert "leave --checkpoints out" in error_of(capsys)
+    assert "omit --checkpoints" in error_of(capsys)
 
 
 def test_fit_without_masks(tmp_path, capsys):
@@ -361,7 +361,7 @@ def test_evaluate_warns_of_patients_that_were_trained_on(model, scans, tmp_path,
     arguments = ["evaluate", "--model", str(model), "--data", str(scans), "--out", out]
     assert main([*arguments, "--no-figures"]) == 0
     warned = capsys.readouterr().err
-    assert "skadm: warning: 2 of the patients evaluated were trained on" in warned
+    assert "skadm: warning: 2 of the patients evaluated are training patients" in warned
     assert "(phantom-000, phantom-001)" in warned
     assert {file.name for file in Path(out).iterdir()} == TABLES
     assert [row["method"] for row in rows_of(Path(out))] == ["ADM"]
@@ -463,7 +463,7 @@ def test_demo_on_files_without_t2(scans, tmp_path, capsys):
     anomaly = nib.load(out / "maps" / f"{test}_anomaly.nii.gz")
     assert anomaly.shape == source.shape
     np.testing.assert_array_equal(anomaly.affine, source.affine)
-    assert "not worth reading" in printed
+    assert "not meaningful" in printed
     assert "On 1 test patient, " in printed
 
 
@@ -556,13 +556,16 @@ def test_smoothing_through_slices_and_ensembles(scans, tmp_path, capsys):
     ("options", "told"),
     [
         (["--detector", "IntensityDetector", "--ensemble", "2"], "has no random_state"),
-        (["--ensemble", "1"], "1 is no ensemble"),
+        (["--ensemble", "1"], "1 is too few for an ensemble"),
         (["--smooth-through", "0"], "not a number above 0"),
         (["--smooth-through", "nan"], "not a number above 0"),
         (["--smooth-through", "far"], "not a number above 0"),
         (["--smooth-through", "1e7"], "up to 100"),
-        (["--detector", "EraserDetector", "--prior", "learned", "T2"], "stands alone"),
-        (["--detector", "PCADetector", "--prior", "T2", "T2=2"], "T2 is named twice"),
+        (
+            ["--detector", "EraserDetector", "--prior", "learned", "T2"],
+            "cannot be combined",
+        ),
+        (["--detector", "PCADetector", "--prior", "T2", "T2=2"], "T2 is given twice"),
         (["--detector", "PCADetector", "--prior-sign", "unknown"], "unknown needs --prior"),
     ],
 )
@@ -579,7 +582,7 @@ def test_wrappers_that_cannot_be_are_refused(options, told, scans, tmp_path, cap
 def test_uncertainty_of_one_detector_is_refused(model, scans, tmp_path, capsys):
     out = tmp_path / "maps"
     scoring = ["score", "--model", str(model), "--data", str(scans), "--out", str(out)]
-    assert "EnsembleDetector does" in refused([*scoring, "--uncertainty"], capsys)
+    assert "expected an EnsembleDetector" in refused([*scoring, "--uncertainty"], capsys)
     assert not out.exists()
 
 
@@ -602,7 +605,7 @@ class TestRefusals:
     def test_model_exists(self, model, scans, capsys):
         before = model.read_bytes()
         arguments = ["fit", "--data", scans, "--out", model]
-        assert "exists; pass --force to replace it" in refused(arguments, capsys)
+        assert "exists; pass --force to overwrite it" in refused(arguments, capsys)
         assert model.read_bytes() == before
 
     def test_model_is_a_folder(self, scans, tmp_path, capsys):
@@ -620,11 +623,11 @@ class TestRefusals:
     def test_folder_is_a_file(self, command, model, scans, capsys):
         arguments = [command, "--data", scans, "--out", model]
         arguments += [] if command == "demo" else ["--model", model]
-        assert "is no folder; --out must name a folder" in refused(arguments, capsys)
+        assert "is not a folder; --out must be a folder" in refused(arguments, capsys)
 
     def test_folder_inside_a_file(self, model, scans, capsys):
         arguments = ["demo", "--data", scans, "--out", model / "out"]
-        assert "cannot be written to" in refused(arguments, capsys)
+        assert "is not writable" in refused(arguments, capsys)
 
     @pytest.mark.parametrize("command", ["demo", "fit"])
     def test_data_missing(self, command, tmp_path, capsys):
@@ -658,7 +661,7 @@ class TestRefusals:
         arguments = [command, "--data", scans, "--out", tmp_path / "out"]
         arguments += ["--model", model] if command in ("score", "evaluate") else []
         message = refused([*arguments, "--device", "toaster"], capsys)
-        assert "device='toaster' cannot be used here" in message
+        assert "device='toaster' is not available" in message
 
     def test_unknown_names(self, scans, tmp_path, capsys):
         arguments = ["fit", "--data", scans, "--out", tmp_path / "m.skadm"]
@@ -667,7 +670,7 @@ class TestRefusals:
         message = refused([*arguments, "--preset", "huge"], capsys)
         assert "ADMDetector has no preset 'huge'" in message
         message = refused([*arguments, "--patients", "nobody"], capsys)
-        assert "patients ['nobody'] were not found" in message
+        assert "patients ['nobody'] do not exist" in message
         arguments += ["--detector", "IntensityDetector", "--epochs", "3"]
         assert "IntensityDetector is not trained in epochs" in refused(arguments, capsys)
 
@@ -675,7 +678,7 @@ class TestRefusals:
         scan = next(scans.rglob("*_t1.nii.gz"))
         before = scan.read_bytes()
         message = refused(["fit", "--data", scans, "--out", scan, "--force"], capsys)
-        assert "is no model, and --force replaces only models" in message
+        assert "is not a model; --force overwrites only models" in message
         assert scan.read_bytes() == before
 
     @pytest.mark.parametrize("command", ["demo", "fit", "score", "report"])
@@ -688,13 +691,13 @@ class TestRefusals:
     def test_prior(self, command, scans, tmp_path, capsys):
         arguments = [command, "--data", scans, "--out", tmp_path / "out"]
         message = refused([*arguments, "--prior", "PD"], capsys)
-        assert "ADMDetector cannot use knowledge of lesions" in message
-        assert "leave --prior out, or take DAEDetector, EraserDetector, " in message
+        assert "ADMDetector does not support a prior" in message
+        assert "omit --prior, or choose DAEDetector, EraserDetector, " in message
         arguments += ["--detector", "EraserDetector"]
         message = refused([*arguments, "--prior", "PD"], capsys)
-        assert "--prior names PD; the contrasts are " in message
+        assert "--prior names PD; expected some of " in message
         message = refused([*arguments, "--prior", "T2=x"], capsys)
-        assert "--prior T2=x: expected a contrast, or one with a number" in message
+        assert "--prior T2=x: expected a contrast, optionally with a weight" in message
 
     @pytest.mark.parametrize("command", ["demo", "evaluate"])
     def test_no_matplotlib(self, command, model, scans, tmp_path, capsys, monkeypatch):
@@ -715,7 +718,7 @@ class TestRefusals:
     def test_no_such_model(self, command, scans, tmp_path, capsys):
         arguments = [command, "--data", scans, "--out", tmp_path / "out"]
         message = refused([*arguments, "--model", tmp_path / "no.skadm"], capsys)
-        assert "no.skadm: no such model; 'skadm fit' makes one" in message
+        assert "no.skadm: no such model; train one with 'skadm fit'" in message
 
     def test_not_a_model(self, scans, tmp_path, capsys):
         path = tmp_path / "model.skadm"
@@ -727,7 +730,7 @@ class TestRefusals:
         assert "holds IntensityDetector; expected a Pipeline" in message
         unfitted = make_pipeline(IntensityNormalizer(), IntensityDetector())
         skadm.save(unfitted, path, force=True)
-        assert "holds a detector that is not fitted" in refused(arguments, capsys)
+        assert "holds an unfitted detector" in refused(arguments, capsys)
 
     def test_one_patient_cannot_be_split(self, tmp_path, capsys):
         arguments = ["demo", "--out", tmp_path / "out", "--size", "16", "--slices", "4"]
@@ -736,7 +739,7 @@ class TestRefusals:
 
     def test_slices_are_for_the_phantom(self, scans, tmp_path, capsys):
         arguments = ["demo", "--data", scans, "--out", tmp_path / "out", "--slices", "5"]
-        assert "--slices is for the phantom" in refused(arguments, capsys)
+        assert "--slices is only for the phantom" in refused(arguments, capsys)
 
     def test_demo_needs_masks(self, tmp_path, capsys):
         scans = write_brats(tmp_path / "scans", n_patients=2, masks=False)
@@ -751,9 +754,9 @@ def test_baselines_need_a_model_that_has_them(scans, tmp_path, capsys):
     arguments = ["evaluate", "--model", path, "--data", scans, "--out", tmp_path / "out"]
     assert main([str(a) for a in [*arguments, "--baselines"]]) == 1
     printed = capsys.readouterr().err
-    assert "holds no baselines with thresholds from its training patients" in printed
+    assert "has no baselines with thresholds from the training patients" in printed
     assert "skadm: warning:" in printed
-    assert "does not say on which patients it was trained" in printed
+    assert "does not list its training patients" in printed
 
 
 def test_evaluate_needs_an_anomaly(model, tmp_path, capsys):
@@ -766,7 +769,7 @@ def test_evaluate_needs_an_anomaly(model, tmp_path, capsys):
     message = refused(
         [*arguments, "--patients", "phantom-000", "--allow-empty-masks"], capsys
     )
-    assert "nothing to be found" in message
+    assert "expected anomalies to evaluate" in message
 
 
 def test_debug_shows_where(tmp_path, capsys):
@@ -885,7 +888,7 @@ def test_progress_log_is_a_callback_that_reaches_into_a_pipeline(capsys):
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 4  # first and last epoch of two stages
     assert lines[0].startswith("ADMDetector, translation: epoch 1 of 5, loss ")
-    assert lines[0].endswith(" to go")
+    assert lines[0].endswith(" left")
     losses = [record["loss"] for record in detector.history_]
     assert lines[1].startswith(
         f"ADMDetector, translation: epoch 5 of 5, loss {losses[4]:.4g}, "

@@ -192,7 +192,7 @@ def test_too_few_patients_are_told_before_any_training(stack):
     detector = ConformalDetector(Untrainable(), contamination=0.05)
     with pytest.raises(ValueError, match="4 units to calibrate on"):
         detector.fit(stack, stack.y)
-    with pytest.raises(ValueError, match="1 patient with normal slices"):
+    with pytest.raises(ValueError, match="1 patient has normal slices"):
         detector.fit(stack[:6], stack.y[:6])
     with pytest.raises(ValueError, match="groups have shape"):
         detector.fit(stack.X, groups=["a"])
@@ -228,6 +228,34 @@ def test_candidates_are_components_with_their_strength():
     assert first.rejected
 
 
+def test_candidates_of_regions_are_their_parts_in_slices():
+    normal = np.ones((3, 8, 8))
+    normal[0, 0, 0], normal[1, 0, 0] = -3, -1
+    found = CandidateLesions(normal)
+    decision = np.ones((2, 8, 8))
+    decision[0, 2, 1:7] = -1.0  # one component of two regions
+    decision[1, 2, 1:3] = -2.0
+    regions = np.zeros(decision.shape, int)
+    regions[0, 2, 1:5], regions[0, 2, 5:7], regions[1, 2, 1:3] = 3, 7, 3
+    candidates = found.find(decision, regions=regions)
+    parts = [(c.slice, int(regions[c.slice][c.mask][0]), c.strength) for c in candidates]
+    assert sorted(parts) == [(0, 3, 4.0), (0, 7, 2.0), (1, 3, 4.0)]
+    # Of three slices, none has a candidate of 4, and one has one of 2.
+    assert sorted(c.p_value for c in candidates) == pytest.approx([1 / 4, 1 / 4, 2 / 4])
+    (whole, other) = found.find(decision)
+    assert (whole.strength, other.strength) == (6.0, 4.0)
+
+
+def test_regions_must_be_of_the_decision_function():
+    found = CandidateLesions(np.ones((2, 4, 4)))
+    decision = np.full((1, 4, 4), -1.0)
+    decision[0, 0, 0] = 1
+    with pytest.raises(ValueError, match=r"regions have shape \(2, 4, 4\); expected"):
+        found.find(decision, regions=np.ones((2, 4, 4), int))
+    with pytest.raises(ValueError, match="regions hold 1 pixels that are not flagged"):
+        found.find(decision, regions=np.ones((1, 4, 4), int))
+
+
 def test_no_candidates_where_nothing_is_flagged():
     assert CandidateLesions(np.ones((4, 5, 5))).find(np.ones((2, 5, 5))) == []
 
@@ -253,9 +281,13 @@ def test_candidates_need_patients_without_a_part_in_the_detector(stack):
     assert sorted(names) == sorted(set(stack.groups[:24]))
     for name in names:
         own = stack.groups == name
-        with pytest.raises(ValueError, match=f"{name} trained or calibrated the detector"):
+        with pytest.raises(
+            ValueError, match=f"{name} were used to train or calibrate the detector"
+        ):
             detector.candidate_lesions(stack[own], stack.y[own])
-        with pytest.raises(ValueError, match=f"{name} trained or calibrated the detector"):
+        with pytest.raises(
+            ValueError, match=f"{name} were used to train or calibrate the detector"
+        ):
             detector.candidate_lesions(stack.X[own], groups=stack.groups[own])
     assert detector.candidate_lesions(stack[24:], stack.y[24:]).n_groups == 4
 
@@ -359,7 +391,7 @@ def test_a_cohort_is_scored(stack, tmp_path):
     of_slices = ConformalDetector(
         SliceDetector(PCADetector()), contamination=0.25, random_state=0
     ).fit(stack, stack.y)
-    with pytest.raises(ValueError, match="expected a detector of pixels"):
+    with pytest.raises(ValueError, match="expected a pixel detector"):
         score_cohort(of_slices, some, tmp_path)
 
 

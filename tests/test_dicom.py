@@ -280,7 +280,7 @@ class TestCommands:
         scanner.write("T1", VOXELS, AFFINE)
         model = str(tmp_path / "model.skadm")
         assert main(["fit", "--data", str(scanner.folder), "--out", model]) == 1
-        assert "holds DICOM files: make them ready by 'skadm prepare" in error_of(capsys)
+        assert "holds DICOM files. Prepare them with 'skadm prepare" in error_of(capsys)
 
     def test_options_are_checked(self, scanner, tmp_path, capsys):
         scanner.write("T1", VOXELS, AFFINE)

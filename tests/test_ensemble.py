@@ -154,7 +154,7 @@ def test_a_cohort_gets_maps_of_the_uncertainty(ensemble, tmp_path):
     }
     assert all(path.exists() for path in found.files)
     single = ensemble.detectors_[0]
-    with pytest.raises(ValueError, match="DAEDetector, which does not tell how uncertain"):
+    with pytest.raises(ValueError, match="DAEDetector, which has no uncertainty"):
         score_cohort(single, STACK, tmp_path, kinds=["uncertainty"], existing="replace")
 
 
@@ -285,7 +285,7 @@ def test_volumes_of_a_patient_are_not_smoothed_into_each_other():
     "wrapped", [through(tiny()), EnsembleDetector(through(tiny()), n_detectors=2)]
 )
 def test_an_array_is_refused_before_training_where_slices_are_looked_through(wrapped):
-    with pytest.raises(ValueError, match="looks through slices.*give a SliceStack"):
+    with pytest.raises(ValueError, match="uses neighbouring slices.*Pass a SliceStack"):
         clone(wrapped).fit(np.asarray(STACK))
 
 
@@ -299,7 +299,7 @@ def test_scores_of_huge_intensities_stay_finite(ensemble):
 
 
 def test_an_ensemble_that_the_seed_does_not_change_is_told():
-    with pytest.warns(UserWarning, match="the seed hardly changes a PCADetector"):
+    with pytest.warns(UserWarning, match="the seed has almost no effect on a PCADetector"):
         EnsembleDetector(PCADetector(), n_detectors=2, random_state=0).fit(STACK, STACK.y)
 
 
@@ -352,11 +352,11 @@ def test_a_conformal_draw_without_an_abnormal_patient_is_told():
         seed for seed in range(6) if seed not in {f.random_state for f in fitted}
     )
     outer = ConformalDetector(eraser(), contamination=0.5, random_state=failing)
-    with pytest.raises(ValueError, match=r"drawn to train \(phantom-00\d"):
+    with pytest.raises(ValueError, match=r"the training patients \(phantom-00\d"):
         outer.fit(STACK, labels)
 
 
 def test_a_threshold_without_an_anomaly_is_refused():
     detector = IntensityDetector().fit(STACK, STACK.y)
-    with pytest.raises(ValueError, match="no slice with an anomaly among 18"):
+    with pytest.raises(ValueError, match="none of the 18 slices has an anomaly"):
         set_offset_by_f1(detector, STACK, np.zeros_like(STACK.y), abnormal_only=True)

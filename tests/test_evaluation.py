@@ -289,9 +289,9 @@ def test_errors_of_evaluate(cohort):
     detectors = {"bright": bright()["bright"].fit(X, y)}
     with pytest.raises(ValueError, match="detectors is empty"):
         evaluate({}, X, y, groups)
-    with pytest.raises(ValueError, match="no masks: an evaluation needs y"):
+    with pytest.raises(ValueError, match="no masks; pass y"):
         evaluate(detectors, X, None, groups)
-    with pytest.raises(ValueError, match="no patients: an evaluation needs groups"):
+    with pytest.raises(ValueError, match="no patients; pass groups"):
         evaluate(detectors, X, y)
     with pytest.raises(ValueError, match=r"groups have shape \(3,\); expected \(24,\)"):
         evaluate(detectors, X, y, groups[:3])
@@ -492,7 +492,7 @@ def test_verdict_gives_the_interval_of_the_lead():
         low, high = ttest_rel(ours, theirs).confidence_interval()
         difference = np.mean(np.subtract(ours, theirs))
         assert (
-            f"of {best} less that of {following} {difference:+.3f} "
+            f"of {best} minus that of {following} {difference:+.3f} "
             f"(95 % t interval {low:+.3f} to {high:+.3f})"
         ) in found
     assert "3 patients with an anomaly" in found

@@ -114,7 +114,7 @@ def test_a_volume_far_from_home_is_named(detector, home, far):
         assert warning.share == pytest.approx(share(detector, far, "far"))
         assert warning.expected == pytest.approx(0.01, abs=0.01)
         assert f"{warning.share:.0%} of the brain of 'far' is flagged" in str(warning)
-        assert "not like those of the training" in str(warning)
+        assert "unlike the training" in str(warning)
     (warning,) = heard(detector.score_samples, far.X[3:])
     assert warning.volume is None
     assert len(
@@ -159,7 +159,7 @@ def test_the_expectation_follows_the_threshold(detector, home, far):
     assert warning.expected == pytest.approx(np.quantile(shares, 0.9), abs=0.01)
     # A threshold that flags much of the normal brain is the reason itself.
     detector.offset_ = 0.0
-    assert "The threshold does not tell" in str(heard(detector.predict, home)[0])
+    assert "The threshold does not separate" in str(heard(detector.predict, home)[0])
 
 
 def test_few_pixels_and_earlier_models_are_silent(detector, far):

@@ -80,7 +80,7 @@ BROKEN = {
     "half a header": (nifti()[:200], "not a readable NIfTI"),
     "header alone": (nifti()[:352], "truncated or damaged"),
     "last voxel missing": (nifti()[:-1], "truncated or damaged"),
-    "no magic": (nifti(magic=b"abc"), "not a readable NIfTI|not a NIfTI file"),
+    "no magic": (nifti(magic=b"abc"), "not a readable NIfTI|expected a NIfTI file"),
     "unknown type": (nifti(datatype=9999), "not a readable NIfTI"),
     "complex": (nifti(datatype=32, bitpix=64), "expected real numbers|truncated"),
     "colour": (nifti(datatype=128, bitpix=24), "expected real numbers|truncated"),
@@ -207,7 +207,7 @@ def test_folder_in_place_of_a_file(tmp_path):
     path = tmp_path / "P" / "P_t1.nii.gz"
     path.mkdir(parents=True)
     assert "a folder; expected a file" in refusal(path)
-    with pytest.raises((ValueError, OSError), match="P_t1.nii.gz: a folder"):
+    with pytest.raises((ValueError, OSError), match="P_t1.nii.gz is a folder"):
         read_brats(tmp_path)
 
 
@@ -335,7 +335,7 @@ def test_any_table(content, tmp_path):
 def test_field_longer_than_a_table_may_have(tmp_path):
     table = tmp_path / "scans.csv"
     table.write_text("patient,T1\n" + "x" * 200_000 + ",a.nii\n")
-    with pytest.raises(ValueError, match=r"scans.csv: not a readable table"):
+    with pytest.raises(ValueError, match=r"scans.csv is not a readable table"):
         read_table(table)
 
 
@@ -465,8 +465,11 @@ def dangling(place):
 
 PLACES = {
     "that of the scans": (lambda place: place.parent / "in", "--out and --data are both"),
-    "a file": (lambda place: place.parent / "in" / "P" / "P_flair.nii.gz", "is no folder"),
-    "a link to nothing": (dangling, "is no folder"),
+    "a file": (
+        lambda place: place.parent / "in" / "P" / "P_flair.nii.gz",
+        "is not a folder",
+    ),
+    "a link to nothing": (dangling, "is not a folder"),
     "in a link to itself": (in_loop, "link"),
 }
 
@@ -509,7 +512,7 @@ def test_link_among_the_results(command, scored, tmp_path, capsys):
     if command == "report":
         arguments += ["--model", scored / "model.skadm"]
     assert main([str(argument) for argument in arguments]) == 1
-    assert "is a link that leads out of" in capsys.readouterr().err
+    assert "is a link to a place outside" in capsys.readouterr().err
     assert not list((tmp_path / "elsewhere").iterdir())
 
 
@@ -519,7 +522,7 @@ def test_empty_folder(scored, tmp_path, capsys):
     for command in ("score", "report"):
         arguments = [command, "--model", model, "--data", data, "--out", tmp_path / "out"]
         assert main([str(argument) for argument in arguments]) == 1
-        assert f"{data}: an empty folder" in capsys.readouterr().err
+        assert f"{data} is an empty folder" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
 
 
@@ -535,7 +538,7 @@ def test_names_that_are_no_text(scored, tmp_path, capsys):
     out = tmp_path / os.fsdecode(b"out\xfe")
     arguments = [*map(str, arguments), "--out", str(out)]
     assert main(arguments) == 1
-    assert "holds a character that cannot be printed" in capsys.readouterr().err
+    assert "contains an unprintable character" in capsys.readouterr().err
     assert not out.exists()
     os.rename(os.path.join(odd, b"P_flair.nii.gz"), os.path.join(odd, b"\xff_flair.nii.gz"))
     os.rename(odd, os.path.join(scans, b"P"))

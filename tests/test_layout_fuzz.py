@@ -56,7 +56,7 @@ HAZARDS = {
     "NaN": "NaN or infinite",
     "truncated": "truncated or damaged|not a readable NIfTI",
     "time series": "three-dimensional",
-    "broken link": "a link to",
+    "broken link": "the link points to",
     "masks of another name": "looks like a mask",
 }
 

@@ -295,7 +295,7 @@ def test_patients_by_a_pattern(tmp_path):
     stack = read_any(tmp_path, patient_pattern=r"(A\d\d)x")
     assert sorted(set(stack.groups)) == ["A00", "A01", "A02"]
     assert len(set(stack.volume_ids)) == 6
-    with pytest.raises(ValueError, match="does not find the patient"):
+    with pytest.raises(ValueError, match="patient_pattern .* does not match"):
         read_any(tmp_path, patient_pattern=r"(B\d\d)x")
 
 
@@ -329,7 +329,7 @@ def test_a_session_that_is_not_there_is_refused(name, tmp_path):
     make(tmp_path, *(f"{name.format(*visit, *visit)}.nii.gz" for visit in visits))
     assert len(found(tmp_path, sessions=["ses-01"])) == 2
     assert len(found(tmp_path, sessions=["02"])) == 1
-    with pytest.raises(ValueError, match=r"sessions \['03'\] were not found.*'01', '02'"):
+    with pytest.raises(ValueError, match=r"sessions \['03'\] do not exist.*'01', '02'"):
         find_studies(tmp_path, sessions=["01", "03"])
 
 
@@ -344,7 +344,7 @@ def test_folders_of_contrasts(tmp_path):
 def test_a_folder_that_is_there_twice_is_named(tmp_path):
     make(tmp_path, "A1/FLAIR.nii.gz", "A2/FLAIR.nii.gz")
     (tmp_path / "A3").symlink_to(tmp_path / "A1")
-    with pytest.warns(UserWarning, match=r"A3 links to .*A1.*count once"):
+    with pytest.warns(UserWarning, match=r"A3 links to .*A1.*counted once"):
         assert set(found(tmp_path)) == {"A1", "A2"}
 
 
@@ -361,7 +361,9 @@ def test_spaces_of_bids(tmp_path):
 def test_a_broken_link_says_that_it_is_one(tmp_path):
     (tmp_path / "P1").mkdir()
     (tmp_path / "P1" / "P1_t1.nii.gz").symlink_to("../.git/annex/objects/x")
-    with pytest.raises(FileNotFoundError, match=r"a link to .*annex/objects/x, which does"):
+    with pytest.raises(
+        FileNotFoundError, match=r"link points to .*annex/objects/x, which does"
+    ):
         read_any(tmp_path)
 
 
@@ -544,7 +546,7 @@ def test_masks_in_a_folder_of_masks(images, labels, mask, tmp_path):
 def test_numbers_of_contrasts_are_explained(tmp_path):
     make(tmp_path, "imagesTr/case_001_0000.nii.gz", "imagesTr/case_001_0001.nii.gz")
     make(tmp_path, "labelsTr/case_001.nii.gz")
-    with pytest.raises(ValueError, match="number does not say which contrast"):
+    with pytest.raises(ValueError, match="expected the name of the contrast"):
         find_studies(tmp_path)
 
 

@@ -17,6 +17,7 @@ from skadm.metrics import (
     pixel_fpr_at_tpr_score,
     pixel_roc_auc_score,
 )
+from skadm.metrics._lesion_detection import count_hits
 
 
 def draw(seed, n_slices=6, side=12, decimals=1):
@@ -64,6 +65,18 @@ def test_lesions_at_a_threshold(threshold, min_size, min_overlap):
     assert found == brute_counts(y, scores, groups, threshold, **options)
     assert found.sensitivity == pytest.approx(found.n_found / found.n_lesions)
     assert found.false_positives_per_volume == pytest.approx(found.n_false / 2)
+
+
+def test_hits_are_those_of_the_regions_given():
+    """As one component all are found at 2 of 9 pixels; split, one region misses."""
+    regions = np.zeros((1, 3, 12), int)
+    regions[0, 1, 1:10] = 4
+    lesions = np.zeros(regions.shape, bool)
+    lesions[0, 1, [1, 2, 11]] = True
+    assert count_hits(regions, lesions) == (2, 1, 0, 1)
+    regions[0, 1, 4:10] = 7
+    assert count_hits(regions, lesions) == (2, 1, 1, 1)
+    assert count_hits(0 * regions, lesions) == (2, 0, 0, 1)
 
 
 def test_froc_curve_and_the_sensitivity_it_allows():

@@ -93,7 +93,7 @@ def test_probabilities_above_a_threshold(tmp_path):
     patient(tmp_path, probabilities)
     y = read_any(tmp_path, mask_threshold=0.5).y
     np.testing.assert_array_equal(y == 1, (probabilities > 0.5).T)
-    with pytest.raises(ValueError, match="not both"):
+    with pytest.raises(ValueError, match="both labels and threshold"):
         MaskValues([1], 0.5)
 
 

@@ -425,11 +425,11 @@ def test_roc_auc_by_lesion_size():
 @pytest.mark.parametrize("metric", ALL_METRICS)
 def test_bad_input_is_refused(metric):
     y, scores = example(15)
-    with pytest.raises(ValueError, match=r"\(6, 9, 7\) but scores have shape \(5, 9, 7\)"):
+    with pytest.raises(ValueError, match=r"\(6, 9, 7\), but scores have shape \(5, 9, 7\)"):
         metric(y, scores[:5])
     with pytest.raises(ValueError, match=r"other than -1, 0 and 1: 2, 4\."):
         metric(np.where(y == 1, 4, np.where(y == -1, 2, y)), scores)
-    with pytest.raises(ValueError, match="nothing but ignored pixels"):
+    with pytest.raises(ValueError, match="only ignored pixels"):
         metric(np.full_like(y, -1), scores)
     with pytest.raises(ValueError, match="scores holds complex numbers"):
         metric(y, scores.astype(np.complex64))
@@ -447,7 +447,7 @@ def test_non_finite_scores_are_counted_and_refused(metric):
 
 
 def test_labels_of_none_and_of_nan_are_refused():
-    with pytest.raises(ValueError, match="y is None: pixel labels"):
+    with pytest.raises(ValueError, match="y is None; expected pixel labels"):
         pixel_roc_auc_score(None, np.zeros(3))
     with pytest.raises(ValueError, match="other than -1, 0 and 1: nan"):
         pixel_roc_auc_score([0, 1, np.nan], np.zeros(3))
@@ -467,14 +467,17 @@ def test_undefined_metrics_are_nan_with_a_warning(metric, y, missing):
 
 def test_thresholds_and_curves_need_both_labels():
     with pytest.raises(
-        ValueError, match=r"threshold needs both labels.*no anomalous pixel"
+        ValueError, match=r"threshold needs normal and anomalous pixels.*no anomalous pixel"
     ):
         best_f1_threshold([0, 0], [1.0, 2.0])
     with pytest.raises(
-        ValueError, match=r"the ROC curve needs both labels.*no normal pixel"
+        ValueError,
+        match=r"the ROC curve needs normal and anomalous pixels.*no normal pixel",
     ):
         pixel_roc_curve([1, 1], [1.0, 2.0])
-    with pytest.raises(ValueError, match="the precision-recall curve needs both labels"):
+    with pytest.raises(
+        ValueError, match="the precision-recall curve needs normal and anomalous pixels"
+    ):
         pixel_precision_recall_curve([0, 0], [1.0, 2.0])
 
 

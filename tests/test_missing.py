@@ -329,7 +329,7 @@ def test_table_without_the_column(tmp_path):
     with pytest.warns(UserWarning, match="no patient has contrast FLAIR"):
         stack = read_table(table, contrasts=["T1", "FLAIR"], allow_missing=True)
     np.testing.assert_array_equal(np.isnan(stack.X).all(axis=(0, 2, 3)), [False, True])
-    with pytest.raises(ValueError, match="expected different names"):
+    with pytest.raises(ValueError, match="expected distinct names"):
         read_table(table, contrasts=["FLAIR"], allow_missing=True)
 
 

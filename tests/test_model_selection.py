@@ -135,7 +135,7 @@ def test_search_without_labels(stack, n_jobs):
 def test_one_contrast_and_wrong_metric(stack):
     detector = IntensityDetector(prior={0: 1.0}).fit(stack.X[:, :1])
     assert "inconsistency" not in SyntheticLesionScorer().by_kind(detector, stack.X[:, :1])
-    with pytest.raises(ValueError, match="no metric 'f1'"):
+    with pytest.raises(ValueError, match="metric is 'f1'"):
         SyntheticLesionScorer(metric="f1")
     scorer = pickle.loads(pickle.dumps(SyntheticLesionScorer(n_draws=3)))
     assert repr(scorer) == repr(SyntheticLesionScorer(n_draws=3))

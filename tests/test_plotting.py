@@ -1,5 +1,6 @@
 """Figures: axes, lines, labels and the data in them."""
 
+import io
 import subprocess
 import sys
 from itertools import islice, pairwise
@@ -316,10 +317,10 @@ def test_montage_refuses_what_does_not_fit(scan):
         ((X, y), {"slices": [0, 6]}, r"slices \[6\] do not exist; expected .* from 0 to 5"),
         ((X, y), {"slices": [-1]}, r"slices \[-1\] do not exist"),
         ((X, y), {"slices": []}, r"slices \[\] do not exist"),
-        ((X,), {}, "without labels the slices to show must be given"),
+        ((X,), {}, "pass the slices to show"),
         ((X, y), {"contrasts": ["PD"]}, r"contrast 'PD' does not exist; expected one of"),
         ((X, y), {"contrasts": [3]}, r"contrast 3 does not exist"),
-        ((X, y), {"contrast_names": ["T1"]}, r"\['T1'\] are 1 names for 3 contrasts"),
+        ((X, y), {"contrast_names": ["T1"]}, r"has 1 names, \['T1'\]; expected 3"),
         ((0 * X, y), {"slices": [1]}, "slice 1 holds no brain pixel"),
     ]
     for arguments, options, message in cases:
@@ -341,6 +342,18 @@ def test_representative_slices_differ_in_patient_and_size(scan):
 
 
 # --- history
+
+
+def test_figures_show_themselves_in_a_notebook(scan):
+    image = pytest.importorskip("PIL.Image")
+    figure = plot_montage(*scan[:2])
+    picture, size = figure._repr_png_()
+    pixels = np.asarray(image.open(io.BytesIO(picture)))
+    assert pixels.shape[1] / pixels.shape[0] == pytest.approx(
+        size["width"] / size["height"], rel=0.02
+    )
+    assert size["width"] == pytest.approx(96 * figure.get_figwidth())
+    assert pixels[..., 0].std() > 10
 
 
 def test_history_has_a_column_for_each_stage_and_a_row_for_each_number():
@@ -373,7 +386,7 @@ def test_history_without_stages():
 def test_history_that_cannot_be_plotted_is_refused():
     with pytest.raises(ValueError, match="history is empty"):
         plot_history([])
-    with pytest.raises(ValueError, match=r"entry 0 of history has no 'epoch'.*\['loss'\]"):
+    with pytest.raises(ValueError, match=r"entry 0 of history has the keys \['loss'\]"):
         plot_history([{"loss": 1.0}])
     with pytest.raises(ValueError, match=r"no numbers \['energy'\]; it holds \['loss'\]"):
         plot_history([{"epoch": 0, "loss": 1.0}], keys=["energy"])

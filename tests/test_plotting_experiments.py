@@ -43,7 +43,7 @@ def test_froc_never_falls():
     np.testing.assert_array_equal(line.get_ydata(), [0.1, 0.6, 0.6, 0.6])
     with pytest.raises(ValueError, match="curves is empty"):
         plot_froc({})
-    with pytest.raises(ValueError, match="expected two of one length"):
+    with pytest.raises(ValueError, match="expected equal lengths"):
         plot_froc({"ADM": ([0, 1], [0.1])})
 
 
@@ -62,7 +62,7 @@ def test_heat_map_frames_the_best():
     assert frame.get_xy() == (0.5, -0.5)
     with pytest.raises(ValueError, match="expected 1 rows and 3 columns"):
         plot_heat_map(values, row_labels=["a"], column_labels=["x", "y", "z"])
-    with pytest.raises(ValueError, match="no value is finite"):
+    with pytest.raises(ValueError, match="expected a finite value"):
         plot_heat_map([[np.nan]], row_labels=["a"], column_labels=["x"])
 
 
@@ -115,5 +115,5 @@ def test_explanation_shows_every_part():
     )
     with pytest.raises(ValueError, match="expected \\(6, 32, 32\\)"):
         plot_explanation(stack[:6], found)
-    with pytest.raises(ValueError, match="without labels"):
+    with pytest.raises(ValueError, match="there are no labels"):
         plot_explanation(stack.X, found)

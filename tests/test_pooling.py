@@ -131,11 +131,11 @@ def test_absurd_scores(pooling):
 
 @pytest.mark.parametrize("pooling", ALL, ids=str)
 def test_bad_maps(pooling):
-    with pytest.raises(ValueError, match="no brain pixel"):
+    with pytest.raises(ValueError, match="brain has no pixel"):
         pooling(np.zeros((2, 2)), np.zeros((2, 2), bool))
     with pytest.raises(ValueError, match=r"shape \(2, 2\) and brain \(2, 3\)"):
         pooling(np.zeros((2, 2)), np.ones((2, 3), bool))
-    with pytest.raises(ValueError, match=r"expected the same, \(H, W\)"):
+    with pytest.raises(ValueError, match=r"expected equal shapes, \(H, W\)"):
         pooling(np.zeros(2), np.ones(2, bool))
 
 
@@ -167,7 +167,7 @@ def test_pooling_of_ones_own():
 
     decision, brain = make_map((5, 5))
     assert Mean()(decision, brain) == pytest.approx(np.mean(in_brain(decision, brain)))
-    with pytest.raises(ValueError, match=r"Nothing\(\) made nan"):
+    with pytest.raises(ValueError, match=r"Nothing\(\) returned nan"):
         Nothing()(decision, brain)
 
 

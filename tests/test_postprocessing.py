@@ -186,7 +186,7 @@ def test_wrong_input():
     with pytest.raises(ValueError, match="'sigma' parameter of GaussianSmoother"):
         GaussianSmoother(-1).fit(maps)
     for each in (FILTERS[0], FILTERS[1], FILTERS[3]):
-        with pytest.raises(ValueError, match="looks through slices"):
+        with pytest.raises(ValueError, match="the (patients|volumes) are unknown"):
             clone(each).fit(maps)
 
 
@@ -258,5 +258,5 @@ def test_searches_pipelines_and_the_other_levels(stack):
 def test_wrong_postprocessing(stack):
     with pytest.raises(ValueError, match="expected \\(name, filter\\) pairs"):
         PostprocessedDetector(IntensityDetector(), [MedianFilter()]).fit(stack)
-    with pytest.raises(ValueError, match="looks through slices"):
+    with pytest.raises(ValueError, match="the (patients|volumes) are unknown"):
         PostprocessedDetector(IntensityDetector(), FILTERS[0]).fit(stack.X)

@@ -115,7 +115,9 @@ def test_skull_is_warned_of():
         with warnings.catch_warnings(record=True) as found:
             warnings.simplefilter("always")
             IntensityNormalizer().fit_transform(stack).load()
-        assert any("is the skull still there" in str(w.message) for w in found) == warned
+        assert (
+            any("expected skull-stripped scans" in str(w.message) for w in found) == warned
+        )
 
 
 def test_brain_stays_brain():
@@ -298,7 +300,7 @@ def test_a_brain_out_of_the_box_is_refused():
     later = X.copy()
     later[0, 0, 0, 10] = 1
     overhang = cropper.box_.top
-    message = f"out of the box found in fit by {overhang} pixels"
+    message = f"by {overhang} pixels"
     with pytest.raises(ValueError, match=message):
         cropper.transform(later)
     volume = ArrayVolume(later, patient="late", contrasts=["T1", "T2"])
@@ -313,7 +315,7 @@ def test_cropper_refuses():
         with pytest.raises(ValueError, match=r"margin=.*integer of at least 0"):
             BrainCropper(margin=margin).fit(X)
     cropper = BrainCropper().fit(X)
-    with pytest.raises(ValueError, match=r"slices of \(23, 20\), .*fitted with \(24, 20\)"):
+    with pytest.raises(ValueError, match=r"of shape \(23, 20\); expected \(24, 20\)"):
         cropper.transform(X[:, :, 1:])
     with pytest.raises(ValueError, match=r"maps have shape"):
         cropper.inverse_transform(np.ones((1, 3, 3)))
@@ -339,14 +341,14 @@ def test_cropper_refuses():
         (np.full((1, 2, 24, 20), np.nan), "NaN|infinite"),
         (np.full((1, 2, 24, 20), np.inf), "NaN|infinite"),
         (np.zeros((1, 2, 24, 20)), "no brain pixel"),
-        (make_images(contrasts=3), "3 contrasts, but .* was fitted with 2"),
+        (make_images(contrasts=3), "3 contrasts; expected 2, with which"),
     ],
 )
 def test_bad_images(transformer, X, message):
     fitted = clone(transformer).fit(make_images())
     with pytest.raises(ValueError, match=message):
         fitted.transform(X)
-    if "fitted with" not in message:
+    if "with which" not in message:
         with pytest.raises(ValueError, match=message):
             clone(transformer).fit(X)
 
@@ -355,7 +357,7 @@ def test_bad_groups():
     X, stack = make_images(), make_stack()
     with pytest.raises(ValueError, match=r"groups have shape \(2,\); expected \(3,\)"):
         IntensityNormalizer().fit_transform(X, groups=[1, 2])
-    with pytest.raises(ValueError, match="groups part volume"):
+    with pytest.raises(ValueError, match="groups split volume"):
         IntensityNormalizer().fit(stack).transform(stack, groups=np.arange(len(stack)))
 
 

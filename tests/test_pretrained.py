@@ -311,7 +311,7 @@ def test_intensity_as_evidence_needs_a_direction(stack, known):
 @pytest.mark.parametrize(
     ("parameters", "message"),
     [
-        ({"width": 8}, "width=8: the pretrained network 'synthetic' has width=16"),
+        ({"width": 8}, "width=8; expected width=16, as in the pretrained"),
         ({"mirror": False}, "mirror=False.*mirror=True"),
         ({"norm": "instance"}, "norm='instance'.*norm='batch'"),
         ({"n_levels": 2}, "n_levels=2.*n_levels=3"),
@@ -324,11 +324,13 @@ def test_other_architectures_are_refused_before_the_training(stack, parameters, 
 
 def test_bare_arrays_and_unknown_contrasts_are_refused(stack):
     detector = EraserDetector(init="synthetic", max_epochs=0)
-    with pytest.raises(ValueError, match="needs names of contrasts.*SliceStack"):
+    with pytest.raises(ValueError, match="needs contrast names.*SliceStack"):
         detector.fit(stack.X, stack.y)
-    with pytest.raises(ValueError, match="does not take SWI; it takes any of T1, T1ce"):
+    with pytest.raises(
+        ValueError, match="does not support SWI; expected contrasts out of T1, T1ce"
+    ):
         load_pretrained("synthetic", contrasts=["FLAIR", "SWI"])
-    with pytest.raises(ValueError, match="each once"):
+    with pytest.raises(ValueError, match="distinct names"):
         load_pretrained("synthetic", contrasts=["FLAIR", "FLAIR"])
     with pytest.raises(ValueError, match="no pretrained network 'real'"):
         load_pretrained("real", contrasts=["FLAIR"])
@@ -389,7 +391,7 @@ def test_a_bright_blob_stands_out(monkeypatch):
 
 
 def test_learned_priors_are_refused():
-    with pytest.raises(ValueError, match="learned from slices with an anomaly"):
+    with pytest.raises(ValueError, match="needs training slices with an anomaly"):
         load_pretrained("synthetic", contrasts=["FLAIR"], prior="learned")
 
 
@@ -457,9 +459,9 @@ def test_a_demo_on_the_phantom_is_refused(tmp_path, capsys):
     arguments = ["demo", "--out", str(tmp_path / "demo"), "--patients", "3", "--slices"]
     arguments += ["4", "--size", "24", "--detector", "EraserDetector", "--epochs", "1"]
     assert main([*arguments, "--init", "synthetic"]) == 1
-    assert "says nothing about real scans" in error_of(capsys)
+    assert "results on the phantom are not valid" in error_of(capsys)
     assert main([*arguments, "--preset", "fine-tune", "--force"]) == 1
-    assert "says nothing about real scans" in error_of(capsys)
+    assert "results on the phantom are not valid" in error_of(capsys)
 
 
 # -- benchmarks ---------------------------------------------------------------------------
@@ -533,3 +535,33 @@ def test_zero_shot_benchmark_measures_each_patient(small, tmp_path):
     methods = {row["method"] for row in rows}
     assert {"FLAIR, as it is", "zero-shot, direction known"} <= methods
     assert all(0 <= float(row["ap"]) <= 1 for row in rows)
+
+
+def test_regions_benchmark_measures_each_list(small, tmp_path):
+    from benchmarks.experiments import regions
+
+    scans = write_brats(tmp_path / "scans", 2)
+    out = tmp_path / "out"
+    regions.main(["--data", str(scans), "--out", str(out), "--share", "0.1"])
+    with (out / "lists.csv").open(newline="") as file:
+        rows = {row["list"]: row for row in csv.DictReader(file)}
+    assert set(rows) == set(regions.LISTS)
+    for row in rows.values():
+        found = [int(row[f"found in {top}"]) for top in regions.TOPS]
+        assert found == sorted(found)
+        assert found[-1] <= int(row["lesions"])
+        assert 0 <= int(row["hits"]) <= int(row["listed"])
+
+
+def test_regions_benchmark_counts_hits():
+    from benchmarks.experiments.regions import measure
+
+    ranks = np.zeros((1, 4, 20), int)
+    ranks[0, 1, :5], ranks[0, 1, 8:12], ranks[0, 3, 15] = 2, 1, 3
+    labels = np.zeros(ranks.shape, np.int8)
+    labels[0, 1, 4] = labels[0, 3, 15] = labels[0, 3, 0] = 1
+    row = measure(ranks, labels, 0.5)
+    # A fifth of the second region, and the third, are on lesions.
+    assert (row["listed"], row["hits"], row["lesions"]) == (3, 2, 3)
+    assert (row["found in 3"], row["first is a hit"]) == (2, 0)
+    assert row["sizes_ml"].tolist() == [2.0, 2.5, 0.5]

@@ -159,16 +159,16 @@ def test_scores_with_a_prior_are_finite_and_do_not_depend_on_the_batch(name):
 @pytest.mark.parametrize(
     ("prior", "message"),
     [
-        ({"T9": 1}, "'T9'; X has .*'T1', 'T2', 'FLAIR'"),
-        (["FLAIR", "flair"], "'flair'; X has"),
+        ({"T9": 1}, "'T9'; expected one of .*'T1', 'T2', 'FLAIR'"),
+        (["FLAIR", "flair"], "'flair'; expected one of"),
         ({3: 1}, "3; expected a name or an index from 0 to 2"),
         ({"FLAIR": 1, 2: 1}, "one contrast twice, as 'FLAIR' and 2"),
         (["FLAIR", "FLAIR"], "one contrast twice"),
         ({"FLAIR": "much"}, "'much'; expected a finite number"),
         ({"FLAIR": np.nan}, "nan; expected a finite number"),
-        ({}, "leaves out every contrast"),
-        ([], "leaves out every contrast"),
-        ({"FLAIR": 0}, "leaves out every contrast"),
+        ({}, "has no nonzero weight"),
+        ([], "has no nonzero weight"),
+        ({"FLAIR": 0}, "has no nonzero weight"),
         ("FLAIR", "'prior' parameter .*'learned'"),
     ],
 )
@@ -181,7 +181,7 @@ def test_wrong_priors_are_refused_before_the_training(name, prior, message, monk
 
 @pytest.mark.parametrize("name", TAKERS)
 def test_names_need_names(name):
-    with pytest.raises(ValueError, match="bare array without names"):
+    with pytest.raises(ValueError, match="array without names"):
         taker(name, prior=["FLAIR"]).fit(*make_slices())
 
 
@@ -191,7 +191,7 @@ def test_axis_is_not_learned_from_normal_slices(name, with_y):
     X, y = make_slices()
     normal = ~(y == 1).any(axis=(1, 2))
     detector = taker(name, prior="learned")
-    with pytest.raises(ValueError, match="learned from slices with an anomaly, and there"):
+    with pytest.raises(ValueError, match="needs slices with an anomaly, but there"):
         detector.fit(X[normal], y[normal] if with_y else None)
     assert not hasattr(detector, "axis_")
 
@@ -286,7 +286,7 @@ def test_axis_that_does_not_fit_the_prior_is_not_loaded(name):
     if name != "IntensityDetector":
         detector = taker(name).fit(stack, stack.y)
         detector.axis_ = np.ones(3)
-        with pytest.raises(ValueError, match="without prior"):
+        with pytest.raises(ValueError, match="since prior is None"):
             detector._check_loaded()
 
 

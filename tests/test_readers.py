@@ -164,14 +164,14 @@ def test_table(files):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", "names the columns"),
-        ("name,FLAIR\nA,x\n", "'patient', one different name per contrast"),
-        ("patient,mask\nA,x\n", "one different name per contrast"),
-        ("patient,FLAIR,FLAIR\nA,x,y\n", "one different name per contrast"),
+        ("", "has the columns"),
+        ("name,FLAIR\nA,x\n", "'patient', a different name for each contrast"),
+        ("patient,mask\nA,x\n", "a different name for each contrast"),
+        ("patient,FLAIR,FLAIR\nA,x,y\n", "a different name for each contrast"),
         ("patient,FLAIR\n", "no row below the header"),
         ("patient,FLAIR\nA,scans/0.nii.gz,x\n", "line 2: 3 entries"),
         ("patient,FLAIR\nA\n", "line 2: 1 entries"),
-        ("patient,FLAIR\n,scans/0.nii.gz\n", "line 2: no patient"),
+        ("patient,FLAIR\n,scans/0.nii.gz\n", "line 2: the patient is missing"),
         ("patient,FLAIR,T1\nA,,scans/0.nii.gz\n", "line 2: no file of contrast FLAIR"),
         (
             "patient,FLAIR\nA,scans/0.nii.gz\nA,scans/1.nii.gz\n",
@@ -283,12 +283,12 @@ def test_a_patient_with_strange_names_is_not_lost_silently(brats):
     ("options", "message"),
     [
         ({"contrasts": "T1"}, "contrasts='T1' is one string"),
-        ({"contrasts": ["PD"]}, r"expected different names out of \('T1', 'T1ce'"),
-        ({"contrasts": ["T1", "T1"]}, "expected different names"),
-        ({"contrasts": []}, "expected different names"),
+        ({"contrasts": ["PD"]}, r"expected distinct names out of \('T1', 'T1ce'"),
+        ({"contrasts": ["T1", "T1"]}, "expected distinct names"),
+        ({"contrasts": []}, "expected distinct names"),
         ({"patients": "P1"}, "patients='P1' is one string"),
-        ({"patients": ["P1", "P9"]}, r"patients \['P9'\] were not found; .* P1, P2"),
-        ({"patients": []}, "were not found"),
+        ({"patients": ["P1", "P9"]}, r"patients \['P9'\] do not exist; .* P1, P2"),
+        ({"patients": []}, "do not exist"),
     ],
 )
 def test_bad_options(brats, options, message):
@@ -331,7 +331,7 @@ def test_files_that_are_not_nifti(brats, tmp_path):
         read_brats(brats)
     other = tmp_path / "a.mgh"
     nib.save(nib.MGHImage(np.ones(SHAPE, dtype=np.float32), AFFINE), other)
-    with pytest.raises(ValueError, match="MGHImage, not a NIfTI file; convert"):
+    with pytest.raises(ValueError, match="MGHImage; expected a NIfTI file, so convert"):
         NiftiVolume({"T1": other}, patient="A")
 
 
@@ -349,7 +349,7 @@ def test_colour_and_singular_affine(tmp_path):
     path.write_bytes(content)
     with pytest.raises(ValueError, match=rf"{path}: its affine is singular"):
         NiftiVolume({"T1": path}, patient="A")
-    with pytest.raises(ValueError, match="'A': no image file"):
+    with pytest.raises(ValueError, match="'A' has no image file"):
         NiftiVolume({}, patient="A")
 
 
@@ -395,7 +395,7 @@ def test_voxels_that_are_not_finite(tmp_path, value):
     data = voxels(0).astype(np.float32)
     data[2, 2, 2] = value
     path = save(tmp_path / "A" / "A_t1.nii.gz", data)
-    with pytest.raises(ValueError, match=rf"{path}: holds NaN or infinite"):
+    with pytest.raises(ValueError, match=rf"{path} holds NaN or infinite"):
         read_brats(tmp_path).load()
 
 

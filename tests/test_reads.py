@@ -101,7 +101,7 @@ DETECTORS = {
 }
 
 
-@pytest.mark.filterwarnings("ignore:the seed hardly changes")
+@pytest.mark.filterwarnings("ignore:the seed has almost no effect")
 @pytest.mark.parametrize("name", DETECTORS)
 def test_every_file_is_decoded_once_and_the_brain_found_at_most_twice(
     folder, tmp_path, name

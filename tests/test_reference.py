@@ -116,7 +116,7 @@ def test_exchanged_contrasts_are_named():
     X = images(seed=1)
     assert heard(reference.check, X[:, [1, 0, 2]]) == []  # which changes no correlation
     (message,) = heard(reference.check, X[:, [0, 2, 1]], ("T1", "T2", "FLAIR"))
-    assert message.startswith("T2 and FLAIR may be exchanged")
+    assert message.startswith("T2 and FLAIR may be swapped")
 
 
 def test_extreme_and_few_pixels():
@@ -181,7 +181,7 @@ def test_fitting_does_not_warn(raw, normalised):
 def test_names_in_another_order_are_an_error(trained, normalised):
     X = normalised[:6].X[:, ::-1]
     names = normalised.contrasts[::-1]
-    with pytest.raises(ValueError, match="read them in the same order"):
+    with pytest.raises(ValueError, match="Read them in the same order"):
         trained.score_samples(
             SliceStack.from_volumes([ArrayVolume(X, patient="p", contrasts=names)])
         )

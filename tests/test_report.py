@@ -14,6 +14,7 @@ from types import SimpleNamespace
 import nibabel as nib
 import numpy as np
 import pytest
+from scipy import ndimage
 from sklearn.pipeline import Pipeline, make_pipeline
 
 import skadm
@@ -27,8 +28,9 @@ from skadm.metrics import pixel_roc_auc_score
 from skadm.preprocessing import IntensityNormalizer, SliceResizer
 from skadm.report import cohort_page, describe_model, examine, patient_page
 from skadm.report._display import PLANES, frame_of
+from skadm.report._flagged import flagged_regions
 from skadm.report._pictures import n_columns, sprite, window
-from skadm.report._regions import describe_regions, rank_regions, region_p_values
+from skadm.report._regions import describe_regions, rank_regions
 from skadm.report._viewer import Scale, make_pictures
 
 pytest.importorskip("jinja2")
@@ -83,8 +85,8 @@ def two_regions():
 
 
 def described(decision, grid, **given):
-    ranking = rank_regions(decision, 20)
-    given = {"labels": None, "p_values": [None] * 9, "evidence": [()] * 9} | given
+    ranking = rank_regions(decision, grid, min_ml=0)
+    given = {"labels": None, "evidence": [()] * 20} | given
     brain = np.ones(decision.shape, bool)
     return describe_regions(ranking, decision - 1.5, grid, brain, **given)
 
@@ -140,11 +142,81 @@ def test_regions_know_their_overlap_with_labels(two_regions):
     assert (first.overlap, second.overlap) == pytest.approx((0.5, 0.0))
 
 
-def test_regions_that_are_not_listed_are_counted(two_regions):
-    ranking = rank_regions(two_regions[0], 1)
-    assert ranking.n_regions == 2
-    assert np.unique(ranking.numbers).tolist() == [0, 1, 255]
-    assert (ranking.numbers == 255).sum() == 9
+def test_regions_that_are_not_listed_are_counted():
+    decision = np.ones((1, 9, 50))
+    decision[0, ::2, ::2] = -1.0  # 125 pixels apart from each other
+    decision[0, 4, 10:13] = -5.0  # one region of three voxels and what touches it
+    ranking = rank_regions(decision, Grid((9, 50), np.eye(4)), min_ml=0)
+    assert ranking.n_regions == np.unique(ranking.regions).size - 1
+    assert ranking.n_regions > 20
+    assert np.unique(ranking.numbers).tolist() == [*range(21), 255]
+    assert (ranking.numbers[0, 4, 10:13] == 1).all()
+    np.testing.assert_array_equal(ranking.numbers > 0, decision < 0)
+
+
+def test_small_regions_are_counted_and_not_listed(two_regions):
+    decision, grid = two_regions
+    ranking = rank_regions(decision, grid, min_ml=9 * 0.024)  # just the larger one
+    assert (ranking.n_regions, ranking.n_small) == (1, 1)
+    assert (ranking.numbers == 1).sum() == 9
+    assert (ranking.numbers[4, 7, 9:11] == 255).all()
+    assert not ranking.regions[4].any()
+    assert rank_regions(decision, grid, min_ml=0.22).n_small == 2
+
+
+def blobs(voxel_size, saddle):
+    """Two balls of 8 mm radius, 4 and 3 high, that a way of this height joins."""
+    z, y, x = (np.arange(round(60 / mm)) * mm for mm in voxel_size)
+    z, y, x = z[:, None, None], y[None, :, None], x[None, None, :]
+
+    def ball(centre, peak):
+        far = np.sqrt((z - 30) ** 2 + (y - 30) ** 2 + (x - centre) ** 2)
+        return np.where(far <= 8, peak, 0.0)
+
+    way = (np.abs(z - 30) <= 8) & (np.abs(y - 30) <= 8) & (x > 15) & (x < 45)
+    return np.maximum(np.maximum(ball(14, 4.0), ball(46, 3.0)), np.where(way, saddle, 0.0))
+
+
+@pytest.mark.parametrize("voxel_size", [(2, 2, 2), (6, 1, 1.5), (1, 2, 3)])
+@pytest.mark.parametrize(("saddle", "n"), [(0.6, 2), (2.8, 1)])
+def test_regions_are_split_where_the_anomaly_sinks(voxel_size, saddle, n):
+    """To 0.2 of the lower peak, and to more than 0.9 of it."""
+    height = blobs(voxel_size, saddle)
+    regions = flagged_regions(height, voxel_size)
+    assert regions.max() == n
+    np.testing.assert_array_equal(regions > 0, height > 0)
+    columns = np.array([14, 46]) / voxel_size[2]
+    z, y = round(30 / voxel_size[0]), round(30 / voxel_size[1])
+    at = regions[z, y, np.rint(columns).astype(int)]
+    assert (at[0] != at[1]) == (n == 2)
+    # What a share of the peaks is does not depend on the unit of the anomaly.
+    np.testing.assert_array_equal(flagged_regions(1e-3 * height, voxel_size), regions)
+
+
+def test_every_component_has_a_region():
+    rng = np.random.default_rng(0)
+    height = np.where(rng.random((6, 20, 20)) < 0.05, rng.random((6, 20, 20)), 0)
+    regions = flagged_regions(height, (3.0, 1.0, 1.0))
+    components, n_components = ndimage.label(height > 0, np.ones((3, 3, 3)))
+    np.testing.assert_array_equal(regions > 0, height > 0)
+    # Each region is of one component.
+    pairs = np.unique(np.stack([regions[regions > 0], components[regions > 0]]), axis=1)
+    assert len(pairs[0]) == len(np.unique(pairs[0])) == regions.max()
+    assert len(np.unique(pairs[1])) == n_components
+
+
+def test_regions_know_how_deep_they_are(two_regions):
+    decision, grid = two_regions
+    ranking = rank_regions(decision, grid, min_ml=0)
+    brain = np.zeros(decision.shape, bool)
+    brain[:, 2:9, 1:11] = True
+    first, second = describe_regions(
+        ranking, decision, grid, brain, labels=None, evidence=[()] * 2
+    )
+    # Columns are 2 mm wide and rows 3 mm: columns 9 and 10 are in the last two of the brain
+    # (4 mm from the middle of the one to that outside), row 3 is in the second (6 mm).
+    assert (first.depth_mm, second.depth_mm) == pytest.approx((4, 9))
+    assert first.front == pytest.approx((7 - 2) / 6)
 
 
 def test_nothing_flagged_is_no_region():
@@ -152,7 +224,7 @@ def test_nothing_flagged_is_no_region():
 
 
 def test_p_values_are_those_of_the_strongest_candidate(two_regions):
-    decision = two_regions[0]
+    decision, grid = two_regions
     # Strongest candidates of normal slices of four patients: 1, 3, 5, and none.
     normal = np.ones((4, 10, 12))
     normal[0, 5, 5], normal[1, 5, 5], normal[2, 5, 5] = -1, -3, -5
@@ -160,8 +232,20 @@ def test_p_values_are_those_of_the_strongest_candidate(two_regions):
     assert candidates.n_groups == 4
     # Of strengths 6 and 4: none and one of four slices have as strong a candidate. The
     # voxel in the slice beside, 0.25, takes no part.
-    found = region_p_values(rank_regions(decision, 20), decision, candidates)
-    assert found == pytest.approx([1 / 5, 2 / 5])
+    ranking = rank_regions(decision, grid, min_ml=0, candidates=candidates)
+    assert ranking.p_values == pytest.approx((1 / 5, 2 / 5))
+
+
+def test_p_values_rank_before_strength(two_regions):
+    """A region of many slices is strong, and none of its slices is unusual."""
+    decision, grid = two_regions
+    decision[:, 0, 0] = -2.0  # strength 12, 2 in each slice
+    normal = np.ones((4, 10, 12))
+    normal[0, 5, 5], normal[1, 5, 5] = -3, -5
+    candidates = CandidateLesions(normal, ["a", "b", "c", "d"])
+    ranking = rank_regions(decision, grid, min_ml=0, candidates=candidates)
+    assert ranking.p_values == pytest.approx((1 / 5, 2 / 5, 3 / 5))
+    assert ranking.strengths == pytest.approx([6, 4.25, 12])
 
 
 # -- pictures ----------------------------------------------------------------------------
@@ -300,7 +384,8 @@ def test_evidence_without_an_explanation_is_intensity(stack, model, report):
     prepared = model[:-1].transform(stack[stack.groups == "phantom-000"])
     X = prepared.load()[0]
     decision = model[-1].decision_function(X)
-    inside = rank_regions(decision, 20).numbers == 1
+    grid = prepared.volumes[0].grid
+    inside = rank_regions(decision, grid, min_ml=0.1).numbers == 1
     expected = {n: X[:, k][inside].mean() for k, n in enumerate(stack.contrasts)}
     order = sorted(expected, key=lambda name: -abs(expected[name]))[:3]
     assert [name for name, _ in report.regions[0].evidence] == order
@@ -344,8 +429,10 @@ def test_warnings_of_libraries_are_not_of_the_patient(stack, model, monkeypatch)
 
 def test_evidence_of_adm_is_its_explanation(stack, adm):
     report = examine(stack.volumes[1], adm)
-    X = adm[:-1].transform(stack[stack.groups == "phantom-001"]).X
-    inside = rank_regions(adm[-1].decision_function(X), 20).numbers == 1
+    prepared = adm[:-1].transform(stack[stack.groups == "phantom-001"])
+    X, grid = prepared.X, prepared.volumes[0].grid
+    decision = adm[-1].decision_function(X)
+    inside = rank_regions(decision, grid, min_ml=0.1).numbers == 1
     explanation = adm[-1].explain(X)
     means = {name: explanation[name][inside].mean() for name in explanation.names}
     (best, value), *_ = report.regions[0].evidence
@@ -611,7 +698,7 @@ def run_report(arguments, capsys):
 
 def test_command_names_the_source_of_p_values(written):
     text = " ".join((written / "index.html").read_text().split())
-    assert "From normal slices of 2 patients; 1 / 3 is the least" in text
+    assert "From normal slices of 2 patients; the minimum possible value is 1 / 3" in text
     assert "skadm report --model" in text
 
 
@@ -635,7 +722,7 @@ def test_names_do_not_lead_out(stack, model_file, tmp_path, capsys):
     arguments = ["--model", model_file, "--data", scans, "--out", out]
     code, printed = run_report(arguments, capsys)
     assert code == 1
-    assert "holds a separator of folders" in printed.err
+    assert "contains a path separator" in printed.err
     assert not out.exists()
     (tmp_path / "elsewhere").mkdir()
     out.mkdir()
@@ -643,15 +730,37 @@ def test_names_do_not_lead_out(stack, model_file, tmp_path, capsys):
     arguments += ["--patients", "a", "--force"]
     code, printed = run_report(arguments, capsys)
     assert code == 1
-    assert "a link that leads out of" in printed.err
+    assert "a link to a place outside" in printed.err
     assert not any((tmp_path / "elsewhere").iterdir())
+
+
+def test_least_size_of_regions_is_an_option(scans, model_file, tmp_path, capsys):
+    def listed(*options):
+        out = tmp_path / f"out{len(options)}{options[-1:]}"
+        arguments = ["--model", model_file, "--data", scans, "--patients", "second"]
+        code, printed = run_report([*arguments, "--out", out, *options], capsys)
+        assert code == 0, printed.err
+        rows = (out / "regions.csv").read_text().splitlines()
+        page = (out / "patients" / "second.html").read_text()
+        return len(rows) - 1, page
+
+    most, page = listed("--min-region", "0")
+    assert most > 0
+    assert "not listed." not in page
+    none, page = listed("--min-region", "2000")
+    assert none == 0
+    assert "smaller than 2\u202f000 ml, and not listed" in page
+    arguments = ["--model", model_file, "--data", scans, "--out", tmp_path / "bad"]
+    code, printed = run_report([*arguments, "--min-region", "-1"], capsys)
+    assert code == 1
+    assert "least size of a region is -1.0 ml; expected 0 or more" in printed.err
 
 
 def test_comparison_needs_other_patients(scans, model_file, tmp_path, capsys):
     arguments = ["--model", model_file, "--data", scans, "--out", tmp_path / "out"]
     code, printed = run_report([*arguments, "--normal", scans], capsys)
     assert code == 1
-    assert "expected others, with whom these can be compared" in printed.err
+    assert "expected other patients" in printed.err
     assert "1 of the patients reported were trained on (third)" in printed.err
     assert not (tmp_path / "out").exists()
 

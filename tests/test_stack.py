@@ -1,14 +1,18 @@
 """SliceStack and the volumes it is made of."""
 
+import base64
+import io
 import pickle
+import re
 
+import nibabel as nib
 import numpy as np
 import pytest
 from sklearn.base import BaseEstimator
 from sklearn.model_selection import GridSearchCV, GroupKFold
 from sklearn.utils import _safe_indexing
 
-from skadm.data import ArrayVolume, SliceStack, brain_mask
+from skadm.data import ArrayVolume, NiftiVolume, SliceStack, brain_mask
 from skadm.data._interfaces import Grid
 from skadm.data._sources import ArraySource
 
@@ -97,6 +101,50 @@ def test_lesion_in_the_background_is_kept_and_its_slice_is_not_normal():
     assert set(kept[0, 0]) == {-1}
     assert set(kept[:, 1:].ravel()) == {0}
     assert SliceStack.from_volumes([volume]).normal().z.tolist() == [0, 2, 3]
+
+
+def pictured(html):
+    image = pytest.importorskip("PIL.Image")
+    pytest.importorskip("matplotlib")
+    (source,) = re.findall('data:image/png;base64,([^"]+)', html)
+    return np.asarray(image.open(io.BytesIO(base64.b64decode(source))).convert("L"))
+
+
+def test_a_stack_shows_itself_in_a_notebook():
+    images = np.zeros((4, 2, 8, 10), np.float32)
+    images[:, :, 1:7, 2:9] = 1.0
+    images[2, 0, 0, 4] = 1.0  # the slice with the most brain, which has 7 rows
+    images[2, 1, 5, 7] = 9.0  # bright: row 5 of 7, column 5 of 7
+    labels = np.zeros((4, 8, 10), int)
+    labels[0, 3, 3] = 1
+    affine = np.diag([2.0, 3.0, 6.0, 1.0])
+    volume = ArrayVolume(
+        images, labels, patient="<b>", contrasts=["T1", "FLAIR"], affine=affine
+    )
+    other = ArrayVolume(
+        images, labels, patient="c", contrasts=["T1", "FLAIR"], affine=affine + affine
+    )
+    html = SliceStack.from_volumes([volume, other])[:7]._repr_html_()
+    assert "<b>" not in html
+    assert "T1, FLAIR" in html
+    assert "8 × 10 pixels of 3.00–6.00 × 2.00–4.00 mm, slices 6.00–12.00 mm apart" in html
+    assert "5 slices are normal, 2 hold an anomaly" in html
+    picture = pictured(html)
+    assert picture.shape == (7, 14)  # cropped to the brain; two contrasts
+    # Turned: to the front and to the right along rows and columns.
+    assert np.argwhere(picture == 255).tolist() == [[1, 7 + 1]]
+
+
+def test_what_cannot_be_read_does_not_keep_a_stack_from_being_shown(tmp_path):
+    rng = np.random.default_rng(0)
+    image = nib.Nifti1Image(rng.random((9, 9, 4)).astype(np.float32), np.eye(4))
+    nib.save(image, path := tmp_path / "t1.nii")
+    stack = SliceStack.from_volumes([NiftiVolume({"T1": path}, patient="a")])
+    assert "none" in stack._repr_html_()
+    path.write_bytes(path.read_bytes()[:-50])
+    html = stack._repr_html_()
+    assert "<img" not in html
+    assert "a cannot be read: " in html
 
 
 def test_unlabelled():
@@ -271,8 +319,8 @@ def test_volumes_that_do_not_fit(volumes, message):
     ("volume_index", "z", "message"),
     [
         ([0, 0], [1], r"shape \(2,\) and z \(1,\)"),
-        ([1], [0], "from 1 to 1, but there are 1 volumes"),
-        ([0], [4], "z = 4 is not a slice of volume 'a', which has 4"),
+        ([1], [0], "from 1 to 1; expected indices of the 1 volumes"),
+        ([0], [4], "z = 4 is not a slice of volume 'a'; expected an index below 4"),
     ],
 )
 def test_indices_that_do_not_fit(volume_index, z, message):
@@ -295,10 +343,10 @@ def test_indexing_that_is_refused(stack):
     ("change", "message"),
     [
         ({"images": np.zeros((4, 6, 5))}, r"shape \(4, 6, 5\); expected \(n_slices"),
-        ({"images": np.zeros((4, 0, 6, 5))}, "none of them zero"),
+        ({"images": np.zeros((4, 0, 6, 5))}, "without zeros"),
         (
             {"images": np.full((1, 2, 6, 5), np.nan)},
-            "'a': .* contains NaN: slice 0 has no contrast",
+            "'a': .* contains NaN: in slice 0 all",
         ),
         ({"contrasts": ["T1"]}, "2 contrasts, but .* names 1"),
         (

@@ -85,7 +85,7 @@ def test_some_contrasts_stay_where_they_disagree(normal):
         if (labels == 1).any():
             changed = (after != before).any(axis=(1, 2))
             assert 1 <= changed.sum() < len(changed)
-    with pytest.raises(ValueError, match="needs 2 contrasts"):
+    with pytest.raises(ValueError, match="expects 2 or more"):
         paste_lesions(normal[:, :1], ContrastInconsistency())
 
 

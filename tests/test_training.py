@@ -123,7 +123,7 @@ def test_a_gradient_that_is_not_finite_stops_before_its_step(n_images):
         np.ones((n_images, 1, 4, 4), np.float32),
         [Objective(module, lambda batch: {"loss": module[0].sqrt()})],
     )
-    with pytest.raises(DivergenceError, match="or its gradient not finite"):
+    with pytest.raises(DivergenceError, match="or its gradient is not finite"):
         train(stage, 1, 0.5)
     assert module[0].item() == 0
 

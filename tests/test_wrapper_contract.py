@@ -331,7 +331,7 @@ def test_wrong_input(wrapper):
     with pytest.raises(ValueError, match="y|mask"):
         clone(wrapper).fit(X, y[:-1])
     ill = [np.ones_like(mask) for mask in y]
-    with pytest.raises(ValueError, match="no normal (slice|volume) left"):
+    with pytest.raises(ValueError, match="no normal slice left|y labels all"):
         clone(wrapper).fit(X, ill if scored_unit(wrapper) == "volume" else np.stack(ill))
     with pytest.raises(ValueError, match="'contamination' parameter"):
         clone(wrapper).set_params(contamination=1.5).fit(X, y)
@@ -491,21 +491,23 @@ def test_volumes_larger_than_memory_are_read_for_each_pass(name, n_reads):
 @pytest.mark.parametrize("inner", ["Slices", "Volumes"])
 def test_scores_of_images_are_not_wrapped_as_maps(outer, inner, trained_on):
     wrapper = make_wrapper((outer, inner))
-    with pytest.raises(ValueError, match=f"takes a detector of pixels; .* {inner.lower()}"):
+    with pytest.raises(ValueError, match=f"scores {inner.lower()}; .* scores pixels"):
         wrapper.fit(*data_for(wrapper)[:2])
     assert not trained_on
 
 
 def test_what_else_is_refused_before_training(trained_on):
-    with pytest.raises(ValueError, match="pixels or slices; VolumeDetector scores volumes"):
+    with pytest.raises(
+        ValueError, match="VolumeDetector scores volumes; .* scores pixels or slices"
+    ):
         make_wrapper(("Conformal", "Volumes")).fit(STACK, Y)
     search = GridSearchCV(pca(), {"n_components": [1, 2]})
-    with pytest.raises(ValueError, match="search over the wrapper"):
+    with pytest.raises(ValueError, match="Search over the wrapper"):
         FlipAveragedDetector(search).fit(STACK, Y)
     assert not trained_on
 
 
 def test_steps_that_resize_are_told_to_go_before():
     resizing = make_pipeline(SliceResizer(8), pca())
-    with pytest.raises(ValueError, match=r"\(4, 8, 8\).*go before the wrapper"):
+    with pytest.raises(ValueError, match=r"\(4, 8, 8\).*before the wrapper"):
         FlipAveragedDetector(resizing).fit(STACK, Y)

@@ -215,9 +215,9 @@ def test_bad_stacks_and_names(stack, source, tmp_path):
         write_maps(np.ones((2, H, W)), stack[[1, 1]], tmp_path)
     for name in ("a/b", "../b"):
         bad = SliceStack.from_volumes([NiftiVolume({"T1": source}, patient=name)])
-        with pytest.raises(ValueError, match="holds a separator of folders"):
+        with pytest.raises(ValueError, match="contains a path separator"):
             write_maps(np.ones((N, H, W)), bad, tmp_path)
-    with pytest.raises(ValueError, match="holds a separator of folders"):
+    with pytest.raises(ValueError, match="contains a path separator"):
         write_maps(np.ones((N, H, W)), stack, tmp_path, suffix="/x")
 
 

@@ -46,15 +46,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def patients_of(folder: str) -> Iterator[tuple[str, SliceStack]]:
-    """Patients with normalised slices that show brain, cropped to it, in memory."""
+    """Patients with normalised slices that show brain, in memory."""
     from skadm.data import read_any
-    from skadm.preprocessing import BrainCropper, IntensityNormalizer
+    from skadm.preprocessing import IntensityNormalizer
 
     stack = read_any(folder, contrasts=CONTRASTS, allow_empty_masks=True)
     for volume, places in stack.volume_places():
         scan = IntensityNormalizer().fit_transform(stack[places]).in_memory()
-        scan = scan[np.array([image.any() for image in scan])]
-        yield volume.name, BrainCropper(margin=4).fit_transform(scan).in_memory()
+        yield volume.name, scan[np.array([image.any() for image in scan])]
 
 
 def padded(array: NDArray, shape: tuple[int, int], value: float) -> NDArray:
@@ -97,7 +96,7 @@ def maps_of(eraser: EraserDetector, scan: SliceStack) -> dict[str, NDArray]:
     """Normality of a scan, by method."""
     X = scan.X
     brain = (X != 0).any(axis=1)
-    voxel_size = scan.volumes[0].grid.voxel_size
+    voxel_size = scan.voxel_sizes[0]
     flair = X[:, 0]
     maps = {"FLAIR": -flair}
     for width in WIDTHS:

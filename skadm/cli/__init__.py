@@ -1,7 +1,7 @@
 """The command ``skadm``: run, prepare, fit, card, score, evaluate, report, demo, list.
 
-Nothing heavy is imported before it is known what to do, so that ``skadm --help`` is fast.
-Results go to stdout, progress, notes and errors to stderr.
+Heavy imports are deferred to the commands, so that ``skadm --help`` is fast. Results go
+to stdout; progress, notes and errors go to stderr.
 """
 
 import argparse
@@ -27,29 +27,28 @@ from skadm.cli._score import add_parser as add_score
 
 _DESCRIPTION = """\
 Find anomalies, such as tumours and strokes, in multicontrast MR images of the brain,
-without examples of them: a detector learns what normal slices look like, and scores every
-pixel of others.
+without labels: a detector learns from normal slices, and scores every pixel of new ones.
 """
 
 _EPILOG = """\
 examples:
-  skadm demo                                        everything in one go, no data needed
+  skadm demo                                        the whole protocol, no data needed
   skadm run --data scans/ --out out/                from scans to a report
-  skadm prepare --data raw/ --out scans/            skull, bias field, grids of raw scans
-  skadm fit --data scans/ --out model.skadm         learn from a folder of patients
+  skadm prepare --data raw/ --out scans/            preprocess raw scans
+  skadm fit --data scans/ --out model.skadm         train on a folder of patients
   skadm score --model model.skadm --data new/ --out maps/
   skadm evaluate --model model.skadm --data labelled/ --out results/ --baselines
   skadm report --model model.skadm --data new/ --out report/
-  skadm list                                        what else there is beside ADM
+  skadm list                                        list all detectors
 
 data:
   A folder in the layout of BraTS (<any>_flair.nii.gz, _t1, _t1ce, _t2, _seg), of another
   public collection or of BIDS, or a .csv table with a column 'patient', one column of
   paths per contrast, and optionally 'mask', 'brain_mask' and 'session'. Images are
   skull-stripped (exactly 0 outside the brain, or with a mask of the brain beside them) and
-  the contrasts of a patient lie on one grid: 'skadm prepare' makes raw scans so.
+  the contrasts of a patient are on one grid: 'skadm prepare' does this for raw scans.
 
-exit code: 0 done, 1 error in data or options, 2 wrong usage.
+exit code: 0 success, 1 error in data or options, 2 wrong usage.
 'skadm COMMAND --help' explains each command.
 """
 
@@ -60,13 +59,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     Parameters
     ----------
     argv : sequence of str, default=None
-        Arguments. None: those of the process.
+        Arguments. None: the arguments of the process.
 
     Returns
     -------
     code : int
-        0 when done, 1 after an error in data or options, 130 when interrupted, 141 when
-        whoever read the output has gone, as ``head`` does.
+        0 on success, 1 after an error in data or options, 130 when interrupted, 141 when
+        the reader of the output has closed the pipe, as ``head`` does.
 
     Raises
     ------
@@ -75,17 +74,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            # Names of files may be bytes that are no text.
+            # File names may contain bytes that are not valid text.
             stream.reconfigure(errors="backslashreplace")
     try:
         try:
             return _run_command(list(sys.argv[1:] if argv is None else argv))
         finally:
-            # Here, since nothing can be caught when the interpreter does it on its way out.
+            # Flush here: errors during interpreter shutdown cannot be caught.
             print(end="", flush=True)
     except BrokenPipeError:
         _let_go_of_pipes()
-        return 128 + 13  # as of a program that SIGPIPE has ended
+        return 128 + 13  # like a program killed by SIGPIPE
 
 
 def _run_command(arguments: list[str]) -> int:
@@ -94,7 +93,7 @@ def _run_command(arguments: list[str]) -> int:
     said: set[str] = set()
 
     def show(message: Any, category: Any, *_: Any, **__: Any) -> None:
-        # Once, although commands that do several things read the same files again.
+        # Once, although commands with several steps read the same files again.
         if (text := " ".join(str(message).split())) not in said:
             said.add(text)
             say(f"skadm: warning: {text}")
@@ -118,7 +117,7 @@ def _run_command(arguments: list[str]) -> int:
 
 
 def _let_go_of_pipes() -> None:
-    """What was not written yet goes nowhere, in silence."""
+    """Discard pending output silently."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
     for stream in (sys.stdout, sys.stderr):
         os.dup2(nowhere, stream.fileno())

@@ -1,4 +1,4 @@
-"""``skadm card``: what a model is, without loading it."""
+"""``skadm card``: print the card of a model without loading it."""
 
 import argparse
 from collections.abc import Iterator
@@ -8,9 +8,9 @@ from skadm.cli import _options
 from skadm.cli._model import check_model
 
 _TEXT = """\
-Print the model card: what the model is for, contrasts in their order, fingerprint and
-intensities of the training slices, parameters, thresholds, metrics where they are known,
-and versions. The model itself is not loaded.
+Print the model card: intended use, contrasts in order, fingerprint and intensities of the
+training slices, parameters, thresholds, metrics if known, and versions. The model itself
+is not loaded.
 """
 
 _EPILOG = """\
@@ -23,7 +23,12 @@ examples:
 def add_parser(commands: Any) -> None:
     """Add the command."""
     parser = _options.command(
-        commands, "card", run, "print what a model is and was trained on", _TEXT, _EPILOG
+        commands,
+        "card",
+        run,
+        "print description and training data of a model",
+        _TEXT,
+        _EPILOG,
     )
     _options.add_model(parser)
     parser.add_argument("--json", action="store_true", help="print JSON")
@@ -43,7 +48,7 @@ def run(args: argparse.Namespace) -> None:
 
 
 def _lines(value: Any, indent: str = "") -> Iterator[str]:
-    """One line for each entry, what is inside of it below."""
+    """Yield one line per entry, with nested entries below."""
     pairs = value.items() if isinstance(value, dict) else ((None, item) for item in value)
     for key, item in pairs:
         label = "-" if key is None else f"{_printable(key)}:"
@@ -58,5 +63,5 @@ def _lines(value: Any, indent: str = "") -> Iterator[str]:
 
 
 def _printable(text: str) -> str:
-    """Text of a file of anybody's, without what would move the cursor of a terminal."""
+    """Return text from an untrusted file without terminal control characters."""
     return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)

@@ -1,4 +1,4 @@
-"""Which detector is trained where the options leave it open, and why."""
+"""Choice of the detector and its options if not given, with reasons."""
 
 import argparse
 from typing import Any
@@ -7,18 +7,19 @@ BEST = "best"
 _USUAL = "ADMDetector"
 ERASER, PRESET = "EraserDetector", "cpu"
 _LEARNED = "learned"
-# Measured on slices of 1 mm, which gain, and of 7 mm, which do not; between, our choice.
+# Measured: slices of 1 mm gain, slices of 7 mm do not; the limit in between is our
+# choice.
 _SIGMA_MM, _THIN_MM = 5.0, 1.5
 
 
 def settle(args: argparse.Namespace, stack: Any) -> list[tuple[str, str]]:
-    """Fill in what the options of a training leave open; what was chosen, and why."""
+    """Set training options that were not given; return the choices and reasons."""
     if args.preset == BEST:
         if args.detector not in (None, ERASER) or args.init is not None:
             other = f"--init {args.init}" if args.init else f"--detector {args.detector}"
             raise ValueError(
-                f"--preset best is {ERASER} with preset {PRESET}; leave {other} out, or "
-                "take another preset"
+                f"--preset best is {ERASER} with preset {PRESET}; omit {other}, or "
+                "choose another preset"
             )
         args.detector, args.preset = ERASER, PRESET
         why = (
@@ -29,32 +30,32 @@ def settle(args: argparse.Namespace, stack: Any) -> list[tuple[str, str]]:
     if args.detector is None:
         args.detector = _USUAL
         why = (
-            f"{_USUAL}, the method of the paper, since --detector names no other; "
-            "--preset best takes what found more on real tumours"
+            f"{_USUAL}, the method of the paper, since --detector is not given; --preset "
+            "best performed better on real tumours"
         )
         return [("detector", why)]
     return []
 
 
 def settle_eraser(args: argparse.Namespace, stack: Any) -> list[tuple[str, str]]:
-    """Fill in prior and smoothing by what the data allow; what was chosen, and why."""
+    """Set prior and smoothing by the data; return the choices and reasons."""
     chosen = []
     if args.prior is not None:
         chosen.append(("prior", f"{' '.join(args.prior)}, as --prior says"))
     elif "DWI" in stack.contrasts:
-        # Stroke lesions are small: abnormal slices also differ by much else.
-        why = "none: on strokes (ISLES 2022), a learned direction found less than none"
+        # Stroke lesions are small: abnormal slices also differ in other respects.
+        why = "none: on strokes (ISLES 2022), a learned prior performed worse than none"
         chosen.append(("prior", why))
     elif any_anomaly(stack):
         args.prior = [_LEARNED]
-        chosen.append(("prior", "learned from which slices the masks mark as abnormal"))
+        chosen.append(("prior", "learned from slice labels of the masks"))
     else:
-        chosen.append(("prior", "none, since no slice is marked as abnormal"))
+        chosen.append(("prior", "none, since the masks mark no slice as abnormal"))
     return [*chosen, settle_smoothing(args, stack)]
 
 
 def settle_smoothing(args: argparse.Namespace, stack: Any) -> tuple[str, str]:
-    """Fill in by how much maps are smoothed through slices; what was chosen, and why."""
+    """Set the smoothing through slices; return the choice and reason."""
     distances = sorted(float(volume.voxel_size[2]) for volume in stack.volumes)
     if args.smooth_through is not None:
         why = f"by {args.smooth_through:g} slices, as --smooth-through says"
@@ -63,12 +64,12 @@ def settle_smoothing(args: argparse.Namespace, stack: Any) -> tuple[str, str]:
         args.smooth_through = round(_SIGMA_MM / middle, 2)
         why = (
             f"by {args.smooth_through:g} slices, which are {middle:.3g} mm apart: thin "
-            "slices gain by it"
+            "slices benefit from it"
         )
     else:
         why = (
-            f"not through slices, which are up to {distances[-1]:.3g} mm apart: what it "
-            "gains was measured at 1 mm"
+            f"not through slices, which are up to {distances[-1]:.3g} mm apart: its "
+            "benefit was measured at 1 mm"
         )
     return "smoothing", why
 

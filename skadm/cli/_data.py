@@ -1,4 +1,4 @@
-"""What was found in the data: the first lines of the commands that read masks."""
+"""Summary of the data, printed first by commands that read masks."""
 
 import warnings
 from typing import Any
@@ -9,7 +9,7 @@ _MOST_NAMES = 12
 
 
 def print_data(place: str, stack: Any) -> None:
-    """Name patients, sessions, contrasts, volumes of the masks, and files left unread."""
+    """Print patients, sessions, contrasts, mask volumes and unread files."""
     import numpy as np
 
     patients = sorted({volume.patient for volume in stack.volumes})
@@ -40,9 +40,10 @@ def print_data(place: str, stack: Any) -> None:
 
 
 def lesions_outside_brain(stack: Any) -> dict[str, float]:
-    """Millilitres of the masks that lie outside the brain, of each patient with any.
+    """Return the mask volume outside the brain in ml, for each patient with any.
 
-    On the grid of the stack. They count as missed, and their slices are not normal.
+    It is computed on the grid of the stack. These voxels count as missed, and their
+    slices are not normal.
     """
     import numpy as np
 
@@ -64,15 +65,15 @@ def lesions_outside_brain(stack: Any) -> dict[str, float]:
 
 
 def warn_of_trained_patients(stack: Any, training: dict[str, Any], done: str) -> None:
-    """Warn of patients that the model was trained on, also under their prepared names."""
+    """Warn about patients in the training data, also under their prepared names."""
     from skadm.data._patients import patient_key
 
     trained = {patient_key(name) for name in training.get("patients", ())}
     seen = [p for p in sorted(set(stack.groups.tolist())) if patient_key(p) in trained]
     if seen:
         warnings.warn(
-            f"{len(seen)} of the patients {done} were trained on ({some(seen)}): "
-            "results on them say little about new patients",
+            f"{len(seen)} of the patients {done} are training patients ({some(seen)}): "
+            "their results do not generalise to new patients",
             stacklevel=2,
         )
 

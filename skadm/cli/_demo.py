@@ -1,4 +1,4 @@
-"""``skadm demo``: the whole protocol in one go."""
+"""``skadm demo``: run the whole protocol."""
 
 import argparse
 import platform
@@ -23,16 +23,16 @@ from skadm.cli._output import (
 
 _TEXT = """\
 Run the whole protocol: split the patients, train a detector on the normal slices of one
-part, set its threshold on their abnormal slices, test it on the other patients, and show
-it beside plain and smoothed FLAIR and FLAIR + T2 intensity.
+part, set its threshold on their abnormal slices, test it on the other patients, and
+compare it with plain and smoothed FLAIR and FLAIR + T2 intensity.
 
-Without --data it runs on a built-in phantom: imaginary patients, so that nothing needs to
-be downloaded. Its numbers say that the program works, not how it does on real scans.
+Without --data it runs on a built-in phantom, so nothing needs to be downloaded. Results
+on the phantom are not representative of real scans.
 """
 
 _EPILOG = """\
 examples:
-  skadm demo --patients 6 --preset quick --out try/      to see that it runs
+  skadm demo --patients 6 --preset quick --out try/      a quick test
   skadm demo                                             the full phantom, some minutes
   skadm demo --data scans/ --test-fraction 1/4 --seed 1 --out scans_1/
 
@@ -47,7 +47,7 @@ _PHANTOM_PATIENTS = 20
 def add_parser(commands: Any) -> None:
     """Add the command."""
     parser = _options.command(
-        commands, "demo", run, "split, train, test and draw, in one go", _TEXT, _EPILOG
+        commands, "demo", run, "split, train, test and plot", _TEXT, _EPILOG
     )
     parser.add_argument(
         "--data",
@@ -59,7 +59,7 @@ def add_parser(commands: Any) -> None:
         "--out",
         default="out",
         metavar="FOLDER",
-        help="where all goes (default: %(default)s)",
+        help="output folder (default: %(default)s)",
     )
     parser.add_argument(
         "--patients",
@@ -79,7 +79,7 @@ def add_parser(commands: Any) -> None:
         type=_options.fraction,
         default=1 / 3,
         metavar="F",
-        help="share of the patients to test on (default: 1/3)",
+        help="fraction of patients to test on (default: 1/3)",
     )
     _options.add_training(parser)
     _options.add_selection(parser, patients=False)
@@ -109,8 +109,8 @@ def run(args: argparse.Namespace) -> None:
     stack = _phantom(args) if args.data == "phantom" else _read(args)
     if len(set(stack.groups.tolist())) < 2:
         raise ValueError(
-            f"{args.data} holds one patient; expected at least two, to test on another one "
-            "than is trained on. Train with 'skadm fit', and test with 'skadm evaluate'"
+            f"{args.data} holds one patient; expected at least two, for training and "
+            "testing. Train with 'skadm fit', and test with 'skadm evaluate'"
         )
     chosen = settle(args, stack)
     detector = make_detector(args, stack.contrasts)
@@ -183,7 +183,7 @@ def run(args: argparse.Namespace) -> None:
 
     _results.print_tables(evaluation, left_out)
     if args.preset == "quick":
-        print("\nThe preset 'quick' shows that all runs; its scores are not worth reading.")
+        print("\nThe preset 'quick' is only a test run; its scores are not meaningful.")
     print(f"\n{verdict(evaluation.rows, evaluation.patient_rows)}\n")
     print_files(out, files)
 
@@ -205,7 +205,7 @@ def _read(args: argparse.Namespace) -> Any:
     from skadm.data import read_any
 
     if args.slices is not None:
-        raise ValueError("--slices is for the phantom; patients have the slices they have")
+        raise ValueError("--slices is only for the phantom; omit it with --data")
     stack = read_any(
         args.data,
         contrasts=args.contrasts,
@@ -213,7 +213,7 @@ def _read(args: argparse.Namespace) -> Any:
         **_options.selected(args, *_options.SELECTION, *_options.MASKS),
     )
     if not stack.volumes[0].has_labels:
-        raise ValueError(f"{args.data} has no masks, without which nothing can be measured")
+        raise ValueError(f"{args.data} has no masks; expected masks to evaluate")
     if args.patients is None:
         return stack
     first = list(dict.fromkeys(stack.groups.tolist()))[: args.patients]
@@ -229,7 +229,7 @@ def _record(
     left_out: dict[str, str],
     seconds: dict[str, float],
 ) -> dict[str, Any]:
-    """How the run was made, enough to make it again."""
+    """Return a record with which the run can be reproduced."""
     from skadm.training._device import resolve_device
 
     packages = ("skadm", "numpy", "scipy", "scikit-learn", "torch", "nibabel")
@@ -255,10 +255,10 @@ def _record(
 
 
 def _refuse_its_own_brains(data: str, parts: Iterable[Any]) -> None:
-    """Refuse to measure on the phantom what was trained on its generator's brains."""
+    """Raise if a model pretrained on synthetic brains is evaluated on the phantom."""
     if data == "phantom" and any(getattr(part, "init", None) for part in parts):
         raise ValueError(
-            "the pretrained weights were trained on brains of the phantom's generator: "
-            "what they find in the phantom says nothing about real scans. Leave --init "
-            "out, or give scans with --data"
+            "the pretrained weights were trained on brains from the phantom's "
+            "generator, so results on the phantom are not valid. Omit --init, or pass "
+            "scans with --data"
         )

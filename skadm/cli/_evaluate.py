@@ -1,4 +1,4 @@
-"""``skadm evaluate``: measure a model on patients with masks."""
+"""``skadm evaluate``: evaluate a model on patients with masks."""
 
 import argparse
 from typing import Any
@@ -13,9 +13,9 @@ from skadm.cli._model import load_model, read_for, title
 from skadm.cli._output import check_figures, check_new_folder, print_files, say
 
 _TEXT = """\
-Score patients with masks and measure how well the anomalies are found: ROC AUC, average
-precision, and precision, recall and F1 at the model's threshold, over brain pixels, pooled
-and for each patient. The patients should be others than those trained on.
+Score patients with masks and compute metrics over brain pixels, pooled and per patient:
+ROC AUC, average precision, and precision, recall and F1 at the model's threshold. Do not
+use training patients.
 """
 
 _EPILOG = """\
@@ -26,18 +26,18 @@ files: metrics.json, metrics.csv, per_patient.csv, and the figures roc.png,
 precision_recall.png and montage.png
 
 --baselines adds plain and smoothed FLAIR and FLAIR + T2 intensity. Their thresholds, like
-the model's, come from the training patients: 'skadm fit' has saved them in the model.
+the model's, were set on the training patients by 'skadm fit' and saved in the model.
 """
 
 
 def add_parser(commands: Any) -> None:
     """Add the command."""
     parser = _options.command(
-        commands, "evaluate", run, "measure a model on patients with masks", _TEXT, _EPILOG
+        commands, "evaluate", run, "evaluate a model on patients with masks", _TEXT, _EPILOG
     )
     _options.add_application(parser, "tables and figures")
     parser.add_argument(
-        "--baselines", action="store_true", help="show plain intensity beside the model"
+        "--baselines", action="store_true", help="also evaluate intensity baselines"
     )
     _options.add_selection(parser)
     _options.add_empty_masks(parser)
@@ -54,8 +54,8 @@ def run(args: argparse.Namespace) -> None:
     training = model.training_
     if args.baselines and "baselines" not in training:
         raise ValueError(
-            f"{args.model} holds no baselines with thresholds from its training patients; "
-            "make the model with 'skadm fit', or leave --baselines out"
+            f"{args.model} has no baselines with thresholds from the training patients; "
+            "train the model with 'skadm fit', or omit --baselines"
         )
     stack = read_for(
         model,
@@ -64,7 +64,7 @@ def run(args: argparse.Namespace) -> None:
         **_options.selected(args),
     )
     if not stack.volumes[0].has_labels:
-        raise ValueError(f"{args.data} has no masks, without which nothing can be measured")
+        raise ValueError(f"{args.data} has no masks; expected masks to evaluate")
     warn_of_trained_patients(stack, training, "evaluated")
     from skadm.evaluation import evaluate, verdict
 
@@ -74,7 +74,9 @@ def run(args: argparse.Namespace) -> None:
     labels = prepared.y
     outside = lesions_outside_brain(prepared)
     if not (labels == 1).any():
-        raise ValueError(f"no anomaly in the masks of {args.data}: nothing to be found")
+        raise ValueError(
+            f"the masks of {args.data} are empty; expected anomalies to evaluate"
+        )
     detectors, left_out = {title(model[-1]): model[-1]}, {}
     if args.baselines:
         detectors |= training["baselines"]

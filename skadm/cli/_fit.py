@@ -15,9 +15,9 @@ Train a detector and save it.
 
 Where a contrast does not cover the brain, it is estimated from the others. Images are
 normalised (z-score over the brain of each volume) and resized. With masks, the detector
-learns from the slices without anomaly, and its threshold is set where F1 is best on the
-slices with one. Without masks all slices are taken for normal, and the threshold flags 1 %
-of their pixels.
+is trained on slices without anomaly, and its threshold has the best F1 on slices with
+one. Without masks, all slices count as normal, and the threshold flags 1 % of their
+pixels.
 """
 
 _EPILOG = """\
@@ -34,7 +34,7 @@ examples:
 
 The file holds a scikit-learn Pipeline (imputer, normaliser, resizer, detector):
   model = skadm.load("model.skadm"); maps = model.score_samples(read_brats("new/"))
-It also names the patients trained on, and has a model card: skadm card --model model.skadm
+It also lists the training patients, and has a model card: skadm card --model model.skadm
 """
 
 
@@ -45,7 +45,7 @@ def add_parser(commands: Any) -> None:
     )
     parser.add_argument("--data", required=True, metavar="PATH", help=_options.DATA_HELP)
     parser.add_argument(
-        "--out", required=True, metavar="FILE", help="where to save, e.g. model.skadm"
+        "--out", required=True, metavar="FILE", help="output file, e.g. model.skadm"
     )
     _options.add_training(parser)
     _options.add_selection(parser)
@@ -53,21 +53,21 @@ def add_parser(commands: Any) -> None:
         "--no-masks",
         dest="masks",
         action="store_false",
-        help="leave masks unread: all slices are taken for normal",
+        help="do not read masks: all slices count as normal",
     )
     _options.add_empty_masks(parser)
     parser.add_argument(
         "--checkpoints",
         metavar="FOLDER",
-        help="keep the training there while it runs: after an interruption, the command "
-        "goes on from it. Delete the folder when all is done",
+        help="folder for checkpoints, from which the same command resumes after an "
+        "interruption. Delete the folder afterwards",
     )
     _options.add_device(parser)
     _options.add_force(parser)
 
 
 def run(args: argparse.Namespace) -> None:
-    """Run the command, by one process or by those that torchrun has started."""
+    """Run the command in one process or in the processes started by torchrun."""
     out = check_new_file(args.out, args.force)
     from skadm.training import launched
 
@@ -99,9 +99,9 @@ def _run(args: argparse.Namespace, out: Path, rank: int) -> None:
     lesions_outside_brain(prepared)
     with _progress.shown([detector]):
         source = _train(detector, prepared, labels)
-    if rank > 0:  # the first process speaks and writes for all
+    if rank > 0:  # only the first process prints and writes
         return
-    # They cost nothing, and their thresholds must come from these patients too.
+    # Baselines are cheap, and their thresholds must be set on the same patients.
     baselines, left_out = intensity_baselines(stack.contrasts)
     for baseline in baselines.values():
         _train(baseline, prepared, labels)
@@ -123,15 +123,13 @@ def _run(args: argparse.Namespace, out: Path, rank: int) -> None:
 def _keep_checkpoints(detector: Any, args: argparse.Namespace) -> None:
     name = next((n for n in detector.get_params() if n.endswith("checkpoints")), None)
     if name is None:
-        raise ValueError(
-            f"{args.detector} is not trained in epochs; leave --checkpoints out"
-        )
+        raise ValueError(f"{args.detector} is not trained in epochs; omit --checkpoints")
     folder = check_folder(args.checkpoints, args.data, "--checkpoints")
     detector.set_params(**{name: folder})
 
 
 def _train(detector: Any, stack: Any, labels: Any) -> str:
-    """Fit, set the threshold where there are anomalies, and say where it is from."""
+    """Fit, set the threshold if there are anomalies, and describe it."""
     detector.fit(stack, labels)
     abnormal = None if labels is None else (labels == 1).any(axis=(1, 2))
     if abnormal is None or not abnormal.any():

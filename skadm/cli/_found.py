@@ -1,4 +1,4 @@
-"""What `skadm run` finds in a folder before it does anything."""
+"""Inspection of a folder by `skadm run` before any work."""
 
 import argparse
 from dataclasses import dataclass
@@ -8,22 +8,22 @@ from skadm.cli import _options
 from skadm.cli._data import some
 from skadm.cli._dicom import find_dicom, is_dicom, print_dicom
 
-_LOOKED_AT = 8  # volumes whose images are read to see whether the skull is there
+_LOOKED_AT = 8  # number of volumes checked for the skull
 
 
 @dataclass(frozen=True)
 class Found:
-    """Patients of a folder, and what is known of them."""
+    """Patients of a folder and their properties."""
 
     data: str
     layout: str
-    studies: list[Any]  # those that can be read
-    problems: dict[str, str]  # why others cannot be read, by name
-    contrasts: list[str]  # that all of them have
-    left_out: dict[str, str]  # a patient without it, by contrast that not all have
+    studies: list[Any]  # readable ones
+    problems: dict[str, str]  # reason for each unreadable study, by name
+    contrasts: list[str]  # common to all
+    left_out: dict[str, str]  # contrast to a patient without it
     masks: bool  # whether masks are read
-    raw: list[str]  # why the scans must be prepared
-    millimetres: float  # through slices, of all studies, if they must be
+    raw: list[str]  # reasons why scans must be prepared
+    millimetres: float  # through slices, of all studies that must be prepared
 
     @property
     def marked(self) -> list[Any]:
@@ -37,7 +37,7 @@ class Found:
 
 
 def find(args: argparse.Namespace, data: str, chosen: dict[str, Any]) -> Found:
-    """Look for patients; `chosen` are the options of `add_selection` that hold for them."""
+    """Find patients; `chosen` are the options of `add_selection`."""
     from skadm.data._readers import find_collection
     from skadm.data._studies import choose_patients
 
@@ -61,19 +61,19 @@ def find(args: argparse.Namespace, data: str, chosen: dict[str, Any]) -> Found:
     contrasts = args.contrasts or [name for name in without if without[name] is None]
     if not contrasts:
         raise ValueError(
-            f"{data}: no contrast is there of all {len(sound)} volumes (found "
+            f"{data}: the {len(sound)} volumes have no contrast in common (found "
             f"{', '.join(without)}); choose patients with --patients, or contrasts with "
             "--contrasts"
         )
     if unknown := [name for name in contrasts if name not in without]:
         raise ValueError(
-            f"--contrasts names {', '.join(unknown)}; there are {', '.join(without)}"
+            f"--contrasts names {', '.join(unknown)}; expected some of {', '.join(without)}"
         )
     for name in contrasts:
         if without[name] is not None:
             raise ValueError(
-                f"--contrasts names {name}, which {without[name]} lacks; leave the "
-                "contrast or the patient out"
+                f"--contrasts names {name}, which {without[name]} lacks; omit the "
+                "contrast or the patient"
             )
     if dicom is None:
         raw = _reasons_to_prepare(sound, contrasts)
@@ -105,7 +105,7 @@ def _millimetres(studies: list[Any], contrast: str) -> float:
 
 
 def _reasons_to_prepare(studies: list[Any], contrasts: list[str]) -> list[str]:
-    """Why scans must be prepared: different grids, or the skull; empty if they need not."""
+    """Return the reasons why scans must be prepared: different grids, or the skull."""
     apart = [study.name for study in studies if not _on_one_grid(study, contrasts)]
     if apart:
         return [
@@ -117,8 +117,8 @@ def _reasons_to_prepare(studies: list[Any], contrasts: list[str]) -> list[str]:
     skulls = [study.name for study in looked_at if _has_skull(study, contrasts)]
     if skulls:
         return [
-            f"the skull seems to be there in {len(skulls)} of the {len(looked_at)} volumes "
-            f"looked at ({some(skulls)})"
+            f"{len(skulls)} of the {len(looked_at)} volumes checked seem to include the "
+            f"skull ({some(skulls)})"
         ]
     return []
 
@@ -149,7 +149,7 @@ def _has_skull(study: Any, contrasts: list[str]) -> bool:
 
 
 def print_found(found: Found) -> None:
-    """Print what was found, a line for each kind."""
+    """Print the properties of the data, a line each."""
     names = [study.name for study in found.studies]
     patients = sorted({study.patient for study in found.studies})
     sessions = [study.name for study in found.studies if study.session]

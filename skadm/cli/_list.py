@@ -1,4 +1,4 @@
-"""``skadm list``: the detectors there are."""
+"""``skadm list``: list the detectors."""
 
 import argparse
 import textwrap
@@ -7,9 +7,8 @@ from typing import Any
 from skadm.cli import _options
 
 _TEXT = """\
-List the detectors: the idea of each, the paper it is from, what to tune first, what it is
-good at, with which tiers of supervision it can be trained (by --prior), and its presets.
-Any of them goes after --detector.
+List the detectors for --detector: idea, paper, parameters to tune, strengths, tiers of
+supervision (set by --prior) and presets.
 """
 
 _EPILOG = """\
@@ -23,7 +22,7 @@ _LABEL_WIDTH = 13
 
 def add_parser(commands: Any) -> None:
     """Add the command."""
-    _options.command(commands, "list", run, "the detectors there are", _TEXT, _EPILOG)
+    _options.command(commands, "list", run, "list the detectors", _TEXT, _EPILOG)
 
 
 def run(args: argparse.Namespace) -> None:

@@ -1,4 +1,4 @@
-"""From options to a detector, and the file a trained one is kept in."""
+"""Creation of detectors from options, and saving and loading of models."""
 
 import argparse
 import warnings
@@ -9,11 +9,11 @@ from typing import Any
 from skadm.cli._output import say
 
 _LEARNED = "learned"
-_PRETRAINED = ("synthetic",)  # a file of that name is ./synthetic
+_PRETRAINED = ("synthetic",)  # use ./synthetic for a file of that name
 
 
 def make_detector(args: argparse.Namespace, contrasts: Sequence[str]) -> Any:
-    """Make the detector that the options describe; unknown names and devices are errors."""
+    """Create the detector for the options; raise for unknown names and devices."""
     from skadm import presets
     from skadm.detectors import all_detectors
     from skadm.training._device import resolve_device
@@ -21,18 +21,20 @@ def make_detector(args: argparse.Namespace, contrasts: Sequence[str]) -> Any:
     resolve_device(args.device)
     known = presets.classes_by_name()
     if args.detector not in known:
-        raise ValueError(f"no detector {args.detector!r}; expected one of {sorted(known)}")
+        raise ValueError(
+            f"there is no detector {args.detector!r}; expected one of {sorted(known)}"
+        )
     accepted = known[args.detector]().get_params()
     if args.init is not None and "init" not in accepted:
         takers = [name for name, kind in all_detectors() if "init" in kind().get_params()]
         raise ValueError(
-            f"{args.detector} has no pretrained weights; leave --init out, or take "
+            f"{args.detector} has no pretrained weights; omit --init, or choose "
             f"{' or '.join(takers)}"
         )
     if args.preset is None:
         args.preset = "cpu" if args.init is None else "fine-tune"
     if args.epochs is not None and "max_epochs" not in accepted:
-        raise ValueError(f"{args.detector} is not trained in epochs; leave --epochs out")
+        raise ValueError(f"{args.detector} is not trained in epochs; omit --epochs")
     given = {"random_state": args.seed, "device": args.device}
     given |= stated_prior(args, contrasts, accepted)
     if args.init is not None:
@@ -43,7 +45,7 @@ def make_detector(args: argparse.Namespace, contrasts: Sequence[str]) -> Any:
         **{name: value for name, value in given.items() if name in accepted},
     )
     if args.epochs is not None:
-        # Stages without a number of their own follow max_epochs; 0 leaves a stage out.
+        # Stages without a separate number use max_epochs; 0 skips a stage.
         numbers = {
             name: args.epochs
             for name, value in detector.get_params().items()
@@ -54,7 +56,7 @@ def make_detector(args: argparse.Namespace, contrasts: Sequence[str]) -> Any:
 
 
 def _composed(detector: Any, args: argparse.Namespace) -> Any:
-    """The detector within what the options put around it."""
+    """Wrap the detector as requested by the options."""
     from skadm import EnsembleDetector, PostprocessedDetector
     from skadm.postprocessing import GaussianSmoother
 
@@ -70,7 +72,7 @@ def _composed(detector: Any, args: argparse.Namespace) -> Any:
 
 
 def title(detector: Any) -> str:
-    """Name of a detector in tables: its class, and what is around it."""
+    """Return the name of a detector in tables: its class and wrappers."""
     from skadm import EnsembleDetector, PostprocessedDetector
 
     around = []
@@ -86,7 +88,7 @@ def title(detector: Any) -> str:
 def stated_prior(
     args: argparse.Namespace, contrasts: Sequence[str], accepted: Iterable[str]
 ) -> dict[str, Any]:
-    """The parameters of a detector that say what is known of lesions."""
+    """Return the prior parameters of a detector."""
     from skadm.detectors import all_detectors
 
     if args.prior is None:
@@ -99,7 +101,7 @@ def stated_prior(
     if "prior" not in accepted:
         takers = [name for name, kind in all_detectors() if "prior" in kind().get_params()]
         raise ValueError(
-            f"{args.detector} cannot use knowledge of lesions; leave --prior out, or take "
+            f"{args.detector} does not support a prior; omit --prior, or choose "
             f"{', '.join(takers[:-1])} or {takers[-1]}"
         )
     learned = args.prior == [_LEARNED]
@@ -108,29 +110,35 @@ def stated_prior(
 
 
 def _weights(prior: Sequence[str], contrasts: Sequence[str]) -> dict[str, float]:
-    """Weights from NAME or NAME=WEIGHT."""
+    """Parse weights from NAME or NAME=WEIGHT."""
     if _LEARNED in prior:
-        raise ValueError(f"--prior {' '.join(prior)}: 'learned' stands alone")
+        raise ValueError(
+            f"--prior {' '.join(prior)}: 'learned' cannot be combined with contrasts"
+        )
     weights: dict[str, float] = {}
     for text in prior:
         name, equals, weight = text.partition("=")
         if name in weights:
-            raise ValueError(f"--prior {' '.join(prior)}: {name} is named twice")
+            raise ValueError(
+                f"--prior {' '.join(prior)}: {name} is given twice; expected each "
+                "contrast once"
+            )
         try:
             weights[name] = float(weight) if equals else 1.0
         except ValueError:
             raise ValueError(
-                f"--prior {text}: expected a contrast, or one with a number, as {name}=0.5"
+                f"--prior {text}: expected a contrast, optionally with a weight, as "
+                f"{name}=0.5"
             ) from None
     if unknown := [name for name in weights if name not in contrasts]:
         raise ValueError(
-            f"--prior names {', '.join(unknown)}; the contrasts are {', '.join(contrasts)}"
+            f"--prior names {', '.join(unknown)}; expected some of {', '.join(contrasts)}"
         )
     return weights
 
 
 def preprocessing(stack: Any, size: int) -> Any:
-    """The Pipeline that comes before a detector: fill in, normalise, then resize."""
+    """Return the preprocessing Pipeline: impute, normalise, then resize."""
     from sklearn.pipeline import make_pipeline
 
     from skadm.preprocessing import CoverageImputer, IntensityNormalizer, SliceResizer
@@ -144,9 +152,9 @@ def save_model(
 ) -> None:
     """Write preprocessing and detector as one Pipeline, with a record of the training.
 
-    The record is the attribute `training_` of the Pipeline: patients, seed, preset, where
-    the thresholds are from, and the baselines fitted on the same slices. What was measured
-    goes to the card.
+    The record is the attribute `training_` of the Pipeline: patients, seed, preset,
+    source of the thresholds, and the baselines fitted on the same slices. Metrics are
+    written to the card.
     """
     from sklearn.pipeline import Pipeline
 
@@ -155,12 +163,12 @@ def save_model(
     model = Pipeline([*steps.steps, ("detector", detector)])
     model.training_ = training
     path.parent.mkdir(parents=True, exist_ok=True)
-    # Whether it may be replaced was asked before the training.
+    # Overwriting was checked before the training.
     save(model, path, metrics=metrics, force=True)
 
 
 def load_model(path: str, device: str) -> Any:
-    """Read a Pipeline that ends in a fitted detector, to run on a device."""
+    """Load a Pipeline that ends in a fitted detector, for a device."""
     from sklearn.pipeline import Pipeline
 
     from skadm._pipelines import parts_of, scored_unit
@@ -179,16 +187,18 @@ def load_model(path: str, device: str) -> Any:
     ):
         raise ValueError(
             f"{place} holds {type(model).__name__}; expected a Pipeline of preprocessing "
-            "and a detector, as 'skadm fit' saves it"
+            "and a detector, as saved by 'skadm fit'"
         )
     if not hasattr(model[-1], "offset_"):
-        raise ValueError(f"{place} holds a detector that is not fitted")
+        raise ValueError(
+            f"{place} holds an unfitted detector; train a model with 'skadm fit'"
+        )
     for part in parts_of(model):
         if "device" in part.get_params(deep=False):
             part.set_params(device=device)
     if not hasattr(model, "training_"):
         warnings.warn(
-            f"{place} does not say on which patients it was trained: it was not made by "
+            f"{place} does not list its training patients, since it was not saved by "
             "'skadm fit'",
             stacklevel=2,
         )
@@ -197,25 +207,25 @@ def load_model(path: str, device: str) -> Any:
 
 
 def check_model(path: str) -> Path:
-    """Return where a model is."""
+    """Return the path of a model."""
     place = Path(path).expanduser()
     if not place.is_file():
-        raise FileNotFoundError(f"{place}: no such model; 'skadm fit' makes one")
+        raise FileNotFoundError(f"{place}: no such model; train one with 'skadm fit'")
     return place
 
 
 def model_and_stack(args: argparse.Namespace, **options: Any) -> tuple[Any, Any]:
-    """The model that --model names, and --data as it reads them.
+    """Load the model of --model and read --data for it.
 
-    A model of the package is made for the contrasts of the data. Only that takes the
-    options of `_options.add_pretrained`.
+    A pretrained model is made for the contrasts of the data. Only pretrained models
+    accept the options of `_options.add_pretrained`.
     """
     if args.model not in _PRETRAINED:
         for name in ("prior", "prior_sign", "smooth_through", "contrasts"):
             if getattr(args, name) is not None:
                 raise ValueError(
-                    f"--{name.replace('_', '-')} is for --model {_PRETRAINED[0]}; what "
-                    "'skadm fit' has saved has its own"
+                    f"--{name.replace('_', '-')} is only for --model {_PRETRAINED[0]}; a "
+                    "model saved by 'skadm fit' already includes it"
                 )
         model = load_model(args.model, args.device)
         return model, read_for(model, args.data, **options)
@@ -225,14 +235,14 @@ def model_and_stack(args: argparse.Namespace, **options: Any) -> tuple[Any, Any]
 
     resolve_device(args.device)
     stack = read_any(args.data, contrasts=args.contrasts, **options)
-    told = stated_prior(args, stack.contrasts, ("prior",))
+    prior = stated_prior(args, stack.contrasts, ("prior",))
     say(f"no training: {args.model}, of {', '.join(stack.contrasts)}")
     model = load_pretrained(
         args.model,
         contrasts=stack.contrasts,
         smooth_through=args.smooth_through or 0.0,
         device=args.device,
-        **told,
+        **prior,
     )
     return model, stack
 

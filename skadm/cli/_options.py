@@ -13,7 +13,7 @@ DATA_HELP = (
 def command(
     commands: Any, name: str, run: Any, summary: str, text: str, epilog: str
 ) -> Any:
-    """Add a command with what all commands have."""
+    """Add a command with the common options."""
     parser = commands.add_parser(
         name,
         help=summary,
@@ -21,10 +21,8 @@ def command(
         epilog=epilog,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument(
-        "--debug", action="store_true", help="show where in the program an error arose"
-    )
-    # Not "run": that is --run, of BIDS.
+    parser.add_argument("--debug", action="store_true", help="show the traceback of errors")
+    # Not "run", which is the BIDS option --run.
     parser.set_defaults(execute=run)
     return parser
 
@@ -32,26 +30,26 @@ def command(
 def add_model(parser: Any, more: str = "") -> None:
     """Add --model."""
     parser.add_argument(
-        "--model", required=True, metavar="FILE", help=f"what 'skadm fit' has saved{more}"
+        "--model", required=True, metavar="FILE", help=f"model saved by 'skadm fit'{more}"
     )
 
 
 def add_application(parser: Any, results: str) -> None:
-    """Add --model, --data and --out, the folder for what `results` names."""
+    """Add --model, --data and --out, the folder for `results`."""
     add_model(parser, ", or 'synthetic', which needs no training (see below)")
     parser.add_argument("--data", required=True, metavar="PATH", help=DATA_HELP)
     parser.add_argument(
-        "--out", required=True, metavar="FOLDER", help=f"where the {results} go"
+        "--out", required=True, metavar="FOLDER", help=f"output folder for {results}"
     )
 
 
 def add_pretrained(parser: Any) -> None:
-    """Add what a model of the package, --model synthetic, is told."""
+    """Add the options of the pretrained model, --model synthetic."""
     group = parser.add_argument_group(
         "with --model synthetic",
-        "a detector that was trained on synthetic brains alone, for any of the contrasts\n"
-        "T1, T1ce, T2, PD, FLAIR, DWI and ADC. It flags 1 % of the pixels of synthetic\n"
-        "normal brains; of a real one more or less",
+        "a detector trained on synthetic brains only, for any of the contrasts\nT1, "
+        "T1ce, T2, PD, FLAIR, DWI and ADC. It flags 1 % of the pixels of "
+        "synthetic\nnormal brains; of a real one more or less",
     )
     add_prior(group)
     add_smooth_through(group)
@@ -64,7 +62,7 @@ def add_contrasts(parser: Any) -> None:
         "--contrasts",
         nargs="+",
         metavar="NAME",
-        help="contrasts to use, e.g. FLAIR T2 (default: all there are)",
+        help="contrasts to use, e.g. FLAIR T2 (default: all)",
     )
 
 
@@ -74,10 +72,10 @@ def add_prior(parser: Any) -> None:
         "--prior",
         nargs="+",
         metavar="NAME[=WEIGHT]",
-        help="contrasts that lesions are known to change, e.g. FLAIR T2=0.5, on which they "
-        "are bright (with a negative weight: dark); or 'learned': from the slices with a "
-        "lesion, wherever in them it is. 'skadm list' shows which detectors take a prior "
-        "(default: nothing is known)",
+        help="contrasts that lesions change, e.g. FLAIR T2=0.5, on which they are "
+        "bright (with a negative weight: dark); or 'learned', from slice labels "
+        "of the masks. 'skadm list' shows which detectors support a prior "
+        "(default: none)",
     )
     parser.add_argument(
         "--prior-sign",
@@ -93,16 +91,15 @@ def add_smooth_through(parser: Any) -> None:
         "--smooth-through",
         type=slices,
         metavar="SIGMA",
-        help="smooth maps through the slices of a patient by a Gaussian of this standard "
-        "deviation, in slices: 5 for slices of 1 mm; thick slices gain nothing",
+        help="smooth maps through the slices of a patient by a Gaussian of this "
+        "standard deviation, in slices: 5 for slices of 1 mm; not useful for "
+        "thick slices",
     )
 
 
 def add_force(parser: Any) -> None:
     """Add --force."""
-    parser.add_argument(
-        "--force", action="store_true", help="replace results that exist already"
-    )
+    parser.add_argument("--force", action="store_true", help="overwrite existing results")
 
 
 def add_device(parser: Any) -> None:
@@ -110,14 +107,14 @@ def add_device(parser: Any) -> None:
     parser.add_argument(
         "--device",
         default="auto",
-        help="where the networks run: cpu, cuda:0, ...; auto takes a GPU if there is one "
+        help="device of the networks: cpu, cuda:0, ...; auto uses a GPU if available "
         "(default: %(default)s)",
     )
 
 
 def add_selection(parser: Any, *, masks: bool = True, patients: bool = True) -> None:
-    """Add what says which files are read, and how masks are."""
-    group = parser.add_argument_group("which files are read")
+    """Add the options that select files and mask values."""
+    group = parser.add_argument_group("selection of files")
     if patients:
         group.add_argument(
             "--patients", nargs="+", metavar="ID", help="read only these patients"
@@ -128,11 +125,11 @@ def add_selection(parser: Any, *, masks: bool = True, patients: bool = True) -> 
     group.add_argument(
         "--space",
         metavar="LABEL",
-        help="BIDS: read the images of this space; 'native' for those without one "
-        "(default: native, where there are any)",
+        help="BIDS: read the images of this space; 'native' for images without one "
+        "(default: native, if there are any)",
     )
     group.add_argument(
-        "--run", metavar="LABEL", help="BIDS: read this run, where there are several"
+        "--run", metavar="LABEL", help="BIDS: read this run if there are several"
     )
     group.add_argument(
         "--patient-pattern",
@@ -152,8 +149,8 @@ def add_selection(parser: Any, *, masks: bool = True, patients: bool = True) -> 
             "--mask-threshold",
             type=float,
             metavar="P",
-            help="for masks of probabilities: values above it count (default: such masks "
-            "are refused)",
+            help="for probability masks: threshold for lesion (default: probability "
+            "masks are refused)",
         )
 
 
@@ -162,18 +159,18 @@ MASKS = ("lesion_labels", "mask_threshold")
 
 
 def selected(args: argparse.Namespace, *names: str) -> dict[str, Any]:
-    """Options of `add_selection` as the readers take them; those named, or all."""
-    chosen = names or ("patients", *SELECTION, *MASKS)  # those that the command has
+    """Return options of `add_selection` for the readers: those named, or all."""
+    chosen = names or ("patients", *SELECTION, *MASKS)  # if the command has them
     return {name: getattr(args, name) for name in chosen if hasattr(args, name)}
 
 
 def add_missing(parser: Any, done: str) -> None:
-    """Add --allow-missing, of a command of which `done` says what it does to patients."""
+    """Add --allow-missing; `done` is what the command does with patients."""
     parser.add_argument(
         "--allow-missing",
         action="store_true",
-        help=f"also {done} patients who lack a contrast (no file, or an empty entry of "
-        "the table); ADMDetector supplies one from the others",
+        help=f"also {done} patients with a missing contrast (no file, or an empty "
+        "table entry); ADMDetector supplies it from the others",
     )
 
 
@@ -192,31 +189,32 @@ def add_figures(parser: Any) -> None:
         "--no-figures",
         dest="figures",
         action="store_false",
-        help="draw nothing; matplotlib is not needed then",
+        help="do not draw figures; matplotlib is then not needed",
     )
 
 
 def add_training(parser: Any) -> None:
-    """Add what says how to train."""
+    """Add the training options."""
     parser.add_argument(
         "--detector",
         metavar="NAME",
-        help="any detector that 'skadm list' names, or ADM+: ADMDetector with departures "
-        "from the paper (default: ADMDetector; with --preset best, EraserDetector)",
+        help="name of a detector, see 'skadm list', or ADM+, which is ADMDetector with "
+        "departures from the paper (default: ADMDetector; with --preset best, "
+        "EraserDetector)",
     )
     parser.add_argument(
         "--preset",
-        help="named set of parameters: best (what found most on real tumours: detector, "
-        "prior and smoothing as the data allow), quick (to see that it runs; scores not "
-        "worth reading), cpu (two cores, no GPU), paper (as published; wants a GPU; of "
-        "ADMDetector paper-brats, paper-isles; with --init, fine-tune). Default: cpu, or "
-        "fine-tune with --init",
+        help="set of parameters: best (best results on real tumours; detector, prior "
+        "and smoothing depend on the data), quick (test run; scores are not "
+        "meaningful), cpu (two cores, no GPU), paper (as published; needs a GPU; "
+        "paper-brats or paper-isles for ADMDetector), fine-tune (with --init). "
+        "Default: cpu, or fine-tune with --init",
     )
     parser.add_argument(
         "--init",
         metavar="NAME",
-        help="start from weights that were trained on synthetic brains: 'synthetic', of "
-        "EraserDetector (default: from random ones)",
+        help="initial weights: 'synthetic' for EraserDetector pretrained on synthetic "
+        "brains (default: random)",
     )
     add_epochs(parser)
     add_prior(parser)
@@ -225,8 +223,8 @@ def add_training(parser: Any) -> None:
         "--ensemble",
         type=several,
         metavar="N",
-        help="train N times with other seeds and take the mean of the maps; "
-        "'skadm score --uncertainty' writes how far they disagree",
+        help="train N times with different seeds and average the maps; 'skadm score "
+        "--uncertainty' writes their standard deviation",
     )
     add_contrasts(parser)
     add_size(parser)
@@ -239,7 +237,7 @@ def add_epochs(parser: Any) -> None:
         "--epochs",
         type=positive,
         metavar="N",
-        help="epochs of each training stage, instead of the preset's",
+        help="epochs of each training stage; overrides the preset",
     )
 
 
@@ -250,7 +248,7 @@ def add_size(parser: Any) -> None:
         type=positive,
         default=128,
         metavar="PIXELS",
-        help="height and width that slices are resized to (default: %(default)s)",
+        help="height and width of the resized slices (default: %(default)s)",
     )
 
 
@@ -261,8 +259,7 @@ def add_seed(parser: Any) -> None:
         type=seed,
         default=0,
         metavar="N",
-        help="of all that is random; the same seed gives the same result "
-        "(default: %(default)s)",
+        help="random seed; the same seed gives the same result (default: %(default)s)",
     )
 
 
@@ -276,7 +273,7 @@ def positive(text: str) -> int:
 def several(text: str) -> int:
     """Read a whole number above 1."""
     if (number := positive(text)) < 2:
-        raise argparse.ArgumentTypeError("1 is no ensemble; expected 2 or more")
+        raise argparse.ArgumentTypeError("1 is too few for an ensemble; expected 2 or more")
     return number
 
 

@@ -1,4 +1,4 @@
-"""Where results go: messages, checks before the work, files after it."""
+"""Output: messages, checks of paths before the work, and writing of files."""
 
 import importlib.util
 import json
@@ -14,27 +14,28 @@ from skadm._files import replace_atomically, write_text
 
 
 def say(message: str) -> None:
-    """Print a note, which is not a result, to stderr."""
+    """Print a note to stderr; results go to stdout."""
     print(message, file=sys.stderr, flush=True)
 
 
 def check_new_file(path: str, force: bool) -> Path:
-    """Return where a file will go, if it may go there."""
+    """Check the path of an output file."""
     place = _place(path, "--out")
     if place.is_dir():
         raise IsADirectoryError(f"{place} is a folder; --out must name a file")
     if os.path.lexists(place) and not force:
-        raise FileExistsError(f"{place} exists; pass --force to replace it")
+        raise FileExistsError(f"{place} exists; pass --force to overwrite it")
     if place.is_file() and not _is_model(place):
         raise FileExistsError(
-            f"{place} is no model, and --force replaces only models; take another --out"
+            f"{place} is not a model; --force overwrites only models, so choose another "
+            "--out"
         )
     _check_parents(place)
     return place
 
 
 def _is_model(place: Path) -> bool:
-    if zipfile.is_zipfile(place):  # as older versions wrote
+    if zipfile.is_zipfile(place):  # written by older versions
         with zipfile.ZipFile(place) as archive:
             return "card.json" in archive.namelist()
     from skadm.io import card
@@ -47,39 +48,43 @@ def _is_model(place: Path) -> bool:
 
 
 def check_new_folder(path: str, data: str | None, force: bool) -> Path:
-    """Return the folder for results, if there is nothing in it or `force`."""
+    """Check the output folder, which must be empty unless `force`."""
     place = check_folder(path, data)
     if place.is_dir() and any(place.iterdir()) and not force:
         raise FileExistsError(
-            f"{place} is not empty; pass --force to replace results in it, or another --out"
+            f"{place} is not empty; pass --force to overwrite results in it, or another "
+            "--out"
         )
     return place
 
 
 def check_folder(path: str, data: str | None, option: str = "--out") -> Path:
-    """Return the folder that an option names, if it can be and is not that of the scans."""
+    """Check the folder of an option, which must not be the data folder."""
     place = _place(path, option)
     if os.path.lexists(place) and not place.is_dir():
-        raise NotADirectoryError(f"{place} is no folder; {option} must name a folder")
+        raise NotADirectoryError(f"{place} is not a folder; {option} must be a folder")
     if data is not None and place.resolve() == Path(data).expanduser().resolve():
         raise ValueError(
-            f"{option} and --data are both {place}; results need another folder"
+            f"{option} and --data are both {place}; expected different folders"
         )
     _check_parents(place)
     return place
 
 
 def _place(path: str, option: str) -> Path:
-    if not path:  # as by a variable that is not set: Path("") would be the current folder
+    if not path:  # e.g. an unset shell variable: Path("") would be the current folder
         raise ValueError(f"{option} is empty; expected a path")
     return Path(path).expanduser()
 
 
 def check_inner_folder(out: Path, name: str) -> Path:
-    """Return a folder in the one for results, if it is no link to somewhere else."""
+    """Check a subfolder of the output folder, which must not link elsewhere."""
     place = out / name
     if place.resolve().parent != out.resolve():
-        raise ValueError(f"{place} is a link that leads out of {out}")
+        raise ValueError(
+            f"{place} is a link to a place outside {out}; remove it, or choose another "
+            "--out"
+        )
     return place
 
 
@@ -88,11 +93,13 @@ def _check_parents(place: Path) -> None:
         parent for parent in place.absolute().parents if os.path.lexists(parent)
     )
     if not existing.is_dir() or not os.access(existing, os.W_OK):
-        raise PermissionError(f"{place} cannot be made: {existing} cannot be written to")
+        raise PermissionError(
+            f"{place} cannot be created, since {existing} is not writable"
+        )
 
 
 def check_figures(wanted: bool) -> None:
-    """Refuse figures without matplotlib before the work, not after it."""
+    """Check that matplotlib is installed before the work starts."""
     if wanted and importlib.util.find_spec("matplotlib") is None:
         raise ImportError(
             "figures need matplotlib, which is not installed: pip install skadm[plot], or "
@@ -101,13 +108,13 @@ def check_figures(wanted: bool) -> None:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write JSON; NaN, which JSON does not have, becomes null."""
+    """Write JSON; NaN becomes null."""
     text = json.dumps(_plain(value), indent=2, ensure_ascii=False, allow_nan=False)
     write_text(path, text + "\n")
 
 
 def _plain(value: Any) -> Any:
-    """Return what JSON knows for what Python and NumPy have."""
+    """Convert Python and NumPy values to JSON types."""
     if isinstance(value, dict):
         return {str(key): _plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
@@ -124,8 +131,8 @@ def write_csv(
 ) -> None:
     """Write rows; an undefined number is 'nan', None an empty cell.
 
-    The columns are those of the first row, unless they are named, as for a table that may
-    have no rows.
+    The columns are those of the first row, unless they are given, e.g. for an empty
+    table.
     """
     import csv
 
@@ -139,12 +146,12 @@ def write_csv(
 
 
 def print_supplied(name: str, contrasts: Iterable[str]) -> None:
-    """Print which contrasts of a volume the model has supplied."""
+    """Print the contrasts of a volume that the model supplied."""
     print(f"{name}: {', '.join(contrasts)} missing, supplied by translation")
 
 
 def raise_failures(failures: dict[str, str], stack: Any) -> None:
-    """Raise an error that names the volumes that could not be scored, if there are any."""
+    """Raise an error that lists the volumes that could not be scored, if any."""
     if failures:
         errors = "; ".join(f"{name}: {error}" for name, error in failures.items())
         n_volumes = len(stack.volumes) + len(stack.record.left_out)
@@ -152,7 +159,7 @@ def raise_failures(failures: dict[str, str], stack: Any) -> None:
 
 
 def print_files(folder: Path, files: Iterable[Path]) -> None:
-    """Print what was written."""
+    """Print the written files."""
     print(f"Written to {folder}:")
     for file in files:
         print(f"  {file.relative_to(folder)}")

@@ -1,4 +1,4 @@
-"""What `skadm run` does of the other commands, and how long it may take."""
+"""Plan of `skadm run`: the commands to run and their estimated time."""
 
 import argparse
 import copy
@@ -24,8 +24,8 @@ from skadm.cli._model import stated_prior
 from skadm.cli._output import check_inner_folder
 
 _TRAINED, SHIPPED = "trained", "synthetic"
-# Our choice. With the normal slices of one patient, training from scratch found no more
-# than the model of the package did (docs/pretrained.md).
+# Our choice. With the normal slices of one patient, training from scratch was not better
+# than the pretrained model (docs/pretrained.md).
 _FEWEST_PATIENTS, _FEWEST_SLICES = 2, 100
 # Seconds of one thread for a slice of 128 x 128 pixels and the preset cpu (three networks
 # of 20 epochs; docs/beyond.md), for reading and writing a slice, and for a raw patient.
@@ -51,9 +51,9 @@ def make_plan(
     out: Path,
     dicom: str | None = None,
 ) -> tuple[str, list[Step]]:
-    """Decide what is trained, if anything, and print why; the model, and the steps.
+    """Decide whether to train and print the reasons; return the model and the steps.
 
-    `dicom` is the folder of series that the scans were prepared from, if they were.
+    `dicom` is the folder of the series that the scans were prepared from, or None.
     """
     from skadm.cohort import map_file
     from skadm.data import read_any
@@ -68,7 +68,7 @@ def make_plan(
     lesson, n_normal, why = _lesson(args, found, chosen, stack)
     print()
     if lesson is None:
-        why = f"that of the package is used, and none is trained: {why}"
+        why = f"the pretrained model, without training: {why}"
         print_choice([("model", why)])
         model, options = SHIPPED, _shipped(args, found, stack)
     else:
@@ -102,7 +102,7 @@ def make_plan(
     pages += [report / "patients" / f"{name}.html" for name in names]
     finished = all(page.is_file() for page in pages)
     if report.is_dir() and any(report.iterdir()) and not finished:
-        words.append("--force")  # an earlier run has not come to its end
+        words.append("--force")  # an earlier run was interrupted
     steps.append(
         Step("report", _report.add_parser, [*common, *words], scoring, finished=finished)
     )
@@ -112,11 +112,11 @@ def make_plan(
 def _lesson(
     args: argparse.Namespace, found: Found, chosen: dict[str, Any], stack: Any
 ) -> tuple[Any, int, str]:
-    """The labelled slices to train on, or None; how many of them are normal; why."""
+    """Return the labelled training slices or None, the number of normal ones, and why."""
     from skadm.data import read_any
 
     if not found.marked:
-        why = "masks are left unread" if not found.masks else "no patient has a mask"
+        why = "masks are not read" if not found.masks else "no patient has a mask"
         return None, 0, f"{why}, so no slice is known to be normal"
     if found.mixed:
         stack = read_any(
@@ -138,12 +138,12 @@ def _lesson(
     )
     if len(patients) < _FEWEST_PATIENTS or n_normal < _FEWEST_SLICES:
         least = f"at least {_FEWEST_SLICES} of {_FEWEST_PATIENTS} patients"
-        return None, n_normal, f"{what}, and a training takes {least}"
+        return None, n_normal, f"{what}, but training needs {least}"
     return stack, n_normal, what
 
 
 def _shipped(args: argparse.Namespace, found: Found, stack: Any) -> list[str]:
-    """Options of the model of the package; what it cannot do is refused."""
+    """Return the options of the pretrained model; raise if it is not applicable."""
     from skadm.training._pretrained import known_contrasts
 
     known = known_contrasts(SHIPPED)
@@ -151,22 +151,23 @@ def _shipped(args: argparse.Namespace, found: Found, stack: Any) -> list[str]:
     unknown = [name for name in found.contrasts if name not in known]
     if not contrasts:
         raise ValueError(
-            f"the model of the package does not know {', '.join(unknown)}, only "
-            f"{', '.join(known)}; mark normal slices with masks, so that one can be trained"
+            f"the pretrained model does not support {', '.join(unknown)}, only "
+            f"{', '.join(known)}; provide masks that mark normal slices, so that a model "
+            "can be trained"
         )
     if args.prior == ["learned"]:
         raise ValueError(
-            "--prior learned needs a training, and there is none: name the contrasts that "
-            "lesions change, as in --prior FLAIR T2=0.5"
+            "--prior learned needs training, but no model is trained. Name the "
+            "contrasts that lesions change, as in --prior FLAIR T2=0.5"
         )
-    stated_prior(args, contrasts, ("prior",))  # refuses what cannot be
+    stated_prior(args, contrasts, ("prior",))  # raises for invalid priors
     if unknown:
-        left = f"without {', '.join(unknown)}, which that model does not know"
+        left = f"without {', '.join(unknown)}, which the model does not support"
         print_choice([("contrasts", left)])
     if args.prior is None:
         prior = (
-            "none; far more is found with one, such as --prior FLAIR T2=0.5 for lesions "
-            "that are bright on FLAIR, and half as much on T2"
+            "none; a prior improves detection considerably, such as --prior FLAIR "
+            "T2=0.5 for lesions that are bright on FLAIR, and half as bright on T2"
         )
     else:
         prior = f"{' '.join(args.prior)}, as --prior says"
@@ -184,7 +185,7 @@ def _training(
     n_normal: int,
     place: Path,
 ) -> Step:
-    """The step that trains; what was decided is printed."""
+    """Return the training step; print the choices."""
     made = copy.copy(args)
     made.detector, made.init = None, None
     if args.preset == BEST:
@@ -192,7 +193,7 @@ def _training(
     else:
         made.detector = ERASER
         print_choice(settle_eraser(made, stack))
-    stated_prior(made, stack.contrasts, ("prior",))  # refuses what cannot be
+    stated_prior(made, stack.contrasts, ("prior",))  # raises for invalid priors
     words = ["--data", found.data, "--out", str(place), "--contrasts", *found.contrasts]
     settled = ("detector", "preset", "prior", "prior_sign", "smooth_through")
     words += _as_words(vars(made), (*settled, "epochs", "size", "seed"))
@@ -211,7 +212,7 @@ def _training(
 
 
 def _training_seconds(preset: str, epochs: int | None, size: int) -> float:
-    """Roughly, for each normal slice: by networks, epochs, pixels and width."""
+    """Estimate seconds per normal slice from networks, epochs, pixels and width."""
     from skadm.presets import make_detector
 
     detector = make_detector(ERASER, preset)
@@ -228,7 +229,7 @@ def _device(args: argparse.Namespace) -> list[str]:
 
 
 def _as_words(options: dict[str, Any], names: tuple[str, ...] | None = None) -> list[str]:
-    """Options, those named or all, as words of a command line."""
+    """Format options, those named or all, as words of a command line."""
     words = []
     for name in names or tuple(options):
         value = options.get(name)
@@ -240,7 +241,7 @@ def _as_words(options: dict[str, Any], names: tuple[str, ...] | None = None) -> 
 
 
 def make_preparation(args: argparse.Namespace, found: Found, out: Path) -> Step:
-    """The step that prepares raw scans; FLAIR is the reference, if all have it."""
+    """Return the step that prepares raw scans; the reference is FLAIR if common to all."""
     reference = "FLAIR" if "FLAIR" in found.contrasts else found.contrasts[0]
     words = ["--data", found.data, "--out", str(out / "prepared")]
     words += ["--reference", reference, *_device(args)]
@@ -251,7 +252,7 @@ def make_preparation(args: argparse.Namespace, found: Found, out: Path) -> Step:
 
 
 def require_preparation(step: Step) -> None:
-    """Refuse to begin without the libraries that prepare scans."""
+    """Check that the libraries for preparing scans are installed."""
     from skadm.raw import Preparation
 
     try:
@@ -261,43 +262,43 @@ def require_preparation(step: Step) -> None:
         import_sitk()
     except ImportError as error:
         raise ImportError(
-            f"the scans must be prepared, and {error}. Then give the same command again, "
-            f"or prepare them yourself: {command_line(step)}"
+            f"the scans must be prepared, and {error}. Then repeat the command, or "
+            f"prepare the scans separately: {command_line(step)}"
         ) from error
 
 
 def command_line(step: Step) -> str:
-    """A step as it is typed."""
+    """Return the command line of a step."""
     return shlex.join(["skadm", step.command, *step.words])
 
 
 def print_plan(steps: list[Step]) -> None:
-    """Print the steps, each with its command and estimated minutes."""
+    """Print the steps with command lines and estimated minutes."""
     print("\nPlan:")
     for number, step in enumerate(steps, start=1):
         minutes = math.ceil(step.seconds / 60)
         when = "is finished" if step.finished else f"about {minutes} min"
         print(f"  {number}. {step.command:<8} {when}\n     {command_line(step)}")
     print(
-        "Minutes are a rough estimate: the number of slices, times the seconds that a "
-        "slice took on one core. A GPU needs far less.",
+        "Minutes are a rough estimate from the time per slice on one core. A GPU is "
+        "much faster.",
         flush=True,
     )
 
 
 def print_later(args: argparse.Namespace, found: Found) -> None:
-    """Say what will follow once scans are prepared, to voxels of 1 mm."""
+    """Print the plan after preparation to voxels of 1 mm."""
     n_slices = round(found.millimetres)
     scoring = 2 * _scoring_seconds(args.size, n_slices) / 60
     text = (
-        f"What follows is planned from the prepared scans, about {n_slices} slices. "
+        f"The next steps are planned from the prepared scans, about {n_slices} slices. "
         f"Scoring and report take about {math.ceil(scoring)} min."
     )
     if found.marked:
         preset = PRESET if args.preset == BEST else args.preset
         training = n_slices * _training_seconds(preset, args.epochs, args.size) / 60
         text += (
-            " If enough slices are normal, a training comes before them, of at most "
+            " If there are enough normal slices, training before that takes at most "
             f"{math.ceil(training)} min."
         )
     print(text)

@@ -26,7 +26,7 @@ files: a BIDS derivative, which the other commands read. For each patient sub-<l
 with the images, brain and lesion masks, xfm with the transforms (ITK), figures with the
 picture to check the result by, and a .json of what was done. Names keep letters and digits.
 
-The same command again goes on where it stopped. Patients that failed are named, and the
+The same command resumes where it stopped. Patients that failed are named, and the
 exit code is then 1.
 """
 

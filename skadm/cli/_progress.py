@@ -1,4 +1,4 @@
-"""How a training shows its progress."""
+"""Progress display of training."""
 
 import importlib.util
 import sys
@@ -9,7 +9,7 @@ from typing import Any
 
 @contextmanager
 def shown(detectors: Iterable[Any]) -> Iterator[None]:
-    """Let detectors, and clones of them, tell how far they are: bars or lines on stderr."""
+    """Show the progress of detectors and their clones: bars or lines on stderr."""
     detectors = list(detectors)
     callback = _callback()
     for detector in detectors:
@@ -21,7 +21,7 @@ def shown(detectors: Iterable[Any]) -> Iterator[None]:
 
 
 def silence(detectors: Iterable[Any]) -> None:
-    """Take the callbacks off, which have no place in a file."""
+    """Remove the callbacks before saving."""
     for detector in detectors:
         detector.set_callbacks()
 
@@ -31,7 +31,7 @@ def _callback() -> Any:
         import rich
         from sklearn.callback import ProgressBar
 
-        rich.reconfigure(stderr=True)  # the bars take the console of the process
+        rich.reconfigure(stderr=True)  # the bars use the global console
         return ProgressBar()
     from skadm.callbacks import ProgressLog
 

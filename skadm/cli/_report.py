@@ -1,4 +1,4 @@
-"""``skadm report``: pages to look at, of a cohort and of each patient."""
+"""``skadm report``: HTML pages of a cohort and of each patient."""
 
 import argparse
 import shlex
@@ -21,10 +21,10 @@ from skadm.cli._output import (
 )
 
 _TEXT = """\
-Write an HTML page of each patient, with a viewer of its slices and a list of suspicious
-regions, and one of the cohort, with the most suspicious patients first. Each page is one
-file that needs no network. Masks are not needed; where there are any, the pages show them
-and what is found of them.
+Write an HTML page for each patient, with a slice viewer and a list of suspicious regions,
+and one for the cohort, with the most suspicious patients first. Each page is one file
+that works offline. Masks are optional; the pages then show them and how much of them is
+detected.
 """
 
 _EPILOG = """\
@@ -35,13 +35,17 @@ examples:
   skadm report --model synthetic --data new/ --out report/ --prior FLAIR T2=0.5
 
 files: index.html, patients/<patient>.html, and regions.csv, which lists the suspicious
-regions of all patients: volume in ml, place in mm to the right, to the front and upwards;
-with --dicom dicom/<patient>_regions.dcm and _anomaly.dcm, which lie over the series that
+regions of all patients: volume in ml, position in mm (right, anterior, superior);
+with --dicom, dicom/<patient>_regions.dcm and _anomaly.dcm, which overlay the series that
 the others were registered to. They name the patient as the pages do
 
---normal gives regions p-values: the chance of a candidate lesion so strong in a normal
-slice of a new patient. Patients trained on, calibrated on or reported on are left out of
-it. With masks the slices without anomaly are taken, without masks all.
+A region is flagged around one peak of the anomaly. Regions smaller than --min-region are
+counted and not listed. The first 20 of each patient are listed, by p-value if there is one,
+else by strength.
+
+--normal adds p-values to regions: the probability of such a strong candidate lesion in a
+normal slice of a new patient. Patients used for training, calibration or in the report
+are excluded. With masks, only slices without anomaly are used; without masks, all.
 
 A patient that cannot be scored does not stop the others; the page of the cohort and the
 last line name it, and the exit code is 1.
@@ -49,21 +53,27 @@ last line name it, and the exit code is 1.
 
 
 _COLUMNS = (
-    *("name", "rank", "volume_ml", "side", "height", "right_mm", "front_mm", "up_mm"),
-    *("strength", "peak", "overlap", "p_value"),
+    *("name", "rank", "volume_ml", "side", "height", "front", "depth_mm"),
+    *("right_mm", "front_mm", "up_mm", "strength", "peak", "overlap", "p_value"),
 )
 
 
 def add_parser(commands: Any) -> None:
     """Add the command."""
-    parser = _options.command(
-        commands, "report", run, "write pages to look at", _TEXT, _EPILOG
-    )
+    parser = _options.command(commands, "report", run, "write HTML reports", _TEXT, _EPILOG)
     _options.add_application(parser, "pages")
     parser.add_argument(
         "--normal",
         metavar="PATH",
-        help="patients whose normal slices p-values are from, as --data has them",
+        help="patients with normal slices for p-values, in the format of --data",
+    )
+    parser.add_argument(
+        "--min-region",
+        type=float,
+        default=0.1,
+        metavar="ML",
+        help="ml of the smallest region that is listed (default: %(default)s, a sphere of "
+        "6 mm; one of 3 mm has 0.014)",
     )
     _options.add_pretrained(parser)
     _options.add_selection(parser)
@@ -71,7 +81,7 @@ def add_parser(commands: Any) -> None:
         "--no-masks",
         dest="masks",
         action="store_false",
-        help="leave masks unread: pages do not show them",
+        help="do not read masks; pages do not show them",
     )
     parser.add_argument(
         "--dicom",
@@ -89,10 +99,12 @@ def run(args: argparse.Namespace) -> None:
     out = check_new_folder(args.out, args.data, args.force)
     from skadm.report import cohort_page, describe_model, examine, patient_page
     from skadm.report._configuration import Setting
+    from skadm.report._examine import check_min_region
     from skadm.report._libraries import require_libraries
 
     require_libraries()
-    # Healthy patients are reported like others.
+    check_min_region(args.min_region)
+    # Healthy patients are reported too.
     model, stack = model_and_stack(
         args,
         **_options.selected(args),
@@ -101,12 +113,12 @@ def run(args: argparse.Namespace) -> None:
         allow_missing=args.allow_missing,
     )
     pages = check_inner_folder(out, "patients")
-    # Names were checked when they were read: none leads elsewhere.
+    # Names were checked when read: none points elsewhere.
     places = {volume.name: pages / f"{volume.name}.html" for volume in stack.volumes}
     warn_of_trained_patients(stack, model.training_, "reported")
     candidates = note = None
     if args.normal is not None:
-        # Those of a calibration set the threshold: their false alarms are weaker.
+        # The threshold was set on calibration patients: their false positives are weaker.
         others = {
             *model.training_.get("patients", ()),
             *getattr(model[-1], "calibration_groups_", ()),
@@ -129,12 +141,12 @@ def run(args: argparse.Namespace) -> None:
     ]
     summaries, regions, failures = [], [], dict(stack.record.left_out)
     objects: list[Path] = []
-    # One volume at a time: memory does not grow with their number.
+    # One volume at a time, for constant memory.
     for number, volume in enumerate(stack.volumes, start=1):
         say(f"scoring {volume.name} ({number} of {len(stack.volumes)})")
         try:
-            report = examine(volume, model, candidates)
-        except (ValueError, OSError) as error:  # the others are to be reported on
+            report = examine(volume, model, candidates, min_region_ml=args.min_region)
+        except (ValueError, OSError) as error:  # report the other patients
             failures[volume.name] = " ".join(str(error).split())
             continue
         _write(places[volume.name], patient_page(report, settings, note))
@@ -166,7 +178,7 @@ def _write_dicom(original: Any, report: Any, folder: Path) -> list[Path]:
 
 
 def _candidates(model: Any, data: str, others: Iterable[str]) -> Any:
-    """Learn how strong candidate lesions of normal slices are, volume by volume."""
+    """Fit candidate lesions to normal slices, volume by volume."""
     import numpy as np
 
     from skadm._pipelines import looks_through_slices
@@ -182,8 +194,8 @@ def _candidates(model: Any, data: str, others: Iterable[str]) -> Any:
     ]
     if not volumes:
         raise ValueError(
-            f"--normal {data} holds no patient but those trained on, calibrated on or "
-            "reported on; expected others, with whom these can be compared"
+            f"--normal {data} holds only patients used for training, calibration or in "
+            "the report; expected other patients"
         )
     decisions, patients = [], []
     for number, volume in enumerate(volumes, start=1):
@@ -200,23 +212,25 @@ def _candidates(model: Any, data: str, others: Iterable[str]) -> Any:
         decisions.append(model[-1].decision_function(prepared)[shown])
         patients.append(prepared.groups[shown])
     if not decisions:
-        raise ValueError(f"no normal slice in --normal {data}: all hold anomalies")
+        raise ValueError(
+            f"--normal {data} has no normal slice; expected slices without anomaly"
+        )
     return CandidateLesions(np.concatenate(decisions), np.concatenate(patients))
 
 
 def _p_value_note(n_patients: int) -> str:
-    """Say what the p-values are."""
+    """Return the explanation of the p-values."""
     return (
         "chance that a normal slice of a new patient has a candidate lesion as strong as "
         "the strongest in the region, or stronger. From normal slices of "
-        f"{n_patients} patient{'' if n_patients == 1 else 's'}; 1 / {n_patients + 1} is "
-        "the least that so many can give. Not corrected for the number of slices and "
-        "regions: among many, some are small by chance."
+        f"{n_patients} patient{'' if n_patients == 1 else 's'}; the minimum possible "
+        f"value is 1 / {n_patients + 1}. Not corrected for multiple testing: among many "
+        "slices and regions, some values are small by chance."
     )
 
 
 def _row(name: str, region: Any) -> dict[str, Any]:
-    """A region as a row of the table."""
+    """Return a region as a row of the table."""
     place = dict(zip(("right_mm", "front_mm", "up_mm"), region.centroid_mm))
     known = {"name": name, **place}
     return {

@@ -20,7 +20,7 @@ def print_tables(evaluation: Any, left_out: dict[str, str]) -> None:
                 for method, reason in left_out.items()
             ]
             print(f"\n{format_table([*rows, *notes])}")
-    print("\nOver test patients with an anomaly, each by itself:")
+    print("\nOver test patients with an anomaly, per patient:")
     print(format_table(summarise_patients(evaluation.patient_rows)))
 
 
@@ -29,9 +29,9 @@ def _without_seed(row: dict[str, Any]) -> dict[str, Any]:
 
 
 def write_tables(folder: Path, evaluation: Any, outside_ml: dict[str, float]) -> list[Path]:
-    """Write metrics.json, metrics.csv and per_patient.csv; the folder is made.
+    """Write metrics.json, metrics.csv and per_patient.csv; create the folder.
 
-    Patients are told how much of their lesions lies outside the brain.
+    Rows of patients include the lesion volume outside the brain.
     """
     folder.mkdir(parents=True, exist_ok=True)
     for row in evaluation.patient_rows:
@@ -64,9 +64,10 @@ def save_figure(path: Path, figure: Any) -> Path:
 
 
 def remove_previous(out: Path) -> None:
-    """Remove what an earlier demo left, so that its maps do not pass for new ones.
+    """Remove the output of an earlier demo, so that old maps are not mistaken for new ones.
 
-    Only by the names that a demo gives; called after --force, or in an empty folder.
+    Only files with names of a demo are removed; called after --force, or in an empty
+    folder.
     """
     from skadm.cohort import KINDS
 

@@ -31,7 +31,7 @@ need it, train a detector on the slices that masks mark as normal, or take the m
 package where there are too few of them, score all patients, and write pages to look at.
 
 It asks nothing, and prints each step as the command that does the same. The same command
-again goes on where it stopped, and repeats nothing that is finished.
+again resumes where it stopped, without repeating finished steps.
 """
 
 _EPILOG = """\
@@ -174,8 +174,8 @@ def _check_out(args: argparse.Namespace) -> Path:
         )
     if out.is_dir() and any(out.iterdir()) and not (out / "run.json").is_file():
         raise FileExistsError(
-            f"{out} is not empty, and 'skadm run' has not made it (there is no run.json); "
-            "choose another --out"
+            f"{out} is not empty and was not written by 'skadm run' (it has no "
+            "run.json); choose another --out"
         )
     return out
 
@@ -203,7 +203,7 @@ class _Record:
             before = {name: entries[name] for name in ("data", "model")}
             before |= entries["options"]
         except (ValueError, KeyError, TypeError) as error:
-            raise ValueError(f"{file} is no record of 'skadm run'") from error
+            raise ValueError(f"{file} is not a record of 'skadm run'") from error
         now = {"data": self.data, "model": self.model, **self.options}
         if self.model is None or before["model"] is None:
             now["model"] = before["model"] = None
@@ -247,10 +247,10 @@ def _caveat(preset: str, data: str, model: str) -> str:
     """Say how far the maps are to be trusted."""
     if model == SHIPPED:
         return (
-            "No patient was trained on. The threshold was set on synthetic brains: it is a "
-            "start, not a promise."
+            "The model was not trained on these patients. The threshold was set on "
+            "synthetic brains and is only a starting point."
         )
-    quick = "The preset quick shows that all runs; its maps are not worth reading. "
+    quick = "The preset quick is only a test run; its maps are not meaningful. "
     return (quick if preset == "quick" else "") + (
         "The normal slices of patients with a mask were trained on, and their abnormal "
         "slices set the threshold: their maps say little about new patients. For an "

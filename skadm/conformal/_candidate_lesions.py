@@ -20,7 +20,7 @@ _WITHIN_SLICE[[0, 2]] = False  # nothing connects slices
 
 
 class CandidateLesion(NamedTuple):
-    """A component of flagged pixels of one slice.
+    """A component of flagged pixels of one slice, or what of a region is in it.
 
     Parameters
     ----------
@@ -83,7 +83,13 @@ class CandidateLesions:
         self._calibration = Calibration(-strongest, groups)
         self.n_groups = self._calibration.n_groups
 
-    def find(self, decision: ArrayLike, *, fdr: float = 0.1) -> list[CandidateLesion]:
+    def find(
+        self,
+        decision: ArrayLike,
+        *,
+        fdr: float = 0.1,
+        regions: ArrayLike | None = None,
+    ) -> list[CandidateLesion]:
         """Find candidates in slices.
 
         Parameters
@@ -92,6 +98,11 @@ class CandidateLesions:
             Decision function of the slices, of the same detector.
         fdr : float, default=0.1
             Level of the Benjamini-Hochberg procedure over all candidates found.
+        regions : array-like of int, shape (n_slices, H, W), default=None
+            Numbers from 1 of the flagged regions of a volume, 0 elsewhere. Candidates are
+            then the components of each region in each slice. They are parts of components
+            of flagged pixels, no stronger than these: their p-values err on the safe side.
+            None: components of flagged pixels, whatever the region.
 
         Returns
         -------
@@ -108,16 +119,19 @@ class CandidateLesions:
         become candidates is found in the same maps.
         """
         maps = _check(decision)
-        regions, strengths = _components(maps)
+        if regions is None:
+            components, strengths = _components(maps)
+        else:
+            components, strengths = _parts(maps, as_numbers(regions, "regions"))
         if not strengths.size:
             return []
         p_values = self._calibration.p_values(-strengths)
         rejected = false_discovery_control(p_values) <= fdr
-        places = [box[0].start for box in find_objects(regions)]
+        places = [box[0].start for box in find_objects(components)]
         return [
             CandidateLesion(
                 places[i],
-                regions[places[i]] == i + 1,
+                components[places[i]] == i + 1,
                 float(strengths[i]),
                 float(p_values[i]),
                 bool(rejected[i]),
@@ -139,4 +153,35 @@ def _check(decision: ArrayLike) -> NDArray:
 def _components(maps: NDArray) -> tuple[NDArray[np.integer], NDArray[np.float64]]:
     """Numbers of the flagged components of all slices from 1, and their strengths."""
     regions, n_regions = label(maps < 0, _WITHIN_SLICE)
-    return regions, np.atleast_1d(sum_labels(-maps, regions, np.arange(1, n_regions + 1)))
+    return regions, _strengths(maps, regions, n_regions)
+
+
+def _parts(
+    maps: NDArray, regions: NDArray
+) -> tuple[NDArray[np.integer], NDArray[np.float64]]:
+    """The same of the components of each region in each slice."""
+    if regions.shape != maps.shape:
+        raise ValueError(
+            f"regions have shape {regions.shape}; expected {maps.shape}, as the decision "
+            "function."
+        )
+    if (unflagged := (regions > 0) & (maps >= 0)).any():
+        raise ValueError(
+            f"regions hold {np.count_nonzero(unflagged)} pixels that are not flagged; "
+            "expected regions of this decision function."
+        )
+    parts: NDArray[np.integer] = np.zeros(maps.shape, np.int64)
+    n_parts = 0
+    for number, box in enumerate(find_objects(regions.astype(np.int64)), start=1):
+        if box is not None:
+            own, n_own = label(regions[box] == number, _WITHIN_SLICE)
+            parts[box][own > 0] = own[own > 0] + n_parts
+            n_parts += n_own
+    return parts, _strengths(maps, parts, n_parts)
+
+
+def _strengths(
+    maps: NDArray, components: NDArray, n_components: int
+) -> NDArray[np.float64]:
+    numbers = np.arange(1, n_components + 1)
+    return np.atleast_1d(sum_labels(-maps, components, numbers))

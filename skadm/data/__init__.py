@@ -36,7 +36,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    # The phantom brings its own tissue model along: load it when it is asked for.
+    # The phantom loads a tissue model: import it on first use.
     if name == "make_phantom":
         from skadm.data._phantom import make_phantom
 

@@ -1,4 +1,4 @@
-"""BIDS: raw data sets and derivatives, by the entities in the names of their files."""
+"""Read BIDS data sets, raw or derivatives, from the entities in file names."""
 
 import re
 from collections import defaultdict
@@ -17,21 +17,21 @@ _SUFFIX_OF_CONTRAST = {"T1": "T1w", "T2": "T2w", "PD": "PDw"}
 _NAME = re.compile(
     r"(?P<entities>sub-[A-Za-z0-9]+_(?:[A-Za-z]+-[A-Za-z0-9.+]+_)*)(?P<suffix>[A-Za-z0-9]+)"
 )
-# Many data sets name the agent as an acquisition.
+# Many data sets give the contrast agent in the acq entity.
 _AGENT = re.compile(
     r"(post)?(ce|gd|gad|gado|gadolinium|contrast)|post|.*postcontrast", re.I
 )
 _NO_AGENT = {"none", "no", "pre", "without", "n", "0"}
-# Of complex images, parts that are no weighted images.
+# Parts of complex images that are not weighted images.
 _NO_MAGNITUDE = {"phase", "real", "imag"}
-# Masks by the suffix alone; a bare "mask" or "dseg" can be of anything.
+# Suffixes that mark a lesion mask; a bare "mask" or "dseg" can mark anything.
 _LESION_SUFFIXES = {"msk", "lesion", "lesions", "seg"}
 _MASK_SUFFIXES = {"mask", "roi", "dseg", *_LESION_SUFFIXES}
 
 
 @dataclass(frozen=True)
 class _File:
-    """A file that BIDS names."""
+    """A file with a BIDS name."""
 
     path: Path
     entities: dict[str, str]
@@ -40,7 +40,7 @@ class _File:
 
     @property
     def contrast(self) -> str:
-        """Contrast, by the suffix and whether an agent was given."""
+        """Contrast, from the suffix and the contrast agent."""
         contrast = contrast_named(self.suffix) or self.suffix
         agent = self.entities.get("ce", self.entities.get("acq", ""))
         given = (
@@ -70,7 +70,7 @@ class _File:
 
 @dataclass
 class _Session:
-    """What was found of a session."""
+    """The files of one session."""
 
     images: list[_File] = field(default_factory=list)
     lesions: list[_File] = field(default_factory=list)
@@ -87,9 +87,9 @@ def bids_collection(
 ) -> Collection:
     """Find the sessions among the image files of a BIDS folder.
 
-    At least one file has a name of BIDS. A `space` or `run` is read by its label; space
-    "native" are images without one. By default that is read where there are any, or else
-    the only space. A session that cannot be told apart has a `problem`.
+    At least one file must have a BIDS name. `space` and `run` select by label; space
+    "native" selects images without a space entity. By default native images are read or,
+    if there are none, those of the only space. An ambiguous session has a `problem`.
     """
     sessions: dict[tuple[str, str], _Session] = defaultdict(_Session)
     sources = [path for path in files if "sourcedata" in path.relative_to(root).parts]
@@ -118,7 +118,7 @@ def bids_collection(
 
 
 def has_bids_names(files: list[Path]) -> bool:
-    """Whether any image file has a name of BIDS that says what it is an image of."""
+    """Whether any image file has a BIDS name with a known contrast."""
     matches = (_NAME.fullmatch(stem(path.name)) for path in files)
     return any(
         match and (contrast_named(match["suffix"]) or "desc-preproc" in match["entities"])
@@ -127,11 +127,13 @@ def has_bids_names(files: list[Path]) -> bool:
 
 
 def file_suffix(contrast: str) -> str:
-    """Name the end of a contrast's file, such as ``ce-agent_desc-preproc_T1w`` for T1ce."""
+    """Return the file suffix of a contrast, e.g. ``ce-agent_desc-preproc_T1w`` for T1ce."""
     agent = contrast.endswith("ce") and len(contrast) > 2
     plain = re.sub(r"[^A-Za-z0-9]", "", contrast.removesuffix("ce") if agent else contrast)
     if not plain:
-        raise ValueError(f"{contrast!r}: a contrast's name needs a letter or a digit")
+        raise ValueError(
+            f"{contrast!r} is not a contrast name: expected a letter or a digit in it"
+        )
     suffix = _SUFFIX_OF_CONTRAST.get(plain, plain)
     return ("ce-agent_" if agent else "") + f"desc-preproc_{suffix}"
 
@@ -161,7 +163,7 @@ def _study(
     run: str | None,
 ) -> Study:
     images = session.images
-    # What was made ready for use, where there is any.
+    # Preprocessed files take precedence over raw ones.
     if prepared := [file for file in images if file.entities.get("desc") == "preproc"]:
         images = prepared
     problems: list[str] = []
@@ -210,7 +212,7 @@ def _in_space(
         wanted = labels[0]
     elif wanted not in labels:
         there = ", ".join(label or "native" for label in labels)
-        problems.append(f"{name}: no image in space {space!r}; there are {there}")
+        problems.append(f"{name}: no image in space {space!r}; expected one of {there}")
     return [file for file in files if file.entities.get("space", "") == wanted] or files
 
 

@@ -1,9 +1,9 @@
 """A cache of volumes on disk, mapped into memory instead of decoded.
 
-A folder holds ``index.json``, which says what each volume was made from, and for each of
-them its images, their brain, its labels and the brain of the first images as plain .npy
-files. Their names hold a digest of what the index says: a file that is there is complete,
-and is what its name says.
+A folder holds ``index.json``, which describes the source of each volume, and plain .npy
+files with the images, brain and labels of each volume and the brain of its original
+images. File names contain a digest of the index entry, so a file that exists is complete
+and up to date.
 """
 
 import errno
@@ -45,14 +45,14 @@ _TEMPORARY = re.compile(r"\.\d+\.(index\.json|.+-[0-9a-f]{16}\..+\.npy)")
 class CacheSource(Source):
     """A volume of a cache.
 
-    Its arrays are mapped, not read: only the slices that are looked at come from the disk.
-    It pickles as paths.
+    Its arrays are memory-mapped: only the slices accessed are read from disk. It pickles
+    as paths.
     """
 
-    stem: str  # beginning of the paths of its files
+    stem: str  # path prefix of its files
 
     def stored(self, kind: str, shape: tuple[int, ...]) -> StoredArray:
-        """The file of a kind of array, of this shape for each slice."""
+        """Return the file for a kind of array, with the given shape per slice."""
         path = Path(f"{self.stem}.{kind}.npy")
         return StoredArray(path, (self.n_slices, *shape), _TYPES[kind])
 
@@ -69,7 +69,7 @@ class CacheSource(Source):
         return {kind: self.stored(kind, shape) for kind, shape in shapes.items()}
 
     def decode(self, labels: bool) -> Slices:
-        """Map the arrays (read-only); files that are missing or damaged are an error."""
+        """Map the arrays read-only; raise an error if a file is missing or damaged."""
         arrays = self.arrays
         return Slices(
             arrays["images"].map(),
@@ -113,7 +113,7 @@ def _cached(volume: Volume, stem: str) -> Volume:
     known = {field.name: getattr(volume, field.name) for field in fields(Source)}
     source = CacheSource(**known, stem=stem)
     height, width = volume.first.grid.shape
-    # A bit for each pixel.
+    # One bit per pixel.
     brain = source.stored("first_brain", (height, -(-width // 8)))
     return Volume(source, origin=volume.origin_of_next(brain))
 
@@ -133,14 +133,14 @@ def _build(volume: Volume, missing: dict[str, StoredArray]) -> None:
 
 
 def _stem(name: str, source: Any) -> str:
-    """Name the files of a volume after it and all that it was made from."""
-    # Not hidden, as files that are being written are.
+    """Return the file name of a volume: its name and a digest of its source."""
+    # Not hidden: hidden files are still being written.
     readable = re.sub(r"[^\w.-]+", "_", name)[:80].lstrip(".")
     return f"{readable}-{digest([_FORMAT, __version__, name, source])}"
 
 
 def _is_new(folder: Path) -> bool:
-    """Whether a cache can be begun in the folder; False if it holds one."""
+    """Whether the folder can take a new cache; False if it holds one."""
     if not folder.exists():
         return True
     if not folder.is_dir():
@@ -150,7 +150,7 @@ def _is_new(folder: Path) -> bool:
     for path in folder.iterdir():
         if not _TEMPORARY.fullmatch(path.name):
             raise FileExistsError(
-                f"{folder} holds {path.name} and no cache; give an empty folder"
+                f"{folder} holds {path.name}, but no cache; expected an empty folder"
             )
     return True
 
@@ -162,8 +162,8 @@ def _read_index(folder: Path) -> dict[str, Any]:
         return {key: index[key] for key in ("format", "skadm", "volumes")}
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(
-            f"{path}: damaged, or not the index of a cache ({error}); force=True builds "
-            "the cache again"
+            f"{path} is damaged or not a cache index ({error}); pass force=True to "
+            "rebuild the cache"
         ) from error
 
 
@@ -181,25 +181,25 @@ def _require_same(index: dict[str, Any], sources: dict[str, Any], folder: Path) 
         )
     if difference is not None:
         raise ValueError(
-            f"{folder} holds a cache of something else: {difference}. Give another folder, "
-            "or force=True to build the cache again"
+            f"{folder} holds a cache of other data: {difference}. Pass another folder, "
+            "or force=True to rebuild the cache"
         )
 
 
 def _require_room(folder: Path, arrays: Sequence[StoredArray]) -> None:
-    """Raise an OSError now rather than after hours."""
+    """Check free disk space before the work starts."""
     needed, free = sum(array.n_bytes for array in arrays), shutil.disk_usage(folder).free
     if needed > free:
         raise OSError(
             errno.ENOSPC,
-            f"the cache needs {needed / 2**30:.1f} GiB more, and the disk has "
-            f"{free / 2**30:.1f} GiB left",
+            f"the cache needs another {needed / 2**30:.1f} GiB, but the disk has "
+            f"{free / 2**30:.1f} GiB free",
             str(folder),
         )
 
 
 def _remove_others(folder: Path, keep: Sequence[str]) -> None:
-    """Remove arrays of no volume of the cache, and what killed processes began."""
+    """Remove stale arrays and files left by killed processes."""
     for path in folder.iterdir():
         stored = _ARRAY.fullmatch(path.name)
         if _TEMPORARY.fullmatch(path.name) or (stored and stored["stem"] not in keep):

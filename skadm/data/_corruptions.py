@@ -1,15 +1,16 @@
-"""What goes wrong between a patient and a file: corruptions of one contrast."""
+"""Random acquisition and preprocessing artefacts for one contrast."""
 
 import numpy as np
 
-# How often each happens to a contrast.
+# Probability of each artefact per contrast.
 COARSE, GHOST, SATURATED, CUT = 0.35, 0.1, 0.1, 0.06
 
 
 def corrupt(rng: np.random.Generator, volume: np.ndarray, brain: np.ndarray) -> np.ndarray:
-    """Give a contrast, (n_slices, H, W), the faults that are drawn for it.
+    """Apply randomly drawn artefacts to a contrast of shape (n_slices, H, W).
 
-    Above 0 in the brain, exactly 0 elsewhere and where the field of view is cut.
+    The result is positive in the brain, and exactly 0 elsewhere and where the field of
+    view is cut.
     """
     if rng.random() < COARSE:
         volume = coarsen(volume, brain, *rng.permutation([rng.uniform(1.2, 3.5), 1.0]))
@@ -27,7 +28,7 @@ def corrupt(rng: np.random.Generator, volume: np.ndarray, brain: np.ndarray) -> 
 def coarsen(
     volume: np.ndarray, brain: np.ndarray, rows: float, columns: float
 ) -> np.ndarray:
-    """Lower the resolution within slices to pixels of so many pixels, then interpolate.
+    """Lower the in-plane resolution by a factor, then interpolate.
 
     Only brain is averaged, so that the background does not darken its border.
     """
@@ -40,9 +41,9 @@ def coarsen(
 
 
 def coarsening(n: int, factor: float) -> np.ndarray:
-    """Weights (n, n) of averaging n pixels into ones larger by a factor, and of going back.
+    """Return the weights (n, n) that downsample n pixels by a factor and upsample again.
 
-    Rows add up to 1. A factor of 1 changes nothing.
+    Rows sum to 1. A factor of 1 changes nothing.
     """
     if factor <= 1:
         return np.eye(n, dtype=np.float32)
@@ -63,7 +64,7 @@ def coarsening(n: int, factor: float) -> np.ndarray:
 
 
 def cut(rng: np.random.Generator, volume: np.ndarray, brain: np.ndarray) -> np.ndarray:
-    """Leave out what lies beyond one side of the field of view: slices, rows or columns."""
+    """Cut the field of view on one side: slices, rows or columns."""
     axis = int(rng.integers(3))
     shown = np.flatnonzero(brain.any(axis=tuple({0, 1, 2} - {axis})))
     n_cut = max(1, int(len(shown) * rng.uniform(0.05, 0.3)))

@@ -1,4 +1,4 @@
-"""What the name of an image file says that it holds: a contrast, lesions, the brain."""
+"""Infer the content of an image file from its name: contrast, lesions or brain."""
 
 import re
 from collections.abc import Sequence
@@ -26,19 +26,19 @@ _CONTRAST_OF_WORD = {
     for contrast, words in _WORDS_OF_CONTRAST.items()
     for word in words.split()
 }
-# Anywhere in the name of a T1: with a contrast agent.
+# Anywhere in the name of a T1: contrast-enhanced.
 _AGENT = {
     *("ce", "gd", "gad", "gado", "gadolinium", "km", "contrast", "enhanced"),
     *("postcontrast", "postgd", "postgad"),
 }
-# The same, but only behind T1: before it, they are of the patient or the session.
+# The same, but only after T1: before it, they name the patient or the session.
 _AGENT_BEHIND = {"c", "post"}
-# Behind "post", which then speaks of the session.
+# After "post", which then names the session.
 _TREATMENT = {"op", "operative", "surgery", "treatment", "rt"}
 _WITHOUT = {"without", "no", "non", "pre", "native", "wo"}
-# What follows is the image that this one was registered to.
+# The next word names the registration target.
 _ONTO = {"to", "on", "in", "into", "reg", "coreg", "registered"}
-# The entity of BIDS that says the same.
+# The BIDS entity for the same.
 _SPACE = re.compile(r"(?<![A-Za-z0-9])space-[A-Za-z0-9]+", re.IGNORECASE)
 _MASK = re.compile(
     r".*(seg|segm|segmentations?|masks?|msk|lesions?|labels?|roi|gtv?|truth)\d*"
@@ -51,12 +51,12 @@ _TISSUE = {
     *("ventricles", "nwmh", "skull", "cortex", "synthseg", "samseg", "pveseg", "wmparc"),
     *("fastsurfer", "freesurfer", "parcellation", "ribbon", "nolesion", "nonlesion"),
 }
-# The same in the name of a mask; in that of an image, they may be of the patient.
+# The same in mask names; in image names they may belong to the patient.
 _PART_OF_HEAD = {
     *("ventricle", "hippocampus", "thalamus", "cerebellum", "brainstem", "vessel"),
     *("vessels", "face", "eye", "eyes", "stripped", "skullstripped"),
 }
-# Not the contrasts that their names begin with.
+# Not contrasts, although the names start with one.
 _DERIVED = {
     *("bias", "biasfield", "fa", "md", "asl", "cbf", "cbv", "ttp", "tmax", "mtt", "phase"),
     *("rcbv", "rcbf", "prob", "probability", "probseg", "pve", "qc", "std", "diff"),
@@ -64,25 +64,25 @@ _DERIVED = {
     *("subtraction", "minus", "uncertainty", "heatmap", "prediction", "pred"),
     *("synth", "synthetic", "inv1", "inv2"),
 }
-# Images in which the lesions were replaced.
+# Images with inpainted lesions.
 _FILLED = {"filled", "lesionfilled", "inpainted"}
 
 
 class FileKind(NamedTuple):
-    """What a file holds."""
+    """Content of a file."""
 
     role: str  # "image", "lesions" (mask of them), "brain" (mask of it) or "other"
-    contrast: str  # of an image; "" for the others
-    prefix: str  # what the name says before that, such as the patient
+    contrast: str  # of an image; "" for other roles
+    prefix: str  # name up to that word, e.g. the patient
 
 
 def is_image(path: Path) -> bool:
-    """Whether a path has a suffix of an image file, in any case; hidden files have none."""
+    """Whether a path has an image suffix (case-insensitive) and is not hidden."""
     return not path.name.startswith(".") and stem(path.name) != path.name
 
 
 def stem(name: str) -> str:
-    """Name of an image file without its ending; any other name as it is."""
+    """Return the name of an image file without its suffix; other names unchanged."""
     lower = name.lower()
     for suffix in (".nii.gz", ".nii", *_ITK_SUFFIXES):
         if lower.endswith(suffix):
@@ -91,7 +91,7 @@ def stem(name: str) -> str:
 
 
 def contrast_named(name: str) -> str | None:
-    """Contrast that a word names in any of the usual ways; None if it names none."""
+    """Return the contrast that a word names by any common spelling, or None."""
     return _CONTRAST_OF_WORD.get(re.sub(r"[^a-z0-9]", "", name.lower()))
 
 
@@ -111,21 +111,21 @@ def names_brain(name: str) -> bool:
 
 
 def says_other(name: str) -> bool:
-    """Whether the name of a file says that it marks tissue, or that it is derived."""
+    """Whether a file name says that the file marks tissue or is derived."""
     return bool(set(_words(stem(name))) & (_TISSUE | _PART_OF_HEAD | _DERIVED))
 
 
 def looks_like_mask(name: str) -> bool:
-    """Whether the name of a file speaks of a mask of any kind."""
+    """Whether a file name mentions any kind of mask."""
     return any(map(_MASK.fullmatch, _words(stem(name))))
 
 
 def kind_of(name: str, n_common: int = 0) -> FileKind:
-    """Tell what a file holds by its name.
+    """Infer the content of a file from its name.
 
-    The last word that names a contrast counts: what stands before it is the patient's, or
-    the study's, such as "T2" in ``P14_T2_FLAIR.nii.gz``. The first `n_common` words say
-    nothing, since all files of the patient begin with them.
+    The last word that names a contrast counts: earlier words belong to the patient or the
+    study, such as "T2" in ``P14_T2_FLAIR.nii.gz``. The first `n_common` words are
+    ignored, since all files of the patient start with them.
     """
     text = stem(name)
     places = _places(text)
@@ -157,7 +157,7 @@ def kind_of(name: str, n_common: int = 0) -> FileKind:
         return kind(BRAIN, brains[0])
     if not named:
         return FileKind(OTHER, "", text)
-    # open_ms names the contrast first, and then all that was done to it.
+    # open_ms puts the contrast first, then the processing steps.
     place = named[-1]
     contrast = _CONTRAST_OF_WORD[said[place]]
     if place and contrast == "T1ce" and said[place - 1] in ("t1", "t1w"):
@@ -170,7 +170,7 @@ def kind_of(name: str, n_common: int = 0) -> FileKind:
 
 
 def _before_target(words: list[str]) -> list[str]:
-    """Leave out what an image was registered to: T1_to_FLAIR is a T1."""
+    """Drop the registration target: T1_to_FLAIR is a T1."""
     for place, word in enumerate(words[:-1]):
         if word in _ONTO and any(
             before in _CONTRAST_OF_WORD or _MASK.fullmatch(before)
@@ -181,7 +181,7 @@ def _before_target(words: list[str]) -> list[str]:
 
 
 def _has_agent(words: Sequence[str], place: int) -> bool:
-    """Whether the name of a T1 speaks of a contrast agent, and not of its absence."""
+    """Whether the name of a T1 mentions a contrast agent, and not its absence."""
     for i, word in enumerate(words):
         behind = words[i + 1] if i + 1 < len(words) else ""
         if word in _AGENT_BEHIND and i > place and behind not in _TREATMENT:
@@ -192,7 +192,7 @@ def _has_agent(words: Sequence[str], place: int) -> bool:
 
 
 def n_common_words(names: Sequence[str]) -> int:
-    """Number of words with which all the names of several files begin."""
+    """Return the number of leading words that all file names share."""
     words = [_words(stem(name)) for name in names]
     if len(words) < 2:
         return 0
@@ -201,7 +201,7 @@ def n_common_words(names: Sequence[str]) -> int:
         if len(set(column)) > 1:
             break
         count += 1
-    # The last word of a name says something, whatever the others begin with.
+    # The last word of a name is always informative.
     return min(count, min(map(len, words)) - 1)
 
 
@@ -214,7 +214,7 @@ def _words(text: str) -> list[str]:
 
 
 def _places(text: str) -> list[tuple[int, int]]:
-    """Where the words of a name begin and end, without that of the space."""
+    """Return start and end of each word of a name, without the space entity."""
     spaces = [match.span() for match in _SPACE.finditer(text)]
     words = (match.span() for match in re.finditer(r"[A-Za-z0-9]+", text))
     return [word for word in words if not any(a <= word[0] < b for a, b in spaces)]

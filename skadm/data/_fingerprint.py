@@ -1,4 +1,4 @@
-"""What something was made from, in words that JSON can keep and a person can read."""
+"""Readable, JSON-serialisable descriptions of sources and steps."""
 
 import json
 from collections.abc import Mapping
@@ -9,15 +9,15 @@ from typing import Any
 import joblib
 import numpy as np
 
-# Larger arrays are described by their digest.
+# Larger arrays are described by a digest.
 _MOST_NUMBERS = 64
 
 
 def describe(value: Any) -> Any:
-    """Describe a volume, a step or what they are made of by type and all that it holds.
+    """Describe a volume, a step or a part of one by its type and content.
 
-    Descriptions are equal for equal values, and the same after a turn through JSON. Files
-    are described by path, size and time of change: they are not opened.
+    Equal values have equal descriptions, also after a JSON round trip. Files are
+    described by path, size and modification time, without opening them.
     """
     if value is None or isinstance(value, bool | int | float | str):
         return value
@@ -40,7 +40,7 @@ def describe(value: Any) -> Any:
     if is_dataclass(value):
         names = [field.name for field in fields(value)]
     elif hasattr(value, "__dict__"):
-        # What it is pickled as, without what was computed from it.
+        # The pickled state, without cached values.
         return kind | describe(value.__getstate__() or {})
     else:
         return kind | {"digest": joblib.hash(value)}
@@ -48,14 +48,14 @@ def describe(value: Any) -> Any:
 
 
 def digest(description: Any) -> str:
-    """Short name of a description, sixteen digits: equal for equal ones."""
+    """Return a 16-digit hash of a description."""
     return joblib.hash(json.dumps(description, sort_keys=True))[:16]
 
 
 def first_difference(old: Any, new: Any, place: str = "") -> str | None:
-    """Say where two descriptions differ first, and what either holds there.
+    """Return the first difference between two descriptions and both values there.
 
-    `place` is where they are in a larger one. None if they are equal.
+    `place` is their location in a larger description. None if they are equal.
     """
     if isinstance(old, dict) and isinstance(new, dict) and old.keys() == new.keys():
         entries = [(f".{key}", old[key], new[key]) for key in old]
@@ -70,7 +70,7 @@ def first_difference(old: Any, new: Any, place: str = "") -> str | None:
 
 
 def _short(value: Any) -> str:
-    # Of a nested description its type says enough.
+    # The type is enough for a nested description.
     if isinstance(value, dict):
         return str(value.get("type", value.get("file", value)))
     if isinstance(value, list):

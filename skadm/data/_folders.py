@@ -1,4 +1,4 @@
-"""Studies in folders: which file is which contrast, mask or brain of which patient."""
+"""Assign the files of a folder to studies: contrasts, lesion mask and brain mask."""
 
 import os
 import re
@@ -36,17 +36,17 @@ _PART = re.compile(
     r"|reference|lesions?|seg(m|mentations?)?|images?|(images|labels)T[rs]",
     re.IGNORECASE,
 )
-# What lies in them is a mask, even if it has the name of the image or the patient alone.
+# Files in them are masks, even if named like the image or the patient.
 _OF_MASKS = re.compile(r"masks?|labels?(T[rs])?|seg(m|mentations?)?", re.IGNORECASE)
-# Images as they came, beside those that were made ready.
+# Original images beside preprocessed ones.
 _AS_THEY_CAME = re.compile(r"orig|raw[-_]data", re.IGNORECASE)
 _SITE = re.compile(r"(cent(er|re)|site|hospital|scanner)[-_ ]?\w+", re.IGNORECASE)
-# Of several masks of lesions, the one that the others went into.
+# The consensus among several lesion masks.
 _AGREED = re.compile(r"consensus|gold|majority|staple|final", re.IGNORECASE)
 
 
 def image_files(folder: Path) -> list[Path]:
-    """Image files below a folder by name, but for hidden ones; no link twice."""
+    """List the image files below a folder, without hidden files or repeated links."""
     return sorted(_walk(folder, _DEPTH, set()))
 
 
@@ -54,7 +54,7 @@ def _walk(folder: Path, depth: int, seen: set[str]) -> Iterator[Path]:
     place = os.path.realpath(folder)
     if place in seen:
         warnings.warn(
-            f"{folder} links to {place}, which is read already: its files count once",
+            f"{folder} links to {place}, which is already read: its files are counted once",
             stacklevel=5,
         )
         return
@@ -63,7 +63,7 @@ def _walk(folder: Path, depth: int, seen: set[str]) -> Iterator[Path]:
         if path.name.startswith("."):
             continue
         if is_image(path):
-            yield path  # reading it says so if it is a folder or a broken link
+            yield path  # a folder or broken link raises an error when read
         elif path.is_dir() and depth:
             yield from _walk(path, depth - 1, seen)
 
@@ -73,7 +73,7 @@ def folder_collection(
 ) -> Collection:
     """Find the studies among the image files of a folder.
 
-    `patient_pattern` is a regular expression that finds the patient in a study's path.
+    `patient_pattern` is a regular expression that matches the patient in a study's path.
     """
     studies: list[Study] = []
     alone: list[Path] = []  # masks in folders without images
@@ -91,7 +91,7 @@ def folder_collection(
     patients = {Path(study.place).parent for study in studies}
     for folder, others in strange.items():
         if folder.parent in patients and folder != root:
-            # Beside folders of patients, it is that of another one.
+            # Beside patient folders, it is another patient's folder.
             problem = (
                 f"{folder}: holds image files, but none whose name ends in a contrast "
                 f"({others[0].name}); rename them, or leave the patient out "
@@ -107,7 +107,7 @@ def folder_collection(
 
 
 def _apart_by_site(studies: list[Study]) -> list[Study]:
-    """Put the site in front of the names of patients who are counted at each of them."""
+    """Prefix patient names with the site if sites reuse the same names."""
     counts = Counter(study.name for study in studies)
     sites = {study.place: _SITE.search(Path(study.place).parent.name) for study in studies}
     return [
@@ -123,7 +123,7 @@ def _apart_by_site(studies: list[Study]) -> list[Study]:
 
 
 def _by_study(root: Path, files: list[Path]) -> dict[Path, list[Path]]:
-    """Files by the folder of their study, in which parts of it may have folders."""
+    """Group files by study folder; a study may have subfolders."""
     of_contrast = _folders_of_contrasts(files)
     groups: dict[Path, list[Path]] = defaultdict(list)
     for path in files:
@@ -135,9 +135,9 @@ def _by_study(root: Path, files: list[Path]) -> dict[Path, list[Path]]:
 
 
 def _folders_of_contrasts(files: list[Path]) -> set[Path]:
-    """Folders that hold the image of the one contrast that they are named after.
+    """Return the folders that hold only the contrast they are named after.
 
-    Others may have such a name: MSLesSeg calls the second time point T2.
+    Other folders may have such a name: MSLesSeg calls the second time point T2.
     """
     contrasts: dict[Path, list[str]] = defaultdict(list)
     for path in files:
@@ -152,7 +152,7 @@ def _folders_of_contrasts(files: list[Path]) -> set[Path]:
 
 
 def _kinds(files: list[Path]) -> dict[Path, FileKind]:
-    """Kind of each file; images as they came only where there are no others."""
+    """Return the kind of each file; original images only without preprocessed ones."""
     count = n_common_words([path.name for path in files])
     kinds = {path: kind_of(path.name, count) for path in files}
     if count and not any(kind.role == IMAGE for kind in kinds.values()):
@@ -169,7 +169,7 @@ def _kinds(files: list[Path]) -> dict[Path, FileKind]:
 
 
 def _by_scan(kinds: dict[Path, FileKind]) -> dict[str, dict[Path, FileKind]]:
-    """One study, or several whose files begin with different names."""
+    """Split files into studies by the prefix of their names."""
     seen = [kind.contrast for kind in kinds.values() if kind.role == IMAGE]
     prefixes = {kind.prefix for kind in kinds.values() if kind.role == IMAGE}
     nested = any(_begins_with(one, other) for one in prefixes for other in prefixes)
@@ -180,14 +180,14 @@ def _by_scan(kinds: dict[Path, FileKind]) -> dict[str, dict[Path, FileKind]]:
     for path, kind in kinds.items():
         text = kind.prefix if kind.role == IMAGE else stem(path.name)
         owner = next((p for p in longest_first if text == p or _begins_with(text, p)), None)
-        if owner is None:  # of none of the scans, or of all: nobody can tell
+        if owner is None:  # ambiguous: matches no scan or all of them
             owner, kind = longest_first[-1], FileKind("other", "", "")
         scans[owner][path] = kind
     return scans
 
 
 def _begins_with(text: str, prefix: str) -> bool:
-    """Whether a text begins with a prefix, and goes on with another word."""
+    """Whether a text starts with a prefix that ends at a word boundary."""
     return (
         bool(prefix)
         and len(text) > len(prefix)
@@ -205,8 +205,8 @@ def _study(
 ) -> Study:
     parts = list(folder.relative_to(root).parts) or [root.resolve().name]
     if prefix:
-        # The files of several scans in one folder: it is the patient's if they are
-        # sessions, and else that of the data.
+        # Several scans in one folder: the patient's folder if they are sessions, else the
+        # data folder.
         parts = [*parts, prefix] if is_session(prefix) else [prefix]
     owner, name = owner_of(parts, pattern)
     images: dict[str, Path] = {}
@@ -245,7 +245,7 @@ def _study(
 
 
 def two_files(what: str, one: Path, other: Path, place: Path) -> str:
-    """Say that two files are of one kind."""
+    """Return the message for two files of one kind."""
     names = [path.relative_to(place) if place in path.parents else path.name
              for path in (one, other)]  # fmt: skip
     return (
@@ -255,10 +255,10 @@ def two_files(what: str, one: Path, other: Path, place: Path) -> str:
 
 
 def _give_masks(studies: list[Study], masks: list[Path]) -> list[Path]:
-    """Give masks that lie apart from the images to the studies that they name.
+    """Assign masks in folders without images to the studies they name.
 
-    Returns those that name no study, or one that has a mask in its folder. Several that
-    name one study are a problem of it.
+    Returns masks that match no study, or a study that has a mask already. Several masks
+    for one study are recorded as its problem.
     """
     before = [study.mask for study in studies]
     names = {study.name: index for index, study in enumerate(studies)}

@@ -5,7 +5,7 @@ import zlib
 from pathlib import Path
 from typing import Any
 
-# Two modules with one interface; what either compresses, the other reads.
+# Both modules have the same interface and read each other's output.
 _stream: Any
 _file: Any
 try:
@@ -14,23 +14,23 @@ try:
 except ImportError:
     _file, _stream = gzip, zlib
 
-# No deflate stream shrinks by more: a larger size in a trailer is not to be believed.
+# Upper bound on deflate's compression ratio: a larger size in a trailer is wrong.
 _LARGEST_RATIO = 1032
 
 
 def is_gzip(path: Path) -> bool:
-    """Whether a file is gzip by its first bytes; an empty file is what its name says."""
+    """Whether the first bytes are those of gzip; for an empty file, the name decides."""
     with path.open("rb") as file:
         beginning = file.read(2)
     return beginning == b"\x1f\x8b" if beginning else path.suffix.lower() == ".gz"
 
 
 def decompress(data: bytes) -> bytes:
-    """What a gzip file of one member or several holds; its checksum is compared.
+    """Decompress a gzip file of one or more members and verify its checksum.
 
-    What is not gzip, truncated or damaged is an OSError.
+    Raises an OSError for data that are not gzip, truncated or damaged.
     """
-    # The last four bytes say how much room it takes: no buffer has to grow.
+    # The last four bytes hold the size: allocate the buffer once.
     size = int.from_bytes(data[-4:], "little")
     room = max(1, min(size, _LARGEST_RATIO * len(data)))
     try:
@@ -39,7 +39,7 @@ def decompress(data: bytes) -> bytes:
             return first
         return _file.decompress(data)
     except (EOFError, _stream.error) as error:
-        raise OSError(f"gzip data are damaged: {error}") from error
+        raise OSError(f"the gzip data are damaged: {error}") from error
 
 
 def compress(data: bytes) -> bytes:

@@ -18,22 +18,23 @@ from skadm.data._gzip import compress, decompress, is_gzip
 from skadm.data._masks import ALL_LABELS, MaskValues
 from skadm.data._orientation import Orientation, axis_codes, spans_space
 
-# Headers of one grid differ by rounding. Of the smallest voxel side, at the corners.
+# Rounding tolerance between headers of one grid, at the corners, as a fraction of the
+# shortest voxel side.
 _GRID_TOLERANCE = 0.02
-# Cosine between the axes that the two forms of a header's geometry give: below it they
-# are other axes, not the same ones up to a registration.
+# Minimum cosine between the axes of qform and sform: below it they are different axes,
+# not the same ones after a registration.
 _SAME_AXIS = 0.5
 _GEOMETRY = (
     *("pixdim", "xyzt_units", "qform_code", "sform_code", "srow_x", "srow_y", "srow_z"),
     *("quatern_b", "quatern_c", "quatern_d", "qoffset_x", "qoffset_y", "qoffset_z"),
 )
-# To how many bytes one of a compressed file can expand: a bound of the format.
+# Upper bound on the expansion of a compressed byte, set by the format.
 _MOST_EXPANSION = {".gz": 1032, ".bz2": math.inf, ".zst": math.inf}
 
 
 @dataclass(frozen=True, eq=False)
 class ImageHeader:
-    """Where the voxels of a three-dimensional image lie.
+    """Geometry of a three-dimensional image.
 
     Shape and affine (from voxel indices to mm) are in the canonical orientation.
     """
@@ -41,17 +42,17 @@ class ImageHeader:
     path: Path
     shape: tuple[int, int, int]
     affine: NDArray[np.float64]
-    orientation: Orientation  # how the file has its axes
+    orientation: Orientation  # of the axes in the file
     file_affine: NDArray[np.float64]  # (4, 4), in the orientation of the file
-    # Whether the header says how it is oriented. If not, its axes are taken as running to
-    # the left, to the front and to the top.
+    # Whether the header gives an orientation. If not, the axes are assumed to run to the
+    # left, the front and the top.
     oriented: bool
-    # A NIfTI header with what the file says of where its voxels lie, and with nothing else,
-    # such as the name of the patient; empty where the file is not NIfTI.
+    # A NIfTI header with the geometry of the file only, without e.g. the patient's name;
+    # empty if the file is not NIfTI.
     geometry: bytes
 
     def image_of(self, voxels: NDArray) -> nib.Nifti1Image:
-        """Make an image of axial slices (n_slices, H, W) that lies where the file lies."""
+        """Make an image of axial slices (n_slices, H, W) with the geometry of the file."""
         voxels = self.orientation.from_canonical(voxels.T)
         if not self.geometry:
             return nib.Nifti1Image(voxels, self.file_affine)
@@ -83,7 +84,7 @@ class ImageHeader:
 
 
 class _NoExtensions(Nifti1Extensions):
-    """Extensions are left unread: nobody needs them, and their length may be any."""
+    """Skip NIfTI extensions: they are not used, and their length is not bounded."""
 
     @classmethod
     def from_fileobj(cls, *_: Any) -> "_NoExtensions":
@@ -103,18 +104,18 @@ _NIFTI = [
 
 
 def _open(path: Path) -> Any:
-    """Read the header of a NIfTI file; check that the file can hold what it promises."""
+    """Read a NIfTI header and check the voxel count against the file size."""
     require_file(path)
-    path.open("rb").close()  # says so where reading is not allowed
+    path.open("rb").close()  # raises if the file is not readable
     try:
         kind, image = _read_nifti_header(path)
-    except Exception as error:  # a header is bytes of any origin: anything may happen
+    except Exception as error:  # an arbitrary header can raise anything
         raise ValueError(
             f"{path}: not a readable NIfTI file ({_problem(path, error)}); fetch it again"
         ) from error
     if image is None:
         raise ValueError(
-            f"{path}: a {kind.__name__}, not a NIfTI file; convert it to .nii.gz"
+            f"{path}: a {kind.__name__}; expected a NIfTI file, so convert it to .nii.gz"
         )
     _require_room(path, image)
     return image
@@ -125,20 +126,20 @@ def _problem(path: Path, error: Exception) -> str:
     if not beginning:
         return "it is empty"
     if beginning.startswith(b"version https://git-lfs"):
-        return "it is a pointer of Git LFS; git lfs pull brings the file itself"
+        return "it is a Git LFS pointer; run git lfs pull"
     return str(error)
 
 
 def _read_nifti_header(path: Path) -> tuple[Any, Any]:
-    """The kind of an image file and, if it is NIfTI, its header with voxels to be read.
+    """Return the image class of a file and, if it is NIfTI, its header with lazy voxels.
 
-    The first bytes say whether it is compressed; the ending of its name may be wrong.
+    The first bytes show whether it is compressed; the suffix may be wrong.
     """
     compressed = is_gzip(path)
     if compressed == (path.suffix.lower() == ".gz"):
         kind = _kind_of(path)
         return kind, kind.from_filename(path) if kind in _NIFTI else None
-    # Stays open: the voxels are read from it.
+    # Stays open for reading the voxels.
     stream: Any = gzip.open(path) if compressed else path.open("rb")  # noqa: SIM115
     beginning = stream.read(2048)
     stream.seek(0)
@@ -147,49 +148,50 @@ def _read_nifti_header(path: Path) -> tuple[Any, Any]:
             holder = nib.fileholders.FileHolder(fileobj=stream)
             return kind, kind.from_file_map({"image": holder})
     raise nib.filebasedimages.ImageFileError(
-        "it is gzip, but does not hold NIfTI" if compressed else "it is not gzip"
+        "it is gzip, but not NIfTI" if compressed else "it is not gzip"
     )
 
 
 def _kind_of(path: Path) -> Any:
-    """Which kind of image a file holds, as nibabel tells by its first bytes."""
+    """Return the nibabel image class, detected from the first bytes."""
     sniff = None
     for kind in (*_NIFTI, *nib.imageclasses.all_image_classes):
         fits, sniff = kind.path_maybe_image(path, sniff)
         if fits:
             return kind
-    raise nib.filebasedimages.ImageFileError("its first bytes are of no known format")
+    raise nib.filebasedimages.ImageFileError("its format is unknown")
 
 
 def _require_room(path: Path, image: Any) -> None:
-    """Refuse a header that promises more voxels than its file can hold."""
+    """Raise a ValueError if the header states more voxels than the file can hold."""
     shape, dtype = image.shape, image.get_data_dtype()
     if min(shape, default=1) < 0:
         raise ValueError(f"{path}: shape {shape}; repair the header")
     file = Path(image.file_map["image"].filename or path)
     if not file.is_file():
-        raise FileNotFoundError(f"{file}: no such file, but {path} is the header of it")
+        raise FileNotFoundError(
+            f"{file}: no such file; expected it beside its header {path}"
+        )
     size = file.stat().st_size
     suffix = ".gz" if is_gzip(file) else file.suffix.lower()
     most = size * _MOST_EXPANSION.get(suffix, 1)
     if _end_of_voxels(image) > most:
         raise ValueError(
-            f"{path}: its header promises {shape} voxels of {dtype}, but a file of {size} "
-            "bytes cannot hold them, it is truncated or damaged; fetch it again"
+            f"{path}: the header states {shape} voxels of {dtype}, more than the {size} "
+            "bytes of the file can hold. It is truncated or damaged: fetch it again"
         )
 
 
 def is_itk_file(path: Path) -> bool:
-    """Tell whether a file is one that SimpleITK reads and nibabel does not."""
+    """Whether SimpleITK reads the file and nibabel does not."""
     return path.suffix.lower() in _itk_files.SUFFIXES
 
 
 def inspect(path: Path) -> ImageHeader:
-    """Read and check the header of a NIfTI file; or, with SimpleITK, of one of its formats.
+    """Read and check the header of a NIfTI file or, with SimpleITK, of an ITK format.
 
-    Raises a FileNotFoundError if there is no such file, and a ValueError if it is not an
-    image file of a three-dimensional scalar image, or the two forms in which NIfTI has the
-    orientation contradict each other.
+    Raises a FileNotFoundError if the file does not exist, and a ValueError if it is not a
+    three-dimensional scalar image or its qform and sform contradict each other.
     """
     if is_itk_file(path):
         require_file(path)
@@ -200,7 +202,7 @@ def inspect(path: Path) -> ImageHeader:
         if len(image.shape) < 3 or 0 in image.shape or any(n > 1 for n in image.shape[3:]):
             raise ValueError(
                 f"{path}: shape {image.shape}; expected a three-dimensional volume: save "
-                "each contrast (and time point) as a file of its own"
+                "each contrast (and time point) as a separate file"
             )
         if image.get_data_dtype().kind not in "iuf":
             raise ValueError(
@@ -224,29 +226,29 @@ def inspect(path: Path) -> ImageHeader:
 
 
 def _require_one_orientation(path: Path, header: Any) -> bool:
-    """Whether a header says how it is oriented; refuse one that says two things."""
+    """Whether a header gives an orientation; raise if qform and sform disagree."""
     try:
         forms = [header.get_qform(coded=True), header.get_sform(coded=True)]
-    except Exception:  # a quaternion that is none: nibabel takes the sform then
+    except Exception:  # invalid quaternion: nibabel uses the sform
         return bool(header["sform_code"])
     said = [affine for affine, code in forms if code]
     if len(said) < 2 or not all(np.isfinite(affine).all() for affine in said):
         return bool(said)
     lengths = [np.linalg.norm(affine[:3, :3], axis=0) for affine in said]
     if min(length.min() for length in lengths) == 0:
-        return True  # a flat affine is refused by the caller, or was not chosen
+        return True  # a singular affine is refused by the caller, or unused
     q, s = (affine[:3, :3] / length for affine, length in zip(said, lengths))
     if (q * s).sum(axis=0).min() < _SAME_AXIS:
         raise ValueError(
-            f"{path}: its qform says {axis_codes(said[0])} and its sform "
-            f"{axis_codes(said[1])}, so that left and right cannot be told; find out which "
-            "is right, and set the other to it (nibabel: image.set_qform(image.affine))"
+            f"{path}: qform ({axis_codes(said[0])}) and sform ({axis_codes(said[1])}) "
+            "give different orientations; expected one. Find out which is correct and "
+            "set the other to it (nibabel: image.set_qform(image.affine))"
         )
     return True
 
 
 def _end_of_voxels(image: Any) -> int:
-    """Where the last voxel ends in an uncompressed file, in bytes."""
+    """Return the offset in bytes of the end of the voxels in an uncompressed file."""
     n_bytes = math.prod(image.shape) * image.get_data_dtype().itemsize
     return image.dataobj.offset + n_bytes
 
@@ -261,9 +263,9 @@ def _geometry(header: Any) -> bytes:
 def read_slices(path: Path) -> NDArray:
     """Decode a file that `inspect` accepts into axial slices (n_slices, H, W).
 
-    The voxels are scaled, in the type of the file or float32. Slices run to the top of the
-    head, H to the back and W to the left. A file that is truncated or broken, or holds NaN
-    or infinite voxels, is a ValueError.
+    The voxels are scaled, in the type of the file or float32. Slices run to the top of
+    the head, H to the back and W to the left. Raises a ValueError for a truncated or
+    damaged file and for NaN or infinite voxels.
     """
     if is_itk_file(path):
         _, affine = _itk_files.read_header(path)
@@ -277,10 +279,10 @@ def read_slices(path: Path) -> NDArray:
             voxels = voxels.astype(np.float32, copy=False)
         if not np.isfinite(voxels).all():
             raise ValueError(
-                f"{path}: holds NaN or infinite voxels; replace them (background is 0)"
+                f"{path} holds NaN or infinite voxels; replace them (background is 0)"
             )
-    # NIfTI stores the first axis fastest: where the file is canonical, the transpose is
-    # contiguous, and nothing is copied.
+    # NIfTI stores the first axis fastest: the transpose of a canonical file is
+    # contiguous, so nothing is copied.
     return Orientation.of(affine).to_canonical(voxels).T
 
 
@@ -298,38 +300,39 @@ def _nifti_voxels(path: Path, image: Any) -> NDArray:
     try:
         if is_gzip(path) and isinstance(image, nib.Nifti1Image):
             data = path.read_bytes()
-            # In one call: as a stream, through Python, it takes more than twice as long.
-            # A file that says it holds more than the voxels is not taken at its word.
+            # In one call: streaming through Python takes more than twice as long.
+            # Data beyond the voxels are ignored, whatever size the file states.
             if int.from_bytes(data[-4:], "little") == _end_of_voxels(image):
                 image = type(image).from_bytes(decompress(data))
         return np.asanyarray(image.dataobj)
     except MemoryError as error:
         raise MemoryError(
-            f"{path}: no memory for {image.shape} voxels of {image.get_data_dtype()}"
+            f"{path}: not enough memory for {image.shape} voxels of "
+            f"{image.get_data_dtype()}"
         ) from error
     except (OSError, EOFError, ValueError, zlib.error) as error:
         raise ValueError(
-            f"{path}: its voxels cannot be read, the file is truncated or damaged "
+            f"{path}: the voxels cannot be read, since the file is truncated or damaged "
             f"({error}); fetch it again"
         ) from error
 
 
 def read_mask(path: Path, values: MaskValues = ALL_LABELS) -> NDArray[np.bool_]:
-    """Decode a mask into axial slices (n_slices, H, W): True where it is.
+    """Decode a mask into boolean axial slices (n_slices, H, W).
 
-    A file with values that no mask has is a ValueError; see `MaskValues.of`.
+    Raises a ValueError for values that are not those of a mask; see `MaskValues.of`.
     """
     return values.of(read_slices(path), path)
 
 
 def write_nifti(path: Path, image: nib.Nifti1Image) -> None:
-    """Write a .nii.gz file; equal images make equal files."""
+    """Write a .nii.gz file; equal images give identical files."""
     data = compress(image.to_bytes())
     replace_atomically(path, lambda temporary: temporary.write_bytes(data))
 
 
 def image_on(affine: NDArray[np.float64], voxels: NDArray) -> nib.Nifti1Image:
-    """Make an image in mm of slices (n_slices, H, W), by its affine from (W, H, slice)."""
+    """Make an image of slices (n_slices, H, W) with an affine from (W, H, slice) to mm."""
     image = nib.Nifti1Image(voxels.T, affine)
     image.header.set_xyzt_units("mm")
     return image

@@ -1,4 +1,4 @@
-"""What stacks, volumes and preprocessing steps ask of each other."""
+"""Interfaces between stacks, volumes and preprocessing steps."""
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 
 class Grid(NamedTuple):
-    """Where the pixels of a volume's slices lie."""
+    """Slice size and affine of a volume."""
 
     shape: tuple[int, int]  # height and width (H, W) of a slice, in pixels
     # (4, 4), from voxel indices in the order of the file (W, H, slice) to mm
@@ -23,25 +23,25 @@ class Grid(NamedTuple):
 
 
 class Slices(NamedTuple):
-    """Slices of one volume, or of an array, with all that is found in reading them.
+    """Slices of one volume or array, with brain, labels and metadata.
 
     Parameters
     ----------
     images : ndarray of shape (n, n_contrasts, H, W)
-        Images: float32 of a volume, of the type of an array.
+        Images: float32 for a volume, the array's type for an array.
     brain : ndarray of bool, shape (n, H, W)
         The brain.
     labels : ndarray of int8, shape (n, H, W), or None
-        1 on an anomaly; elsewhere 0 in the brain and -1 outside it. None: there are none,
-        or they were not asked for.
+        1 on an anomaly; elsewhere 0 in the brain and -1 outside it. None if there are
+        none or they were not requested.
     z : ndarray of int, shape (n,), or None
-        Index of each slice in its volume; None of an array.
+        Index of each slice in its volume; None for an array.
     volume : str or None
-        Name of the volume; None of an array.
+        Name of the volume; None for an array.
     patient : str or None
-        Patient of the volume; None of an array.
+        Patient of the volume; None for an array.
     places : ndarray of int, shape (n,), or slice
-        Where the slices are in the stack or array that is read.
+        Indices of the slices in the stack or array.
     """
 
     images: NDArray
@@ -55,11 +55,11 @@ class Slices(NamedTuple):
 
 @dataclass(frozen=True)
 class ReadingRecord:
-    """What a reader noticed of the files of a stack."""
+    """Findings of the reader about the files of a stack."""
 
-    # volumes that could not be read, and why
+    # volumes that could not be read, with the reason
     left_out: dict[str, str] = field(default_factory=dict)
-    # millilitres that the mask of each volume marks, if masks were read
+    # mask volume in ml of each volume, if masks were read
     lesion_ml: dict[str, float] = field(default_factory=dict)
     unread: tuple[Path, ...] = ()  # image files that were not read
 
@@ -68,8 +68,8 @@ class VolumeStep(ABC):
     """One preprocessing step of a whole volume; small, immutable and picklable.
 
     A step works within slices: it never changes their number or order. In all methods,
-    ``grid`` is the grid *before* the step. What a step does not change, it leaves to this
-    class. Arrays that are given are not to be changed in place.
+    ``grid`` is the grid *before* the step. The defaults of this class leave everything
+    unchanged. Input arrays must not be modified in place.
     """
 
     @abstractmethod
@@ -78,8 +78,8 @@ class VolumeStep(ABC):
     ) -> tuple[NDArray[np.float32], NDArray[np.bool_] | None]:
         """Return the new images (n_z, K, H', W') of a whole volume, and their brain.
 
-        The brain is where any contrast of the new images is not exactly 0. A step that does
-        not know it returns None: it is then found in the new images.
+        The brain is where any contrast of the new images is not exactly 0. A step may
+        return None instead: the brain is then computed from the new images.
         """
 
     def labels(
@@ -87,7 +87,7 @@ class VolumeStep(ABC):
     ) -> NDArray[np.int8]:
         """Return the new labels (n_z, H', W'), given the brain of the *new* images.
 
-        Labels are -1 outside the brain but for anomalies.
+        Labels are -1 outside the brain, except for anomalies.
         """
         return labels
 
@@ -96,9 +96,8 @@ class VolumeStep(ABC):
         return grid
 
     def invert(self, maps: NDArray, grid: Grid) -> NDArray:
-        """Take maps of some slices, (n, H', W'), back to the grid before the step.
+        """Resample maps of some slices, (n, H', W'), to the grid before the step.
 
-        Floating-point numbers are interpolated bilinearly, others taken from the nearest
-        pixel.
+        Floating-point maps use bilinear interpolation, others nearest-neighbour.
         """
         return maps

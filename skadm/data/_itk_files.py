@@ -9,18 +9,18 @@ from numpy.typing import NDArray
 from skadm._extras import import_extra
 
 SUFFIXES = (".mha", ".mhd", ".nrrd", ".nhdr")
-# NIfTI counts x and y to the right and the front, ITK to the left and the back.
+# In NIfTI x and y increase to the right and the front, in ITK to the left and the back.
 RAS_TO_LPS = np.diag([-1.0, -1.0, 1.0])
 
 
 def import_sitk() -> Any:
-    """Return SimpleITK, or say how to install it."""
+    """Import SimpleITK; an ImportError names the extra to install."""
     scans = "raw scans and .mha or .nrrd files need"
     return import_extra("SimpleITK", "SimpleITK", "raw", scans)
 
 
 def affine_of(image: Any) -> NDArray[np.float64]:
-    """Affine (4, 4) of a SimpleITK image or its reader, as NIfTI has it (RAS+, mm)."""
+    """Return the NIfTI affine (4, 4; RAS+, mm) of a SimpleITK image or reader."""
     affine = np.eye(4)
     direction = np.array(image.GetDirection()).reshape(3, 3)
     affine[:3, :3] = RAS_TO_LPS @ direction * np.array(image.GetSpacing())
@@ -29,9 +29,9 @@ def affine_of(image: Any) -> NDArray[np.float64]:
 
 
 def read_header(path: Path) -> tuple[tuple[int, ...], NDArray[np.float64]]:
-    """Size along x, y, z and affine (RAS+, mm) of a file, without its voxels.
+    """Read the size along x, y, z and the affine (RAS+, mm) of a file, not its voxels.
 
-    What cannot be read, or is no scalar image of three dimensions, is a ValueError.
+    Raises a ValueError if the file is not readable or not a 3-D scalar image.
     """
     sitk = import_sitk()
     reader = sitk.ImageFileReader()
@@ -45,21 +45,21 @@ def read_header(path: Path) -> tuple[tuple[int, ...], NDArray[np.float64]]:
     if reader.GetDimension() != 3 or reader.GetNumberOfComponents() != 1:
         raise ValueError(
             f"{path}: {reader.GetDimension()} dimensions and "
-            f"{reader.GetNumberOfComponents()} values a voxel; expected a "
-            "three-dimensional volume: save each contrast (and time point) as a file of "
-            "its own"
+            f"{reader.GetNumberOfComponents()} values per voxel; expected a "
+            "three-dimensional volume: save each contrast (and time point) as a "
+            "separate file"
         )
     return reader.GetSize(), affine_of(reader)
 
 
 def read_voxels(path: Path) -> NDArray:
-    """Voxels (x, y, z) of a file that `read_header` accepts; a ValueError if damaged."""
+    """Read the voxels (x, y, z) of a file; raise a ValueError if it is damaged."""
     sitk = import_sitk()
     try:
         return sitk.GetArrayFromImage(sitk.ReadImage(str(path))).T
     except RuntimeError as error:
         raise ValueError(
-            f"{path}: its voxels cannot be read, the file is truncated or damaged "
+            f"{path}: the voxels cannot be read, since the file is truncated or damaged "
             f"({_reason(error)}); fetch it again"
         ) from error
 

@@ -1,4 +1,4 @@
-"""Lesions of the phantom: where they lie, their shape, and what they push aside.
+"""Lesions of the phantom: location, shape and mass effect.
 
 All lengths are millimetres in the space of the template.
 """
@@ -12,17 +12,17 @@ from scipy.special import expit
 OEDEMA, RIM, CORE, INFARCT = range(4)
 N_PARTS = 4
 
-# Draws (shape, length in mm) of random texture at the brain pixels.
+# Random texture of a given correlation length (mm) at the brain pixels.
 Texture = Callable[[float], np.ndarray]
 
 
 @dataclass(frozen=True)
 class Lesion:
-    """A lesion before it meets a brain."""
+    """A lesion, independent of any brain."""
 
     centre: np.ndarray  # (3,): its middle
-    radius: float  # of the ball of the same volume
-    severity: float  # between 0 and 1, how far the tissue inside is changed
+    radius: float  # of a ball of the same volume
+    severity: float  # change of the tissue inside, between 0 and 1
 
     def displace(self, points: np.ndarray) -> np.ndarray:
         """Return the points (3, ...) of the template to read instead of ``points``."""
@@ -35,7 +35,7 @@ class Lesion:
         white: np.ndarray,
         texture: Texture,
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Return the shares of the parts and the extent of the whole lesion.
+        """Return the fractions of the lesion's parts and the extent of the whole lesion.
 
         Both are given at ``points`` (3, n_pixels): as (n_pixels, 4) and (n_pixels,).
         """
@@ -43,7 +43,7 @@ class Lesion:
 
 
 class Tumour(Lesion):
-    """Oedema that spreads in white matter, around an enhancing rim with a dead core."""
+    """Oedema in white matter around an enhancing rim with a necrotic core."""
 
     def displace(self, points):
         offset = points - self.centre.reshape((3,) + (1,) * (points.ndim - 1))
@@ -66,7 +66,7 @@ class Tumour(Lesion):
         solid = _soft(core_depth, 0.7)
         thickness = np.maximum(rng.uniform(2.0, 4.5) + 1.2 * texture(6.0), 0.5)
         core = _soft(core_depth - thickness, 0.7)
-        # A third of the tumours hardly takes up contrast agent.
+        # A third of the tumours hardly enhances.
         uptake = rng.uniform(0.6, 1.0) if rng.random() < 0.67 else rng.uniform(0.0, 0.25)
 
         shares = np.zeros((points.shape[1], N_PARTS), dtype=np.float32)
@@ -79,21 +79,21 @@ class Tumour(Lesion):
 
 
 class Stroke(Lesion):
-    """The territory of one artery: a wedge with its base on the cortex, and no rim."""
+    """The territory of one artery: a wedge with its base on the cortex, without a rim."""
 
     def parts(self, rng, points, white, texture):
-        # From a tip near the ventricles out to the surface, where it is widest.
+        # From a tip near the ventricles to the widest part at the surface.
         target = np.array([np.sign(self.centre[0]) * 18, 0.6 * self.centre[1] - 6, 14.0])
         axis = (self.centre - target) / np.linalg.norm(self.centre - target)
         offset = points - (self.centre - 1.6 * self.radius * axis)[:, np.newaxis]
         along = axis @ offset
         across = offset - along * axis[:, np.newaxis]
-        # The branches of the middle cerebral artery lie flat: less high than wide.
+        # The territory of the middle cerebral artery is wider than high.
         width = np.sqrt(across[0] ** 2 + across[1] ** 2 + (1.35 * across[2]) ** 2)
         opening = 0.3 * self.radius + 0.75 * np.clip(along, 0, None)
         depth = np.minimum(opening - width, along)
         depth = depth + 0.13 * self.radius * np.clip(texture(0.6 * self.radius), -1.5, 1.5)
-        # No artery feeds both hemispheres.
+        # No artery supplies both hemispheres.
         depth = np.minimum(depth, np.sign(self.centre[0]) * points[0] - 3)
         territory = _soft(depth, 0.9)
         shares = np.zeros((points.shape[1], N_PARTS), dtype=np.float32)
@@ -106,7 +106,7 @@ LESION_KINDS: dict[str, type[Lesion]] = {"tumour": Tumour, "stroke": Stroke}
 
 
 def _soft(depth, width):
-    """From 0 outside (negative depth, in mm) to 1 inside, over about ``width`` mm."""
+    """Smooth step from 0 outside (negative depth, in mm) to 1 inside, ``width`` mm wide."""
     return expit(2 * depth / width)
 
 
@@ -116,7 +116,7 @@ def draw_lesions(
     radius: tuple[float, float],
     sites: tuple[np.ndarray, np.ndarray],
 ) -> list[Lesion]:
-    """Draw one patient's lesions: one, or one and a smaller one beside it."""
+    """Draw the lesions of one patient: one, or one with a smaller one beside it."""
     deep_white, convexity = sites
     kind = LESION_KINDS[kinds[int(rng.integers(len(kinds)))]]
     points = convexity if kind is Stroke else deep_white

@@ -1,4 +1,4 @@
-"""The one way from the values of a mask file to a mask."""
+"""Conversion of mask file values to boolean masks."""
 
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -7,16 +7,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-# Interpolation and rescaling leave 0.99999997 for 1: values this close to whole numbers,
-# relative to the largest, are these numbers. Probabilities are farther away.
+# Tolerance of rounding, relative to the largest value: interpolation and rescaling turn 1
+# into 0.99999997. Probabilities are farther from whole numbers.
 _TOLERANCE = 1e-4
-# Images have more values than a file of labels.
+# Images have more distinct values than label files.
 _MOST_LABELS = 8
 
 
 @dataclass(frozen=True)
 class MaskValues:
-    """Which values of a mask file count.
+    """Values of a mask file that count as foreground.
 
     Parameters
     ----------
@@ -31,9 +31,9 @@ class MaskValues:
     threshold: float | None = None
 
     def __post_init__(self) -> None:
-        """Check the values."""
+        """Check the parameters."""
         if self.labels is not None and self.threshold is not None:
-            raise ValueError("give the labels that count or a threshold, not both")
+            raise ValueError("both labels and threshold are given; expected one of them")
         if self.labels is not None:
             labels = tuple(sorted({int(label) for label in self.labels}))
             if not labels or labels[0] < 1:
@@ -43,7 +43,7 @@ class MaskValues:
             object.__setattr__(self, "labels", labels)
 
     def of_brain(self) -> "MaskValues":
-        """Say which values count in a mask of the brain, whose labels are not lesions'.
+        """Return the values for a brain mask, to which lesion labels do not apply.
 
         Returns
         -------
@@ -67,13 +67,12 @@ class MaskValues:
         Returns
         -------
         ndarray of bool, same shape
-            True where a value counts.
+            True on the foreground.
 
         Raises
         ------
         ValueError
-            If the file holds negative numbers, or numbers that are not whole and no
-            threshold is given.
+            If the file holds negative numbers, or fractional numbers without a threshold.
         """
         if self.threshold is not None:
             return values > self.threshold
@@ -85,8 +84,8 @@ class MaskValues:
             if wrong.any():
                 raise ValueError(
                     f"{place}: a mask with values such as {values[wrong][0]:g}; expected "
-                    "whole numbers, with 0 outside. If the values are probabilities, say "
-                    "which count (mask_threshold=0.5, --mask-threshold 0.5)"
+                    "whole numbers, with 0 outside. For probabilities, set a threshold "
+                    "(mask_threshold=0.5, --mask-threshold 0.5)"
                 )
         if (negative := rounded < 0).any():
             raise ValueError(
@@ -102,10 +101,10 @@ ALL_LABELS = MaskValues()
 
 
 def require_many_values(image: NDArray[np.float32], path: Any, contrast: str) -> None:
-    """Refuse a mask, or an empty image, in place of a contrast.
+    """Raise a ValueError for a mask or a constant image given as a contrast.
 
-    That is an image (n_slices, H, W) with at most two values, or at most eight that are all
-    whole numbers.
+    These have at most two distinct values, or at most eight that are whole numbers.
+    `image` has shape (n_slices, H, W).
     """
     low, high = image.min(), image.max()
     if not ((image > low) & (image < high)).any():
@@ -123,9 +122,9 @@ def require_many_values(image: NDArray[np.float32], path: Any, contrast: str) ->
 
 
 def _few_labels(image: NDArray[np.float32]) -> NDArray[np.float32] | None:
-    """The values of an image, if they are a few whole numbers; else None."""
+    """Return the values of an image if they are a few whole numbers, else None."""
     values: NDArray[np.float32] = np.empty(0, np.float32)
-    for part in image:  # an image shows in its first slices that it is one
+    for part in image:  # the first slices of an image suffice
         values = np.union1d(values, part)
         if len(values) > _MOST_LABELS:
             return None

@@ -1,22 +1,21 @@
-"""Names of volumes, which become names of files."""
+"""Checks of volume names, which become file names."""
 
-# Of bytes, so that a suffix and ".nii.gz" still fit into the 255 of common file systems.
+# Bytes; leaves room for a suffix and ".nii.gz" within the usual limit of 255.
 _LONGEST = 200
 
 
 def require_file_name(name: str, place: str) -> None:
-    """Raise a ValueError unless files can be named after a volume, in the folder meant.
+    """Raise a ValueError unless a volume name can be used as a file name.
 
-    A name comes from a table or a folder that others made, which `place` tells for the
-    message. One that holds a separator would lead a written file somewhere else; one with
-    characters that cannot be seen would pass for another.
+    Names come from tables and folders (`place`, for the message). A path separator would
+    redirect written files; unprintable characters could make two names look alike.
     """
     if not name or name in (".", ".."):
-        problem = "is no name of a file"
+        problem = "is not a file name"
     elif "/" in name or "\\" in name:
-        problem = "holds a separator of folders"
+        problem = "contains a path separator"
     elif not name.isprintable():
-        problem = "holds a character that cannot be printed"
+        problem = "contains an unprintable character"
     elif len(name.encode()) > _LONGEST:
         problem = f"is longer than {_LONGEST} bytes"
         name = name[:40] + "…"

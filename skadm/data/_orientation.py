@@ -1,4 +1,4 @@
-"""One orientation for all volumes: axial slices, as radiologists look at them."""
+"""Reorientation of all volumes to axial slices in radiological convention."""
 
 from dataclasses import dataclass
 
@@ -13,18 +13,17 @@ CANONICAL = "LPS"
 
 @dataclass(frozen=True)
 class Orientation:
-    """Which way the voxel axes of a file run, and the way to `CANONICAL` and back.
+    """Directions of the voxel axes of a file, and conversion to and from `CANONICAL`.
 
-    Oblique axes count as the body axis that they are closest to. `axes` holds, for each
-    voxel axis, the canonical axis that it becomes, and 1 or -1 for the direction in which
-    it runs.
+    Oblique axes count as the nearest body axis. `axes` holds, for each voxel axis, the
+    canonical axis and its direction, 1 or -1.
     """
 
     axes: tuple[tuple[int, int], ...]
 
     @classmethod
     def of(cls, affine: NDArray[np.float64]) -> "Orientation":
-        """Find the orientation of a file by its affine, from voxel indices to mm (RAS+)."""
+        """Compute the orientation of a file from its affine (voxel indices to mm, RAS+)."""
         transform = orientations.ornt_transform(
             orientations.io_orientation(affine), orientations.axcodes2ornt(CANONICAL)
         )
@@ -35,14 +34,14 @@ class Orientation:
         return orientations.apply_orientation(voxels, np.array(self.axes))
 
     def from_canonical(self, voxels: NDArray) -> NDArray:
-        """Reorient canonical voxels (x, y, z) as the file has them."""
+        """Reorient canonical voxels (x, y, z) to the orientation of the file."""
         inverse = [(0, 1)] * 3
         for axis, (canonical_axis, sign) in enumerate(self.axes):
             inverse[canonical_axis] = (axis, sign)
         return orientations.apply_orientation(voxels, np.array(inverse))
 
     def canonical_shape(self, shape: tuple[int, ...]) -> tuple[int, int, int]:
-        """Shape of the canonical voxels of a file of a shape."""
+        """Return the shape of the canonical voxels, given the shape of the file."""
         lengths = [0, 0, 0]
         for axis, (canonical_axis, _) in enumerate(self.axes):
             lengths[canonical_axis] = int(shape[axis])
@@ -51,17 +50,17 @@ class Orientation:
     def canonical_affine(
         self, affine: NDArray[np.float64], shape: tuple[int, ...]
     ) -> NDArray[np.float64]:
-        """Affine of the canonical voxels of a file of a shape and affine."""
+        """Return the affine of the canonical voxels, given shape and affine of the file."""
         return affine @ orientations.inv_ornt_aff(np.array(self.axes), shape)
 
 
 def axis_codes(affine: NDArray[np.float64]) -> str:
-    """Name the directions of the voxel axes, such as LPS, by the affine (RAS+)."""
+    """Return the axis codes of an affine (RAS+), such as LPS."""
     return "".join(orientations.aff2axcodes(affine))
 
 
 def spans_space(affine: NDArray[np.float64]) -> bool:
-    """Whether the voxel axes run in three directions, as far as rounding lets one tell."""
+    """Whether the affine is non-singular, up to rounding."""
     with np.errstate(all="ignore"):  # numbers whose squares overflow
         determinant = np.linalg.det(affine[:3, :3])
         return bool(determinant) and None not in orientations.aff2axcodes(affine)

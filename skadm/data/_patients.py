@@ -1,4 +1,4 @@
-"""Which patient and which session a study is of, by the names of its folders."""
+"""Infer the patient and session of a study from its folder names."""
 
 import re
 from collections.abc import Iterable, Sequence
@@ -18,28 +18,28 @@ _SESSION = (
     r"|first|second|third|initial"
 )
 _IS_SESSION = re.compile(_SESSION, re.IGNORECASE)
-# Collections whose names end in the number of the scan, and any name that ends in what
-# can only be a session.
+# Collections whose names end in the scan number, and names with an unambiguous session
+# suffix.
 _WITH_SESSION = [
     re.compile(r"(?P<patient>BraTS-[A-Z]+(-[A-Z]+)?-\d+)-(?P<session>\d+)", re.IGNORECASE),
     re.compile(r"(?P<patient>UPENN-GBM-\d+)_(?P<session>\d+)", re.IGNORECASE),
     re.compile(r"(?P<patient>UCSF-PDGM-\d+)_(?P<session>FU\w+)", re.IGNORECASE),
     re.compile(rf"(?P<patient>.*?[A-Za-z0-9])[-_](?P<session>{_SESSION})", re.IGNORECASE),
-    # A number alone may count the scans of a day.
+    # A bare number may count the scans of a day.
     re.compile(
         rf"(?P<session>{_DATE})[-_](?!({_SESSION})$)(?P<patient>(?=.*[a-z])(?=.*\d).+)",
         re.IGNORECASE,
     ),
 ]
-# Added to the name of a folder by a converter.
+# Suffixes that converters append to folder names.
 _CONVERTED = re.compile(r"_(nifti|nii)$", re.IGNORECASE)
 
 
 class Owner(NamedTuple):
-    """Whose a study is."""
+    """Patient and session of a study."""
 
     patient: str
-    session: str  # "" if there is but one
+    session: str  # "" if there is only one
 
     @property
     def name(self) -> str:
@@ -53,17 +53,20 @@ def is_session(name: str) -> bool:
 
 
 def owner_of(parts: Sequence[str], pattern: str | None = None) -> tuple[Owner, str]:
-    """Tell whose a study is, and the name of its volume, by the folders that it lies in.
+    """Infer the patient and session of a study, and its volume name, from its folders.
 
-    `parts` are their names below the folder of the data, the study's last. A `pattern`, a
-    regular expression, finds the patient in their path: its group "patient", or else its
-    first group. One that does not fit is a ValueError.
+    `parts` are the folder names below the data folder, the study's last. The regular
+    expression `pattern` matches the patient in the path: group "patient", or else the
+    first group. Raises a ValueError if it does not match.
     """
     path, last = "/".join(parts), _CONVERTED.sub("", parts[-1])
     if pattern is not None:
         match = re.search(pattern, path)
         if match is None:
-            raise ValueError(f"{path}: the pattern {pattern!r} does not find the patient")
+            raise ValueError(
+                f"{path}: patient_pattern {pattern!r} does not match; expected a match "
+                "in every path"
+            )
         patient = match["patient"] if "patient" in match.re.groupindex else match[1]
         session = last.removeprefix(patient).strip("_-. ")
         return Owner(patient, session), last if last != session else f"{patient}_{session}"
@@ -80,7 +83,7 @@ def owner_of(parts: Sequence[str], pattern: str | None = None) -> tuple[Owner, s
 
 
 def patient_key(patient: str) -> str:
-    """What the names of one patient have in common, raw or prepared.
+    """Return a key that is equal for the raw and the prepared name of a patient.
 
     `skadm prepare` keeps letters and digits alone, and puts "sub-" in front.
     """
@@ -88,11 +91,11 @@ def patient_key(patient: str) -> str:
 
 
 def common_stems(patients: Iterable[str]) -> dict[str, list[str]]:
-    """Find names of patients that may be names of one patient's scans, by their stem.
+    """Group patient names that may be scans of one patient, by their stem.
 
     Names such as A01_1 and A01_2, A01 and A01_b, or A01a and A01b: a stem with a digit, and
-    at the most two digits or a letter after it. A stem that all names share is that of the
-    data. Names that differ in case or in leading zeros alone, such as P1 and p01.
+    at the most two digits or a letter after it. A stem that all names share is ignored.
+    Names that differ only in case or leading zeros, such as P1 and p01, are grouped too.
     """
     names = sorted(set(patients))
     stems: dict[str, list[str]] = {}

@@ -31,44 +31,47 @@ def make_phantom(
 ) -> SliceStack:
     """Make brain scans of imaginary patients, with lesions and their outlines.
 
-    Every patient is the MNI152 template, deformed: another size and shape of the head,
-    other folds of the cortex, wider or narrower ventricles, more or less of the bright
-    spots that come with age. Scanner gain, contrast, bias field and noise differ between
-    patients and contrasts. A lesion is hardly brighter or darker than some healthy tissue
-    in any one contrast; the combination of the contrasts and the texture give it away.
-    About a third of all slices hold lesion, and every patient has slices without.
+    Each patient is a random deformation of the MNI152 template: head size and shape,
+    cortical folding, ventricle size and the extent of age-related white matter
+    hyperintensities vary. Scanner gain, contrast, bias field and noise vary between
+    patients and contrasts. In any single contrast, lesion intensities overlap with those
+    of healthy tissue; lesions differ by the combination of contrasts and by texture.
+    About a third of all slices contain a lesion, and every patient has slices without.
 
     Parameters
     ----------
     n_patients : int, default=20
-        Number of patients, each with one volume. Patient i is the same for any number.
+        Number of patients, each with one volume. Patient i does not depend on this
+        number.
     n_slices : int, default=40
         Number of axial slices per patient, at least 4, from the lowest to the highest part
         of the brain.
     size : int, default=128
-        Height and width of a slice in pixels, at least 16. It always spans 214 mm.
+        Height and width of a slice in pixels, at least 16. The field of view is always
+        214 mm.
     contrasts : str or sequence of str, default=("T1", "T1ce", "T2", "FLAIR")
         Contrasts to make, in this order.
     lesions : str, sequence of str or None, default=("tumour", "stroke")
-        Kinds of lesion to draw from, or None for healthy patients. A tumour has oedema and,
-        mostly, a rim that takes up contrast agent around a dead core; a stroke is a wedge.
+        Kinds of lesion to draw from, or None for healthy patients. A tumour has oedema
+        and, usually, an enhancing rim around a necrotic core; a stroke is a wedge.
     lesion_fraction : float, default=0.9
         Probability that a patient has a lesion.
     lesion_radius : tuple of float, default=(12.0, 30.0)
-        Smallest and largest radius of a lesion in mm, between 2 and 35: of a ball of about
-        its volume, before what lies in the fluid or outside the brain is taken away.
+        Smallest and largest lesion radius in mm, between 2 and 35: that of a ball of
+        about the same volume, before voxels in fluid or outside the brain are removed.
     noise : float, default=0.03
-        Standard deviation of the Rician noise, as a share of the signal of white matter
+        Standard deviation of the Rician noise, as a fraction of the white matter signal
         on T1.
     random_state : int, RandomState, Generator or None, default=None
-        Seed, or source of the seed. None gives other patients on every call.
+        Seed or random number generator. None gives different patients on every call.
 
     Returns
     -------
     SliceStack
         ``n_patients * n_slices`` slices of patients ``"phantom-000"``, ``"phantom-001"``,
-        …: intensities without unit (normalise them before use), exactly 0 outside the brain
-        and above 0 inside; labels 1 in lesions, 0 elsewhere in the brain, -1 outside.
+        …: intensities in arbitrary units (normalise before use), exactly 0 outside the
+        brain and above 0 inside; labels 1 in lesions, 0 elsewhere in the brain, -1
+        outside.
 
     Raises
     ------
@@ -77,7 +80,7 @@ def make_phantom(
 
     See Also
     --------
-    SliceStack : What is returned, and how to slice it.
+    SliceStack : The returned object and its indexing.
 
     Examples
     --------
@@ -101,7 +104,7 @@ def make_phantom(
 
 
 def stack_of_patients(prefix, draw, n_patients, contrasts, random_state):
-    """A volume for each patient: ``draw(seed)`` makes its images, labels and affine."""
+    """Make a stack with one volume per patient from ``draw(seed)``."""
     volumes = []
     for number, seed in enumerate(_root_seed(random_state).spawn(n_patients)):
         images, labels, affine = draw(seed)
@@ -119,8 +122,8 @@ def stack_of_patients(prefix, draw, n_patients, contrasts, random_state):
 
 
 def _make_patient(seed, n_slices, size, contrasts, kinds, probability, radius, noise):
-    """Images (n_slices, K, size, size), labels (n_slices, size, size) and affine."""
-    # Every part has its own seed, so that e.g. a contrast is the same without the others.
+    """Return images (n_slices, K, size, size), labels (n_slices, size, size), affine."""
+    # Separate seeds, so that a contrast does not depend on which others are made.
     plan, body, disease, scanner, *channels = (
         np.random.default_rng(child) for child in seed.spawn(4 + len(CONTRASTS))
     )
@@ -140,7 +143,7 @@ def _make_patient(seed, n_slices, size, contrasts, kinds, probability, radius, n
         parts, inside = lesion.parts(disease, anatomy.points, white, texture)
         diseased = np.where((inside > extent)[:, np.newaxis], parts, diseased)
         extent = np.maximum(extent, inside)
-    # Fluid stays fluid, and is not counted as lesion.
+    # Fluid is not replaced by lesion, nor labelled as lesion.
     diseased *= 1 - fluid[:, np.newaxis]
     healthy = anatomy.fractions * (1 - diseased.sum(axis=1, keepdims=True))
     labels = np.full(brain.shape, -1, dtype=np.int8)
@@ -157,7 +160,7 @@ def _make_patient(seed, n_slices, size, contrasts, kinds, probability, radius, n
 
 
 def _root_seed(random_state):
-    """A seed sequence from anything scikit-learn takes as random_state, and Generators."""
+    """Return a seed sequence for a scikit-learn random_state or a NumPy Generator."""
     if random_state is None:
         return np.random.SeedSequence()
     if isinstance(random_state, np.random.Generator):
@@ -167,7 +170,7 @@ def _root_seed(random_state):
 
 
 def check_sizes(n_patients, n_slices, size):
-    """Refuse numbers of patients, slices and pixels that cannot be drawn."""
+    """Check the numbers of patients, slices and pixels."""
     for name, value, least in (
         ("n_patients", n_patients, 1),
         ("n_slices", n_slices, 4),
@@ -180,10 +183,10 @@ def check_sizes(n_patients, n_slices, size):
 
 
 def check_names(name, values, known):
-    """One name, or several, as a tuple; all known, each once."""
+    """Return one or several names as a tuple; check that they are known and unique."""
     values = (values,) if isinstance(values, str) else tuple(values)
     if not values or len(set(values)) < len(values) or not set(values) <= set(known):
-        raise ValueError(f"{name} is {values!r}; expected some of {known}, each once")
+        raise ValueError(f"{name} is {values!r}; expected distinct names out of {known}")
     return values
 
 

@@ -1,4 +1,4 @@
-"""Normal brains as wide apart as scanners, patients and preparation can make them."""
+"""Random normal brains for training (domain randomisation)."""
 
 from collections.abc import Sequence
 
@@ -21,23 +21,24 @@ def make_random_brains(
     contrasts: str | Sequence[str] = SEQUENCES,
     random_state: int | np.random.RandomState | np.random.Generator | None = None,
 ) -> SliceStack:
-    """Make normal brain scans that vary more than real ones do, to train on.
+    """Make normal brain scans for training that vary more than real ones.
 
-    The anatomy is that of the phantom, deformed farther, with wider or narrower ventricles
-    and sulci, other sizes and fields of view, thicker slices, and brain masks that are cut
-    too tight or reach into what surrounds the brain. The signal of each tissue comes from a
-    sequence of the named kind whose repetition, echo and inversion times are drawn, so that
-    tissues mostly keep their order, from a patient whose relaxation times are drawn; a few
-    contrasts are drawn wholly at random instead. Bias, noise, low resolution, ghosts,
-    saturation and cut fields of view come after (domain randomisation).
+    The anatomy is that of the phantom with larger deformations: ventricles, sulci, head
+    size, field of view and slice thickness vary more, and brain masks are too tight or
+    include surrounding tissue. Tissue signals follow from random repetition, echo and
+    inversion times of the named sequence and random relaxation times of the patient, so
+    the order of tissues is mostly kept; a few contrasts get uniformly random signals
+    instead. Bias, noise, low resolution, ghosts, saturation and cut fields of view are
+    added (domain randomisation).
 
-    Nothing in them is an anomaly, and nothing in them is realistic enough to measure a
-    detector on: train on them, and test on real scans.
+    They contain no anomaly and are not realistic enough for evaluation: train on them,
+    but test on real scans.
 
     Parameters
     ----------
     n_patients : int, default=20
-        Number of patients, each with one volume. Patient i is the same for any number.
+        Number of patients, each with one volume. Patient i does not depend on this
+        number.
     n_slices : int, default=8
         Axial slices per patient, at least 4, evenly spread from the lowest to the highest
         part of the brain.
@@ -47,13 +48,13 @@ def make_random_brains(
 "ADC")
         Contrasts to make, in this order.
     random_state : int, RandomState, Generator or None, default=None
-        Seed, or source of the seed. None gives other patients on every call.
+        Seed or random number generator. None gives different patients on every call.
 
     Returns
     -------
     SliceStack
         ``n_patients * n_slices`` unlabelled slices of patients ``"random-000"``,
-        ``"random-001"``, …: intensities without unit, exactly 0 outside the brain.
+        ``"random-001"``, …: intensities in arbitrary units, exactly 0 outside the brain.
 
     Raises
     ------
@@ -62,7 +63,7 @@ def make_random_brains(
 
     See Also
     --------
-    make_phantom : Brains that are more alike, with lesions.
+    make_phantom : Less variable brains, with lesions.
 
     References
     ----------
@@ -92,8 +93,8 @@ def make_random_brains(
 def draw_random_brain(
     seed: np.random.SeedSequence, n_slices: int, size: int, contrasts: Sequence[str]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Images (n_slices, n_contrasts, size, size) of one patient, and their affine."""
-    # Every part has its own seed: a contrast is the same without the others.
+    """Return the images (n_slices, n_contrasts, size, size) of a patient and the affine."""
+    # Separate seeds, so that a contrast does not depend on which others are made.
     plan, body, patient, *channels = (
         np.random.default_rng(child) for child in seed.spawn(3 + len(SEQUENCES))
     )
@@ -108,7 +109,7 @@ def draw_random_brain(
     for channel, contrast in enumerate(contrasts):
         rng = channels[SEQUENCES.index(contrast)]
         if rng.random() < 0.06:
-            signals = rng.uniform(0.05, 1.0, N_TISSUES)  # wholly random
+            signals = rng.uniform(0.05, 1.0, N_TISSUES)  # uniformly random
         else:
             signals = draw_sequence(rng, contrast, tissues, spread)
         base = fractions @ signals.astype(np.float32)
@@ -121,7 +122,7 @@ def draw_random_brain(
 
 
 def draw_variation(rng: np.random.Generator) -> Variation:
-    """Draw how a patient, a scanner and a preparation differ from the phantom's."""
+    """Draw the variation of patient, scanner and preprocessing."""
     side = rng.uniform(200.0, 262.0)
     thick = rng.random() < 0.4
     exact = rng.random() < 0.3
@@ -135,7 +136,7 @@ def draw_variation(rng: np.random.Generator) -> Variation:
         bending=rng.uniform(0.6, 1.7),
         ventricles=(-2.5, 11.0),
         sulci=(-0.6, 1.8),
-        # Spots of age are what many look for: the network is to take them away.
+        # Few age-related hyperintensities: many users look for them as lesions.
         spots=0.35 * rng.random(),
         sharpness=rng.uniform(0.5, 1.1) if thick else rng.uniform(0.8, 1.6),
         n_averaged=int(rng.integers(2, 6)) if thick else 1,
@@ -147,7 +148,7 @@ def draw_variation(rng: np.random.Generator) -> Variation:
 def _with_surroundings(
     rng: np.random.Generator, anatomy: Anatomy, variation: Variation
 ) -> np.ndarray:
-    """Fractions (n_pixels, 8): patches of meninges and bone, beside the tissues."""
+    """Return fractions (n_pixels, 8): the tissues, and patches of meninges and bone."""
     fractions = np.zeros((len(anatomy.fractions), N_TISSUES), dtype=np.float32)
     fractions[:, :-1] = anatomy.fractions
     if variation.margin is None:

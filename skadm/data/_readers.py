@@ -1,4 +1,4 @@
-"""Readers of data sets: each turns files into a checked, lazily read SliceStack."""
+"""Readers of data sets: they return a checked SliceStack that reads lazily."""
 
 import re
 from collections.abc import Collection as Names
@@ -18,7 +18,7 @@ from skadm.data._table import TABLE_DESCRIPTION, table_collection
 
 _BRATS = ("T1", "T1ce", "T2", "FLAIR")
 _ISLES = ("DWI", "T1", "T2", "FLAIR")
-# Options that say which files are looked for; others say what is read of them.
+# Options that select files; the others select what to read from them.
 _SELECTION = ("patient_pattern", "space", "run", "sessions")
 
 
@@ -37,63 +37,64 @@ def read_any(
     run: str | None = None,
     sessions: Names[str] | None = None,
 ) -> SliceStack:
-    """Read a data set whose layout is recognised from its files.
+    """Read a data set and detect its layout.
 
-    Headers and masks are checked now, voxels are decoded when they are needed;
-    ``stack.verify()`` decodes everything once. Volumes are brought to axial slices, with
-    the face up and the patient's right on the left, whatever the orientation of their
-    files; `write_maps` writes maps in that of the files. Where a patient has a mask of the
-    brain, what lies outside it is background.
+    Headers and masks are checked immediately; voxels are decoded on demand, and
+    ``stack.verify()`` decodes everything once. Volumes are reoriented to axial slices in
+    radiological convention (face up, the patient's right on the left); `write_maps`
+    restores the orientation of the files. If a patient has a brain mask, voxels outside
+    it are background.
 
     Parameters
     ----------
     path : path
-        A .csv table, a BIDS folder, or a folder of patients in the layout of the public
-        collections of this field; the user guide lists them ("Your data").
+        A .csv table, a BIDS folder, or a folder of patients in the layout of a public
+        collection; the user guide lists them ("Your data").
     contrasts : sequence of str, default=None
-        Contrasts to read, in the order wanted. None: all that were found, in the order
-        T1, T1ce, T2, PD, FLAIR, DWI, ADC, SWI, or that of the columns of a table. Every
-        patient must have them, but for allow_missing.
+        Contrasts to read, in this order. None: all contrasts in the data, in the order
+        T1, T1ce, T2, PD, FLAIR, DWI, ADC, SWI, or in the column order of a table. Every
+        patient must have them unless allow_missing is True.
     patients : collection of str, default=None
-        Patients (or names of volumes) to read. None: all.
+        Patients (or volume names) to read. None: all.
     labels : bool, default=True
-        Whether to read the masks of lesions. Either all patients have a mask or none has.
+        Whether to read the lesion masks. Either all patients have a mask or none has.
     lesion_labels : collection of int, default=None
         Labels of a mask that count as an anomaly, such as 1 and 4. None: all but 0.
     mask_threshold : float, default=None
-        For masks of probabilities: values above it count. None: such masks are refused.
+        Probability above which a voxel counts as lesion. None: probability masks are
+        refused.
     allow_empty_masks : bool, default=False
-        Whether a mask without any anomaly is accepted: for healthy controls.
+        Whether masks without any anomaly are accepted, for healthy controls.
     allow_missing : bool, default=False
-        Whether a patient may lack contrasts, though not all: to be scored by a detector
-        that does without, such as `ADMDetector`. Their channels are NaN.
+        Whether patients may lack some of the contrasts, for scoring with a detector that
+        supports this, such as `ADMDetector`. Missing channels are NaN.
     patient_pattern : str, default=None
-        Regular expression that finds the patient in the path of a study's folder below
-        `path`: its group "patient", or else its first group. None: by the names that the
-        public collections give to sessions.
+        Regular expression that matches the patient in the path of a study's folder below
+        `path`: group "patient", or else the first group. None: use the session names of
+        the public collections.
     space : str, default=None
-        BIDS: the space to read, "native" for images without that entity. None: native
-        images where there are any, or else those of the only space.
+        BIDS: the space to read, "native" for images without a space entity. None: native
+        images if there are any, else those of the only space.
     run : str, default=None
-        BIDS: the run to read where there are several.
+        BIDS: the run to read if there are several.
     sessions : collection of str, default=None
         Sessions to read. None: all.
 
     Returns
     -------
     SliceStack
-        All slices of all volumes, in the order of the folders' names or of the table.
-        Sessions of one patient share their group. ``stack.record`` names the volumes
-        that could not be told apart, and the files that were not read.
+        All slices of all volumes, in the order of the folder names or the table. Sessions
+        of one patient share a group. ``stack.record`` lists ambiguous volumes and files
+        that were not read.
 
     Raises
     ------
     FileNotFoundError
-        If there is nothing at `path`, or a file of a table is missing.
+        If `path` or a file of a table does not exist.
     ValueError
-        If the layout is none of those known, no patient is found, or a file is missing,
-        not readable, on another grid than the patient's other files, or an empty mask;
-        and if no mask was recognised, but a file that is not read looks like one.
+        If the layout is unknown, there is no patient, a file is missing or not readable,
+        the grids of a patient's files differ, a mask is empty, or an unread file looks
+        like a mask while no mask was recognised.
     """
     collection = find_collection(
         path, patient_pattern=patient_pattern, space=space, run=run, sessions=sessions
@@ -119,19 +120,19 @@ def read_brats(folder: str | PathLike[str], **options: Any) -> SliceStack:
         Folder that holds the patients' folders, directly or in groups (HGG/, LGG/), or the
         folder of one patient.
     **options : dict
-        As `read_any` takes them.
+        Passed to `read_any`.
 
     Returns
     -------
     SliceStack
-        All slices of all patients, in the order of the folders' names.
+        All slices of all patients, in the order of the folder names.
 
     Raises
     ------
     FileNotFoundError
-        If there is no such folder.
+        If the folder does not exist.
     ValueError
-        As `read_any` raises.
+        See `read_any`.
     """
     return _read_folder(folder, _BRATS, options)
 
@@ -147,25 +148,25 @@ def read_isles(folder: str | PathLike[str], **options: Any) -> SliceStack:
     folder : path
         Folder that holds the patients' folders.
     **options : dict
-        As `read_any` takes them.
+        Passed to `read_any`.
 
     Returns
     -------
     SliceStack
-        All slices of all patients, in the order of the folders' names.
+        All slices of all patients, in the order of the folder names.
 
     Raises
     ------
     FileNotFoundError
-        If there is no such folder.
+        If the folder does not exist.
     ValueError
-        As `read_any` raises.
+        See `read_any`.
     """
     return _read_folder(folder, _ISLES, options)
 
 
 def read_table(path: str | PathLike[str], **options: Any) -> SliceStack:
-    """Read the files that a table lists, for data in a layout of its own.
+    """Read the files listed in a table, for data in any layout.
 
     Parameters
     ----------
@@ -173,10 +174,10 @@ def read_table(path: str | PathLike[str], **options: Any) -> SliceStack:
         A comma-separated file with a header and a row per volume. Columns, in any case:
         ``patient``; one per contrast, named after it, with the path of its image file,
         absolute or relative to the table's folder; optionally ``mask``, ``brain_mask``,
-        and ``session``, which tells several scans of one patient apart: the volume is then
-        called ``<patient>_<session>``.
+        and ``session``, which distinguishes several scans of one patient: the volume is
+        then named ``<patient>_<session>``.
     **options : dict
-        As `read_any` takes them.
+        Passed to `read_any`.
 
     Returns
     -------
@@ -188,26 +189,26 @@ def read_table(path: str | PathLike[str], **options: Any) -> SliceStack:
     FileNotFoundError
         If the table or a file is missing.
     ValueError
-        If the table lacks a column or an entry, or names a volume twice; and as
-        `read_any` raises.
+        If the table lacks a column or an entry, or lists a volume twice; see also
+        `read_any`.
     """
     place = Path(path).expanduser()
     if not place.is_file():
         raise FileNotFoundError(f"{place}: no such file")
     if place.suffix.lower() != ".csv":
-        table_collection(place)  # says what a table is
+        table_collection(place)  # raises an error that describes the table format
     return read_any(place, **options)
 
 
 def find_studies(path: str | PathLike[str], **options: Any) -> list[Study]:
-    """Find the files of a data set, without any demand on what they hold.
+    """Find the files of a data set without checking their content.
 
     Parameters
     ----------
     path : path
         A data set as `read_any` takes it.
     **options : dict
-        Its options patient_pattern, space, run and sessions.
+        The options patient_pattern, space, run and sessions of `read_any`.
 
     Returns
     -------
@@ -217,9 +218,9 @@ def find_studies(path: str | PathLike[str], **options: Any) -> list[Study]:
     Raises
     ------
     FileNotFoundError
-        If there is nothing at `path`.
+        If `path` does not exist.
     ValueError
-        If the layout is none of those known.
+        If the layout is unknown.
     """
     return find_collection(path, **options).studies
 
@@ -232,7 +233,7 @@ def find_collection(
     run: str | None = None,
     sessions: Names[str] | None = None,
 ) -> Collection:
-    """Find the studies of a data set, and the image files that are of none.
+    """Find the studies of a data set and the image files that belong to none.
 
     Parameters
     ----------
@@ -254,32 +255,34 @@ def find_collection(
     if place.is_file():
         if place.suffix.lower() != ".csv":
             raise ValueError(_unknown(place))
-        found = table_collection(place)
+        collection = table_collection(place)
     else:
         files = image_files(place)
         if not files and not any(place.iterdir()):
-            raise ValueError(f"{place}: an empty folder; expected scans in it")
+            raise ValueError(f"{place} is an empty folder; expected scans in it")
         if not files and holds_dicom(place):
             raise ValueError(
-                f"{place} holds DICOM files: make them ready by 'skadm prepare --data "
-                f"{place} --out FOLDER', and read that folder; 'skadm run' does both"
+                f"{place} holds DICOM files. Prepare them with 'skadm prepare --data "
+                f"{place} --out FOLDER' and read that folder; 'skadm run' does both"
             )
         if has_bids_names(files) and patient_pattern is None:
-            found = bids_collection(files, root=place, space=space, run=run)
+            collection = bids_collection(files, root=place, space=space, run=run)
         else:
-            found = folder_collection(place, files, patient_pattern)
-    if not found.studies:
-        raise ValueError(_unknown(place) + _channels(found.unread))
-    return found if sessions is None else of_sessions(found, sessions)
+            collection = folder_collection(place, files, patient_pattern)
+    if not collection.studies:
+        raise ValueError(_unknown(place) + _channels(collection.unread))
+    return collection if sessions is None else of_sessions(collection, sessions)
 
 
 def of_sessions(collection: Collection, sessions: Names[str]) -> Collection:
-    """Choose the studies of sessions, which are named with ``ses-`` or without."""
+    """Select the studies of some sessions, named with or without ``ses-``."""
     wanted = {name.removeprefix("ses-"): name for name in sessions}
     known = {study.session.removeprefix("ses-") for study in collection.studies}
     unknown = sorted(name for key, name in wanted.items() if key not in known)
     if unknown or not wanted:
-        raise ValueError(f"sessions {unknown} were not found; there are {sorted(known)}")
+        raise ValueError(
+            f"sessions {unknown} do not exist; expected some of {sorted(known)}"
+        )
     chosen = [
         study
         for study in collection.studies
@@ -291,7 +294,7 @@ def of_sessions(collection: Collection, sessions: Names[str]) -> Collection:
 def _read_folder(
     folder: str | PathLike[str], usual: Sequence[str], options: dict[str, Any]
 ) -> SliceStack:
-    """Read a folder, by default the contrasts of a challenge, in its order."""
+    """Read a folder, by default with the contrasts of the challenge."""
     place = Path(folder).expanduser()
     if not place.is_dir():
         raise FileNotFoundError(f"{place}: no such folder")
@@ -302,16 +305,18 @@ def _read_folder(
 
 def _unknown(place: Path) -> str:
     known = [FOLDERS_DESCRIPTION, BIDS_DESCRIPTION, TABLE_DESCRIPTION]
-    return f"{place}: no patient found. The layouts known are:\n- " + "\n- ".join(known)
+    return f"{place}: no patient found; expected one of these layouts:\n- " + "\n- ".join(
+        known
+    )
 
 
 def _channels(paths: Names[Path]) -> str:
-    """Say what to do about the names of nnU-Net, which number the contrasts."""
+    """Return advice for nnU-Net file names, which number the contrasts."""
     numbered = [path for path in paths if re.search(r"_\d{4}$", stem(path.name))]
     if not numbered:
         return ""
     return (
-        f"\n{next(iter(numbered)).name} seems to number its contrast, as nnU-Net does: a "
-        "number does not say which contrast it is. List the files in a table, or rename "
-        "them, such as _0000 to _t1"
+        f"\n{next(iter(numbered)).name} numbers its contrast, as nnU-Net does; expected "
+        "the name of the contrast. List the files in a table, or rename them, e.g. "
+        "_0000 to _t1"
     )

@@ -1,4 +1,4 @@
-"""What was decoded last is kept, so that a pass over the data decodes no file again."""
+"""In-memory cache of recently decoded arrays."""
 
 import os
 import threading
@@ -12,13 +12,13 @@ from numpy.typing import NDArray
 
 from skadm._disk import working_memory
 
-# Files of these names hold all of an image. The voxels of others may be in a second file,
-# which can change while the first one stays as it is.
+# Formats with the whole image in one file. Other formats may keep voxels in a second
+# file, whose changes would go unnoticed.
 _WHOLE = (".nii", ".nii.gz", ".mha")
 
 
 class _Entry:
-    """Arrays of one owner; the lock is held while they are decoded."""
+    """Arrays of one owner, with a lock that is held during decoding."""
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
@@ -31,20 +31,21 @@ class _Entry:
 
 
 class RecentArrays:
-    """The arrays decoded last: those used least recently go when memory runs short.
+    """Least-recently-used cache of decoded arrays.
 
-    Arrays are kept for an object, and go with it. No pickle holds them. They are decoded
-    again when a file has changed (size, times, inode). Threads that ask for the same arrays
-    wait for one of them to decode these.
+    Arrays belong to an object and are freed with it. They are not pickled. They are
+    decoded again when a file has changed (size, times, inode). If several threads request
+    the same arrays, one decodes them and the others wait.
 
-    All arrays together take at most a `share` of scikit-learn's `working_memory`. An array
-    that is larger is not kept.
+    All arrays together take at most `share` times scikit-learn's `working_memory`. Larger
+    arrays are not kept.
     """
 
     def __init__(self, share: float) -> None:
         self._share = share
         self._reset()
-        # A lock that another thread holds at a fork would never be released in the child.
+        # A lock held by another thread during a fork would never be released in the
+        # child.
         if hasattr(os, "register_at_fork"):
             os.register_at_fork(after_in_child=self._reset)
 
@@ -58,9 +59,9 @@ class RecentArrays:
         files: Sequence[Path],
         decode: Callable[[], tuple[NDArray, ...]],
     ) -> tuple[NDArray, ...]:
-        """Return the arrays of an object, read-only; they are decoded unless they are kept.
+        """Return the read-only arrays of an object, decoded unless they are cached.
 
-        `files` are those that `decode` reads.
+        `files` are the files that `decode` reads.
         """
         version = _version(files)
         if version is None:
@@ -71,7 +72,7 @@ class RecentArrays:
             self._entries.move_to_end(key)
         with entry.lock:
             if entry.version != version:
-                entry.version, entry.arrays = None, ()  # one volume in memory, not two
+                entry.version, entry.arrays = None, ()  # free the old volume first
                 arrays = _read_only(decode())
                 if sum(array.nbytes for array in arrays) > self._most():
                     return arrays
@@ -81,7 +82,7 @@ class RecentArrays:
         return arrays
 
     def release(self, owner: Any) -> None:
-        """Let go of the arrays of an object."""
+        """Free the arrays of an object."""
         with self._lock:
             self._entries.pop(weakref.ref(owner), None)
 
@@ -90,7 +91,7 @@ class RecentArrays:
 
     def _make_room(self) -> None:
         with self._lock:
-            # A list: what is collected as garbage meanwhile leaves the dictionary.
+            # A copy: garbage collection may remove entries during the loop.
             n_bytes = sum(entry.n_bytes for entry in list(self._entries.values()))
             while n_bytes > self._most() and len(self._entries) > 1:
                 n_bytes -= self._entries.popitem(last=False)[1].n_bytes
@@ -100,12 +101,12 @@ class RecentArrays:
 
 
 def _version(files: Sequence[Path]) -> tuple[Any, ...] | None:
-    """What tells that files have changed; None if that cannot be told."""
+    """Return a value that changes when the files change, or None if unavailable."""
     if not all(path.name.lower().endswith(_WHOLE) for path in files):
         return None
     try:
         stats = [path.stat() for path in files]
-    except OSError:  # whoever reads the file says so
+    except OSError:  # the reader of the file raises the error
         return None
     return tuple((s.st_ino, s.st_size, s.st_mtime_ns, s.st_ctime_ns) for s in stats)
 

@@ -1,12 +1,12 @@
-"""Signals of tissues under MR sequences whose parameters are drawn at random."""
+"""Tissue signals for MR sequences with random parameters."""
 
 import numpy as np
 
 SEQUENCES = ("T1", "T1ce", "T2", "PD", "FLAIR", "DWI", "ADC")
 
-# Of fluid, cortex, deep grey nuclei, pallidum, white matter, hyperintense white matter,
-# vessels, and what skull stripping leaves around the brain: T1 and T2 in ms, density of
-# protons, diffusion in 10^-3 mm^2/s. Textbook values between 1.5 and 3 T, rounded.
+# T1 and T2 in ms, proton density, diffusivity in 10^-3 mm^2/s of fluid, cortex, deep grey
+# nuclei, pallidum, white matter, hyperintense white matter, vessels, and residual tissue
+# around the brain after skull stripping. Textbook values between 1.5 and 3 T, rounded.
 T1 = np.array([4000.0, 1300.0, 1150.0, 1000.0, 830.0, 1100.0, 1600.0, 700.0])
 T2 = np.array([1600.0, 95.0, 85.0, 68.0, 76.0, 115.0, 90.0, 70.0])
 DENSITY = np.array([1.0, 0.83, 0.81, 0.77, 0.71, 0.78, 0.60, 0.55])
@@ -18,11 +18,11 @@ _VESSEL, _MENINGES = 6, 7
 def draw_sequence(
     rng: np.random.Generator, name: str, tissues: "Tissues", spread: float
 ) -> np.ndarray:
-    """Signal of every tissue, (8,), under a sequence of a kind; at least 0, the highest 1.
+    """Return the signal (8,) of every tissue for a kind of sequence, scaled to [0, 1].
 
-    `spread` is the standard deviation of the logarithm of each tissue's signal about the
-    physics, which leaves out much: magnetisation transfer, flow, coils, the maker's
-    filters.
+    `spread` is the standard deviation of each tissue's log-signal about the signal
+    equation. It accounts for effects not modelled: magnetisation transfer, flow, coils,
+    vendor filters.
     """
     signals = _SIGNALS[name](rng, tissues)
     signals = signals * np.exp(spread * rng.standard_normal(N_TISSUES))
@@ -31,13 +31,13 @@ def draw_sequence(
 
 
 class Tissues:
-    """Relaxation, density and diffusion of one patient's tissues, drawn at random."""
+    """Random relaxation times, densities and diffusivities of one patient's tissues."""
 
     def __init__(self, rng: np.random.Generator) -> None:
         def varied(values, spread):
             return values * np.exp(spread * rng.standard_normal(N_TISSUES))
 
-        # Field strength moves all T1 together.
+        # Field strength scales all T1 together.
         self.t1 = varied(T1, 0.06) * np.exp(rng.uniform(-0.2, 0.1))
         self.t2 = varied(T2, 0.06)
         self.density = varied(DENSITY, 0.03)
@@ -75,7 +75,7 @@ def _density(rng, tissues):
 def _flair(rng, tissues):
     repetition = rng.uniform(6000, 11000)
     t1 = tissues.t1
-    # The time at which fluid passes 0, missed by some.
+    # Inversion time near the null point of fluid.
     null = t1[0] * np.log(2 / (1 + np.exp(-repetition / t1[0])))
     inversion = null * np.exp(rng.normal(0, 0.09))
     recovered = 1 - 2 * np.exp(-inversion / t1) + np.exp(-repetition / t1)

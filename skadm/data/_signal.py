@@ -1,4 +1,4 @@
-"""What a scanner makes of tissues: the intensities of the phantom."""
+"""Signal model of the phantom: from tissues to intensities."""
 
 import numpy as np
 
@@ -8,8 +8,8 @@ CONTRASTS = ("T1", "T1ce", "T2", "FLAIR")
 
 # Signal of every tissue, in units of white matter on T1. Rows: fluid, cortex, deep grey
 # nuclei, pallidum, white matter, hyperintense white matter, vessels; then the parts of
-# lesions: oedema, rim, core, infarct. No part of a lesion leaves the range of the healthy
-# tissues of a contrast; what is unlike them is the combination.
+# lesions: oedema, rim, core, infarct. In each contrast, lesion signals are within the
+# range of healthy tissues; only the combination is abnormal.
 SIGNALS = np.array(
     [
         # T1   T1ce    T2  FLAIR
@@ -27,7 +27,7 @@ SIGNALS = np.array(
     ]
 )
 N_HEALTHY = 7
-# How one common fine variation of the tissue shows on every contrast.
+# Weight of the shared fine tissue variation in each contrast.
 TEXTURE = (0.03, 0.03, -0.045, -0.035)
 GAINS = (480.0, 560.0, 390.0, 310.0)
 
@@ -36,8 +36,8 @@ def draw_signals(rng: np.random.Generator) -> np.ndarray:
     """Draw one patient's table of signals, (11, 4)."""
     spread = np.where(np.arange(len(SIGNALS)) < N_HEALTHY, 0.02, 0.05)[:, np.newaxis]
     signals = SIGNALS * np.exp(spread * rng.standard_normal(SIGNALS.shape))
-    signals[0, 3] = rng.uniform(0.15, 0.50)  # fluid is never suppressed perfectly
-    # Sequences differ in how far they spread the tissues apart.
+    signals[0, 3] = rng.uniform(0.15, 0.50)  # incomplete suppression of fluid
+    # The contrast between tissues varies between sequences.
     return signals ** np.exp(rng.normal(0, 0.05, SIGNALS.shape[1]))
 
 
@@ -51,13 +51,13 @@ def render(
     bias: float = 0.035,
     regional: float = 0.02,
 ) -> np.ndarray:
-    """Turn ideal signals at the brain pixels, (n_pixels,), into a contrast's volume.
+    """Turn ideal signals at the brain pixels, (n_pixels,), into the volume of a contrast.
 
     `spacing` is the voxel size along the axes of the brain in mm, `gain` the typical
     intensity of white matter, and `noise` the standard deviation of each of the two
     channels of the receiver. `bias` and `regional` are standard deviations of the
-    logarithm: of the coil's sensitivity, and of the tissue's from region to region. The
-    volume is exactly 0 outside the brain and above 0 inside.
+    logarithm of the coil sensitivity and of regional tissue variation. The volume is
+    exactly 0 outside the brain and above 0 inside.
     """
     sensitivity = np.exp(bias * smooth_field(rng, brain.shape, spacing, 70.0)[brain])
     signal = 1 + regional * smooth_field(rng, brain.shape, spacing, 22.0)[brain]

@@ -1,4 +1,4 @@
-"""Any input as slices, for fit and score alike."""
+"""Conversion of any X to slices, for fitting and scoring."""
 
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -14,30 +14,31 @@ from skadm.data._stack import SliceStack
 
 
 def as_slices(X: Any) -> SliceStack | NDArray:
-    """Make slices of whatever a user gives; all of skadm reads its X by this function.
+    """Convert X to slices; all of skadm reads X with this function.
 
-    A `SliceStack` stays as it is. All else that `as_numbers` takes becomes an array of the
-    type that it has, not copied where it is an array or a tensor in main memory. Its shape
-    is not checked. Booleans, and float16 that overflowed, are a ValueError too.
+    A `SliceStack` is returned unchanged. Any other input that `as_numbers` accepts
+    becomes an array of the same type, without a copy for arrays and tensors in main
+    memory. The shape is not checked. Raises a ValueError for booleans and for float16
+    with overflow.
     """
     if isinstance(X, SliceStack):
         return X
     array = as_numbers(X, "X")
     if array.dtype == bool:
         raise ValueError(
-            "X holds booleans, as a mask does; expected intensities. A mask goes to y, or "
-            "is applied: numpy.where(mask, X, 0)."
+            "X holds booleans, as a mask does; expected intensities. Pass a mask as y, "
+            "or apply it: numpy.where(mask, X, 0)."
         )
     if array.dtype == np.float16 and np.isinf(array).any():
         raise ValueError(
-            "X is of type float16 and holds infinity: numbers beyond 65504 do not fit. "
+            "X has type float16 and holds infinity, since float16 ends at 65504. "
             "Convert the original images to float32."
         )
     return array
 
 
 def is_lazy(X: SliceStack | NDArray) -> bool:
-    """Whether slices are read from files when they are looked at."""
+    """Whether slices are read from files on access."""
     return isinstance(X, SliceStack) or is_on_disk(X)
 
 
@@ -47,10 +48,10 @@ def in_chunks(
     chosen: NDArray[np.intp] | None = None,
     check: Callable[[NDArray], NDArray] | None = None,
 ) -> Iterator[Slices]:
-    """Read slices without labels, some at a time: a volume, or a chunk of an array.
+    """Yield slices without labels, one volume or one chunk of an array at a time.
 
-    `chosen` are those to read, by default all; the places that are yielded are among them.
-    `check` is what the images go through first; it may convert them.
+    `chosen` are the slices to read, by default all; `places` are among them. `check` is
+    applied to the images first and may convert them.
     """
     if isinstance(X, SliceStack):
         for part in (X if chosen is None else X[chosen]).chunks(labels=False):
@@ -64,19 +65,19 @@ def in_chunks(
 
 
 def brain_of(X: SliceStack | NDArray) -> NDArray[np.bool_]:
-    """The brain of slices, (n_slices, H, W).
+    """Return the brain of slices, (n_slices, H, W).
 
-    A stack knows the brain when it is read; in an array it is found now.
+    For a stack it comes with reading; for an array it is computed.
     """
     return X.brain if isinstance(X, SliceStack) else brain_mask(X)
 
 
 def training_slices(X: Any, y: Any) -> SliceStack | NDArray:
-    """Slices for `fit`, which never trains on an anomaly that is known.
+    """Return the slices for `fit`, which never trains on a known anomaly.
 
-    A labelled stack comes back without its labels: y speaks in their place. If there is no
-    y, reading it raises a ValueError as soon as a slice holds an anomaly. So labels are not
-    read apart from the images.
+    A labelled stack is returned without labels, since y replaces them. Without y, reading
+    raises a ValueError as soon as a slice contains an anomaly, so labels need no separate
+    pass.
     """
     X = as_slices(X)
     if not isinstance(X, SliceStack) or not X.has_labels:

@@ -1,4 +1,4 @@
-"""Where the voxels of a volume come from: arrays in memory, or image files."""
+"""Sources of voxels: arrays in memory or image files."""
 
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -14,43 +14,44 @@ from skadm.data._interfaces import Grid, Slices
 from skadm.data._masks import MaskValues, require_many_values
 from skadm.data._recent import RecentArrays
 
-# Lesions that fill more are an inverted mask, or one of the brain.
+# A larger fraction indicates an inverted mask or a brain mask.
 _MOST_OF_BRAIN = 0.5
 
-# Masks are kept as bits, apart from the images, which would push them out.
+# Masks are kept as bits and separately, so that images do not evict them.
 _IMAGES, _MASKS = RecentArrays(1.0), RecentArrays(1 / 8)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Source:
-    """What is known of a volume without decoding it; its subclasses can decode it."""
+    """Metadata of a volume; subclasses decode its voxels."""
 
     patient: str  # the unit that a split must not cut
     name: str  # unique within a stack
-    session: str  # of the patient; "" where none is known
+    session: str  # of the patient; "" if unknown
     contrasts: tuple[str, ...]
     n_slices: int
     grid: Grid
     has_labels: bool
 
     def decode(self, labels: bool) -> Slices:
-        """Return all slices, read-only, their brain and, if asked for, any labels."""
+        """Return all slices, read-only, with the brain and optionally the labels."""
         raise ValueError(
-            f"volume {self.name!r}: it was in memory, and only its cached form is left"
+            f"volume {self.name!r} was in memory and only its cache is left; decode the "
+            "cached volume"
         )
 
     def release(self) -> None:
-        """Let go of what is kept for the next reading, if anything is."""
+        """Free arrays that are kept for the next reading."""
 
     @property
     def outline(self) -> "Source":
-        """The same without arrays in memory: it knows the grid, and pickles small."""
+        """The source without its arrays: it keeps the grid and pickles small."""
         return self
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class ArraySource(Source):
-    """Arrays in memory, as in `Slices`, checked, and not to be changed."""
+    """Checked read-only arrays in memory, as in `Slices`."""
 
     images: NDArray[np.float32]
     brain: NDArray[np.bool_]
@@ -62,25 +63,25 @@ class ArraySource(Source):
 
     @property
     def outline(self) -> Source:
-        """The same without its arrays."""
+        """The source without its arrays."""
         return Source(**{field.name: getattr(self, field.name) for field in fields(Source)})
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class ImageSource(Source):
-    """Image files of one grid."""
+    """Image files on one grid."""
 
     paths: tuple[Path | None, ...]  # of each contrast; None for one that is missing
     mask_path: Path | None  # mask of anomalies
     brain_path: Path | None
-    values: MaskValues  # of the masks, which count
+    values: MaskValues  # foreground values of the masks
     header: ImageHeader  # of the first file
 
     def decode(self, labels: bool) -> Slices:
-        """Decode the files, but for those that were decoded a short while ago.
+        """Decode the files unless they are in the cache.
 
-        A file that is truncated, holds NaN or infinite voxels, or is an image with two
-        values only, is a ValueError, and so are anomalies that fill most of the brain.
+        Raises a ValueError for a truncated file, NaN or infinite voxels, an image with
+        only two values, and anomalies that fill most of the brain.
         """
         files = [path for path in (*self.paths, self.brain_path) if path is not None]
         images, brain = _IMAGES.get(self, files, self._decode_images)
@@ -91,12 +92,13 @@ class ImageSource(Source):
         if inside > _MOST_OF_BRAIN * np.count_nonzero(brain):
             raise ValueError(
                 f"{self.mask_path}: the anomalies fill {inside / brain.sum():.0%} of the "
-                "brain; expected less than half. Is it inverted, or a mask of the brain?"
+                "brain; expected less than half. Check whether the mask is inverted, or "
+                "a brain mask"
             )
         return Slices(images, brain, ignore_background(mask, brain))
 
     def release(self) -> None:
-        """Let go of the arrays that are kept for the next reading."""
+        """Free the arrays that are kept for the next reading."""
         _IMAGES.release(self)
         _MASKS.release(self)
 
@@ -137,19 +139,19 @@ def pack(mask: NDArray[np.bool_]) -> NDArray[np.uint8]:
 
 
 def unpack(bits: ArrayLike, grid: Grid) -> NDArray[np.bool_]:
-    """Return a mask (n_slices, H, W) on a grid that was packed."""
+    """Return a packed mask as booleans (n_slices, H, W)."""
     return np.unpackbits(np.asarray(bits), axis=-1, count=grid.shape[1]).view(bool)
 
 
 def check_images(
     images: ArrayLike, contrasts: tuple[str, ...], who: str
 ) -> NDArray[np.float32]:
-    """Images as float32, read-only; refused unless they are those of a volume."""
+    """Return the images of a volume as read-only float32 after checking them."""
     array = as_numbers(images, f"{who}: images").astype(np.float32, copy=False)
     if array.ndim != 4 or 0 in array.shape:
         raise ValueError(
-            f"{who}: images have shape {array.shape}; expected (n_slices, n_contrasts, H, "
-            "W), none of them zero"
+            f"{who}: images have shape {array.shape}; expected (n_slices, n_contrasts, "
+            "H, W) without zeros"
         )
     if array.shape[1] != len(contrasts):
         raise ValueError(
@@ -157,7 +159,7 @@ def check_images(
             f"names {len(contrasts)}"
         )
     if np.isinf(array).any():
-        raise ValueError(f"{who}: images hold infinite values")
+        raise ValueError(f"{who}: images hold infinite values; expected finite numbers")
     try:
         check_missing(array, contrasts)
     except ValueError as error:
@@ -166,7 +168,7 @@ def check_images(
 
 
 def check_affine(affine: ArrayLike | None, who: str) -> NDArray[np.float64]:
-    """An affine of finite numbers; None is the identity."""
+    """Return a checked affine; None gives the identity."""
     if affine is None:
         return np.eye(4)
     array = np.array(affine, dtype=np.float64)

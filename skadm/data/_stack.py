@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from skadm.data._cache import cached_volumes
+from skadm.data._html import stack_html
 from skadm.data._interfaces import ReadingRecord, Slices, VolumeStep
 from skadm.data._volume import Volume
 
@@ -18,15 +19,15 @@ from skadm.data._volume import Volume
 class SliceStack:
     """A sequence of slices of several volumes that are read on demand.
 
-    It stands in for an array of shape (n_slices, n_contrasts, H, W): it has a shape, is
-    indexed along slices (which reads nothing), and ``numpy.asarray`` reads it, volume by
-    volume. A stack of files pickles as paths.
+    It can be used in place of an array of shape (n_slices, n_contrasts, H, W): it has a
+    shape, is indexed along slices without reading, and ``numpy.asarray`` reads it volume
+    by volume. A stack of files pickles as paths.
 
     Parameters
     ----------
     volumes : sequence of Volume
-        Such as `ArrayVolume` and `NiftiVolume` make them, with the same contrasts and
-        unique names.
+        Volumes with the same contrasts and unique names, e.g. `ArrayVolume` or
+        `NiftiVolume`.
     volume_index : array-like of int, shape (n_slices,)
         Index of the volume of each slice.
     z : array-like of int, shape (n_slices,)
@@ -35,7 +36,7 @@ class SliceStack:
     Attributes
     ----------
     record : ReadingRecord
-        What the reader of a stack noticed; empty for other stacks.
+        Findings of the reader about the files; empty for other stacks.
 
     See Also
     --------
@@ -59,17 +60,19 @@ class SliceStack:
         for volume in self.volumes:
             if volume.contrasts != first.contrasts:
                 raise ValueError(
-                    f"volume {volume.name!r} has contrasts {volume.contrasts}, but "
-                    f"{first.name!r} has {first.contrasts}"
+                    f"volume {volume.name!r} has contrasts {volume.contrasts}; expected "
+                    f"those of {first.name!r}, {first.contrasts}"
                 )
             if volume.has_labels != first.has_labels:
                 bare = first if volume.has_labels else volume
                 raise ValueError(
-                    f"volume {bare.name!r} has no labels while others have: give all of "
-                    "them labels or none"
+                    f"volume {bare.name!r} has no labels, but others have; expected "
+                    "labels for all volumes or for none"
                 )
             if volume.name in names:
-                raise ValueError(f"two volumes are named {volume.name!r}")
+                raise ValueError(
+                    f"two volumes are named {volume.name!r}; expected unique names"
+                )
             names.add(volume.name)
         if self.z.ndim != 1 or self.z.shape != self._volume_index.shape:
             raise ValueError(
@@ -80,15 +83,16 @@ class SliceStack:
             return
         if self._volume_index.min() < 0 or self._volume_index.max() >= len(self.volumes):
             raise ValueError(
-                f"volume_index runs from {self._volume_index.min()} to "
-                f"{self._volume_index.max()}, but there are {len(self.volumes)} volumes"
+                f"volume_index ranges from {self._volume_index.min()} to "
+                f"{self._volume_index.max()}; expected indices of the "
+                f"{len(self.volumes)} volumes"
             )
         heights = np.array([volume.n_slices for volume in self.volumes])[self._volume_index]
         if wrong := np.flatnonzero((self.z < 0) | (self.z >= heights)).tolist():
             volume = self.volumes[self._volume_index[wrong[0]]]
             raise ValueError(
-                f"z = {self.z[wrong[0]]} is not a slice of volume {volume.name!r}, "
-                f"which has {volume.n_slices}"
+                f"z = {self.z[wrong[0]]} is not a slice of volume {volume.name!r}; "
+                f"expected an index below {volume.n_slices}"
             )
 
     @classmethod
@@ -116,14 +120,14 @@ class SliceStack:
 
     @cached_property
     def shape(self) -> tuple[int, int, int, int]:
-        """Shape (n_slices, n_contrasts, H, W) of the array the stack stands for."""
+        """Shape (n_slices, n_contrasts, H, W)."""
         first = self.volumes[0]
         for volume in self.volumes:
             if volume.grid.shape != first.grid.shape:
                 raise ValueError(
                     f"slices of volume {volume.name!r} are {volume.grid.shape}, those of "
-                    f"{first.name!r} {first.grid.shape} (H, W): bring them to one size "
-                    "first, with skadm.preprocessing.SliceResizer().fit_transform(stack)"
+                    f"{first.name!r} {first.grid.shape} (H, W): resize them with "
+                    "skadm.preprocessing.SliceResizer().fit_transform(stack)"
                 )
         return (len(self), len(first.contrasts), *first.grid.shape)
 
@@ -154,7 +158,7 @@ class SliceStack:
 
     @cached_property
     def sessions(self) -> NDArray[np.str_]:
-        """Session of each slice, shape (n_slices,); "" where none is known."""
+        """Session of each slice, shape (n_slices,); "" if unknown."""
         return self._of_slices([volume.session for volume in self.volumes])
 
     @cached_property
@@ -179,7 +183,7 @@ class SliceStack:
         return array
 
     def __getstate__(self) -> dict[str, Any]:
-        # Without what was computed from it.
+        # Without cached properties.
         kept = ("volumes", "_volume_index", "z", "record")
         return {name: vars(self)[name] for name in kept}
 
@@ -190,6 +194,9 @@ class SliceStack:
             f"<SliceStack: {len(self)} slices of {len(self.volumes)} volumes, {patients} "
             f"patients; {', '.join(self.contrasts)}; {labelled}>"
         )
+
+    def _repr_html_(self) -> str:
+        return stack_html(self)
 
     # -- selecting -----------------------------------------------------------------------
 
@@ -206,28 +213,28 @@ class SliceStack:
             volume = self.volumes[self._volume_index[selected]]
             return volume.decode(labels=False).images[self.z[selected]].copy()
         if selected.ndim != 1:
-            raise IndexError(f"an index of {selected.ndim} dimensions; expected one")
-        # Volumes that no slice needs would only make the pickle larger.
+            raise IndexError(f"the index has {selected.ndim} dimensions; expected one")
+        # Drop unused volumes to keep the pickle small.
         used, volume_index = np.unique(self._volume_index[selected], return_inverse=True)
         volumes = [self.volumes[index] for index in used] or self.volumes[:1]
         return SliceStack(volumes, volume_index, self.z[selected])
 
     def __iter__(self) -> Iterator[NDArray[np.float32]]:
-        """Yield slices (n_contrasts, H, W), decoding a run of one volume only once."""
+        """Yield slices (n_contrasts, H, W); consecutive slices share one decoding."""
         for part in self.chunks(labels=False):
             yield from part.images
 
     # -- reading -------------------------------------------------------------------------
 
     def volume_places(self) -> Iterator[tuple[Volume, NDArray[np.intp]]]:
-        """Go through the volumes, and where their slices are in the stack.
+        """Iterate over the volumes and the places of their slices in the stack.
 
         Yields
         ------
         volume : Volume
-            One of the volumes, in their order.
+            The volume, in the order of `volumes`.
         places : ndarray of int, shape (n,)
-            Its slices' places in the stack, ascending; empty if the stack holds none.
+            Places of its slices in the stack, ascending; may be empty.
         """
         order = np.argsort(self._volume_index, kind="stable")
         counts = np.bincount(self._volume_index, minlength=len(self.volumes))
@@ -239,9 +246,9 @@ class SliceStack:
         Yields
         ------
         places : ndarray of int, shape (n,)
-            Places in the stack of the slices of one volume, from the lowest to the highest.
+            Places in the stack of the slices of one volume, in ascending z.
         stack : SliceStack
-            These slices. Volumes are in the order in which the stack shows them first.
+            These slices. Volumes are in the order of first appearance.
         """
         shown = [places for _, places in self.volume_places() if places.size]
         for places in sorted(shown, key=lambda places: places[0]):
@@ -249,24 +256,23 @@ class SliceStack:
             yield places, self[places]
 
     def chunks(self, max_bytes: int = 2**28, *, labels: bool = True) -> Iterator[Slices]:
-        """Read the slices in the order of the stack, a volume or a part of one at a time.
+        """Read the slices in the order of the stack, at most one volume at a time.
 
-        Slices of one volume that follow each other are decoded once. No more than one
-        volume and one chunk are in memory, whatever the length of the stack, besides the
-        files decoded last (see `NiftiVolume`).
+        Consecutive slices of one volume are decoded once. At most one volume and one
+        chunk are in memory, besides recently decoded files (see `NiftiVolume`).
 
         Parameters
         ----------
         max_bytes : int, default=2**28
-            Size of the images of a chunk; a slice that is larger makes a chunk by itself.
+            Maximum size of the images of a chunk; a larger slice forms its own chunk.
         labels : bool, default=True
             Whether to read labels, if there are any.
 
         Yields
         ------
         slices : Slices
-            Some slices of one volume, one after the other in the stack. Their arrays may be
-            changed at will. Volumes may differ in slice size.
+            Consecutive slices of one volume. Their arrays may be modified. Volumes may
+            differ in slice size.
         """
         new = np.flatnonzero(np.diff(self._volume_index, prepend=-1))
         for run in np.split(np.arange(len(self)), new[1:]) if len(self) else []:
@@ -286,15 +292,15 @@ class SliceStack:
                 )
 
     def normal(self) -> "SliceStack":
-        """Find the slices without a pixel of an anomaly, volume by volume.
+        """Select the slices without anomalous pixels, volume by volume.
 
         ``detector.fit(stack.normal())`` trains on the same slices as
-        ``detector.fit(stack, stack.y)``, without the labels of all slices in memory.
+        ``detector.fit(stack, stack.y)``, but does not load all labels into memory.
 
         Returns
         -------
         SliceStack
-            Those slices, in the order of the stack.
+            The normal slices, in the order of the stack.
 
         Raises
         ------
@@ -303,8 +309,8 @@ class SliceStack:
         """
         if not self.has_labels:
             raise ValueError(
-                "the stack has no labels, which tell the normal slices from others: read "
-                "it with its masks"
+                "the stack has no labels; expected labels that mark the normal slices. "
+                "Read it with its masks"
             )
         normal = np.zeros(len(self), dtype=bool)
         for volume, places in self.volume_places():
@@ -314,13 +320,12 @@ class SliceStack:
                 normal[places] = ~anomalous[self.z[places]]
         if not normal.any():
             raise ValueError(
-                f"no slice is normal: each of the {len(self)} slices holds pixels of an "
-                "anomaly"
+                f"no normal slice: each of the {len(self)} slices contains anomalous pixels"
             )
         return self[normal]
 
     def without_labels(self) -> "SliceStack":
-        """Leave the labels out.
+        """Remove the labels.
 
         Returns
         -------
@@ -368,7 +373,7 @@ class SliceStack:
         return self._gathered("brain")[0]
 
     def _gathered(self, *kinds: str) -> list[Any]:
-        """Arrays of all slices, by the names that `Slices` has for them."""
+        """Return arrays of all slices for the given fields of `Slices`."""
         n, contrasts, *size = self.shape
         arrays: dict[str, NDArray] = {}
         for kind in kinds:
@@ -386,7 +391,7 @@ class SliceStack:
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray:
         if copy is False:
             raise ValueError(
-                "a SliceStack is read into a new array: copy=False is impossible"
+                "a SliceStack is read into a new array; copy=False is not supported"
             )
         X = self.X
         return X if dtype is None else X.astype(dtype, copy=False)
@@ -397,8 +402,8 @@ class SliceStack:
         Returns
         -------
         SliceStack
-            The same slices, whose volumes are in memory. `write_maps` still finds the way
-            back to the files' grid.
+            The same slices, with volumes in memory. `write_maps` still writes maps on the
+            grid of the files.
         """
         return self._with([volume.in_memory() for volume in self.volumes])
 
@@ -409,37 +414,37 @@ class SliceStack:
         n_jobs: int | None = None,
         force: bool = False,
     ) -> "SliceStack":
-        """Keep the volumes on disk, as they are after all steps, and map them from there.
+        """Cache the preprocessed volumes on disk and memory-map them.
 
-        The cache is built once, volume by volume; what an interrupted build has finished
-        is not built again. From then on the same call opens it and reads nothing, and any
-        selection of slices is read by itself, in any order, without decoding a volume.
+        The cache is built once, volume by volume; an interrupted build resumes. Later
+        calls only open it. Slices are then read individually, in any order, without
+        decoding a volume.
 
         Parameters
         ----------
         folder : path
-            Where the cache is or goes; made if it does not exist. It must be empty or hold
-            a cache.
+            Folder of the cache; created if it does not exist. It must be empty or hold a
+            cache.
         n_jobs : int, default=None
-            Volumes that are prepared at a time, as in joblib.
+            Number of volumes prepared in parallel, as in joblib.
         force : bool, default=False
-            Whether to build the cache again, in place of the one that is there.
+            Whether to rebuild an existing cache.
 
         Returns
         -------
         SliceStack
             The same slices of the cached volumes. It pickles as paths, and `write_maps`
-            still finds the way back to the files' grid.
+            still writes maps on the grid of the files.
 
         Raises
         ------
         ValueError
-            If the folder holds a cache of something else (other files, files that have
-            changed since, other steps) or a file of the cache is damaged.
+            If the folder holds a cache of other data (other or changed files, other
+            steps) or a cache file is damaged.
         FileExistsError
-            If the folder holds files and no cache.
+            If the folder holds files but no cache.
         OSError
-            If the disk is full; volumes that are finished stay.
+            If the disk is full; finished volumes are kept.
         """
         return self._with(
             cached_volumes(self.volumes, Path(folder), n_jobs=n_jobs, force=force)
@@ -451,7 +456,8 @@ class SliceStack:
         Parameters
         ----------
         step : VolumeStep
-            The step. It sees whole volumes, also where the stack holds some of the slices.
+            The step. It is applied to whole volumes, even if the stack holds only some
+            slices.
 
         Returns
         -------
@@ -468,7 +474,7 @@ class SliceStack:
         Raises
         ------
         ValueError
-            Naming every volume that cannot be read.
+            If a volume cannot be read; the message lists all of them.
         """
         problems = []
         for volume in self.volumes:
@@ -484,7 +490,7 @@ def _copy_slices(source: Any, z: NDArray[np.intp], out: NDArray, places: NDArray
     """Copy ``source[z]`` to ``out[places]``; ``places`` ascend."""
     first, last = places[0], places[-1]
     if last - first + 1 == len(places):
-        # Straight to where they belong. The indices are valid, and "clip" needs no buffer.
+        # Copy in place: the indices are valid, and mode "clip" needs no buffer.
         np.take(source, z, axis=0, out=out[first : last + 1], mode="clip")
     else:
         out[places] = source[z]

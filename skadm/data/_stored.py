@@ -1,4 +1,4 @@
-"""Arrays in .npy files, written as a whole and mapped into memory."""
+"""Arrays in .npy files, written atomically and memory-mapped."""
 
 import errno
 import math
@@ -24,7 +24,7 @@ class StoredArray(NamedTuple):
 
     @property
     def header(self) -> bytes:
-        """What the file begins with."""
+        """Header of the file."""
         return _header(self.shape, self.dtype)
 
     @property
@@ -33,7 +33,7 @@ class StoredArray(NamedTuple):
         return len(self.header) + math.prod(self.shape) * self.dtype.itemsize
 
     def exists(self) -> bool:
-        """Whether the file is there; a ValueError if its size is not what it must be."""
+        """Whether the file exists; raise a ValueError if its size is wrong."""
         try:
             self._require(self.path.stat().st_size == self.n_bytes)
         except FileNotFoundError:
@@ -41,11 +41,11 @@ class StoredArray(NamedTuple):
         return True
 
     def write(self, array: NDArray) -> None:
-        """Write the file; nobody sees it before it is complete."""
+        """Write the file atomically."""
         if array.shape != self.shape or array.dtype != self.dtype:
             raise ValueError(
-                f"{self.path}: got an array {array.dtype} {array.shape}; expected "
-                f"{self.dtype} {self.shape}, as the volume says"
+                f"{self.path}: got an array of {array.dtype} {array.shape}; expected "
+                f"{self.dtype} {self.shape}"
             )
 
         def save(path: Path) -> None:
@@ -55,7 +55,7 @@ class StoredArray(NamedTuple):
         replace_atomically(self.path, save)
 
     def map(self) -> NDArray:
-        """Return the array, read-only; its pages are read when they are looked at."""
+        """Return the read-only memory-mapped array."""
         header = self.header
         try:
             with open(self.path, "rb") as file:
@@ -65,7 +65,7 @@ class StoredArray(NamedTuple):
         except FileNotFoundError as error:
             raise FileNotFoundError(
                 errno.ENOENT,
-                "missing in the cache: build it with stack.cache",
+                "missing in the cache; build it with stack.cache",
                 str(self.path),
             ) from error
         self._require(pages[: len(header)] == header)
@@ -78,15 +78,15 @@ class StoredArray(NamedTuple):
     def _require(self, intact: bool) -> None:
         if not intact:
             raise ValueError(
-                f"{self.path}: damaged, it is not the array {self.dtype} {self.shape} in "
-                f"{self.n_bytes} bytes that was written; delete it and call stack.cache "
-                "again, which builds what is missing"
+                f"{self.path} is damaged; expected an array of {self.dtype} {self.shape} "
+                f"in {self.n_bytes} bytes. Delete it and call stack.cache again, which "
+                "builds missing files"
             )
 
 
 @lru_cache(maxsize=256)
 def _header(shape: tuple[int, ...], dtype: np.dtype) -> bytes:
-    """Return the beginning of a .npy file, as `numpy.save` writes it."""
+    """Return the header of a .npy file, as `numpy.save` writes it."""
     file = BytesIO()
     np.lib.format.write_array_header_1_0(
         file, {"descr": dtype.str, "fortran_order": False, "shape": shape}

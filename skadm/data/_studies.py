@@ -1,4 +1,4 @@
-"""From the files that a reader found to a checked stack."""
+"""Checks of studies, and their conversion to a stack."""
 
 import warnings
 from collections.abc import Collection as Names
@@ -18,16 +18,17 @@ from skadm.data._patients import common_stems
 from skadm.data._stack import SliceStack
 from skadm.data._volume import NiftiVolume
 
-# A file of labels compresses to a small part of its voxels, an image does not.
+# Label files compress to a small fraction of their size, images do not.
 _MASK_BYTES = 0.03
 _MOST_LABELS = 20
-# Of the sides of a voxel within a slice; more than this, slices lie in another plane.
+# Maximum ratio of the in-plane voxel sides; above it, slices were acquired in another
+# plane.
 _MOST_ANISOTROPY = 2.0
 
 
 @dataclass(frozen=True)
 class Study:
-    """The files of one volume, as a reader found them.
+    """The files of one volume.
 
     Parameters
     ----------
@@ -36,22 +37,21 @@ class Study:
     name : str
         Name of the volume.
     place : str
-        Where it was found, for error messages: a folder, or a line of a table.
+        Folder or table line of the study, for error messages.
     images : dict of str to Path
-        File of each contrast found.
+        File of each contrast.
     mask : Path or None
         Mask of lesions.
     session : str, default=""
-        Session; "" where the names say nothing of any.
+        Session; "" if unknown.
     brain : Path, default=None
         Mask of the brain.
     unread : tuple of Path, default=()
-        Image files of the study that are none of these.
+        Image files of the study with another or unknown content.
     problem : str, default=""
-        Why it cannot be read, such as two files of one contrast.
+        Reason why it cannot be read, e.g. two files of one contrast.
     origin : dict, default={}
-        What the record of a preparation says of where the files are from, if they were
-        converted from DICOM.
+        For files converted from DICOM, what the record of the preparation says about them.
     """
 
     patient: str
@@ -72,22 +72,22 @@ class Collection:
 
     studies: list[Study]
     unread: tuple[Path, ...]  # image files that belong to none of them
-    layout: str  # as a user knows it, such as "BIDS"
-    # which every study must have, as the columns of a table; None: those that are found
+    layout: str  # name for users, e.g. "BIDS"
+    # contrasts that every study must have, e.g. table columns; None: those in the data
     contrasts: tuple[str, ...] | None = None
     # contrasts to look for, in their order; None: all, in the usual order
     usual: tuple[str, ...] | None = None
 
     @property
     def order(self) -> tuple[str, ...]:
-        """The contrasts that were found, in their order."""
+        """The contrasts of the studies, in order."""
         if self.contrasts is not None:
             return self.contrasts
-        found = {name for study in self.studies for name in study.images}
+        names = {name for study in self.studies for name in study.images}
         if self.usual is not None:
-            return tuple(name for name in self.usual if name in found)
-        usual = [name for name in CONTRASTS if name in found]
-        return (*usual, *sorted(found.difference(usual)))
+            return tuple(name for name in self.usual if name in names)
+        usual = [name for name in CONTRASTS if name in names]
+        return (*usual, *sorted(names.difference(usual)))
 
 
 def stack_of(
@@ -101,7 +101,7 @@ def stack_of(
     allow_empty_masks: bool = False,
     allow_missing: bool = False,
 ) -> SliceStack:
-    """Check studies and make a stack of them; the keywords are those of `read_any`.
+    """Check studies and make a stack; the keywords are those of `read_any`.
 
     Headers and masks are checked, images are not yet read.
     """
@@ -110,7 +110,7 @@ def stack_of(
     if contrasts is None:
         contrasts = collection.contrasts
     names = _choose_contrasts(chosen, collection.order, contrasts, allow_missing)
-    # Now that the contrasts are known: those that are not wanted may be ambiguous.
+    # After the choice of contrasts: unused ones may be ambiguous.
     chosen, left_out = _without_problems(chosen, names)
     _require_contrasts(chosen, names, allow_missing)
     unread = [path for study in chosen for path in study.unread]
@@ -142,10 +142,10 @@ def stack_of(
 
 
 def choose_patients(studies: list[Study], patients: Names[str] | None) -> list[Study]:
-    """Studies of these patients, or with these names of volumes, in their order; None: all.
+    """Select studies by patient or volume name, in their order; None selects all.
 
-    A patient that was not found, and a name that occurs twice or makes no file name, is a
-    ValueError.
+    Raises a ValueError for an unknown patient, a duplicate name, or a name that cannot be
+    a file name.
     """
     if patients is None:
         chosen = studies
@@ -159,8 +159,7 @@ def choose_patients(studies: list[Study], patients: Names[str] | None) -> list[S
         unknown = sorted(wanted - known)
         if unknown or not wanted:
             raise ValueError(
-                f"patients {unknown} were not found; the patients are "
-                f"{_some(sorted(known))}"
+                f"patients {unknown} do not exist; expected some of {_some(sorted(known))}"
             )
         chosen = [study for study in studies if {study.patient, study.name} & wanted]
     for study in chosen:
@@ -185,7 +184,7 @@ def _require_unique_names(studies: list[Study]) -> None:
 def _without_problems(
     studies: list[Study], names: Sequence[str]
 ) -> tuple[list[Study], dict[str, str]]:
-    """Leave out the studies that cannot be read, and say so."""
+    """Leave out studies that cannot be read, with a warning."""
     left_out = {study.name: study.problem for study in studies if study.problem}
     sound = [study for study in studies if not study.problem]
     if left_out and not sound:
@@ -209,18 +208,18 @@ def _choose_contrasts(
     unknown = [name for name in names if name not in order]
     if not set(names) & set(order) or len(set(names)) < len(names):
         raise ValueError(
-            f"contrasts={contrasts}: expected different names out of {tuple(order)}"
+            f"contrasts={contrasts}; expected distinct names out of {tuple(order)}"
         )
     if unknown and not allow_missing:
         raise ValueError(
-            f"no patient has contrast {', '.join(unknown)}; expected different names "
-            f"out of {tuple(order)}, or missing contrasts to be allowed "
-            "(allow_missing=True; skadm score and report: --allow-missing)"
+            f"no patient has contrast {', '.join(unknown)}; expected distinct names out "
+            f"of {tuple(order)}. To score without it, pass allow_missing=True (skadm "
+            "score and report: --allow-missing)"
         )
     if unknown:
         warnings.warn(
             f"no patient has contrast {', '.join(unknown)} (found {tuple(order)}): it "
-            "is missing throughout",
+            "counts as missing",
             stacklevel=2,
         )
     return names
@@ -358,11 +357,11 @@ def _measured_masks(
         if mask.any() or allow_empty:
             continue
         if values.labels is not None:
-            found = np.unique(np.rint(read_slices(volume.source.mask_path)))  # type: ignore[arg-type]
+            present = np.unique(np.rint(read_slices(volume.source.mask_path)))  # type: ignore[arg-type]
             said = (
                 f"no voxel has one of the lesion labels {list(values.labels)}; there are "
             )
-            said += ", ".join(f"{value:g}" for value in found[:10])
+            said += ", ".join(f"{value:g}" for value in present[:10])
         else:
             said = "the mask is empty"
         raise ValueError(

@@ -1,4 +1,4 @@
-"""Tables of files."""
+"""Reading of tables that list files."""
 
 import csv
 import os
@@ -16,17 +16,17 @@ _SESSION_HEADERS = ("session", "volume", "visit", "timepoint")
 
 
 def table_collection(table: Path) -> Collection:
-    """Find the volumes that a table lists, in its order.
+    """Find the volumes that a table lists, in order.
 
-    A comma-separated file with a header and a row per volume. The names of its columns may
-    be in any case: ``patient``; one per contrast, named after it, with the path of its
-    image file, absolute or relative to the table's folder; optionally ``mask`` (or ``seg``,
-    ``label``, ``lesion``, ...), ``brain_mask``, and ``session`` (or ``volume``), which
-    tells several scans of one patient apart: the volume is then called
+    A comma-separated file with a header and a row per volume. Column names are
+    case-insensitive: ``patient``; one per contrast, named after it, with the path of its
+    image file, absolute or relative to the table's folder; optionally ``mask`` (or
+    ``seg``, ``label``, ``lesion``, ...), ``brain_mask``, and ``session`` (or ``volume``),
+    which distinguishes several scans of one patient: the volume is then named
     ``<patient>_<session>``.
 
-    A table that lacks a column or an entry, has two columns for one thing, lists an image
-    twice, or has no row, is a ValueError.
+    Raises a ValueError if a column or an entry is missing, two columns have one meaning,
+    an image is listed twice, or there is no row.
     """
     if not table.is_file():
         raise FileNotFoundError(f"{table}: no such file")
@@ -35,7 +35,7 @@ def table_collection(table: Path) -> Collection:
             rows = list(csv.reader(file, skipinitialspace=True))
     except (csv.Error, UnicodeDecodeError) as error:
         raise ValueError(
-            f"{table}: not a readable table ({error}); save it as comma-separated UTF-8"
+            f"{table} is not a readable table ({error}); save it as comma-separated UTF-8"
         ) from error
     columns = _columns(table, [name.strip() for name in rows[0]] if rows else [])
     studies = [
@@ -44,7 +44,7 @@ def table_collection(table: Path) -> Collection:
         if any(cell.strip() for cell in row)
     ]
     if not studies:
-        raise ValueError(f"{table}: no row below the header; expected one per volume")
+        raise ValueError(f"{table} has no row below the header; expected one per volume")
     _require_different_images(studies)
     contrasts = tuple(
         name for name in columns if name not in (PATIENT, SESSION, MASK, BRAIN)
@@ -53,7 +53,7 @@ def table_collection(table: Path) -> Collection:
 
 
 def _require_different_images(studies: list[Study]) -> None:
-    """Refuse an image that is listed as two contrasts, or of two volumes."""
+    """Raise a ValueError if an image is listed twice."""
     seen: dict[str, str] = {}
     for study in studies:
         for contrast, path in study.images.items():
@@ -67,7 +67,7 @@ def _require_different_images(studies: list[Study]) -> None:
 
 
 def _columns(table: Path, header: list[str]) -> list[str]:
-    """What each column is: a contrast, or one of the names above."""
+    """Return the meaning of each column: a contrast or one of the names above."""
     columns = [_meaning(name) for name in header]
     twice = {name for name in columns if columns.count(name) > 1}
     special = (PATIENT, SESSION, MASK, BRAIN)
@@ -79,9 +79,9 @@ def _columns(table: Path, header: list[str]) -> list[str]:
         )
     if PATIENT not in columns or set(columns) <= set(special) or "" in columns or twice:
         raise ValueError(
-            f"{table}: its first line names the columns {header}; expected, separated by "
-            "commas, 'patient', one different name per contrast, and optionally 'mask', "
-            "'brain_mask' and 'session'"
+            f"{table}: the header has the columns {header}; expected, separated by "
+            "commas, 'patient', a different name for each contrast, and optionally "
+            "'mask', 'brain_mask' and 'session'"
         )
     return columns
 
@@ -106,7 +106,7 @@ def _study(table: Path, line: int, columns: list[str], row: list[str]) -> Study:
     entries = dict(zip(columns, row))
     patient = entries.pop(PATIENT)
     if not patient:
-        raise ValueError(f"{place}: no patient")
+        raise ValueError(f"{place}: the patient is missing; expected an entry")
     session = entries.pop(SESSION, "")
     files = {name: table.parent / entry for name, entry in entries.items() if entry}
     mask, brain = files.pop(MASK, None), files.pop(BRAIN, None)

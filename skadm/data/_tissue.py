@@ -1,4 +1,4 @@
-"""The anatomy of the phantom: a template of the brain, deformed for every patient."""
+"""Anatomy of the phantom: a brain template, deformed for every patient."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -14,7 +14,7 @@ from skadm.data._lesions import Lesion
 
 # Millimetres in the template's (MNI) space: x to the right, y to the front, z up.
 CENTRE = np.array([0.0, -17.0, 5.0], dtype=np.float32)
-# Pixels larger than this are averaged from smaller ones, as a scanner does.
+# Larger pixels are averaged from smaller ones (partial volume).
 FINEST_PIXEL = 1.75
 
 FLUID, CORTEX, DEEP, PALLIDUM, WHITE, HYPERINTENSE, VESSEL = range(7)
@@ -22,29 +22,29 @@ FLUID, CORTEX, DEEP, PALLIDUM, WHITE, HYPERINTENSE, VESSEL = range(7)
 
 @dataclass(frozen=True)
 class Variation:
-    """How far a patient's brain may differ from the template; the phantom's by default."""
+    """Variation of patients about the template; the defaults are those of the phantom."""
 
     # height and width of a slice, in mm
     field_of_view: tuple[float, float] = (214.0, 214.0)
-    lowest: float = -57.0  # the slices lie between this and the next, in mm of the template
+    lowest: float = -57.0  # z range of the slices in template space, in mm
     highest: float = 71.0
-    size: float = 0.035  # standard deviation of the head's size along each axis
-    size_range: tuple[float, float] = (0.92, 1.06)  # least and most of it
-    angle: float = 1.0  # factor of the rotations
-    bending: float = 1.0  # factor of the smooth deformations
-    # least and most by which they are widened, in mm
+    size: float = 0.035  # standard deviation of the head size along each axis
+    size_range: tuple[float, float] = (0.92, 1.06)  # its range
+    angle: float = 1.0  # scale of the rotations
+    bending: float = 1.0  # scale of the smooth deformations
+    # range of the widening of ventricles, in mm
     ventricles: tuple[float, float] = (-1.0, 6.5)
-    # least and most log-odds in favour of fluid: atrophy
+    # range of the log-odds added to fluid (atrophy)
     sulci: tuple[float, float] = (-0.2, 1.0)
-    spots: float = 1.0  # most of the bright spots that come with age
-    # factor of the power that sharpens the template's average borders
+    spots: float = 1.0  # maximum of age-related hyperintensities
+    # scale of the exponent that sharpens the template's tissue borders
     sharpness: float = 1.0
     # slices of the tissue maps (1.5 mm each) averaged into one: thick slices
     n_averaged: int = 1
-    # How far the mask of the brain reaches beyond the brain (or, below 0, cuts it) on
-    # average, in mm. None: the mask is exact.
+    # Mean distance of the brain mask beyond the brain border in mm, negative inside.
+    # None: the mask is exact.
     margin: float | None = None
-    ragged: float = 0.0  # how much that differs from place to place, in mm
+    ragged: float = 0.0  # local variation of that distance, in mm
 
 
 PHANTOM = Variation()
@@ -67,7 +67,7 @@ class Template:
     ) -> np.ndarray:
         """Interpolate ``map_`` at ``points`` (3, ...), in mm.
 
-        Beyond the map there is 0, or with mode "nearest" what is at its border.
+        Outside the map the value is 0, or with mode "nearest" that at the border.
         """
         origin = self.origin.reshape((3,) + (1,) * (points.ndim - 1))
         index = (points - origin) / np.float32(self.spacing)
@@ -99,8 +99,8 @@ class Anatomy:
     """One patient's brain."""
 
     brain: np.ndarray  # (n_slices, size, size)
-    fractions: np.ndarray  # (n_pixels, 7): share of every tissue at every brain pixel
-    points: np.ndarray  # (3, n_pixels): where every brain pixel lies in the template, in mm
+    fractions: np.ndarray  # (n_pixels, 7): tissue fractions at the brain pixels
+    points: np.ndarray  # (3, n_pixels): template coordinates of the brain pixels, in mm
     spacing: tuple[float, float, float]  # distance between slices, rows and columns, in mm
     # (4, 4), from (column, row, slice) to mm: to the right, to the front, up
     affine: np.ndarray
@@ -108,9 +108,9 @@ class Anatomy:
 
 @lru_cache(maxsize=8)
 def load_template(n_averaged: int = 1) -> Template:
-    """Read the tissue maps and derive what the phantom needs of the ventricles.
+    """Read the tissue maps and locate the ventricles.
 
-    Tissue is averaged over so many slices of the maps: that of thick slices.
+    Tissue is averaged over `n_averaged` slices of the maps, for thick slices.
     """
     if n_averaged > 1:
         thin = load_template()
@@ -142,12 +142,12 @@ def load_template(n_averaged: int = 1) -> Template:
 
 
 def _find_ventricles(fluid, origin, spacing):
-    """Lateral ventricles: the fluid of the middle that hangs together with their bodies."""
+    """Find the lateral ventricles: central fluid connected to their bodies."""
     x, y, z = np.indices(fluid.shape, dtype=np.float32) * spacing + origin.reshape(
         3, 1, 1, 1
     )
     middle = (np.abs(x) < 38) & (y > -58) & (y < 38) & (z > -2) & (z < 34)
-    # The cistern behind the splenium and the fissure between the hemispheres are no part.
+    # Excludes the cistern behind the splenium and the interhemispheric fissure.
     middle &= (np.abs(x) > 4) | ((y > -28) & (y < 26))
     parts, _ = ndimage.label((fluid > 0.45) & middle)
     seeds = np.unique(
@@ -163,7 +163,7 @@ def build_anatomy(
     lesions: Sequence[Lesion],
     variation: Variation = PHANTOM,
 ) -> Anatomy:
-    """Draw one patient's brain; the lesions push their surroundings aside."""
+    """Draw one patient's brain, including the mass effect of lesions."""
     template = load_template(variation.n_averaged)
     scale = np.clip(rng.normal([1.0, 1.0, 1.0], variation.size), *variation.size_range)
     height, width = (length / size for length in variation.field_of_view)
@@ -188,7 +188,7 @@ def build_anatomy(
 
 
 def _brain_mask(rng, template, points, spacing, variation):
-    """What skull stripping leaves: the brain, or some of it, or some more."""
+    """Simulate the result of skull stripping: exact, too tight or too wide."""
     if variation.margin is None:
         return template.sample(template.brain, points) > 0.55
     depth = template.sample(load_template().depth, points, "nearest")
@@ -197,10 +197,10 @@ def _brain_mask(rng, template, points, spacing, variation):
 
 
 def _deform(rng, template, scale, z, size, lesions, variation):
-    """Where every pixel lies in the template: (3, n_slices, size, size), in mm.
+    """Return template coordinates (3, n_slices, size, size) of all pixels, in mm.
 
-    The deformation is smooth: it is worked out on every eighth pixel or so and
-    interpolated in between.
+    The deformation is smooth, so it is computed on about every eighth pixel and
+    interpolated.
     """
     n_nodes = 48
     y, x = (
@@ -216,7 +216,7 @@ def _deform(rng, template, scale, z, size, lesions, variation):
         for axis in range(3):
             field = smooth_field(rng, shape, spacing, length)
             points[axis] += variation.bending * amplitude * field
-    # Reading nearer to the ventricles makes them larger.
+    # Sampling nearer to the ventricles enlarges them.
     pull = rng.uniform(*variation.ventricles)
     points += pull * np.stack([template.sample(p, points) for p in template.ventricle_pull])
     for lesion in lesions:
@@ -231,7 +231,7 @@ def _deform(rng, template, scale, z, size, lesions, variation):
 
 
 def _rotation(rng, factor):
-    """A small rotation: nodding, tilting and turning of the head by a few degrees."""
+    """Draw a rotation of the head by a few degrees about each axis."""
     angles = np.clip(rng.normal(0.0, np.deg2rad([3.5, 2.5, 3.0])), -0.14, 0.14)
     a, b, c = factor * angles
     nod = np.array([[1, 0, 0], [0, np.cos(a), -np.sin(a)], [0, np.sin(a), np.cos(a)]])
@@ -241,10 +241,10 @@ def _rotation(rng, factor):
 
 
 def _draw_tissues(rng, template, points, brain, spacing, variation):
-    """Tissue fractions (n_pixels, 7) at the template points of the brain pixels.
+    """Draw tissue fractions (n_pixels, 7) at the template points of the brain pixels.
 
-    The template averages many brains. A power of its probabilities brings back the sharp
-    borders of one brain, and a random field beside them its own pattern of folds.
+    The template averages many brains. A power of its probabilities restores sharp
+    borders, and a random field adds an individual folding pattern.
     """
 
     def texture(length):
@@ -255,7 +255,7 @@ def _draw_tissues(rng, template, points, brain, spacing, variation):
     white = template.sample(template.white, points)
     distance = template.sample(template.ventricle_distance, points)
     fluid = np.clip(1 - grey - white, 0, 1)
-    # Partial volume makes the template's ventricles look lined with grey matter.
+    # Partial volume lines the template's ventricles with grey matter.
     lining = grey * np.exp(-((distance / 2.5) ** 2)) * (white > 0.1) * 0.8
     grey, white = grey - lining, white + lining
 
@@ -290,13 +290,13 @@ def _draw_tissues(rng, template, points, brain, spacing, variation):
 
 
 def _blob(x, y, z, centre, radii):
-    """A soft ellipsoid: 1 inside, 0 outside."""
+    """Return a soft ellipsoid: 1 inside, 0 outside."""
     squared = sum(((a - c) / r) ** 2 for a, c, r in zip((x, y, z), centre, radii))
     return expit(12 * (1 - np.sqrt(squared)))
 
 
 def _share(fractions, sources, target, share):
-    """Hand the share ``share`` of every source tissue over to the target tissue."""
+    """Move a fraction ``share`` of every source tissue to the target tissue."""
     for source in sources:
         moved = fractions[:, source] * share
         fractions[:, source] -= moved
@@ -304,7 +304,7 @@ def _share(fractions, sources, target, share):
 
 
 def _hyperintensity(rng, texture, y, distance):
-    """Normal ageing of white matter: caps at the horns of the ventricles, and spots."""
+    """Draw age-related white matter changes: periventricular caps and spots."""
     age = rng.beta(1.3, 1.4)
     horns = np.clip(np.abs(y + 12) / 32, 0.25, 1.3)
     caps = np.exp(-distance / (2.0 + 4.5 * age * horns)) * (0.5 + 0.9 * age)
@@ -313,7 +313,7 @@ def _hyperintensity(rng, texture, y, distance):
 
 
 def _vessels(rng, texture, points, fluid, distance):
-    """What takes up contrast agent in health: veins in the sulci, falx, choroid plexus."""
+    """Draw healthy enhancing structures: sulcal veins, falx, choroid plexus."""
     x, y, z = points
     filling = rng.uniform(0.4, 1.0)
     veins = expit(5 * (texture(3.0) - 1.45)) * np.clip(2 * fluid, 0, 1) * (distance > 3)
@@ -329,7 +329,7 @@ def _vessels(rng, texture, points, fluid, distance):
 
 
 def _average_pixels(brain, fractions, points, factor):
-    """Average ``factor`` × ``factor`` pixels into one; the share of brain decides on it."""
+    """Average ``factor`` × ``factor`` pixels into one; most must be brain for brain."""
     n_slices, size = brain.shape[0], brain.shape[1] // factor
     values = np.zeros((*brain.shape, fractions.shape[1] + 4), dtype=np.float32)
     values[brain] = np.column_stack([np.ones(len(fractions)), points.T, fractions])

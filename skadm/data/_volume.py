@@ -1,4 +1,4 @@
-"""Volumes: a source of voxels, and the steps that they go through when they are read."""
+"""Volumes: a source of voxels and the steps applied when reading."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
@@ -29,11 +29,12 @@ from skadm.data._sources import (
 
 @dataclass(frozen=True, eq=False)
 class Origin:
-    """What a source was made from, for maps to return to the grid of the first images."""
+    """The original source of a volume, to resample maps to the original grid."""
 
-    source: Source  # what was there first
+    source: Source  # of the original images
     steps: tuple[VolumeStep, ...]  # from there to the source
-    # (n_slices, H', ceil(W' / 8)) uint8: brain of the first images as bits, or its file
+    # (n_slices, H', ceil(W' / 8)) uint8: brain of the original images as bits, or its
+    # file
     brain: Any
 
 
@@ -44,18 +45,18 @@ class Volume:
     Parameters
     ----------
     source : Source
-        Where the voxels come from.
+        Source of the voxels.
     steps : tuple of VolumeStep, default=()
-        What they go through, as whole volumes, when they are read.
+        Steps applied to the whole volume when it is read.
     origin : Origin, default=None
-        What the source was made from. None: it is the first.
+        Original source, from which the source was made. None: the source itself.
     name : str, default=None
-        Name of the volume, unique within a stack. None: that of the source.
+        Name of the volume, unique within a stack. None: the name of the source.
     labelled : bool, default=True
-        Whether labels that there are belong to the volume, or are left out.
+        Whether to use the labels of the source.
     normal : ndarray of int, default=None
-        Slices in which labels must not mark an anomaly: reading is refused otherwise, also
-        where labels are left out.
+        Slices whose labels must not mark an anomaly: otherwise reading raises a
+        ValueError, even if the labels are not used.
 
     See Also
     --------
@@ -70,17 +71,17 @@ class Volume:
     normal: NDArray[np.intp] | None = None
 
     def __post_init__(self) -> None:
-        """Take the name of the source, unless there is another one."""
+        """Use the name of the source by default."""
         if self.name is None:
             object.__setattr__(self, "name", self.source.name)
 
     def changed(self, **changes: Any) -> "Volume":
-        """Return the volume with other fields.
+        """Return a copy with changed fields.
 
         Parameters
         ----------
         **changes : dict
-            Fields that are other than those of this volume.
+            New values of fields.
 
         Returns
         -------
@@ -90,7 +91,7 @@ class Volume:
         return Volume(**(self.__getstate__() | changes))
 
     def __getstate__(self) -> dict[str, Any]:
-        # Without the grids that were computed.
+        # Without the cached grids.
         return {field.name: getattr(self, field.name) for field in fields(Volume)}
 
     # -- what is known without reading ---------------------------------------------------
@@ -102,7 +103,7 @@ class Volume:
 
     @property
     def session(self) -> str:
-        """Session of the patient; "" where none is known."""
+        """Session of the patient; "" if unknown."""
         return self.source.session
 
     @property
@@ -122,7 +123,7 @@ class Volume:
 
     @property
     def is_decoded(self) -> bool:
-        """Whether all of it is in memory, as it is after all steps."""
+        """Whether the preprocessed volume is in memory."""
         done = not self.steps and self.normal is None
         return done and isinstance(self.source, ArraySource)
 
@@ -153,7 +154,7 @@ class Volume:
 
     @property
     def first(self) -> Source:
-        """The source of the first images, on whose grid maps are written."""
+        """Source of the original images, on whose grid maps are written."""
         return self.source if self.origin is None else self.origin.source
 
     # -- reading -------------------------------------------------------------------------
@@ -164,15 +165,15 @@ class Volume:
         Returns
         -------
         images : ndarray of float32, shape (n_slices, n_contrasts, H, W)
-            Images; read-only where they are kept for the next reading.
+            Images; read-only if they are cached.
         labels : ndarray of int8, shape (n_slices, H, W), or None
             1 on an anomaly; elsewhere 0 in the brain and -1 outside it.
 
         Raises
         ------
         ValueError
-            If a file cannot be decoded or is not what it was given as, or a step or the
-            labels of normal slices do not allow it.
+            If a file cannot be decoded or has unexpected content, a step fails, or a
+            slice that must be normal has an anomaly.
         """
         slices = self.decode()
         return slices.images, slices.labels
@@ -183,17 +184,17 @@ class Volume:
         Parameters
         ----------
         labels : bool, default=True
-            Whether labels are wanted, if there are any.
+            Whether to read labels, if there are any.
 
         Returns
         -------
         Slices
-            All slices; not to be changed in place.
+            All slices; must not be modified in place.
         """
         return self._decode(labels)[0]
 
     def decode_with_origin(self) -> tuple[Slices, NDArray[np.bool_]]:
-        """Read images, brain and labels, and the brain of the first images, in one pass.
+        """Read images, brain, labels and the brain of the original images in one pass.
 
         Returns
         -------
@@ -208,7 +209,7 @@ class Volume:
         return slices, brain
 
     def _decode(self, labels: bool) -> tuple[Slices, NDArray[np.bool_]]:
-        """Read, and return the brain before the steps as well."""
+        """Read; also return the brain before the steps."""
         wanted = labels and self.has_labels
         first = slices = self.source.decode(wanted or self.normal is not None)
         for step, grid, new_grid in zip(self.steps, self._grids, self._grids[1:]):
@@ -231,20 +232,19 @@ class Volume:
         if any(abnormal):
             raise ValueError(
                 f"{sum(abnormal)} of the {len(z)} slices of volume {self.source.name!r} "
-                f"(the first is z = {z[abnormal.index(True)]}) hold pixels of an anomaly, "
-                "and y is None; expected normal slices to train on. Pass y=stack.y, which "
-                "leaves these slices out, or give stack.normal(). To train on all slices "
-                "in spite of their labels, give stack.without_labels(), or read the stack "
-                "with labels=False."
+                f"(the first is z = {z[abnormal.index(True)]}) contain an anomaly and y "
+                "is None; expected normal slices to train on. Pass y=stack.y or "
+                "stack.normal(), which leave these slices out. To train on them anyway, "
+                "pass stack.without_labels()."
             )
 
     def in_memory(self) -> "Volume":
-        """Read everything, and keep it.
+        """Read the volume into memory.
 
         Returns
         -------
         Volume
-            The volume itself if it is in memory already.
+            A volume in memory; the same object if it is in memory already.
         """
         if self.is_decoded:
             return self
@@ -257,23 +257,23 @@ class Volume:
         return Volume(source, origin=self.origin_of_next(pack(brain)))
 
     def origin_of_next(self, brain: Any) -> Origin:
-        """Return the origin of what this volume reads.
+        """Return the origin for a source made from this volume.
 
         Parameters
         ----------
         brain : array-like of uint8
-            The brain of the first images, as bits.
+            The brain of the original images, as bits.
 
         Returns
         -------
         Origin
-            Without arrays in memory but the brain.
+            The origin, without arrays in memory except the brain.
         """
         before = () if self.origin is None else self.origin.steps
         return Origin(self.first.outline, before + self.steps, brain)
 
     def invert(self, maps: NDArray) -> NDArray:
-        """Take maps to the grid of the first images.
+        """Resample maps to the grid of the original images.
 
         Parameters
         ----------
@@ -300,11 +300,11 @@ class ArrayVolume(Volume):
         Finite intensities, kept as float32. A pixel whose contrasts are all exactly 0
         is background. A contrast that a slice lacks is NaN in all of its pixels.
     labels : array-like of shape (n_slices, H, W), default=None
-        0 normal, 1 anomaly, -1 ignored. Background becomes -1, but for anomalies.
+        0 normal, 1 anomaly, -1 ignored. Background becomes -1, except for anomalies.
     patient : str
-        Patient the volume belongs to; the unit that a split must not cut.
+        Patient the volume belongs to; a split must keep patients together.
     name : str, default=None
-        Name of the volume, unique within a stack. None: the patient's.
+        Name of the volume, unique within a stack. None: the name of the patient.
     session : str, default=""
         Session of the patient.
     contrasts : sequence of str
@@ -357,36 +357,36 @@ class NiftiVolume(Volume):
     Parameters
     ----------
     images : mapping of str to path or None
-        File of each contrast, in the order of the contrasts; all on one grid, whose axes
-        may be permuted and flipped. None for a contrast that is missing: its channel is
-        NaN. NIfTI files; with SimpleITK (extra ``raw``) also .mha, .mhd, .nrrd and .nhdr.
+        File of each contrast, in this order; all on one grid, whose axes may be permuted
+        and flipped. None for a missing contrast: its channel is NaN. NIfTI files; with
+        SimpleITK (extra ``raw``) also .mha, .mhd, .nrrd and .nhdr.
     mask : path, default=None
         Mask of anomalies on the same grid.
     patient : str
-        Patient the volume belongs to; the unit that a split must not cut.
+        Patient the volume belongs to; a split must keep patients together.
     name : str, default=None
-        Name of the volume, unique within a stack. None: the patient's.
+        Name of the volume, unique within a stack. None: the name of the patient.
     session : str, default=""
         Session of the patient.
     brain : path, default=None
-        Mask of the brain on the same grid: images are 0 outside it. None: they are
-        skull-stripped already.
+        Brain mask on the same grid: images are set to 0 outside it. None: the images are
+        skull-stripped.
     values : MaskValues, default=MaskValues()
-        Which values of the masks count: all but 0, unless others are named.
+        Foreground values of the masks; all but 0 by default.
 
     Raises
     ------
     FileNotFoundError
         If a file is missing.
     ValueError
-        If a file is not a three-dimensional image or the grids differ.
+        If a file is not a three-dimensional image, or the grids differ.
 
     Notes
     -----
-    What was decoded last is kept in memory, up to scikit-learn's `working_memory` (1 GiB,
-    unless it is configured) for the images of all volumes together, and an eighth of it for
-    masks of anomalies: passes that follow each other decode no file twice. It goes with the
-    volume. A file that has changed is decoded again.
+    Recently decoded images are kept in memory, up to scikit-learn's `working_memory` (1
+    GiB by default) for all volumes together, and masks up to an eighth of it. So repeated
+    passes decode each file once. The memory is freed with the volume. A changed file is
+    decoded again.
     """
 
     source: ImageSource
@@ -407,7 +407,9 @@ class NiftiVolume(Volume):
         mask_path, brain_path = _absolute(mask), _absolute(brain)
         given = [path for path in paths if path is not None]
         if not given:
-            raise ValueError(f"volume {name!r}: no image file given")
+            raise ValueError(
+                f"volume {name!r} has no image file; expected at least one contrast"
+            )
         header = inspect(given[0])
         for path in (*given[1:], mask_path, brain_path):
             if path is not None:
@@ -456,5 +458,5 @@ def _apply(step: VolumeStep, slices: Slices, grid: Grid, new_grid: Grid) -> Slic
 
 
 def _absolute(path: str | PathLike[str] | None) -> Path | None:
-    # A worker that it is sent to may have another working directory.
+    # A worker process may have another working directory.
     return None if path is None else Path(path).absolute()

@@ -1,4 +1,4 @@
-"""Writing maps as NIfTI files on the grid of the original images."""
+"""Writing of maps as NIfTI files on the grid of the original images."""
 
 from os import PathLike
 from pathlib import Path
@@ -16,7 +16,7 @@ from skadm.data._sources import ImageSource, Source
 from skadm.data._stack import SliceStack
 from skadm.data._volume import Volume
 
-# Of the voxels that are written, by the kind of the maps; others are integers.
+# Type of the written voxels by kind of the maps; other kinds are integers.
 _TYPES = {"f": np.float32, "b": np.uint8}
 
 
@@ -31,40 +31,38 @@ def write_maps(
 ) -> list[Path]:
     """Write one NIfTI file per volume, on the grid and affine of its original files.
 
-    Steps that the stack went through (resizing, cropping) are undone: maps of
-    floating-point numbers are interpolated bilinearly, others go to the nearest pixel. Only
-    brain enters the interpolation, so what a map holds in the background does not bleed
-    into the border of the brain.
+    Geometric steps of the stack (resizing, cropping) are inverted, with bilinear
+    interpolation for floating-point maps and nearest-neighbour for others. Only brain
+    pixels are interpolated, so background values do not leak into the brain.
 
     Parameters
     ----------
     maps : array-like of shape (n_slices, H, W)
-        Score maps, predictions or labels of the slices of ``stack``.
+        Score maps, predictions or labels for the slices of ``stack``.
     stack : SliceStack
-        The slices. Their volumes are read, to know what is brain.
+        The slices. Their volumes are read to determine the brain.
     folder : path
-        Where to write; made if it does not exist.
+        Output folder; created if it does not exist.
     suffix : str, default="_score"
-        The file of a volume is ``<volume><suffix>.nii.gz``.
+        Files are named ``<volume><suffix>.nii.gz``.
     fill : float, default=0
-        Value outside the brain of the original images, and in slices that the stack does
-        not hold.
+        Value outside the brain of the original images and in slices not in the stack.
     force : bool, default=False
-        Whether to replace files that exist.
+        Whether to overwrite existing files.
 
     Returns
     -------
     list of Path
-        The files written, in the order of the stack's volumes: float32 for floating-point
+        The written files, in the order of the stack's volumes: float32 for floating-point
         maps, uint8 for boolean ones, int32 for other integers.
 
     Raises
     ------
     FileExistsError
-        If a file exists and ``force`` is False; nothing is written then.
+        If a file exists and ``force`` is False; nothing is written.
     ValueError
-        If the maps do not fit the stack or are not finite numbers, the stack holds a slice
-        twice, or a name does not make a file name.
+        If the maps do not match the stack or are not finite, the stack holds a slice
+        twice, or a name cannot be a file name.
     """
     array = _check_maps(maps, stack)
     _require_distinct_slices(stack)
@@ -89,8 +87,8 @@ def _check_maps(maps: ArrayLike, stack: SliceStack) -> NDArray:
     n, _, height, width = stack.shape
     if array.shape != (n, height, width):
         raise ValueError(
-            f"maps have shape {array.shape}; expected {(n, height, width)}, as the slices "
-            "of the stack"
+            f"maps have shape {array.shape}; expected {(n, height, width)}, the shape of "
+            "the stack's slices"
         )
     # Volume by volume: maps on disk may be larger than memory.
     for volume, places in stack.volume_places():
@@ -104,16 +102,17 @@ def _require_distinct_slices(stack: SliceStack) -> None:
         z, counts = np.unique(stack.z[places], return_counts=True)
         if (counts > 1).any():
             raise ValueError(
-                f"the stack holds slice {z[counts > 1][0]} of volume {volume.name!r} twice"
+                f"the stack holds slice {z[counts > 1][0]} of volume {volume.name!r} "
+                "twice; expected distinct slices"
             )
 
 
 def on_original_grid(maps: NDArray, z: NDArray, volume: Volume, fill: float) -> NDArray:
-    """Take maps of a volume to the grid of its first images, as `write_maps` does.
+    """Resample maps of a volume to the grid of its original images, as `write_maps` does.
 
-    Maps (n, H, W) are those of the slices `z`; floating-point ones are interpolated
-    bilinearly, others go to the nearest pixel. The volume is read, to know what is brain.
-    `fill` stands outside the brain of the first images, and in slices that are not in `z`.
+    The maps (n, H, W) belong to the slices `z`; floating-point maps use bilinear
+    interpolation, others nearest-neighbour. The volume is read to determine the brain.
+    `fill` is the value outside the brain of the original images and in slices not in `z`.
     """
     slices, original_brain = volume.changed(labelled=False).decode_with_origin()
     out = np.full(original_brain.shape, fill, dtype=maps.dtype)
@@ -121,7 +120,7 @@ def on_original_grid(maps: NDArray, z: NDArray, volume: Volume, fill: float) -> 
         out[z] = np.where(original_brain[z], maps, out[z])
         return out
     brain = slices.brain[z]
-    # A brain can be too small to survive the resizing: such slices stay empty.
+    # A very small brain can vanish in resizing: such slices stay empty.
     kept = brain.any(axis=(1, 2))
     if not kept.any():
         return out
@@ -136,7 +135,7 @@ def _same_grid(a: Grid, b: Grid) -> bool:
 
 
 def _extend(values: NDArray, brain: NDArray[np.bool_]) -> NDArray:
-    """Give every background pixel the value of the nearest brain pixel."""
+    """Fill every background pixel with the value of the nearest brain pixel."""
     rows, columns = ndimage.distance_transform_edt(
         ~brain, return_distances=False, return_indices=True
     )
@@ -144,7 +143,7 @@ def _extend(values: NDArray, brain: NDArray[np.bool_]) -> NDArray:
 
 
 def _image(voxels: NDArray, source: Source) -> nib.Nifti1Image:
-    """Return the image of slices (n_z, H, W), in the orientation of the file."""
+    """Return an image of slices (n_z, H, W) in the orientation of the file."""
     if isinstance(source, ImageSource):
         return source.header.image_of(voxels)
     return image_on(source.grid.affine, voxels)

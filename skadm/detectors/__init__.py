@@ -1,4 +1,4 @@
-"""The detectors, and a list of them all."""
+"""The detectors, and a list of all of them."""
 
 from inspect import isabstract
 
@@ -21,9 +21,9 @@ from skadm.detectors._pca import PCADetector as PCADetector
 
 
 def all_detectors() -> list[tuple[str, type[BaseDetector]]]:
-    """All detectors of the package, as scikit-learn's `all_estimators`.
+    """List all detectors of the package, like scikit-learn's `all_estimators`.
 
-    Catalogue, presets, command line and tests ask for them here.
+    Catalogue, presets, command line and tests use this list.
 
     Returns
     -------

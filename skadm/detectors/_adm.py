@@ -381,7 +381,7 @@ class ADMDetector(ADMScoring):
             with torch.inference_mode():
                 features = self._density_features(networks, images, errors)[0]
                 pixels = pixels_of(features, brain_of(images))
-            yield pixels  # out of inference mode, which is not for whoever asks
+            yield pixels  # outside inference mode
 
     def _translation_loss(
         self, net: TranslationNet, images: torch.Tensor, generator: torch.Generator

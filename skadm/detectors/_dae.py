@@ -1,4 +1,4 @@
-"""DAE: a U-Net trained to take coarse noise away (Kascenas et al. 2022)."""
+"""DAE: a U-Net trained to remove coarse noise (Kascenas et al. 2022)."""
 
 import os
 from numbers import Integral, Real
@@ -23,27 +23,26 @@ from skadm.training import Checkpoints, Objective, Stage, Trainer
 class DAEDetector(PriorDetector, TorchDetector):
     """Denoising autoencoder: what a U-Net takes for coarse noise is an anomaly.
 
-    Noise of low resolution is added to normal slices, in every contrast its own, and a
-    U-Net learns to restore them. It restores anomalies too, which look to it like such
-    noise. The score is the difference of image and restored image.
+    Low-resolution noise is added to normal slices, independently for each contrast, and a
+    U-Net learns to remove it. It also removes anomalies, which resemble such noise. The
+    score is the difference between the image and the denoised image.
 
     Parameters
     ----------
     noise_std : float, default=1.0
-        Standard deviation of the noise, in standard deviations of the brain, as the
-        images are normalised to.
+        Standard deviation of the noise, in standard deviations of the normalised brain.
     noise_scale : int, default=8
-        Size of the noise's blobs, in pixels: it is drawn on a grid so much coarser than
-        the slice, and interpolated (16 × 16 for 128 × 128 in the paper).
+        Scale of the noise in pixels: it is drawn on a grid coarser by this factor and
+        interpolated (16 × 16 for 128 × 128 in the paper).
     %(prior)s
     %(prior_sign)s
     median_size : int, default=5
-        Side of the median filter of the map, within the slice and the brain, in pixels;
-        odd. 1: no filter.
+        Side of the in-plane median filter of the map over the brain, in pixels; odd. 1:
+        no filter.
     width : int, default=16
-        Channels of the U-Net's finest level.
+        Channels of the finest level of the U-Net.
     n_levels : int, default=3
-        Halvings of the U-Net.
+        Number of halvings of the U-Net.
     norm : {"batch", "instance", "none"}, default="batch"
         Norm layer of the U-Net.
     %(max_epochs)s
@@ -55,7 +54,7 @@ class DAEDetector(PriorDetector, TorchDetector):
     %(warm_start)s
     %(checkpoints)s
     memory : None, str or object with the joblib.Memory interface, default=None
-        Keeps the trained U-Net, so that a search over `prior`, `prior_sign` and
+        Caches the trained U-Net, so that a search over `prior`, `prior_sign` and
         `median_size` trains it once.
     %(contamination)s
     %(device)s
@@ -76,16 +75,15 @@ class DAEDetector(PriorDetector, TorchDetector):
     Notes
     -----
     Without a prior the score is minus the mean over contrasts of the absolute difference,
-    as in the paper. With a prior it is minus the weighted sum of the *signed* differences,
-    image minus restored, or minus its absolute value if the sign is not known.
+    as in the paper. With a prior it is minus the weighted sum of the *signed* differences
+    (image minus denoised image), or minus its absolute value if the sign is unknown.
 
-    The idea is the paper's; the details differ. Intensities are z-scores, not scaled to
-    [0, 1], and so is the noise, which is scaled to variance 1 after its interpolation; the
-    loss is over brain pixels only; the median filter is 5 × 5, since a detector sees slice
-    by slice; the brain is not eroded for the score. The U-Net is a plain one, with batch
-    norm, ReLU and max pooling, and Adam has neither AMSGrad nor weight decay. Signed
-    differences are ours: on real scans their sign says much that the absolute value
-    throws away.
+    Details differ from the paper. Intensities are z-scores instead of scaled to [0, 1],
+    and the noise is scaled accordingly, to variance 1 after interpolation; the loss is
+    over brain pixels only; the median filter is 5 × 5, since slices are scored
+    independently; the brain is not eroded for the score. The U-Net is a plain one with
+    batch norm, ReLU and max pooling, and Adam has neither AMSGrad nor weight decay.
+    Signed differences are ours: on real scans the sign is informative.
 
     References
     ----------
@@ -110,7 +108,7 @@ class DAEDetector(PriorDetector, TorchDetector):
     _presets = {
         "quick": {"width": 4, "max_epochs": 4},
         "cpu": {"max_epochs": 20, "learning_rate": 2e-3},
-        # The authors' code; 67 200 steps of 16 slices there, however many slices there are.
+        # The authors' code; it takes 67 200 steps of 16 slices for any number of slices.
         "paper": {"width": 64, "learning_rate": 1e-4, "max_epochs": 200},
     }
 
@@ -178,8 +176,7 @@ class DAEDetector(PriorDetector, TorchDetector):
     def _check_parameters(self, n_contrasts: int) -> None:
         if self.median_size % 2 == 0:
             raise ValueError(
-                f"median_size={self.median_size} has no pixel in its middle; expected an "
-                "odd number."
+                f"median_size={self.median_size} is even; expected an odd number."
             )
 
     def _build(self, n_contrasts: int, generator: torch.Generator) -> UNet:
@@ -201,7 +198,7 @@ class DAEDetector(PriorDetector, TorchDetector):
         trainer.fit_stage(
             Stage("denoising", images, [Objective(networks, loss)], trainer.augmentation),
             memory=self.memory,
-            # What the weights do not tell.
+            # Not determined by the weights.
             norm=self.norm,
             noise_std=self.noise_std,
             noise_scale=self.noise_scale,

@@ -26,20 +26,20 @@ from skadm.nn.pixels import brain_of, map_of, pixels_of
 from skadm.nn.reduction import ReductionNet
 from skadm.training import Checkpoints, Objective, Stage, Trainer
 
-# Share of the brain pixels that may be darker than what counts as intensity 0.
+# Fraction of brain pixels below the reference intensity 0.
 _DARKEST = 0.001
-# Least norm of a pixel in its relative error, in standard deviations of the brain: the
-# few darkest pixels would have enormous errors, which no Gaussian bears.
+# Minimum norm of a pixel in the relative error, in standard deviations of the brain:
+# otherwise the darkest pixels have huge errors, which Gaussians cannot model.
 _LEAST_NORM = 1.0
 
 
 class DAGDetector(TorchDetector):
     """Mixture density of each pixel's code and reconstruction error, trained as one.
 
-    The deep autoencoding Gaussian mixture model (DAGMM) on single pixels, whose features
-    are their contrasts. The density is that of the code beside two measures of how well
-    it restores the pixel: relative Euclidean error and cosine similarity. Its
-    log-likelihood is the score. The paper compares it under the name DAG.
+    The deep autoencoding Gaussian mixture model (DAGMM) on single pixels, with the
+    contrasts as features. The density is over the code and two measures of the
+    reconstruction: relative Euclidean error and cosine similarity. Its log-likelihood is
+    the score. The paper includes this method under the name DAG.
 
     Parameters
     ----------
@@ -48,14 +48,14 @@ class DAGDetector(TorchDetector):
     latent_dim : int, default=2
         Dimension of the code.
     energy_weight : float, default=0.1
-        Weight λ₁ of the mean energy beside the mean squared reconstruction error.
+        Weight λ₁ of the mean energy relative to the mean squared reconstruction error.
     penalty_weight : float, default=0.005
-        Weight λ₂ of the sum of 1 / Σ_ii, which keeps variances from vanishing.
+        Weight λ₂ of the sum of 1 / Σ_ii, which prevents vanishing variances.
     covariance_floor : float, default=1e-6
-        Least eigenvalue of a covariance. The penalty alone does not keep covariances
-        regular (paper 2.7); DAGMM has no floor.
+        Minimum eigenvalue of a covariance. The penalty alone does not prevent singular
+        covariances (paper 2.7); DAGMM has no floor.
     dropout : float, default=0.5
-        Share of the hidden units of the estimation network dropped in training.
+        Dropout rate of the hidden units of the estimation network.
     width : int, default=16
         Channels of the autoencoder's hidden layers.
     estimation_width : int, default=10
@@ -71,7 +71,7 @@ class DAGDetector(TorchDetector):
     %(contamination)s
     %(device)s
     %(precision)s
-        Has no effect here: all is float32, the covariances float64.
+        Has no effect here: computations are in float32, covariances in float64.
     %(random_state)s
 
     Attributes
@@ -80,7 +80,7 @@ class DAGDetector(TorchDetector):
         One record for each epoch: "stage" ("density"), "epoch", "loss",
         "reconstruction", "energy", "penalty", "seconds".
     weights_ : dict of str to ndarray
-        All that was learned, the final mixture included.
+        All learned parameters, including the final mixture.
     %(offset_)s
     %(background_score_)s
     %(n_features_in_)s
@@ -88,18 +88,17 @@ class DAGDetector(TorchDetector):
 
     See Also
     --------
-    DAGcDetector : The same with convolutions.
-    ADMDetector : Translation errors beside the code, and a floor in place of a penalty.
+    DAGcDetector : Variant with convolutions.
+    ADMDetector : Uses translation errors and a floor instead of a penalty.
 
     Notes
     -----
-    Energy and penalty weight and the dropout are those of DAGMM. Layer sizes differ from
-    data set to data set there; here two hidden layers either way, with ReLU where DAGMM
-    has tanh. Chosen here: error and
-    similarity are taken of intensities above the darkest of the training brains, since a
-    z-score of 0, the mean, has no direction and no relative error; a pixel's norm counts
-    as at least 1 standard deviation; the covariance floor. Scores come from one mixture
-    of all training pixels, estimated after the training with nothing dropped.
+    Energy weight, penalty weight and dropout are those of DAGMM. Its layer sizes depend
+    on the data set; here encoder and decoder have two hidden layers, with ReLU instead of
+    tanh. Chosen here: error and similarity use intensities relative to the darkest of the
+    training brains, since a z-score of 0 has no direction and no relative error; the norm
+    of a pixel is at least 1 standard deviation; the covariance floor. Scores use one
+    mixture of all training pixels, estimated after training without dropout.
 
     References
     ----------
@@ -123,8 +122,8 @@ class DAGDetector(TorchDetector):
     )
     _presets = {
         "quick": {"max_epochs": 4},
-        # Energy and penalty by validation: those of DAGMM keep the measures of
-        # reconstruction from becoming as sure as they could be.
+        # Energy and penalty weights by validation: those of DAGMM limit the precision of
+        # the reconstruction measures.
         "cpu": {
             "energy_weight": 0.02,
             "penalty_weight": 1e-4,
@@ -267,10 +266,10 @@ class DAGDetector(TorchDetector):
 
 
 class DAGcDetector(DAGDetector):
-    """DAG with convolutions: the code of a pixel sees its neighbourhood.
+    """DAG with convolutions: the code of a pixel depends on its neighbourhood.
 
     The paper's modification of DAGMM, DAGc: encoder and decoder have 3×3 convolutions at
-    full resolution, and a feature still belongs to one pixel. All else is `DAGDetector`.
+    full resolution, with one feature vector per pixel. Otherwise it is a `DAGDetector`.
 
     Parameters
     ----------
@@ -306,13 +305,13 @@ class DAGcDetector(DAGDetector):
 
     See Also
     --------
-    DAGDetector : The same pixel by pixel.
+    DAGDetector : Variant for single pixels.
 
     Notes
     -----
-    Number and size of the layers are not stated in the paper. They are those of
-    ADMDetector's reduction network, with 3×3 convolutions in the decoder too. For all
-    else see `DAGDetector`.
+    The paper does not state the number and size of the layers. They are those of
+    ADMDetector's reduction network, with 3×3 convolutions in the decoder too. See also
+    `DAGDetector`.
 
     References
     ----------
@@ -364,14 +363,16 @@ class _Networks(torch.nn.Module):
 
     def features(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Features (n_pixels, d) and squared errors (n_pixels,) of the brain pixels."""
-        # In full precision: rounding noise would pass for variance in the covariances.
+        # Full precision: rounding noise would count as variance in the covariances.
         with torch.autocast(images.device.type, enabled=False):
             code, restored = self.autoencoder(images)
             brain = brain_of(images)
-            own, other = pixels_of(images, brain), pixels_of(restored, brain)
-            measures = reconstruction_features(own - self.darkest, other - self.darkest)
+            original, decoded = pixels_of(images, brain), pixels_of(restored, brain)
+            measures = reconstruction_features(
+                original - self.darkest, decoded - self.darkest
+            )
             features = torch.cat([pixels_of(code, brain), measures], dim=1)
-            return features, (own - other).square().sum(dim=1)
+            return features, (original - decoded).square().sum(dim=1)
 
 
 def _channel(images: NDArray, brain: NDArray, contrast: int) -> NDArray:
@@ -379,13 +380,13 @@ def _channel(images: NDArray, brain: NDArray, contrast: int) -> NDArray:
 
 
 def darkest(images: NDArray) -> torch.Tensor:
-    """Intensity of each contrast that 1 of 1000 brain pixels is below, shape (K,)."""
-    found = []
+    """Return the 0.1 % quantile of each contrast over brain pixels, shape (K,)."""
+    values_of_contrasts = []
     for contrast in range(images.shape[1]):
         values = brain_values(partial(_channel, contrast=contrast), images)
         rank = max(1, round(_DARKEST * len(values)))
-        found.append(value_of_rank(values, rank - 1))
-    return torch.tensor(found)
+        values_of_contrasts.append(value_of_rank(values, rank - 1))
+    return torch.tensor(values_of_contrasts)
 
 
 def reconstruction_features(pixels: torch.Tensor, restored: torch.Tensor) -> torch.Tensor:

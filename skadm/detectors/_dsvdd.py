@@ -1,4 +1,4 @@
-"""DSVDD: features of normal pixels drawn together around one centre (Ruff et al. 2018)."""
+"""DSVDD: features of normal pixels close to one centre (Ruff et al. 2018)."""
 
 import os
 from numbers import Integral, Real
@@ -18,25 +18,26 @@ from skadm.nn.pixels import brain_mean, brain_of, pixels_of
 from skadm.training import Checkpoints, Objective, Stage, Trainer
 from skadm.training._engine import Engine
 
-# Coordinates of the centre nearer to 0 than this are pushed away from it: weights of 0
-# would reach them.
+# Minimum absolute value of coordinates of the centre: weights of 0 would reach a centre
+# of 0.
 _LEAST_COORDINATE = 0.1
 
 
 class DSVDDDetector(TorchDetector):
-    """Distance of a pixel's features to one centre, which normal pixels are drawn to.
+    """Distance of the features of a pixel to the centre of normal features.
 
-    Deep support vector data description, fully convolutional: an encoder gives every
-    pixel a feature vector, is trained as an autoencoder first, and then to bring the
-    features of normal pixels near their mean. The squared distance is the anomaly score.
+    Deep support vector data description, fully convolutional: an encoder computes a
+    feature vector for every pixel. It is first trained as an autoencoder, then to move
+    the features of normal pixels close to their mean. The squared distance is the anomaly
+    score.
 
     Parameters
     ----------
     objective : {"one-class", "soft-boundary"}, default="one-class"
-        Mean squared distance to the centre; or a sphere that leaves a share `nu` of the
-        training pixels outside, whose distances alone are brought down.
+        Mean squared distance to the centre; or a sphere with a fraction `nu` of the
+        training pixels outside, of which only the distances beyond it are minimised.
     nu : float, default=0.1
-        Share ν of the pixels outside the soft boundary, in (0, 1).
+        Fraction ν of pixels outside the soft boundary, in (0, 1).
     weight_decay : float, default=1e-6
         Weight λ of half the sum of all squared weights in the objective.
     latent_dim : int, default=32
@@ -44,12 +45,12 @@ class DSVDDDetector(TorchDetector):
     width : int, default=16
         Channels of the encoder's first layer; each halving doubles them.
     n_levels : int, default=2
-        Halvings of the encoder. Distances are interpolated to the pixels of the slice.
+        Number of halvings of the encoder. Distances are interpolated to pixels.
     pretraining_epochs : int, default=None
-        Epochs of the autoencoder. None: as many as `max_epochs`; 0: none, and the centre
-        is that of an untrained network.
+        Epochs of the autoencoder. None: `max_epochs`; 0: no pretraining, so the centre is
+        that of an untrained network.
     warm_up_epochs : int, default=10
-        Epochs with the one-class objective before a soft boundary is drawn first.
+        Epochs with the one-class objective before the soft boundary is used.
     %(max_epochs)s
     %(batch_size)s
     %(learning_rate)s
@@ -57,7 +58,7 @@ class DSVDDDetector(TorchDetector):
     %(n_iter_no_change)s
     %(tol)s
     %(warm_start)s
-        It keeps the centre, and needs no other pre-training or warm-up.
+        The centre is kept, without pretraining or warm-up.
     %(checkpoints)s
     %(contamination)s
     %(device)s
@@ -71,7 +72,7 @@ class DSVDDDetector(TorchDetector):
         "epoch", "loss", "seconds", and in the last two "distance", the mean squared
         distance; with a soft boundary "radius".
     weights_ : dict of str to ndarray
-        All that was learned, the centre and the radius included.
+        All learned parameters, including the centre and the radius.
     %(offset_)s
     %(background_score_)s
     %(n_features_in_)s
@@ -79,15 +80,14 @@ class DSVDDDetector(TorchDetector):
 
     Notes
     -----
-    As in the original: no layer of the encoder has a bias or an affine norm, with which
-    it could map everything to the centre; the centre is the mean of one pass in
-    evaluation mode after the pre-training, moved to ±0.1 where it is nearer to 0, and
-    then fixed; the radius is the (1 - ν) quantile of the distances of a batch, and in the
-    end that of all training pixels.
+    As in the original: no encoder layer has a bias or an affine norm, which could map
+    everything to the centre; the centre is the mean of one pass in evaluation mode after
+    pretraining, with coordinates moved to at least ±0.1, and then fixed; the radius is
+    the (1 - ν) quantile of the distances in a batch, and finally of all training pixels.
 
-    Chosen here: the original gives one score to an image; this one is fully
-    convolutional with one centre for all pixels, and layer sizes are ours. The paper
-    (Kim et al. 2021) states none.
+    Chosen here: the original scores images; this detector is fully convolutional with one
+    centre for all pixels, and the layer sizes are ours, since the paper (Kim et al. 2021)
+    states none.
 
     References
     ----------
@@ -194,7 +194,7 @@ class DSVDDDetector(TorchDetector):
 
     def _train(self, networks: "_Networks", images: NDArray, trainer: Trainer) -> None:
         augmentation = trainer.augmentation
-        if not networks.centre.any():  # a warm start has one, and keeps it
+        if not networks.centre.any():  # a warm start keeps the centre
             if self.pretraining_epochs != 0:
                 autoencoder = nn.ModuleList([networks.encoder, networks.decoder])
                 errors = [Objective(autoencoder, lambda x: _restoration(networks, x))]
@@ -227,22 +227,22 @@ class DSVDDDetector(TorchDetector):
     ) -> dict[str, torch.Tensor]:
         """Radius, and distances beyond it (Ruff et al. 2018, Eq. 3)."""
         distances = networks.distances(images)[brain_of(images)]
-        # The radius has a closed form for given weights: no gradient step could be better.
+        # The optimal radius has a closed form for given weights.
         squared = self._boundary(distances.detach())
         beyond = (distances - squared).clamp_min(0).mean()
         loss = squared + beyond / self.nu + self._decay(networks.encoder)
         return {"loss": loss, "distance": distances.mean(), "radius": squared.sqrt()}
 
     def _radius(self, networks: "_Networks", images: NDArray, engine: Engine) -> float:
-        """The radius that leaves the share ν of all training pixels outside."""
+        """Return the radius with a fraction ν of all training pixels outside."""
         squares = brain_values(
             lambda some, _: engine.apply(networks.distances, some), images
         )
         return value_of_rank(squares, self._rank(len(squares)) - 1) ** 0.5
 
     def _boundary(self, squares: torch.Tensor) -> torch.Tensor:
-        """The value that the share ν of the others is above."""
-        # By rank, since torch's quantile takes no more than 2**24 values.
+        """Return the (1 - ν) quantile."""
+        # By rank: torch.quantile is limited to 2**24 values.
         return squares.kthvalue(self._rank(len(squares))).values
 
     def _rank(self, n_pixels: int) -> int:
@@ -257,7 +257,7 @@ class DSVDDDetector(TorchDetector):
 
 
 class _Encoder(nn.Module):
-    """Feature vectors of all pixels. No bias, no affine norm, no bounded activation."""
+    """Pixel encoder without bias, affine norm or bounded activation."""
 
     def __init__(
         self, n_contrasts: int, width: int, n_levels: int, latent_dim: int
@@ -276,7 +276,7 @@ class _Encoder(nn.Module):
         return self.layers(pad_for_levels(images, self.n_levels))
 
     def to_pixels(self, grid: torch.Tensor, images: torch.Tensor) -> torch.Tensor:
-        """Interpolate what is on the grid to the pixels of the slices, float32."""
+        """Interpolate values on the grid to the pixels of the slices, float32."""
         height, width = images.shape[-2:]
         fine = nn.functional.interpolate(
             grid.float(), scale_factor=float(2**self.n_levels), mode="bilinear"
@@ -306,27 +306,27 @@ class _Networks(nn.Module):
         self.register_buffer("radius", torch.zeros(()))
 
     def restore(self, images: torch.Tensor) -> torch.Tensor:
-        """Slices as the decoder makes them from their features."""
+        """Decode slices from their features."""
         height, width = images.shape[-2:]
         return self.decoder(self.encoder(images))[:, :, :height, :width]
 
     def distances(self, images: torch.Tensor) -> torch.Tensor:
         """Squared distance of every pixel's features to the centre, (n, H, W)."""
         differences = self.encoder(images).float() - self.centre.view(1, -1, 1, 1)
-        # Distances are interpolated, not features: between two points of the grid these
-        # average, and a distance would be the smaller the farther from a point.
+        # Interpolate distances, not features: averaged features between grid points would
+        # be closer to the centre.
         squared = differences.square().sum(dim=1, keepdim=True)
         return self.encoder.to_pixels(squared, images)[:, 0]
 
 
 def _restoration(networks: _Networks, images: torch.Tensor) -> dict[str, torch.Tensor]:
-    """Squared error of the autoencoder, mean over brain pixels."""
+    """Mean squared error of the autoencoder over brain pixels."""
     errors = (networks.restore(images) - images).square().sum(dim=1)
     return {"loss": brain_mean(errors, brain_of(images))}
 
 
 def _centre(encoder: _Encoder, images: NDArray, engine: Engine) -> torch.Tensor:
-    """Mean features of all brain pixels, none of its coordinates near 0."""
+    """Return the mean features of all brain pixels, with coordinates away from 0."""
     encoder.eval()
     total, n_pixels = torch.zeros((), dtype=torch.float64), 0
     with torch.inference_mode(), engine.autocast():

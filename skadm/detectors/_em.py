@@ -27,7 +27,7 @@ def mixture_by_em(
     (n, K, H, W). `floor` is added to the diagonal of the covariances. The likeliest of
     three mixtures from different starts is taken.
     """
-    # That of the order of slices: the same in all processes that train together.
+    # The generator of the slice order: identical in all processes.
     generator = trainer.order
     brain_pixels = sum(
         int(brain_of(batch).sum()) for batch in trainer.engine.batches(images)

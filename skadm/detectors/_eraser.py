@@ -1,4 +1,4 @@
-"""Eraser: a U-Net that takes artificial lesions away, and what it takes from a scan."""
+"""Eraser: a U-Net trained to remove artificial lesions."""
 
 import os
 from collections.abc import Callable, Iterator, Sequence
@@ -25,62 +25,60 @@ from skadm.training import Checkpoints, Objective, Stage, Trainer
 from skadm.training._pretrained import PRETRAINED, pretrained_network
 from skadm.training._weights import load_weights
 
-# A pixel belongs to a blob if any contrast is changed by so much of `lesion_std`.
+# A pixel belongs to a blob if any contrast changes by this multiple of `lesion_std`.
 _PRESENT = 1 / 3
 
-# Of residuals along a learned axis. In gliomas it is 3 or more; where strokes of a few
-# millilitres misled the axis, it was below 1.1.
+# Minimum ratio of abnormal to normal variance along a learned axis. In gliomas it is 3 or
+# more; where strokes of a few millilitres misled the axis, it was below 1.1.
 _LEAST_RATIO = 1.5
 
-# On the diagonal of the mixture's covariances, and their least eigenvalue, in squared
-# standard deviations of the brain: residuals finer than a hundredth are all the same.
+# Added to the diagonal of the mixture's covariances, and minimum eigenvalue, in squared
+# standard deviations of the brain: residuals below 0.01 are not distinguished.
 _FLOOR = 1e-4
 
 
 class EraserDetector(PriorDetector, TorchDetector):
     """Blobs in normal slices are erased by a U-Net; what it erases in a scan is a lesion.
 
-    Blobs of random shape, size and sharpness change all contrasts of a normal slice, each
-    by an amount of random sign. A U-Net, which sees the slice and its mirror image, learns
-    to give the slice back. A mixture of Gaussians then learns the density of its signed
-    residuals from the same normal slices without blobs: how far, and in which contrasts, a
-    normal scan lies from what it should look like.
+    Blobs of random shape, size and sharpness change all contrasts of a normal slice by
+    random amounts of either sign. A U-Net, whose input is the slice and its mirror image,
+    learns to restore the slice. A Gaussian mixture is then fitted to the signed residuals
+    of the same normal slices without blobs.
 
     Parameters
     ----------
     %(prior)s
     %(prior_sign)s
     init : None or "synthetic", default=None
-        Weights that the training starts from. None: random ones. "synthetic": those of a
-        network that was trained on synthetic brains, for any of the contrasts T1, T1ce, T2,
-        PD, FLAIR, DWI and ADC. X must carry their names, as a SliceStack does, and
-        `mirror`, `width`, `n_levels` and `norm` must be the defaults. Few epochs are enough
-        then.
+        Initial weights. None: random. "synthetic": weights of a network pretrained on
+        synthetic brains, for any of the contrasts T1, T1ce, T2, PD, FLAIR, DWI and ADC. X
+        must then have contrast names, as a SliceStack, and `mirror`, `width`, `n_levels`
+        and `norm` must be the defaults. Few epochs are then sufficient.
     evidence : {"residual", "presence", "residual+intensity"}, default="residual"
-        What scores are computed from: what the U-Net erases, where its second task sees a
-        blob, or the sum of what it erases and the image; see Notes.
+        Basis of the score: the residual of the U-Net, the predicted presence of a blob
+        (second task), or the sum of residual and image; see Notes.
     lesion_std : float, default=1.2
-        Standard deviation of a blob's change of a contrast, in standard deviations of the
-        brain, as the images are normalised to.
+        Standard deviation of the change of a contrast in a blob, in standard deviations
+        of the normalised brain.
     lesion_scales : sequence of int, default=(8, 16, 32)
-        Sizes of the blobs, in pixels; each batch draws one.
+        Sizes of the blobs in pixels; one is drawn per batch.
     presence_weight : float, default=2.0
-        Weight of a second task, to tell where the blobs are, in the loss; in squared
-        standard deviations. Only training knows it. 0: no such task.
+        Weight in the loss of a second task, the detection of the blobs, in squared
+        standard deviations. It is used in training only. 0: no such task.
     mirror : bool, default=True
-        Whether the U-Net sees the slice's mirror image (left to right, last axis) as well:
+        Whether the mirror image of the slice (left to right, last axis) is also an input:
         a brain is nearly symmetric, a lesion is not.
     sigma : float, default=2.0
-        Standard deviation, in pixels, of the Gaussian that smooths residuals and the
-        log-density, within the slice and the brain. 0: no smoothing.
+        Standard deviation in pixels of the in-plane Gaussian that smooths residuals and
+        the log-density over the brain. 0: no smoothing.
     n_networks : int, default=1
-        U-Nets, each with weights, batches and blobs of its own, that are trained one after
-        another; restored slices are their mean. They disagree on much of what one alone
-        would take for an anomaly.
+        Number of U-Nets, trained one after another with different weights, batches and
+        blobs; restored slices are averaged. This reduces false positives of single
+        networks.
     n_components : int, default=4
-        Gaussians of the mixture.
+        Number of Gaussians of the mixture.
     max_samples : int, default=100_000
-        Brain pixels drawn to fit the mixture to.
+        Number of brain pixels sampled to fit the mixture.
     width : int, default=16
         Channels of the U-Net's finest level.
     n_levels : int, default=3
@@ -91,14 +89,14 @@ class EraserDetector(PriorDetector, TorchDetector):
     %(batch_size)s
     %(learning_rate)s
     augmentation : Augmentation, "default" or None, default="default"
-        Random changes of training slices; "default" is ``Augmentation(crop=1)``, since the
-        middle of a cropped brain is not between its halves. None is none.
+        Data augmentation; "default" is ``Augmentation(crop=1)``, since the middle of a
+        cropped brain is not its plane of symmetry. None disables it.
     %(n_iter_no_change)s
     %(tol)s
     %(warm_start)s
     %(checkpoints)s
     memory : None, str or object with the joblib.Memory interface, default=None
-        Keeps the trained U-Net, so that a search over `prior`, `prior_sign`, `sigma` and
+        Caches the trained U-Net, so that a search over `prior`, `prior_sign`, `sigma` and
         `n_components` trains it once.
     %(contamination)s
     %(device)s
@@ -119,33 +117,31 @@ class EraserDetector(PriorDetector, TorchDetector):
 
     See Also
     --------
-    DAEDetector : The same with noise everywhere in the slice.
-    skadm.load_pretrained : An eraser that is trained already.
+    DAEDetector : Denoiser with noise everywhere in the slice.
+    skadm.load_pretrained : A pretrained eraser.
 
     Notes
     -----
-    Without a prior the score is the log-density of the residuals of all contrasts,
-    smoothed: whatever differs, in any contrast, is an anomaly. With a prior whose sign is
-    not known it is the log-density of the weighted sum of the residuals, and with a known
-    sign minus that sum, without a density.
+    Without a prior the score is the smoothed log-density of the residuals of all
+    contrasts. With a prior of unknown sign it is the log-density of the weighted sum of
+    the residuals, and with a known sign minus that sum.
 
-    A density is that of scans like those of the training. Where scans differ from them, as
-    real ones from synthetic ones, the second task carries over better: with
-    ``evidence="presence"``, the score is minus the logit of a blob without a prior. With
-    one it is minus the probability of a blob times the weighted sum of the contrasts, as
-    far as that is above 0; with an unknown sign, times the absolute weighted sum of the
+    The density only describes scans like those of the training. For other scans, such as
+    real scans after synthetic training, the second task generalises better. With
+    ``evidence="presence"`` and no prior, the score is minus the logit of a blob. With a
+    prior it is minus the probability of a blob times the positive part of the weighted
+    sum of the contrasts, or, for an unknown sign, times the absolute weighted sum of the
     residuals. All of these are smoothed.
 
-    Lesions of a few pixels are erased only in part, and are as bright as other tissue is
-    at most. With ``evidence="residual+intensity"``, the score is minus the weighted sum of
+    Lesions of a few pixels are erased only in part and are rarely brighter than other
+    tissue. With ``evidence="residual+intensity"``, the score is minus the weighted sum of
     residual and intensity. It needs a prior with a known sign. Combine it with slices at
-    their full resolution, small blobs and little smoothing: the preset "small-lesions".
+    full resolution, small blobs and little smoothing: the preset "small-lesions".
 
-    The blobs know nothing of what lesions look like: brighter and darker are equally
-    likely, in each contrast alone. Since most of a slice is left as it was, the U-Net can
-    compare: it leaves normal tissue alone where a denoiser of noise everywhere
-    (`DAEDetector`) changes it, so that the residual of normal tissue is small, and of
-    whichever sign.
+    The blobs make no assumption about lesions: brighter and darker are equally likely,
+    independently for each contrast. Since most of a slice is unchanged, the U-Net can use
+    it as reference. Unlike a denoiser with noise everywhere (`DAEDetector`), it hardly
+    changes normal tissue, so residuals of normal tissue are small.
 
     References
     ----------
@@ -171,9 +167,9 @@ class EraserDetector(PriorDetector, TorchDetector):
     _presets = {
         "quick": {"width": 4, "max_epochs": 4, "max_samples": 2_000},
         "cpu": {"n_networks": 3, "max_epochs": 20, "learning_rate": 2e-3},
-        # There is no paper of it; as long as that of the DAE, whose kin it is.
+        # There is no paper; the training length is that of the DAE.
         "paper": {"width": 64, "learning_rate": 1e-4, "max_epochs": 200},
-        # From pretrained weights: a minute or less on two cores for a patient.
+        # From pretrained weights: at most a minute per patient on two cores.
         "fine-tune": {"init": "synthetic", "max_epochs": 5, "learning_rate": 5e-4},
         # Slices at full resolution, about 1 mm. Needs a prior with a known sign.
         "small-lesions": {
@@ -272,8 +268,8 @@ class EraserDetector(PriorDetector, TorchDetector):
         sizes = list(self.lesion_scales)
         if not sizes or not all(isinstance(size, Integral) and size > 0 for size in sizes):
             raise ValueError(
-                f"lesion_scales={self.lesion_scales!r}; expected one or more sizes, each "
-                "an integer of at least 1."
+                f"lesion_scales={self.lesion_scales!r}; expected one or more integers of "
+                "at least 1."
             )
         if self.evidence == "residual+intensity" and (
             self.prior is None or not self._sign_is_known
@@ -284,19 +280,19 @@ class EraserDetector(PriorDetector, TorchDetector):
                 "state a prior such as {'FLAIR': 1} with prior_sign='known'."
             )
         self.axis_ = self._stated_axis(X.shape[1])
-        # The axis is learned within the training, since the mixture depends on it.
+        # The axis is learned during training, since the mixture depends on it.
         self._fit(X, self._abnormal_slices(abnormal))
 
     def _check_parameters(self, n_contrasts: int) -> None:
         if self.init is not None:
-            self._pretrained()  # which refuses contrasts that it does not take
+            self._pretrained()  # raises for unsupported contrasts
 
     @property
     def _has_weights(self) -> bool:
         return self.init is not None or super()._has_weights
 
     def _pretrained(self) -> UNet:
-        """The pretrained network for the contrasts of X, if it is as ours are."""
+        """Return the pretrained network for the contrasts of X; check its parameters."""
         assert self.init is not None
         network = pretrained_network(self.init, self.contrasts_)
         shape = {
@@ -308,8 +304,8 @@ class EraserDetector(PriorDetector, TorchDetector):
         for name, value in shape.items():
             if getattr(self, name) != value:
                 raise ValueError(
-                    f"{name}={getattr(self, name)!r}: the pretrained network "
-                    f"{self.init!r} has {name}={value!r}."
+                    f"{name}={getattr(self, name)!r}; expected {name}={value!r}, as in "
+                    f"the pretrained network {self.init!r}."
                 )
         return network
 
@@ -320,12 +316,12 @@ class EraserDetector(PriorDetector, TorchDetector):
                 net.load_state_dict(weights)
 
     def _go_on_from(self, networks: "_Networks", weights: dict[str, NDArray]) -> None:
-        own = {
+        net_weights = {
             name.removeprefix("nets."): value
             for name, value in weights.items()
             if name.startswith("nets.")
         }
-        load_weights(networks.nets, own)  # the mixture is fitted again
+        load_weights(networks.nets, net_weights)  # the mixture is refitted
 
     def _build(self, n_contrasts: int, generator: torch.Generator) -> "_Networks":
         n_in = n_contrasts * (1 + self.mirror)
@@ -396,19 +392,19 @@ class EraserDetector(PriorDetector, TorchDetector):
                 with trainer.engine.autocast():
                     maps = function(networks, batch)
                 pixels = pixels_of(maps, brain_of(batch)).cpu().numpy()
-            yield pixels  # out of inference mode, which is not for whoever asks
+            yield pixels  # outside inference mode
 
     def _output(self, net: torch.nn.Module, images: torch.Tensor) -> torch.Tensor:
-        """Slices without their lesions, then the logit of a lesion, (n, K + 1, H, W)."""
+        """Return slices without lesions and the logit of a lesion, (n, K + 1, H, W)."""
         return net(torch.cat([images, mirrored(images)], dim=1) if self.mirror else images)
 
     def _outputs(self, networks: "_Networks", images: torch.Tensor) -> torch.Tensor:
-        """Mean of the networks' outputs, (n, K + 1, H, W)."""
+        """Average the outputs of the networks, (n, K + 1, H, W)."""
         outputs = [self._output(net, images).float() for net in networks.nets]
         return torch.stack(outputs).mean(dim=0)
 
     def _residuals(self, networks: "_Networks", images: torch.Tensor) -> torch.Tensor:
-        """What is erased, signed and smoothed in the brain, (n, K, H, W)."""
+        """Return signed residuals, smoothed over the brain, (n, K, H, W)."""
         return self._residuals_of(images, self._outputs(networks, images))
 
     def _residuals_of(self, images: torch.Tensor, outputs: torch.Tensor) -> torch.Tensor:
@@ -418,7 +414,7 @@ class EraserDetector(PriorDetector, TorchDetector):
         return self._along_axis(self._residuals(networks, images))
 
     def _along_axis(self, residuals: torch.Tensor) -> torch.Tensor:
-        """Residuals of all contrasts, (n, K, H, W), or their weighted sum, (n, 1, H, W)."""
+        """Return residuals (n, K, H, W), or their weighted sum (n, 1, H, W)."""
         if self.axis_ is None:
             return residuals
         axis = torch.as_tensor(self.axis_, dtype=torch.float32)
@@ -437,7 +433,7 @@ class EraserDetector(PriorDetector, TorchDetector):
     def _anomaly_of(
         self, networks: "_Networks", images: torch.Tensor, outputs: torch.Tensor
     ) -> torch.Tensor:
-        """The score, given what the networks make of the slices."""
+        """Compute the score from the outputs of the networks."""
         brain = brain_of(images)
         if self.evidence == "presence":
             return self._presence_of(images, outputs, brain)
@@ -454,7 +450,7 @@ class EraserDetector(PriorDetector, TorchDetector):
     def _presence_of(
         self, images: torch.Tensor, outputs: torch.Tensor, brain: torch.Tensor
     ) -> torch.Tensor:
-        """How likely a blob is and, along the axis, how bright or how far from normal."""
+        """Combine the probability of a blob with the deviation along the axis."""
         logits = outputs[:, -1:]
         if self.axis_ is None:
             return smooth_in_brain(logits, brain, self.sigma)[:, 0]
@@ -468,7 +464,7 @@ class EraserDetector(PriorDetector, TorchDetector):
 
 
 class _Networks(torch.nn.Module):
-    """The erasers, and the mixture of what they make of normal slices."""
+    """The erasers and the mixture of their residuals on normal slices."""
 
     def __init__(self, nets: Sequence[UNet], mixture: FittedMixture) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""What the anomaly of a pixel is made of."""
+"""Decomposition of the anomaly score of a pixel."""
 
 from dataclasses import dataclass
 
@@ -8,25 +8,25 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True)
 class Explanation:
-    """Parts of the anomaly of each pixel, as `ADMDetector.explain` finds them.
+    """Decomposition of the anomaly score of each pixel, from `ADMDetector.explain`.
 
-    With the posterior probability γ_c that component c of the mixture made the pixel's
-    features z, the energy, which is the negative of the score, is the sum of
+    With the posterior probability γ_c of component c of the mixture given the features z
+    of the pixel, the energy (the negative score) is the sum of
 
-    - for each feature i, Σ_c γ_c (z - μ_c)_i [Σ_c⁻¹ (z - μ_c)]_i / 2: its share of the
-      squared Mahalanobis distance. Negative where a feature, correlated with others,
-      speaks against their deviation;
-    - the baseline, Σ_c γ_c (log det(2π Σ_c) / 2 - log π_c + log γ_c): what is left at the
-      centre of the components.
+    - for each feature i, Σ_c γ_c (z - μ_c)_i [Σ_c⁻¹ (z - μ_c)]_i / 2: its contribution to
+    the squared Mahalanobis distance, negative if the feature, correlated with others,
+    counteracts their deviation;
+    - the baseline, Σ_c γ_c (log det(2π Σ_c) / 2 - log π_c + log γ_c): the energy at the
+    centre of the components.
 
     Attributes
     ----------
     features : ndarray of shape (n_slices, d, H, W), float32
-        Part of each feature; 0 in the background.
+        Contribution of each feature; 0 in the background.
     baseline : ndarray of shape (n_slices, H, W), float32
-        The rest; 0 in the background.
+        Remaining energy; 0 in the background.
     component : ndarray of shape (n_slices, H, W), int64
-        Component that most probably made the pixel, from 0; -1 in the background.
+        Most probable component, from 0; -1 in the background.
     names : tuple of str
         Names of the d features, such as "FLAIR translation" and "latent 1".
     """
@@ -37,12 +37,12 @@ class Explanation:
     names: tuple[str, ...]
 
     def __getitem__(self, name: str) -> NDArray[np.float32]:
-        """Map of a feature, by its name."""
+        """Return the map of a feature by name."""
         if name not in self.names:
             raise KeyError(f"{name!r}; expected one of {list(self.names)}")
         return self.features[:, self.names.index(name)]
 
     @property
     def anomaly(self) -> NDArray[np.float32]:
-        """Energy, shape (n_slices, H, W): the sum of all parts; 0 in the background."""
+        """Energy (n_slices, H, W), the sum of all contributions; 0 in the background."""
         return self.features.sum(axis=1) + self.baseline

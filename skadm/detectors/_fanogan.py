@@ -1,4 +1,4 @@
-"""f-AnoGAN: residual of an encoder in front of a frozen generator (Schlegl et al. 2019)."""
+"""f-AnoGAN: residual of encoder and frozen generator (Schlegl et al. 2019)."""
 
 import os
 from numbers import Integral, Real
@@ -19,16 +19,16 @@ from skadm.training import Checkpoints, Objective, Stage, Trainer
 
 
 class FAnoGANDetector(TorchDetector):
-    """Residual between a slice and the nearest that a GAN of normal slices can make.
+    """Residual between a slice and its reconstruction by a GAN of normal slices.
 
     Fast unsupervised anomaly detection with a generative adversarial network (f-AnoGAN): a
-    generator G learns to make normal slices from noise, against a critic D. Then an encoder
-    E learns to find the noise from which G makes a given slice. What G cannot make is an
-    anomaly: the score of a pixel is the absolute difference between the slice and
-    G(E(slice)), mean over contrasts.
+    generator G learns to generate normal slices from noise, against a critic D. Then an
+    encoder E learns to map a slice to the noise from which G generates it. G cannot
+    generate anomalies: the score of a pixel is the absolute difference between the slice
+    and G(E(slice)), averaged over contrasts.
 
     Training has two stages: first G and D, as a Wasserstein GAN with gradient penalty;
-    then, with both frozen, E by the objective called izi_f in the paper.
+    then, with both frozen, E with the objective izi_f of the paper.
 
     Parameters
     ----------
@@ -37,35 +37,33 @@ class FAnoGANDetector(TorchDetector):
         With four levels, 8 channels are 128 numbers for each 64 × 64 pixels, as in the
         paper.
     width : int, default=32
-        Channels of the finest level of all three networks; each coarser one has twice as
-        many.
+        Channels of the finest level of all three networks; each coarser level doubles
+        them.
     n_levels : int, default=4
-        Halvings of the slice. Slices of any size will do: background is added where it
-        has to be.
+        Number of halvings of the slice. Slices of any size are padded as needed.
     gradient_penalty : float, default=10.0
         Weight λ of the penalty on the critic's gradients.
     critic_steps : int, default=5
-        Steps of the critic for each step of the generator. The critic learns from every
-        batch, the generator at the first of so many.
+        Steps of the critic for each step of the generator.
     feature_weight : float, default=1.0
-        Weight κ of the critic's features beside the residual, in the encoder's loss.
+        Weight κ of the critic's features relative to the residual in the encoder loss.
     encoder_epochs : int, default=None
         Epochs of the second stage. None: `max_epochs`.
     %(max_epochs)s
     %(batch_size)s
     %(learning_rate)s
     %(augmentation)s
-        They are not cropped, since the generator has to make whole slices.
+        Crops are disabled, since the generator must generate whole slices.
     %(n_iter_no_change)s
-        The critic's loss does not keep falling, as others do: it falls while the critic
-        learns, and rises again while the generator does.
+        The loss of the critic does not decrease steadily: it falls as the critic learns,
+        and rises as the generator learns.
     %(tol)s
     %(warm_start)s
     %(checkpoints)s
     %(contamination)s
     %(device)s
     %(precision)s
-        The critic is float32 always.
+        The critic is always in float32.
     %(random_state)s
 
     Attributes
@@ -84,32 +82,31 @@ class FAnoGANDetector(TorchDetector):
 
     Notes
     -----
-    The original makes patches of 64 × 64 pixels from a vector. Here slices have any size,
-    and all networks are convolutional: noise is a grid of vectors, each of which stands
-    for its surroundings, and the critic's number is a sum over the same grid.
+    The original generates patches of 64 × 64 pixels from a vector. Here slices have any
+    size, and all networks are convolutional: noise is a grid of vectors, each for a local
+    region, and the output of the critic is a sum over the same grid.
 
-    As in the paper: normal noise; tanh at the end of the encoder, which keeps normal slices
-    within one standard deviation of the noise (the published code has this as an option,
-    switched off); no batch norm in the critic; the loss of the encoder, with κ = 1; λ = 10
-    and five critic steps as in Gulrajani et al., with Adam's β₁ = 0.
+    As in the paper: normal noise; tanh at the end of the encoder, which keeps normal
+    slices within one standard deviation of the noise (an option in the published code,
+    off by default); no batch norm in the critic; the loss of the encoder, with κ = 1; λ =
+    10 and five critic steps as in Gulrajani et al., with Adam's β₁ = 0.
 
-    Not as in the paper and its code: plain convolutions in place of residual blocks, leaky
-    ones in the generator, through which gradients reach the encoder as they would through
-    the identity of a residual block; no layer norm in the critic; no tanh at the end of the
-    generator, since intensities are z-scores; β₂ = 0.999 in place of 0.9, and Adam for the
-    encoder too, in place of RMSprop; a one-cycle learning rate. The features of izi_f are
-    the critic's coarsest grid, as there, on the scale on which their sum is what the critic
-    looks at.
+    Different from the paper and its code: plain convolutions instead of residual blocks,
+    with leaky ReLU in the generator so that gradients reach the encoder; no layer norm in
+    the critic; no tanh at the end of the generator, since intensities are z-scores; β₂ =
+    0.999 instead of 0.9; Adam instead of RMSprop for the encoder; a one-cycle learning
+    rate. As there, the features of izi_f are the critic's coarsest grid; here they are
+    scaled as in the critic's sum.
 
-    Not stated in the paper, and chosen here: what to do about background. The generator
-    must make it, as the critic sees whole slices. In the encoder's loss and in the score
-    only brain pixels count; the critic's features are those of G(E(x)) with the background
+    Not stated in the paper and chosen here: the treatment of background. The generator
+    must generate it, since the critic sees whole slices. The encoder loss and the score
+    use brain pixels only; the critic's features are those of G(E(x)) with the background
     of x. The paper scores an image by residual and features; the map of a slice is the
     residual, as in the paper's figures.
 
-    Generator steps are what the training lacks first: there are few of them in an epoch,
-    and the slices that G makes from noise begin to look like brains after thousands.
-    Smaller batches, or fewer critic steps for each, help where time is short.
+    The number of generator steps is the bottleneck of training: generated slices look
+    like brains only after thousands of steps, and an epoch has few. If time is short, use
+    smaller batches or fewer critic steps.
 
     References
     ----------
@@ -137,7 +134,7 @@ class FAnoGANDetector(TorchDetector):
     )
     _presets = {
         "quick": {"width": 8, "n_levels": 3, "max_epochs": 4},
-        # As many steps of the generator as there is time for: still few for a GAN.
+        # As many generator steps as time allows: still few for a GAN.
         "cpu": {
             "width": 8,
             "critic_steps": 2,
@@ -213,8 +210,8 @@ class FAnoGANDetector(TorchDetector):
     def _build(self, n_contrasts: int, generator: torch.Generator) -> "_Networks":
         width, n_levels = self.width, self.n_levels
         return _Networks(
-            # Leaky: the encoder would else find latents where no ReLU of the frozen
-            # generator is on any more, and nothing tells it how to leave them.
+            # Leaky ReLU: otherwise the encoder could reach latents where all ReLUs of the
+            # frozen generator are off and gradients vanish.
             build(
                 lambda: Decoder(
                     self.latent_dim, width, n_levels, n_contrasts, activation=leaky_relu
@@ -281,7 +278,7 @@ class FAnoGANDetector(TorchDetector):
         """Negative Wasserstein distance plus weighted penalty (WGAN-GP, Eq. 3)."""
         with torch.no_grad():
             fake = self._imagine(networks, images, generator)
-        # One pass for both: without batch norm they do not see each other.
+        # One pass for both: without batch norm they are independent.
         real_scores, fake_scores = networks.critic(torch.cat([images, fake])).chunk(2)
         distance = real_scores.mean() - fake_scores.mean()
         shares = torch.rand(len(images), generator=generator).to(images.device)
@@ -295,7 +292,7 @@ class FAnoGANDetector(TorchDetector):
     def _generator_loss(
         self, networks: "_Networks", images: torch.Tensor, generator: torch.Generator
     ) -> dict[str, torch.Tensor]:
-        """Minus what the critic says of as many generated slices."""
+        """Negative critic output of as many generated slices."""
         fake = self._imagine(networks, images, generator)
         return {"generator": -networks.critic(fake).mean()}
 
@@ -319,7 +316,7 @@ class FAnoGANDetector(TorchDetector):
     def _imagine(
         self, networks: "_Networks", like: torch.Tensor, generator: torch.Generator
     ) -> torch.Tensor:
-        """Slices G(z) from noise, of the shape of `like`, float32."""
+        """Generate slices G(z) from noise, of the shape of `like`, float32."""
         height, width = pad_for_levels(like, self.n_levels).shape[-2:]
         factor = 2**self.n_levels
         shape = (len(like), self.latent_dim, height // factor, width // factor)
@@ -327,22 +324,22 @@ class FAnoGANDetector(TorchDetector):
         return _cut(networks.generator(noise), like)
 
     def _restore(self, networks: "_Networks", images: torch.Tensor) -> torch.Tensor:
-        """What the generator can make of slices, G(E(x)), float32."""
+        """Reconstruct slices, G(E(x)), float32."""
         latent = networks.encoder(pad_for_levels(images, self.n_levels))
         return _cut(networks.generator(latent), images)
 
 
 def _uncropped(augmentation: Augmentation | None) -> Augmentation | None:
-    """The same without crops.
+    """Return the augmentation without crops.
 
-    They would be padded below and to the right, in every step: what the generator makes
-    there would never be looked at, until a whole slice is scored.
+    Crops would be padded below and to the right in every step, so the generator output
+    there would only be used in scoring whole slices.
     """
     return None if augmentation is None else clone(augmentation).set_params(crop=1.0)
 
 
 def _cut(generated: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
-    """Take off what padding added, to the height and width of `like`."""
+    """Crop padding to the height and width of `like`."""
     height, width = like.shape[-2:]
     return generated[:, :, :height, :width].float()
 

@@ -22,12 +22,11 @@ from skadm.detectors._prior import Prior, PriorDetector
 
 
 class GaussianMixtureDetector(PriorDetector):
-    """Intensities that are rare under a Gaussian mixture of normal ones.
+    """Likelihood of intensities under a Gaussian mixture of normal pixels.
 
-    The mixture is one of the contrasts of a brain pixel, or of the pixel and its
-    neighbours; no network makes features of them first. Its log-likelihood is the score.
-    This tells what the networks of a deep detector with a mixture, such as `ADMDetector`,
-    are good for.
+    The mixture is fitted to the contrasts of a brain pixel, or of the pixel and its
+    neighbours, without learned features. Its log-likelihood is the score. It is a
+    baseline for deep detectors with a mixture, such as `ADMDetector`.
 
     Parameters
     ----------
@@ -36,28 +35,29 @@ class GaussianMixtureDetector(PriorDetector):
     n_components : int, default=6
         Number of Gaussians.
     neighbourhood : int, default=1
-        Side of the square of pixels that is one sample; odd. 1: the pixel alone.
+        Side in pixels of the square patch used as a sample; odd. 1: the pixel alone.
     covariance_type : {"full", "tied", "diag", "spherical"}, default="full"
         As in `sklearn.mixture.GaussianMixture`.
     reg_covar : float, default=1e-6
         Added to the diagonal of the covariances, in squared intensities.
     max_samples : int, default=100_000
-        Brain pixels drawn to fit the mixture to. None: all.
+        Number of brain pixels sampled to fit the mixture. None: all.
     n_init : int, default=1
-        Number of starts, each from another k-means; the likeliest mixture is kept.
+        Number of k-means initialisations; the mixture with the highest likelihood is
+        kept.
     max_iter : int, default=100
-        Most steps of expectation maximisation after each start. If the best start has not
-        converged by then, there is a ConvergenceWarning.
+        Maximum number of EM iterations per initialisation. If the best one has not
+        converged, a ConvergenceWarning is issued.
     %(contamination)s
     random_state : int, RandomState instance or None, default=None
-        Draws the pixels and the starts.
+        Controls the sample of pixels and the initialisations.
 
     Attributes
     ----------
     mixture_ : sklearn.mixture.GaussianMixture
         The mixture; features are ordered by row, column and contrast.
     n_iter_ : int
-        Steps that the best start took.
+        Number of EM iterations of the best initialisation.
     %(axis_)s
     %(offset_)s
     %(background_score_)s
@@ -66,20 +66,19 @@ class GaussianMixtureDetector(PriorDetector):
 
     Notes
     -----
-    The mixture of Kim et al. [1]_ has 6 Gaussians too, but of learned features, and is
-    given by a network; this one is fitted by expectation maximisation.
+    The mixture of Kim et al. [1]_ also has 6 Gaussians, but for learned features and
+    parameterised by a network; this one is fitted by expectation maximisation.
 
-    With a prior, the question is whether the weighted sum of the contrasts fits to the rest
-    of the pixel, that is, to all that does not change along the axis: the score is the
-    conditional log-density of the sum given the rest. If the sign is known, it is the
-    logarithm of the conditional probability that the sum of a normal pixel is at least as
-    high. (Without the condition it would be a function of the sum alone, and rank pixels as
-    `IntensityDetector` does.) Of a patch, the sum is averaged over its pixels. An axis is
-    learned from how far the contrasts are from the mean of the mixture.
+    With a prior, the score is the conditional log-density of the weighted sum of the
+    contrasts, given the components of the pixel orthogonal to the axis. If the sign is
+    known, it is the logarithm of the conditional probability that the sum of a normal
+    pixel is at least as high. (Unconditionally it would be a function of the sum alone,
+    and rank pixels as `IntensityDetector` does.) For a patch, the sum is averaged over
+    its pixels. A learned axis uses deviations from the mean of the mixture.
 
-    Neighbours in the background, or outside of the slice, are 0. With 3 by 3 pixels of 4
-    contrasts a full covariance has 666 values, so give a larger `neighbourhood` enough
-    pixels, or another `covariance_type`.
+    Neighbours in the background or outside the slice are 0. With 3 by 3 pixels of 4
+    contrasts a full covariance has 666 parameters, so a larger `neighbourhood` needs many
+    pixels or another `covariance_type`.
 
     References
     ----------
@@ -101,10 +100,10 @@ class GaussianMixtureDetector(PriorDetector):
     _good_at = "Unusual combinations of intensities in one pixel, in seconds."
     _presets = {
         "quick": {"max_samples": 2_000},
-        # A fit of seconds; more pixels hardly change the mixture.
+        # Fits in seconds; more pixels hardly change the mixture.
         "cpu": {"max_samples": 300_000},
-        # Every pixel of the normal slices, which is what the paper's detectors learn from;
-        # 6 Gaussians, as in the paper, are the default.
+        # All pixels of the normal slices, as for the paper's detectors; 6 Gaussians, as
+        # in the paper, are the default.
         "paper": {"max_samples": None},
     }
 
@@ -153,8 +152,8 @@ class GaussianMixtureDetector(PriorDetector):
         least = max(2, self.n_components)
         if len(patches) < least:
             raise ValueError(
-                f"n_components={self.n_components} needs at least {least} brain pixels to "
-                f"be fitted to; got n_samples = {len(patches)}."
+                f"n_components={self.n_components} needs at least {least} brain pixels; "
+                f"got n_samples = {len(patches)}."
             )
         self.mixture_ = GaussianMixture(
             self.n_components,
@@ -162,7 +161,7 @@ class GaussianMixtureDetector(PriorDetector):
             reg_covar=self.reg_covar,
             n_init=self.n_init,
             max_iter=self.max_iter,
-            # A number, so that the mixture does not keep a generator of the user's.
+            # An integer, so that the mixture keeps no reference to the user's generator.
             random_state=int(random_state.randint(np.iinfo(np.int32).max)),
         ).fit(patches)
         self.n_iter_ = self.mixture_.n_iter_
@@ -211,12 +210,12 @@ class GaussianMixtureDetector(PriorDetector):
 def _conditionals(
     mixture: GaussianMixture, samples: NDArray, axis: NDArray
 ) -> tuple[NDArray, NDArray, NDArray]:
-    """Density of samples (n, d) along an axis, given the rest, under each of C Gaussians.
+    """Compute the conditional density of samples (n, d) along an axis under C Gaussians.
 
-    The first result, (n, C), is the logarithm of the weight of a Gaussian times its density
-    of the rest, what is orthogonal to the axis, up to a constant. The second, (n, C), is
-    the distance of the sample from the conditional mean, in conditional standard
-    deviations; the third, (C,), are these.
+    The first result, (n, C), is the logarithm of the weight of a Gaussian times its
+    density of the components orthogonal to the axis, up to a constant. The second, (n,
+    C), is the distance of the sample from the conditional mean in conditional standard
+    deviations; the third, (C,), contains these standard deviations.
     """
     n_features = samples.shape[1]
     axis = axis / np.linalg.norm(axis)
@@ -225,22 +224,22 @@ def _conditionals(
     for c in range(mixture.n_components):
         root = _root_of_precision(mixture, c, n_features)
         along = root @ (root.T @ axis)
-        # By the Schur complement, what is conditional on the rest has this precision.
+        # Precision of the conditional distribution (Schur complement).
         widths[c] = (axis @ along) ** -0.5
         centred = samples - mixture.means_[c]
         distances[:, c] = centred @ along * widths[c]
         squares = ((centred @ root) ** 2).sum(axis=1)
         log_volume = np.log(np.diag(root)).sum() + np.log(widths[c])
-        # The density of all, without the factor that is the conditional one.
+        # The joint density without the conditional factor.
         rest[:, c] = (distances[:, c] ** 2 - squares) / 2 + log_volume
-    with np.errstate(divide="ignore"):  # a Gaussian of weight 0
+    with np.errstate(divide="ignore"):  # Gaussians of weight 0
         return rest + np.log(mixture.weights_), distances, widths
 
 
 def _root_of_precision(
     mixture: GaussianMixture, component: int, n_features: int
 ) -> NDArray[np.float64]:
-    """Triangular L, (d, d), of which L @ L.T is the inverse of a covariance."""
+    """Return the triangular L (d, d) with L @ L.T equal to the inverse covariance."""
     roots = mixture.precisions_cholesky_
     root = roots if mixture.covariance_type == "tied" else roots[component]
     return root if np.ndim(root) == 2 else np.eye(n_features) * root

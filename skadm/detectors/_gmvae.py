@@ -17,43 +17,42 @@ from skadm.training import Checkpoints, Objective, Stage, Trainer
 
 
 class GMVAEDetector(TorchDetector):
-    """Restoration of slices under a Gaussian-mixture VAE of normal ones.
+    """Restoration of slices under a Gaussian-mixture VAE of normal slices.
 
-    The evidence lower bound (ELBO) of the autoencoder says how probable a slice is among
-    normal ones. A slice is changed step by step until it is as probable as it can become
-    by changes of small total variation: noise stays, lesions go. The score is minus the
-    mean over contrasts of the absolute change.
+    The evidence lower bound (ELBO) of the autoencoder approximates the log-probability of
+    a normal slice. Iterative restoration maximises it with a penalty on the total
+    variation of the change, which removes lesions but not noise. The score is minus the
+    absolute change, averaged over contrasts.
 
-    The latents are grids (You et al. 2019): at every place, a categorical c chooses one
-    of `n_components` Gaussians for z, from which the slice is decoded; the Gaussians
-    themselves are a function of w (Dilokthanakul et al. 2016).
+    The latents are grids (You et al. 2019): at every position, a categorical c selects
+    one of `n_components` Gaussians for z, from which the slice is decoded; the Gaussians
+    are a function of w (Dilokthanakul et al. 2016).
 
     Parameters
     ----------
     n_components : int, default=6
         C, the number of Gaussians.
     latent_dim : int, default=None
-        Channels of z. None: as many as there are contrasts (1 for 1 in the paper).
+        Channels of z. None: the number of contrasts (1 for 1 in the paper).
     mixture_latent_dim : int, default=1
         Channels of w.
     free_bits : float, default=0.5
-        Divergence of c from uniform, in nats at each place of the grid, below which the
-        training does not press it. 0: the components become alike, and z has a single
-        Gaussian.
+        Divergence of c from uniform, in nats per grid position, below which it is not
+        penalised. 0: the components collapse to a single Gaussian.
     width : int, default=16
-        Channels of the networks at the highest resolution; each coarser level has twice
-        as many.
+        Channels of the networks at the highest resolution; each coarser level doubles
+        them.
     n_levels : int, default=2
-        Halvings: the latent grid is 2 ** n_levels times coarser than the slice.
+        Number of halvings: the latent grid is 2 ** n_levels times coarser than the slice.
     tv_weight : float, default=1.0
-        Weight λ of the change's total variation beside the negative ELBO. Smaller: more
-        is changed, normal tissue too. Larger: small lesions stay.
+        Weight λ of the total variation of the change relative to the negative ELBO. Small
+        values also change normal tissue; large values leave small lesions.
     restoration_steps : int, default=10
-        Steps of the restoration. Scoring takes as long as there are steps; large lesions
-        want more of them.
+        Number of restoration steps. Scoring time is proportional to it; large lesions
+        need more steps.
     step_size : float, default=0.5
-        Length of a step; the squared error has curvature 1. With a small `tv_weight` it
-        has to be smaller.
+        Step size; the squared error has curvature 1. A small `tv_weight` needs smaller
+        steps.
     %(max_epochs)s
     %(batch_size)s
     %(learning_rate)s
@@ -65,7 +64,7 @@ class GMVAEDetector(TorchDetector):
     %(contamination)s
     %(device)s
     %(precision)s
-        The restoration is float32 always.
+        The restoration is always in float32.
     %(random_state)s
 
     Attributes
@@ -82,28 +81,26 @@ class GMVAEDetector(TorchDetector):
 
     Notes
     -----
-    Not stated in the papers, or different there, and chosen here: slices have several
-    contrasts, and the total variation is a sum over them. The reconstruction counts brain
-    pixels only, and only they are changed; the latents count on the whole grid. The
+    Chosen here, since the papers differ or do not state it: slices have several
+    contrasts, and the total variation is summed over them. The reconstruction term uses
+    brain pixels only, and only they are changed; the latent terms use the whole grid. The
     variance of p(x|z) is 1, that of the normalised images; the authors' code learns it,
-    and takes the plain squared error for the restoration. There are fewer layers than in
-    the authors' code, and batch normalisation. SiLU stands for ReLU: the gradient of a
-    ReLU jumps, and with it the scores of images that differ by rounding. The log-density
-    of p(z|w,c), -½ (z - μ)² / σ² - ½ log σ² - ½ log 2π, has ½ log σ² with the sign that
-    makes it a density; the authors' code has the opposite one, unhalved. The free bits
-    are theirs.
+    and uses the plain squared error for restoration. There are fewer layers than in the
+    authors' code, and batch norm. SiLU replaces ReLU, whose gradient is discontinuous, so
+    that rounding would change scores. The log-density of p(z|w,c), -½ (z - μ)² / σ² - ½
+    log σ² - ½ log 2π, has ½ log σ² with the sign that makes it a density; the authors'
+    code has the opposite sign and no factor ½. Free bits are as in the authors' code.
 
-    The restoration takes proximal gradient steps: after each step along the gradient of
-    the ELBO comes one of the total variation, isotropic, by 20 iterations of Beck &
-    Teboulle 2009. The authors take 500 gradient steps on the sum of both. They minimise
-    the same, but slowly, since the total variation has kinks wherever the change is
-    flat. For the gradient, z and w are at their means and the free bits are off: nothing
-    is drawn at random in scoring.
+    The restoration uses proximal gradient steps: each gradient step on the ELBO is
+    followed by a proximal step of the isotropic total variation, with 20 iterations of
+    Beck & Teboulle 2009. The authors use 500 gradient steps on the sum of both, which
+    converges slowly because the total variation is not smooth. For the gradient, z and w
+    are at their means and free bits are off, so scoring is deterministic.
 
-    The authors choose λ without labels, by how little it changes normal slices. But the
-    larger λ, the less changes: this tells a λ that is too small, and no best one.
-    `tv_weight` 1 was chosen on the phantom; of 0.5, 1, 2 and 4 it had the highest AUC on
-    two patients of BraTS 2021 as well.
+    The authors choose λ without labels, by the change of normal slices. Since the change
+    decreases with λ, this criterion only detects a λ that is too small. `tv_weight` 1 was
+    chosen on the phantom; of 0.5, 1, 2 and 4 it had the highest AUC on two patients of
+    BraTS 2021 as well.
 
     References
     ----------
@@ -138,8 +135,9 @@ class GMVAEDetector(TorchDetector):
     _presets = {
         "quick": {"width": 8, "max_epochs": 4, "restoration_steps": 2},
         "cpu": {"restoration_steps": 5, "max_epochs": 40, "learning_rate": 2e-3},
-        # The authors' code, for one contrast. Their objective, squared error and 1.8 times
-        # the total variation, is twice that of here; their steps were 5e-3, then 2e-3.
+        # The authors' code, for one contrast. Their objective, squared error plus 1.8
+        # times the total variation, is twice that used here; their step sizes are 5e-3,
+        # then 2e-3.
         "paper": {
             "width": 64,
             "latent_dim": 1,
@@ -245,7 +243,7 @@ class GMVAEDetector(TorchDetector):
         return (images - self._restored(networks, images)).abs().mean(dim=1)
 
     def _restored(self, networks: GMVAE, images: torch.Tensor) -> torch.Tensor:
-        """The most probable normal version of the images."""
+        """Return the restored images."""
         return restore(
             images,
             brain_of(images),

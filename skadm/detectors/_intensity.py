@@ -1,4 +1,4 @@
-"""Intensity alone: what a sceptic asks for first."""
+"""Intensity baseline."""
 
 from numbers import Real
 from typing import Any
@@ -13,24 +13,24 @@ from skadm._sklearn import Interval
 from skadm._validation import check_arrays
 from skadm.detectors._prior import Prior, PriorDetector
 
-# Scores end here: the sum of a few of them, as a filter takes it, is still a float32.
+# Scores are clipped here, so that sums of a few, as in filters, fit in float32.
 _MOST = 1e35
 
 
 class IntensityDetector(PriorDetector):
     """A weighted sum of contrasts: bright pixels are anomalies.
 
-    Nothing is trained but the threshold, and the weights if `prior` is "learned". On
-    normalised FLAIR, or FLAIR + T2, this is the baseline that a detector of tumours has to
-    beat; with learned weights, one that learns from slice labels.
+    Only the threshold is fitted, and the weights if `prior` is "learned". On normalised
+    FLAIR, or FLAIR + T2, this is the baseline for detectors of tumours; with learned
+    weights, for detectors that use slice labels.
 
     Parameters
     ----------
     %(prior)s
     %(prior_sign)s
     sigma : float, default=0
-        Standard deviation, in pixels, of a Gaussian that smooths the map within its
-        slice and within the brain. 0: no smoothing.
+        Standard deviation in pixels of a Gaussian that smooths the map in-plane over the
+        brain. 0: no smoothing.
     %(contamination)s
 
     Attributes
@@ -42,13 +42,12 @@ class IntensityDetector(PriorDetector):
 
     Notes
     -----
-    Intensities say nothing of lesions by themselves. Without a `prior` this detector
-    therefore assumes one: that lesions change all contrasts in the same direction, with
-    weight 1 each (`axis_`). So it is never without supervision.
+    Without a `prior`, this detector assumes that lesions change all contrasts in the same
+    direction, with weight 1 each (`axis_`). So it is never unsupervised.
 
-    The score is minus the weighted sum; if the sign is not known, minus the distance of the
-    sum from its mean in normal slices. An axis is learned from how far intensities are from
-    their means in normal slices.
+    The score is minus the weighted sum; if the sign is unknown, minus the distance of the
+    sum from its mean in normal slices. A learned axis uses deviations from the means in
+    normal slices.
 
     Examples
     --------
@@ -61,11 +60,9 @@ class IntensityDetector(PriorDetector):
     """
 
     _tune = ("prior", "sigma")
-    _good_at = (
-        "Bright (or dark) lesions; contrasts are stated or learned from slice labels."
-    )
+    _good_at = "Bright (or dark) lesions; contrasts are given or learned from slice labels."
     _presets = {
-        # No preset has parameters; the names are there so that every detector has them.
+        # No preset has parameters; the names exist for every detector.
         "quick": {},
         "cpu": {},
         "paper": {},
@@ -117,7 +114,8 @@ class IntensityDetector(PriorDetector):
         check_arrays(self, {"mean_": (self.n_features_in_,)})
 
     def _score(self, X: np.ndarray, brain: NDArray[np.bool_]) -> np.ndarray:
-        # Contrast by contrast: a matrix product would round by the number of slices.
+        # Contrast by contrast: rounding of a matrix product depends on the number of
+        # slices.
         assert self.axis_ is not None
         maps = np.zeros(X[:, 0].shape)
         for contrast, weight in enumerate(self.axis_):

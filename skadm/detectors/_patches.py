@@ -1,4 +1,4 @@
-"""Brain pixels with their neighbours, as rows of a table for scikit-learn."""
+"""Patches around brain pixels, as samples for scikit-learn."""
 
 from collections.abc import Callable, Iterator
 
@@ -9,7 +9,7 @@ from sklearn.utils.random import sample_without_replacement
 from skadm._brain import brain_counts, brain_mask
 from skadm._disk import release, row_chunks
 
-# Values of one chunk of patches: 8 MB in float64, which stays in the cache of a core.
+# Values per chunk of patches: 8 MB in float64, which fits into a core's cache.
 CHUNK_VALUES = 2**20
 
 
@@ -19,16 +19,14 @@ def draw_patches(
     max_samples: int | None,
     random_state: np.random.RandomState,
 ) -> NDArray[np.float64]:
-    """Patches of some brain pixels, drawn without replacement, to fit a model to.
+    """Sample patches of brain pixels without replacement.
 
-    Of `max_samples` pixels, or all if there are fewer, in their order in X. The pixels are
-    drawn first, so that the patches of no other pixel are made. The result is that of
-    `patches_at`.
+    Patches of `max_samples` pixels, or of all if there are fewer, in their order in X.
+    Only patches of sampled pixels are extracted. The result is as in `patches_at`.
     """
     if neighbourhood % 2 == 0:
         raise ValueError(
-            f"neighbourhood={neighbourhood} is even; expected an odd number of pixels, "
-            "so that the square has a pixel in its middle."
+            f"neighbourhood={neighbourhood} is even; expected an odd number of pixels."
         )
     chunks = list(row_chunks(len(X), X[:1].nbytes))
     counts = brain_counts(X, chunks)
@@ -39,7 +37,7 @@ def draw_patches(
         chosen = np.sort(
             sample_without_replacement(n_pixels, max_samples, random_state=random_state)
         )
-    # Chunk by chunk: the slices may be more than fit into memory.
+    # Chunk by chunk: the slices may exceed memory.
     ends = np.cumsum(counts)
     parts = []
     for rows, first, drawn in zip(
@@ -55,12 +53,12 @@ def draw_patches(
 def patches_at(
     X: NDArray, pixels: NDArray[np.intp], neighbourhood: int
 ) -> NDArray[np.float64]:
-    """All contrasts of a pixel and of its neighbours in the slice.
+    """Extract all contrasts of pixels and their in-plane neighbours.
 
     X has shape (n_slices, n_contrasts, H, W), and pixels are flat indices into its maps.
     `neighbourhood` is the side of the square around the pixel, odd; 1 is the pixel alone.
-    The result, (n_pixels, neighbourhood**2 * n_contrasts), is by row, column and contrast;
-    0, as the background, outside of the slice.
+    The result, (n_pixels, neighbourhood**2 * n_contrasts), is ordered by row, column and
+    contrast; 0 outside the slice.
     """
     n_slices, n_contrasts, height, width = X.shape
     slices, rows, columns = np.unravel_index(pixels, (n_slices, height, width))
@@ -81,15 +79,15 @@ def score_patches(
     neighbourhood: int,
     score: Callable[[NDArray], NDArray],
 ) -> NDArray[np.float32]:
-    """Maps (n_slices, H, W) of what a model says about the patch of each brain pixel.
+    """Score the patch of each brain pixel; return maps (n_slices, H, W).
 
     Maps are finite, and 0 in the background. `score` takes patches (n_pixels, n_features),
-    which it may overwrite, and returns (n_pixels,). It gets pixels of one slice at a time:
-    matrix products round by the number of their rows, so the result would depend on other
-    slices.
+    which it may overwrite, and returns (n_pixels,). It is called slice by slice, since
+    rounding of matrix products depends on the number of rows, so the result would depend
+    on other slices.
     """
     maps = np.zeros((len(X), *X.shape[2:]), np.float32)
-    # Absurd intensities overflow: as far as a number can say.
+    # Extreme intensities overflow: clip to finite scores.
     most = np.finfo(np.float32).max
     for image, inside, out in zip(X, brain, maps):
         for pixels, patches in iterate_patches(image[None], inside, neighbourhood):
@@ -100,7 +98,7 @@ def score_patches(
 def iterate_patches(
     X: NDArray, brain: NDArray[np.bool_], neighbourhood: int
 ) -> Iterator[tuple[NDArray[np.intp], NDArray[np.float64]]]:
-    """Yield all brain pixels and their patches, as of `patches_at`, some at a time."""
+    """Yield all brain pixels and their patches, chunk by chunk."""
     all_pixels = np.flatnonzero(brain)
     step = max(1, CHUNK_VALUES // (neighbourhood**2 * X.shape[1]))
     for start in range(0, len(all_pixels), step):
@@ -109,5 +107,5 @@ def iterate_patches(
 
 
 def mean_of_patches(patches: NDArray, n_contrasts: int) -> NDArray[np.float64]:
-    """Mean of each contrast over each patch, (n_pixels, n_contrasts)."""
+    """Average each contrast over each patch, (n_pixels, n_contrasts)."""
     return patches.reshape(len(patches), -1, n_contrasts).mean(axis=1)

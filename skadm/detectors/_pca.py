@@ -1,4 +1,4 @@
-"""What a few principal components of small patches cannot show."""
+"""Reconstruction error of principal component analysis of patches."""
 
 from numbers import Integral, Real
 from typing import Any
@@ -21,28 +21,27 @@ from skadm.detectors._prior import Prior, PriorDetector
 
 
 class PCADetector(PriorDetector):
-    """Patches that the principal components of normal patches do not restore.
+    """Reconstruction error of patches by the principal components of normal patches.
 
-    A patch is a brain pixel with its neighbours in the slice, in all contrasts. The
-    squared error of its restoration, averaged over its values, is the anomaly of the
-    pixel in the middle.
+    A patch is a brain pixel with its in-plane neighbours, in all contrasts. The anomaly
+    score of its central pixel is the squared reconstruction error, averaged over the
+    patch.
 
     Parameters
     ----------
     %(prior)s
     %(prior_sign)s
     n_components : int or float, default=1
-        Number of principal components, or, in (0, 1), the share of the variance that
-        they have to explain. At least one component that varies is always left out: see
-        Notes.
+        Number of principal components, or, in (0, 1), the fraction of variance to
+        explain. At least one component with variance is always excluded: see Notes.
     neighbourhood : int, default=1
         Side of the patch, in pixels; odd. 1: the pixel alone.
     max_samples : int, default=100_000
-        Brain pixels drawn to learn the components from. None: all. Their patches are held
-        in memory at once, 8 bytes for each value: 80 MB for 5 × 5 patches of 4 contrasts.
+        Number of brain pixels sampled to fit the components. None: all. Their patches are
+        held in memory, 8 bytes per value: 80 MB for 5 × 5 patches of 4 contrasts.
     %(contamination)s
     random_state : int, RandomState instance or None, default=None
-        Draws the pixels.
+        Controls the sample of pixels.
 
     Attributes
     ----------
@@ -56,28 +55,27 @@ class PCADetector(PriorDetector):
 
     Notes
     -----
-    Kim et al. [1]_ name robust principal component analysis ([2]_, [3]_) as the typical
-    way to detect anomalies by an error of reconstruction. This is the plain one: the
-    components are learned from normal slices, where there is nothing to be robust
-    against.
+    Kim et al. [1]_ name robust principal component analysis ([2]_, [3]_) as a typical
+    reconstruction-based method. This is plain PCA: the components are fitted to normal
+    slices, so no robustness against anomalies is needed.
 
-    All components together restore every training patch, and the error would be 0
-    everywhere. So if `n_components` asks for as many as there are with any variance, the
-    last of them is left out. Of a single contrast without neighbours no component is
-    left then, and the score is the squared distance from the mean.
+    All components together reconstruct every training patch, with error 0. So if
+    `n_components` includes all components with variance, the last one is excluded. For a
+    single contrast without neighbours, no component remains, and the score is the squared
+    distance from the mean.
 
-    Components of patches restore what is smooth, whatever its intensity, and fail on
-    edges and texture. A lesion that is bright but smooth is found better by few components
-    and with ``neighbourhood=1``, where only the relation of the contrasts counts. Hence
-    the defaults.
+    Components of patches reconstruct smooth regions of any intensity, but not edges and
+    texture. A bright but smooth lesion is detected better with few components and
+    ``neighbourhood=1``, which uses only the relation between contrasts. Hence the
+    defaults.
 
     With a prior, the anomaly is the weighted sum of the *signed* errors instead, averaged
-    over the patch, or its absolute value if the sign is not known.
+    over the patch, or its absolute value if the sign is unknown.
 
-    Neighbours in the background, or outside of the slice, are 0. The rim of the brain is
-    therefore part of what is learned.
+    Neighbours in the background or outside the slice are 0, so the components also model
+    the border of the brain.
 
-    Not stated in the paper, and chosen here: patches and their size, the share of the
+    Not stated in the paper and chosen here: patches and their size, the fraction of
     variance, the mean over the values of a patch.
 
     References
@@ -104,9 +102,9 @@ class PCADetector(PriorDetector):
     _good_at = "Contrasts that break their linear relation, in seconds."
     _presets = {
         "quick": {"max_samples": 2_000},
-        # A fit of seconds, in less than 100 MB.
+        # Fits in seconds, in less than 100 MB.
         "cpu": {"max_samples": 100_000},
-        # Every pixel, as above. With 5 × 5 patches of 4 contrasts, 800 bytes each.
+        # All pixels. With 5 × 5 patches of 4 contrasts, 800 bytes each.
         "paper": {"max_samples": None},
     }
 
@@ -149,10 +147,9 @@ class PCADetector(PriorDetector):
         )
         if len(patches) < 2:
             raise ValueError(
-                "principal components need at least 2 brain pixels to be learned from; "
-                "got n_samples = 1."
+                "principal components need at least 2 brain pixels; got n_samples = 1."
             )
-        # Patches that are all alike have no variance to divide by.
+        # Identical patches have variance 0.
         with np.errstate(invalid="ignore"):
             complete = _pca().fit(patches)
             n_components = self._resolve_n_components(complete)
@@ -164,10 +161,10 @@ class PCADetector(PriorDetector):
         check_arrays(self.pca_, {"mean_": (n_values,), "components_": (None, n_values)})
 
     def _resolve_n_components(self, complete: PCA) -> int:
-        """How many components to keep, given all of them."""
+        """Return the number of components to keep."""
         variances = complete.explained_variance_
-        # Less than the rounding of float32 is no variance: of a contrast that is a
-        # multiple of another one, or of neighbours that are background in all patches.
+        # Variance below float32 rounding counts as 0, e.g. for a contrast that is a
+        # multiple of another one, or neighbours that are background in all patches.
         noise = np.finfo(np.float32).eps ** 2
         size = variances.sum() + (complete.mean_**2).sum()
         most = max(0, int((variances > noise * size).sum()) - 1)
@@ -195,9 +192,9 @@ class PCADetector(PriorDetector):
         return np.concatenate(parts)
 
     def _errors(self, patches: np.ndarray) -> np.ndarray:
-        """What is not restored; in place of the patches."""
-        # Not by `transform` and `inverse_transform`, which refuse 0 components. Nor by
-        # ‖x‖² - ‖Vx‖², whose difference has no digits left where the error is small.
+        """Compute reconstruction errors, in place of the patches."""
+        # `transform` and `inverse_transform` do not accept 0 components, and ‖x‖² - ‖Vx‖²
+        # loses all digits for small errors.
         patches -= self.pca_.mean_
         components = self.pca_.components_
         patches -= (patches @ components.T) @ components
@@ -205,5 +202,5 @@ class PCADetector(PriorDetector):
 
 
 def _pca(n_components: int | None = None) -> PCA:
-    # There are far more patches than features, so that their covariance is small.
+    # There are far more patches than features: use the covariance.
     return PCA(n_components, svd_solver="covariance_eigh")

@@ -1,7 +1,7 @@
-"""What is known of lesions beforehand: which contrasts they change, and in which direction.
+"""Priors on lesions: the contrasts that they change, and the direction.
 
-All detectors that take such a prior take it by the same two parameters, and add up the
-contrasts along the same axis.
+All detectors with a prior have the same two parameters, and sum the contrasts along the
+same axis.
 """
 
 import warnings
@@ -20,32 +20,33 @@ Prior = Mapping[str | int, float] | Sequence[str | int] | str | None
 
 
 class PriorDetector(BaseDetector):
-    """Base of the detectors that can be told which contrasts lesions change.
+    """Base class of the detectors with a prior on the contrasts that lesions change.
 
-    Such a detector computes for each pixel and contrast how far it deviates from what is
-    normal, with a sign (`_deviations`), and scores the sum of these deviations weighted by
-    `axis_`. What `_fit` learns must not depend on the axis, which may be learned after it.
+    Such a detector computes a signed deviation from normal for each pixel and contrast
+    (`_deviations`), and scores the sum of deviations weighted by `axis_`. `_fit` must not
+    depend on the axis, which may be learned afterwards.
 
     Parameters
     ----------
     prior : None, "learned", mapping or sequence, default=None
-        Which contrasts lesions change. None: not known. A mapping: a weight for each of
-        these contrasts, such as ``{"FLAIR": 1, "T2": 0.5}``, by name (X must then carry
-        names, as a SliceStack does) or by index; a negative weight is for a contrast that
-        lesions change in the opposite direction. A sequence of contrasts: each has
-        weight 1. "learned": the weights are those along which the slices with an anomaly,
-        which are left out of the training, differ most from the normal ones (contrastive
-        PCA). `fit` then needs y, and uses of it only which slices these are.
+        Contrasts that lesions change. None: unknown. A mapping: weights of contrasts,
+        such as ``{"FLAIR": 1, "T2": 0.5}``, by name (X must then have names, as a
+        SliceStack) or by index; a negative weight means a change in the opposite
+        direction. A sequence of contrasts: weight 1 each. "learned": the weights along
+        which slices with an anomaly, which are excluded from training, differ most from
+        normal slices (contrastive PCA). `fit` then needs y, but uses only slice-level
+        labels.
     prior_sign : {"known", "unknown"}, default="known"
-        Whether the direction of the change is known. "known": a pixel is an anomaly if its
-        weighted sum of contrasts is too high (or, with negative weights, too low); of a
-        learned `prior` the sign is learned too. "unknown": too low is as anomalous as too
-        high, and only the ratios of the weights matter. Has no effect if `prior` is None.
+        Whether the direction of the change is known. "known": a pixel is an anomaly if
+        its weighted sum of contrasts is too high (or, with negative weights, too low);
+        for a learned `prior` the sign is learned too. "unknown": too low is as anomalous
+        as too high, and only the ratios of the weights matter. Has no effect if `prior`
+        is None.
 
     Attributes
     ----------
     axis_ : ndarray of shape (K,) or None
-        Weight of each contrast, as stated by `prior` or learned. None without a prior.
+        Weight of each contrast, given by `prior` or learned. None without a prior.
     """
 
     _parameter_constraints: dict[str, list[Any]] = {
@@ -59,7 +60,7 @@ class PriorDetector(BaseDetector):
     axis_: NDArray[np.float64] | None
 
     def _deviations(self, X: NDArray) -> NDArray:
-        """Signed deviations of the brain pixels of some slices, (n_pixels, K)."""
+        """Return signed deviations of the brain pixels of some slices, (n_pixels, K)."""
         raise NotImplementedError
 
     @property
@@ -92,7 +93,10 @@ class PriorDetector(BaseDetector):
         if stated or self._looks_at_abnormal:
             check_arrays(self, {"axis_": (n_contrasts,)})
         elif self.axis_ is not None:
-            raise ValueError(f"a {type(self).__name__} without prior has an axis_.")
+            raise ValueError(
+                f"axis_ of a {type(self).__name__} is an array; expected None, since "
+                "prior is None."
+            )
 
     def _all_deviations(self, X: NDArray) -> Iterator[NDArray]:
         for rows in row_chunks(len(X), X[:1].nbytes):
@@ -100,21 +104,21 @@ class PriorDetector(BaseDetector):
             release(X)
 
     def _stated_axis(self, n_contrasts: int) -> NDArray[np.float64] | None:
-        """Weight of each contrast; None if there is no prior or it is to be learned."""
+        """Return the weights of the contrasts; None for no prior or a learned prior."""
         if self.prior is None or isinstance(self.prior, str):
             return None
         weights = contrast_weights(self.prior, n_contrasts, self.contrasts_)
         return weights if self._sign_is_known else weights / np.abs(weights).max()
 
     def _abnormal_slices(self, abnormal: Callable[[], NDArray] | None) -> NDArray | None:
-        """Read the slices that the axis is learned from; None if it is not learned."""
+        """Read the slices for learning the axis; None if it is not learned."""
         if not self._looks_at_abnormal:
             return None
         if abnormal is None:
             raise ValueError(
-                "prior='learned' is learned from slices with an anomaly, and there are "
-                "none: expected y with pixels of 1, to tell which slices these are. Or "
-                "state the contrasts, as in prior={'FLAIR': 1}."
+                "prior='learned' needs slices with an anomaly, but there are none; "
+                "expected y with pixels of 1. Alternatively name the contrasts, as in "
+                "prior={'FLAIR': 1}."
             )
         return abnormal()
 
@@ -124,11 +128,11 @@ def contrast_weights(
     n_contrasts: int,
     names: Sequence[str] | None,
 ) -> NDArray[np.float64]:
-    """Weight of every contrast, (n_contrasts,), 0 where none is given.
+    """Return the weight of every contrast, (n_contrasts,), 0 if not given.
 
-    Contrasts are given by name or index, with their weights; 1 in a sequence. One that
-    there is not, or that is given twice, a weight that is not finite, or none other than 0,
-    is a ValueError.
+    `prior` maps names or indices to weights, or is a sequence with weights 1. Raises a
+    ValueError for unknown or duplicate contrasts, non-finite weights, or weights that are
+    all 0.
     """
     pairs = prior.items() if isinstance(prior, Mapping) else [(name, 1.0) for name in prior]
     weights = np.zeros(n_contrasts)
@@ -137,7 +141,8 @@ def contrast_weights(
         index = _index(contrast, n_contrasts, names)
         if index in given:
             raise ValueError(
-                f"prior names one contrast twice, as {given[index]!r} and {contrast!r}."
+                f"prior names one contrast twice, as {given[index]!r} and {contrast!r}; "
+                "expected each contrast once."
             )
         try:
             weights[index] = weight
@@ -151,8 +156,7 @@ def contrast_weights(
         given[index] = contrast
     if not weights.any():
         raise ValueError(
-            f"prior={prior!r} leaves out every contrast; expected a weight other than 0 "
-            "for at least one, or None."
+            f"prior={prior!r} has no nonzero weight; expected at least one, or None."
         )
     return weights
 
@@ -161,12 +165,12 @@ def _index(contrast: str | int, n_contrasts: int, names: Sequence[str] | None) -
     if isinstance(contrast, str):
         if names is None:
             raise ValueError(
-                f"prior names the contrast {contrast!r}, but X is a bare array without "
-                "names: give indices, or a SliceStack."
+                f"prior names the contrast {contrast!r}, but X is an array without "
+                "names. Use indices, or pass a SliceStack."
             )
         if contrast not in names:
             raise ValueError(
-                f"prior names the contrast {contrast!r}; X has {tuple(names)}."
+                f"prior names the contrast {contrast!r}; expected one of {tuple(names)}."
             )
         return list(names).index(contrast)
     if contrast not in range(n_contrasts):
@@ -180,15 +184,15 @@ def _index(contrast: str | int, n_contrasts: int, names: Sequence[str] | None) -
 def learned_axis(
     abnormal: Iterable[NDArray], normal: Iterable[NDArray], least_ratio: float = 1.0
 ) -> NDArray[np.float64]:
-    """Axis, (K,), along which abnormal slices differ most from normal ones.
+    """Return the axis (K,) along which abnormal slices differ most from normal ones.
 
     The first component of contrastive PCA (Abid et al. 2018, Nature Communications 9:2134)
     with α = 1: the leading eigenvector of the difference of the second moments. It points
-    to where abnormal slices have the heavier tail, by their third moment; its largest
-    weight is 1 or -1. Most of an abnormal slice is normal as well, and cancels. Both kinds
-    are batches of deviations of brain pixels, (n_pixels, K). There is a warning if the mean
-    squared deviation of abnormal slices along the axis, relative to that of normal ones, is
-    at most `least_ratio`.
+    in the direction of the heavier tail of abnormal slices (third moment); its largest
+    weight is 1 or -1. Most of an abnormal slice is normal and cancels. Both arguments are
+    batches of deviations of brain pixels, (n_pixels, K). Warns if the mean squared
+    deviation of abnormal slices along the axis, relative to that of normal ones, is at most
+    `least_ratio`.
     """
     second, third = _moments(abnormal)
     normal_second, normal_third = _moments(normal)
@@ -196,9 +200,9 @@ def learned_axis(
     ratio = (axis @ second @ axis) / max(axis @ normal_second @ axis, np.finfo(float).tiny)
     if ratio <= least_ratio:
         warnings.warn(
-            f"prior='learned' is unreliable here: along the axis that was learned, "
-            f"abnormal slices vary {ratio:.2f} times as much as normal ones; expected "
-            f"more than {least_ratio:g} times. Lesions may be too small: state the prior, "
+            "prior='learned' is unreliable here: along the learned axis, abnormal "
+            f"slices vary {ratio:.2f} times as much as normal ones; expected more than "
+            f"{least_ratio:g} times. Lesions may be too small: name contrasts in prior, "
             "such as {'DWI': 1, 'ADC': -0.5}, or set prior=None.",
             UserWarning,
             stacklevel=2,
@@ -208,7 +212,7 @@ def learned_axis(
 
 
 def _moments(pixels: Iterable[NDArray]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Second and third moments about 0, (K, K) and (K, K, K), collected batch by batch."""
+    """Accumulate second and third moments about 0, (K, K) and (K, K, K), by batch."""
     n_pixels, second, third = 0, np.zeros(()), np.zeros(())
     for batch in pixels:
         n_pixels += len(batch)

@@ -1,11 +1,11 @@
-"""The evaluation protocol: who is trained on, who is tested on, and what is measured.
+"""The evaluation protocol: splits, training, thresholds and metrics.
 
-Normal slices show brain and no lesion. Detectors learn from the normal slices of the
-training patients; their threshold is the one with the best F1 on the abnormal slices of
-the same patients (validation); they are tested on *all* slices of other patients.
+Normal slices show brain without lesions. Detectors are trained on the normal slices of
+the training patients; the threshold has the best F1 on the abnormal slices of the same
+patients (validation); testing uses *all* slices of other patients.
 
-Arrays or a `SliceStack` go in, rows (plain dicts) come out. A lazy stack is read again by
-every method: give ``stack.in_memory()`` where there is room for it.
+Input is arrays or a `SliceStack`, output is rows (plain dicts). Every method reads a lazy
+stack again: pass ``stack.in_memory()`` if it fits into memory.
 """
 
 from skadm.evaluation._baselines import intensity_baselines

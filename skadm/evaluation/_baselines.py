@@ -1,4 +1,4 @@
-"""The methods that every other one is shown beside."""
+"""Baselines shown beside all other methods."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -7,12 +7,12 @@ from typing import Any
 def intensity_baselines(
     contrasts: Sequence[str], sigma: float = 2.0
 ) -> tuple[dict[str, Any], dict[str, str]]:
-    """Make what every detector has to beat: bright FLAIR and T2, plain and smoothed.
+    """Make the intensity baselines: bright FLAIR and T2, plain and smoothed.
 
     Parameters
     ----------
     contrasts : sequence of str
-        Names of the contrasts there are.
+        Names of the available contrasts.
     sigma : float, default=2.0
         Standard deviation of the Gaussian, in pixels.
 
@@ -21,7 +21,7 @@ def intensity_baselines(
     detectors : dict of str to IntensityDetector
         Unfitted, by name.
     left_out : dict of str to str
-        Those that cannot be, with the reason, such as "no T2".
+        Baselines not available, with the reason, e.g. "no T2".
     """
     from skadm.detectors import IntensityDetector
 

@@ -1,4 +1,4 @@
-"""Split, train, set the threshold, test."""
+"""Split the patients, train, set the threshold and test."""
 
 import time
 import warnings
@@ -29,28 +29,29 @@ from skadm.model_selection import set_offset_by_f1
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What an evaluation found.
+    """Results of an evaluation.
 
     Attributes
     ----------
     rows : list of dict
-        One for each method and split: method, supervision (what its maps owe to knowledge
-        of lesions, as `skadm.detectors.supervision` names it), split ("validation" or
-        "test"), seed, auc, ap, precision, recall, f1, dice, threshold, n_patients,
-        n_slices. Precision, recall and F1 are those at the threshold; dice is the best that
-        any threshold reaches on this very split, an upper bound. What is undefined is NaN.
+        One for each method and split: method, supervision (knowledge of lesions used, as
+        `skadm.detectors.supervision` names it), split ("validation" or "test"), seed,
+        auc, ap, precision, recall, f1, dice, threshold, n_patients, n_slices. Precision,
+        recall and F1 are those at the threshold; dice is the best over all thresholds on
+        the same split, an upper bound. Undefined values are NaN.
     patient_rows : list of dict
-        The same for each method and test patient, with the keys "patient", "flagged_share",
-        the share of the brain below the threshold, and "expected_share", the share of a
-        normal brain of the training below it; NaN for detectors that do not know it.
+        The same for each method and test patient, with the keys "patient",
+        "flagged_share" (fraction of the brain below the threshold) and "expected_share"
+        (the same for normal training brains; NaN if the detector does not know it).
     maps : dict of str to ndarray of shape (n_slices, H, W)
-        For each method the normality maps of all test slices, those without brain too.
+        For each method the normality maps of all test slices, including those without
+        brain.
     validation_maps : dict of str to ndarray of shape (n_slices, H, W)
-        The same of the validation slices; empty where there are none.
+        The same for the validation slices; empty without validation.
     detectors : dict of str to detector
         The fitted detectors, with their thresholds.
     seconds : dict of str to float
-        For each method the time it took to fit, set the threshold, score and measure.
+        For each method the time for fitting, setting the threshold, scoring and metrics.
     """
 
     rows: list[Row]
@@ -64,26 +65,26 @@ class Evaluation:
 def patient_split(
     groups: ArrayLike, *, test_fraction: float = 1 / 3, random_state
 ) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    """Split slices into training and test such that no patient is on both sides.
+    """Split slices into training and test by patient.
 
     Parameters
     ----------
     groups : array-like of shape (n_slices,)
         Patient of each slice.
     test_fraction : float, default=1/3
-        Share of the patients to test on, rounded to whole patients.
+        Fraction of patients to test on, rounded to whole patients.
     random_state : int, RandomState instance or None
         Draws the test patients.
 
     Returns
     -------
     train, test : ndarray of bool, shape (n_slices,)
-        Slices of either side; each slice is on one.
+        Slices of each side; each slice is on exactly one.
 
     Raises
     ------
     ValueError
-        If there are fewer than two patients, or a side would be left without any.
+        If there are fewer than two patients, or a side would have none.
     """
     patients = np.asarray(groups)
     if patients.ndim != 1:
@@ -100,8 +101,8 @@ def patient_split(
     if not 0 < n_test < len(names):
         raise ValueError(
             f"test_fraction={test_fraction:g} of {len(names)} patients leaves the "
-            f"{'test' if test_fraction < 0.5 else 'training'} side without any; expected a "
-            "number between 0 and 1 that gives each side one patient or more."
+            f"{'test' if test_fraction < 0.5 else 'training'} side without patients; "
+            "expected a number in (0, 1) that gives each side at least one."
         )
     chosen = check_random_state(random_state).permutation(names)[:n_test]
     test = np.isin(patients, chosen)
@@ -117,7 +118,7 @@ def evaluate(
     split: str = "test",
     seed: int | None = None,
 ) -> Evaluation:
-    """Measure fitted detectors, at the thresholds they have.
+    """Evaluate fitted detectors at their current thresholds.
 
     Parameters
     ----------
@@ -126,23 +127,23 @@ def evaluate(
     X : array-like or SliceStack of shape (n_slices, n_contrasts, H, W)
         Slices.
     y : array-like of shape (n_slices, H, W), default=None
-        Masks: 0 normal, 1 anomaly, -1 outside the brain. None: those of the stack.
+        Masks: 0 normal, 1 anomaly, -1 outside the brain. None: taken from the stack.
     groups : array-like of shape (n_slices,), default=None
-        Patient of each slice. None: those of the stack.
+        Patient of each slice. None: taken from the stack.
     split : str, default="test"
-        Stands in the rows.
+        Name of the split in the rows.
     seed : int, default=None
-        Stands in the rows.
+        Seed in the rows.
 
     Returns
     -------
     evaluation : Evaluation
-        Rows of this split, all slices being test slices.
+        Rows of this split, with all slices as test slices.
 
     Raises
     ------
     ValueError
-        If there are no detectors or no labels, or shapes do not fit.
+        If there are no detectors or no labels, or shapes do not match.
     """
     labels, patients = _labels_and_patients(detectors, X, y, groups)
     results = _Results(split, seed)
@@ -163,42 +164,43 @@ def evaluate_split(
     test: ArrayLike,
     seed: int | None = None,
 ) -> Evaluation:
-    """Train, set the threshold and test: the whole protocol for several methods.
+    """Train, set the threshold and test several methods.
 
     Parameters
     ----------
     detectors : mapping of str to detector
-        Name of each method and its detector, which is cloned, not changed. It is trained
-        on normal slices; one that looks at abnormal slices as well (`EraserDetector` with
-        a learned axis) is told which these are, but not where: their brain is all 1.
+        Name of each method and its detector, which is cloned. It is trained on normal
+        slices. Detectors that use slice-level labels (`EraserDetector` with
+        prior="learned") get abnormal slices with their whole brain labelled 1.
     X : array-like or SliceStack of shape (n_slices, n_contrasts, H, W)
         Slices, preprocessed.
     y : array-like of shape (n_slices, H, W), default=None
-        Masks: 0 normal, 1 anomaly, -1 outside the brain. None: those of the stack.
+        Masks: 0 normal, 1 anomaly, -1 outside the brain. None: taken from the stack.
     groups : array-like of shape (n_slices,), default=None
-        Patient of each slice. None: those of the stack.
+        Patient of each slice. None: taken from the stack.
     train, test : array-like of bool, shape (n_slices,)
-        Slices of the training and of the test patients, as of `patient_split`.
+        Slices of the training and the test patients, as from `patient_split`.
     seed : int, default=None
-        Stands in the rows; the detectors have a `random_state` of their own.
+        Seed in the rows; it does not change the detectors' `random_state`.
 
     Returns
     -------
     evaluation : Evaluation
-        Rows of validation and test; all else of the test slices.
+        Rows of validation and test; other attributes for the test slices.
 
     Raises
     ------
     ValueError
-        If a patient is on both sides, the training patients lack normal or abnormal slices,
-        the test patients lack anomalies, there are no labels, or shapes do not fit.
+        If a patient is on both sides, the training patients lack normal or abnormal
+        slices, the test patients lack anomalies, there are no labels, or shapes do not
+        match.
     """
     X = as_slices(X)
     labels, patients = _labels_and_patients(detectors, X, y, groups)
     train, test = _check_sides(train, test, patients)
     abnormal = (labels == 1).any(axis=(1, 2))
     normal = (labels == 0).any(axis=(1, 2)) & ~abnormal
-    # All that can be missing is told before anything is trained.
+    # Check for missing slices before training.
     _require(train & normal, "normal slice", "training", "to train on", patients[train])
     _require(
         train & abnormal, "slice with an anomaly", "training",
@@ -216,7 +218,8 @@ def evaluate_split(
             seen, known = learn_from, labels[learn_from]
         detector = clone(detector).fit(X[seen], known)
         set_offset_by_f1(detector, X[shown], labels[shown], abnormal_only=True)
-        # What looks through slices sees the others beside those that count.
+        # Detectors that use neighbouring slices also get the slices that are not
+        # evaluated.
         around = shown if looks_through_slices(detector) else set_on
         scores = detector.score_samples(X[around])[np.isin(around, set_on)]
         validated.add(name, detector, scores, labels[set_on], patients[set_on])
@@ -227,7 +230,7 @@ def evaluate_split(
 
 
 def _without_places(labels: NDArray) -> NDArray:
-    """Labels that tell which slices hold an anomaly, but not where: all of their brain."""
+    """Return slice-level labels: the whole brain of abnormal slices is 1."""
     abnormal = (labels == 1).any(axis=(1, 2), keepdims=True)
     return np.where(abnormal & (labels == 0), 1, labels)
 
@@ -235,16 +238,14 @@ def _without_places(labels: NDArray) -> NDArray:
 def _labels_and_patients(
     detectors: Mapping[str, Any], X: Any, y: ArrayLike | None, groups: ArrayLike | None
 ) -> tuple[NDArray, NDArray]:
-    """Labels, -1 outside the brain, and patients, both of them checked."""
+    """Return checked labels, -1 outside the brain, and patients."""
     if not detectors:
         raise ValueError("detectors is empty: expected a mapping of name to detector.")
     y = getattr(X, "y", None) if y is None else y
     groups = getattr(X, "groups", None) if groups is None else groups
     for name, given, what in (("y", y, "masks"), ("groups", groups, "patients")):
         if given is None:
-            raise ValueError(
-                f"no {what}: an evaluation needs {name}, or a SliceStack that knows them."
-            )
+            raise ValueError(f"no {what}; pass {name}, or a SliceStack that has them.")
     labels, patients = _labels_in_brain(X, y), np.asarray(groups)
     if patients.shape != (len(labels),):
         raise ValueError(
@@ -255,7 +256,7 @@ def _labels_and_patients(
 
 
 def _labels_in_brain(X: Any, y: Any) -> NDArray:
-    """Masks, checked, that are -1 outside the brain, but for anomalies."""
+    """Return checked masks, -1 outside the brain except for anomalies."""
     X = as_slices(X)
     labels = check_labels(y, check_shape(X))
     for part in in_chunks(X):
@@ -278,8 +279,8 @@ def _check_sides(
     shared = np.intersect1d(patients[sides[0]], patients[sides[1]])
     if shared.size:
         raise ValueError(
-            f"patients {shared.tolist()[:5]} are on both sides of the split: a detector "
-            "would be tested on brains it has seen."
+            f"patients {shared.tolist()[:5]} are on both sides of the split; expected "
+            "each patient on one side."
         )
     return sides[0], sides[1]
 
@@ -290,13 +291,13 @@ def _require(
     if not slices.any():
         names = ", ".join(np.unique(patients).tolist()[:8]) or "none"
         raise ValueError(
-            f"no {what} {purpose} among the {side} patients ({names}): split with another "
-            "seed, or give more patients."
+            f"no {what} {purpose} among the {side} patients ({names}); split with "
+            "another seed, or use more patients."
         )
 
 
 class _Results:
-    """What is found, method by method, on one side of a split."""
+    """Collects the results of all methods on one side of a split."""
 
     def __init__(self, split: str, seed: int | None) -> None:
         self.split, self.seed = split, seed
@@ -309,7 +310,7 @@ class _Results:
     def add(
         self, name: str, detector: Any, scores: NDArray, labels: NDArray, patients: NDArray
     ) -> None:
-        """Measure the scores of a fitted detector."""
+        """Add the results of a fitted detector."""
         threshold = float(detector.offset_)
         training = getattr(last_step(detector), "training_scores_", None)
         expected = training.expected(threshold) if training else np.nan
@@ -323,7 +324,7 @@ class _Results:
         for patient in dict.fromkeys(patients.tolist()):
             chosen = patients == patient
             with warnings.catch_warnings():
-                # A patient without lesion is no surprise; that all lack one would be.
+                # Single patients without lesion are expected: no warning.
                 warnings.simplefilter("ignore", UndefinedMetricWarning)
                 metrics = _metrics(
                     labels[chosen], scores[chosen], threshold, patients[chosen]
@@ -337,7 +338,7 @@ class _Results:
         self.maps[name], self.detectors[name] = scores, detector
 
     def evaluation(self, validated: "_Results | None" = None) -> Evaluation:
-        """Return all that was found, here and on validation slices."""
+        """Return the results, combined with those of the validation."""
         return Evaluation(
             [*(validated.rows if validated else ()), *self.rows],
             self.patient_rows,

@@ -1,4 +1,4 @@
-"""Paired t-tests between methods, as in the paper, with intervals of the differences."""
+"""Paired t-tests between methods, as in the paper, with confidence intervals."""
 
 from collections.abc import Iterable, Sequence
 
@@ -7,9 +7,9 @@ from scipy.stats import ttest_rel
 
 from skadm.evaluation._tables import METRICS, Row
 
-# Share of 95 % t intervals over n patients that hold the true mean difference, in per cent:
-# from strongly skewed differences to normal ones. Measured by
-# benchmarks/interval_coverage.py; a test measures it again.
+# Coverage in per cent of 95 % t intervals over n patients, for strongly skewed and for
+# normal differences. Measured by benchmarks/interval_coverage.py; a test measures it
+# again.
 COVERAGE = {4: (87, 95), 6: (88, 95), 12: (91, 95), 20: (92, 95)}
 
 
@@ -22,21 +22,21 @@ def paired_t_tests(
 ) -> list[Row]:
     """Compare each method with a reference by paired t-tests.
 
-    The paper (3.1.1) tests ADM against each other method, and does not say what its pairs
-    are. Here, of rows of several seeds (`Evaluation.rows` of one split) they are seeds; of
-    rows of patients (`Evaluation.patient_rows`) they are the patients with an anomaly,
-    after the mean over seeds.
+    The paper (3.1.1) tests ADM against each other method, but does not define the pairs.
+    Here, the pairs are seeds for rows of several seeds (`Evaluation.rows` of one split),
+    and patients with an anomaly, averaged over seeds, for rows of patients
+    (`Evaluation.patient_rows`).
 
     Parameters
     ----------
     rows : iterable of dict
-        Rows of one split: method, seed, metrics, and "patient" if they are of patients.
+        Rows of one split with method, seed, metrics and, for rows of patients, "patient".
     reference : str, default="ADM"
         The method the others are compared with.
     metrics : sequence of str
         Keys of the rows. By default all metrics.
     confidence : float, default=0.95
-        Of the intervals.
+        Confidence level of the intervals.
 
     Returns
     -------
@@ -44,41 +44,43 @@ def paired_t_tests(
         For each other method and metric: method, metric, n (pairs), difference (mean of
         method less reference), low, high (t interval of the mean difference), t, p
         (two-sided) and p_holm, corrected by Holm's method for the number of methods
-        compared by that metric. NaN where there are fewer than two pairs, or no spread
-        between them.
+        compared by that metric. NaN if there are fewer than two pairs, or all differences
+        are equal.
 
     Raises
     ------
     ValueError
-        If no row is of the reference, or rows are of more than one split.
+        If the reference has no row, or rows have more than one split.
 
     Notes
     -----
-    Pairs of seeds tell whether a difference is more than chance of the training, on these
-    very patients; nothing about other patients. A method without anything random has one
+    Pairs of seeds test whether a difference exceeds the randomness of training, on the
+    same patients; they say nothing about other patients. A deterministic method has one
     row without seed, which is compared with each seed of the reference.
 
-    Pairs of patients tell about other patients, for the detectors as they were trained.
-    The patient is the unit, because the pixels of one brain are not independent. The
-    interval is that of the mean of the patients' differences, which is not the difference
-    of the metric of pooled pixels: there, a patient with a large lesion weighs more.
+    Pairs of patients generalise to other patients, for the given trained detectors. The
+    patient is the unit, because pixels of one brain are not independent. The interval is
+    for the mean difference over patients, which is not the difference of metrics of
+    pooled pixels: there, patients with large lesions have more weight.
 
-    A t interval assumes that the mean difference is normally distributed, and differences
-    of average precision are skewed. Of simulated 95 % intervals over 4, 6, 12 and 20
-    patients 87, 88, 91 and 92 % held the true mean where differences were strongly skewed,
-    and 95 % where they were normal; of intervals between the percentiles of a bootstrap 75,
-    80, 88 and 91 %, and 79, 86, 92 and 92 % (``python -m benchmarks interval_coverage``).
+    A t interval assumes that the mean difference is normally distributed, but differences
+    of average precision are skewed. Simulated 95 % intervals over 4, 6, 12 and 20
+    patients covered the true mean in 87, 88, 91 and 92 % of cases for strongly skewed
+    differences, and in 95 % for normal ones; bootstrap percentile intervals in 75, 80, 88
+    and 91 %, and 79, 86, 92 and 92 % (``python -m benchmarks interval_coverage``).
     """
     rows = list(rows)
     splits = sorted({str(row.get("split")) for row in rows})
     if len(splits) > 1:
-        raise ValueError(f"rows are of the splits {splits}; expected one split.")
+        raise ValueError(f"rows have the splits {splits}; expected one split.")
     methods = list(dict.fromkeys(row["method"] for row in rows))
     if reference not in methods:
-        raise ValueError(f"no row of {reference!r}; there are rows of {methods}.")
+        raise ValueError(
+            f"reference is {reference!r}; expected one of the methods {methods}."
+        )
     unit = "patient" if any("patient" in row for row in rows) else "seed"
     if unit == "patient":
-        # F1 and Dice of a patient without an anomaly are 0 for every method.
+        # F1 and Dice are 0 for every method if a patient has no anomaly.
         rows = [row for row in rows if not np.isnan(row["auc"])]
     tests = []
     for metric in metrics:
@@ -94,17 +96,16 @@ def paired_t_tests(
 
 
 def coverage(n_patients: int) -> str:
-    """Coverage of a 95 % t interval over so many patients, as measured: "88 to 95 %".
+    """Return the measured coverage of a 95 % t interval, e.g. "88 to 95 %".
 
-    For numbers in between, that of the next smaller number; below 4, that of 4, which is
-    the least.
+    Between tabulated numbers of patients, the next smaller one is used; below 4, it is 4.
     """
     low, high = COVERAGE[max((n for n in COVERAGE if n <= n_patients), default=4)]
     return f"{low} to {high} %"
 
 
 def _by_unit(rows: list[Row], method: str, metric: str, unit: str) -> dict:
-    """Mean value of each seed or patient."""
+    """Return the mean value per seed or patient."""
     values: dict = {}
     for row in rows:
         if row["method"] == method and not np.isnan(row[metric]):
@@ -113,7 +114,7 @@ def _by_unit(rows: list[Row], method: str, metric: str, unit: str) -> dict:
 
 
 def _pairs(other: dict, baseline: dict) -> tuple[np.ndarray, np.ndarray]:
-    if list(other) == [None]:  # nothing random: the same for every seed
+    if list(other) == [None]:  # deterministic: the same for every seed
         other = dict.fromkeys(baseline, other[None])
     if list(baseline) == [None]:
         baseline = dict.fromkeys(other, baseline[None])
@@ -135,7 +136,7 @@ def _test(other: np.ndarray, baseline: np.ndarray, confidence: float) -> Row:
 
 
 def _holm(p: np.ndarray) -> np.ndarray:
-    """P-values corrected by Holm's method; NaN stay NaN and do not count."""
+    """Correct p-values by Holm's method; NaN are ignored and kept."""
     corrected = np.full(p.shape, np.nan)
     order = np.argsort(p)[: np.isfinite(p).sum()]  # NaN are sorted last
     steps = p[order] * np.arange(len(order), 0, -1)

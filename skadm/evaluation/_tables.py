@@ -1,4 +1,4 @@
-"""Rows summed up, and written as tables."""
+"""Summaries and tables of rows."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -12,10 +12,10 @@ METRICS = ("auc", "ap", "precision", "recall", "f1", "dice")
 
 
 def summarise_patients(patient_rows: Iterable[Row]) -> list[Row]:
-    """Sum up `Evaluation.patient_rows` by the mean and spread of each method over patients.
+    """Summarise `Evaluation.patient_rows`: mean and standard deviation per method.
 
-    n_patients are those with an anomaly, over which all else is. Standard deviations have n
-    - 1 in the denominator.
+    n_patients counts the patients with an anomaly, over which all values are computed.
+    Standard deviations have n - 1 in the denominator.
     """
     table = pd.DataFrame(list(patient_rows))
     if table.empty:
@@ -29,7 +29,7 @@ def summarise_patients(patient_rows: Iterable[Row]) -> list[Row]:
 
 
 def summarise_seeds(rows: Iterable[Row]) -> list[Row]:
-    """Sum up rows that differ in nothing but the seed.
+    """Summarise rows that differ only in the seed.
 
     Parameters
     ----------
@@ -39,10 +39,10 @@ def summarise_seeds(rows: Iterable[Row]) -> list[Row]:
     Returns
     -------
     list of dict
-        For each method and split (and patient, if the rows have one): these, supervision,
-        n_patients, n_slices, n_seeds, for each metric its mean under its own name, and its
-        standard deviation as, for instance, auc_std, with n - 1 in the denominator; NaN for
-        one run. So the result can be given to `verdict`.
+        One row for each method and split (and patient, if the rows have one), with
+        supervision, n_patients, n_slices, n_seeds, the mean of each metric under its
+        name, and its standard deviation (e.g. auc_std) with n - 1 in the denominator; NaN
+        for one run. The result can be passed to `verdict`.
     """
     table = pd.DataFrame(list(rows))
     if table.empty:
@@ -53,30 +53,29 @@ def summarise_seeds(rows: Iterable[Row]) -> list[Row]:
     summary = groups[[key for key in kept if key in table]].first()
     summary["n_seeds"] = groups.size()
     for metric in METRICS:
-        # A run without a value leaves the mean without one: none is skipped.
+        # The mean is NaN if any run has no value: none is skipped.
         summary[metric] = groups[metric].mean(skipna=False)
         summary[f"{metric}_std"] = groups[metric].std(skipna=False)
     return summary.reset_index().to_dict("records")
 
 
 def format_table(rows: Iterable[Row], *, markdown: bool = False) -> str:
-    """Write rows as a table, columns aligned.
+    """Format rows as a table with aligned columns.
 
     Parameters
     ----------
     rows : iterable of dict
-        Their keys are the columns, in the order of their first appearance. A key "note"
-        makes the last column.
+        The keys are the columns, in order of first appearance; "note" is the last column.
     markdown : bool, default=False
-        Whether the table is Markdown, instead of plain text.
+        Whether to write Markdown instead of plain text.
 
     Returns
     -------
     str
-        A header, a rule, and a line for each row; numbers with three decimals, "-" for
-        NaN, None and what a row does not have.
+        A header, a rule and a line for each row; numbers with three decimals, "-" for
+        NaN, None and missing keys.
     """
-    # Without a common type, an integer beside a missing value stays one.
+    # Without a common type, integers beside missing values stay integers.
     table = pd.DataFrame(list(rows), dtype=object)
     if table.empty:
         return ""
@@ -103,7 +102,7 @@ _TITLES |= {"ap_mean": "AP mean", "ap_std": "sd"}
 
 
 def title(key: str) -> str:
-    """Heading of a column: "auc" is "AUC"."""
+    """Return the heading of a column, e.g. "AUC" for "auc"."""
     return _TITLES.get(key, key)
 
 

@@ -1,4 +1,4 @@
-"""What an evaluation found, in a sentence or two."""
+"""Summary of an evaluation in one or two sentences."""
 
 from collections.abc import Iterable, Sequence
 
@@ -18,10 +18,9 @@ def verdict(rows: Iterable[Row], patient_rows: Iterable[Row] = ()) -> str:
     rows : iterable of dict
         `Evaluation.rows`.
     patient_rows : iterable of dict, default=()
-        `Evaluation.patient_rows` of the same methods. If there are any, a second sentence
-        says by how much the best method differs from the next best, with a t interval over
-        patients (`paired_t_tests`) and how often such an interval covers the true
-        difference.
+        `Evaluation.patient_rows` of the same methods. If given, a second sentence states
+        the difference between the best and the next best method, with a t interval over
+        patients (`paired_t_tests`) and its coverage.
 
     Returns
     -------
@@ -30,8 +29,8 @@ def verdict(rows: Iterable[Row], patient_rows: Iterable[Row] = ()) -> str:
 
     Notes
     -----
-    The best and the next best are chosen by pooled pixels of these very patients. The
-    interval does not know of that choice.
+    The best and the next best method are chosen by pooled pixels of the same patients.
+    The interval does not account for this selection.
     """
     tested = tested_rows(rows)
     if not tested:
@@ -50,7 +49,7 @@ def verdict(rows: Iterable[Row], patient_rows: Iterable[Row] = ()) -> str:
 
 
 def _lead(tested: Sequence[Row], patient_rows: Sequence[Row]) -> str:
-    """By how much the best method differs from the next best, over patients."""
+    """Describe the difference between the best and the next best method over patients."""
     parts, n_patients = [], 0
     for metric in _SHOWN:
         best, following, *_ = sorted(tested, key=lambda row: row[metric], reverse=True)
@@ -64,17 +63,18 @@ def _lead(tested: Sequence[Row], patient_rows: Sequence[Row]) -> str:
             else f"95 % t interval {test['low']:+.3f} to {test['high']:+.3f}"
         )
         parts.append(
-            f"{title(metric)} of {names[0]} less that of {names[1]} "
+            f"{title(metric)} of {names[0]} minus that of {names[1]} "
             f"{test['difference']:+.3f} ({interval})"
         )
     if n_patients < 2:
-        return "Differences have no interval: only one patient has an anomaly."
+        return "No interval for the difference: only one patient has an anomaly."
     return (
-        f"Mean over the {n_patients} patients with an anomaly: {'; '.join(parts)}. Such "
-        f"intervals cover {coverage(n_patients)} with so many patients."
+        f"Mean over the {n_patients} patients with an anomaly: {'; '.join(parts)}. The "
+        f"coverage of such intervals is {coverage(n_patients)} for this number of "
+        "patients."
     )
 
 
 def tested_rows(rows: Iterable[Row]) -> list[Row]:
-    """Rows of the test whose AUC is defined."""
+    """Return the test rows with a defined AUC."""
     return [row for row in rows if row["split"] == "test" and not np.isnan(row["auc"])]

@@ -1,4 +1,4 @@
-"""Labels of whole slices and volumes, a scorer for them, and stacks split into volumes."""
+"""Slice-level and volume-level labels and scorer, and splitting of stacks."""
 
 from skadm.image_level._average_precision import anomaly_average_precision
 from skadm.image_level._labels import slice_labels, volume_labels

@@ -1,4 +1,4 @@
-"""A scorer whose positive class is the anomaly."""
+"""Average precision scorer with the anomaly as positive class."""
 
 from typing import Any
 
@@ -12,16 +12,16 @@ from skadm.metrics import anomaly_map
 def anomaly_average_precision(estimator: Any, X: Any, y: ArrayLike) -> float:
     """Average precision with the anomaly as the positive class.
 
-    To be passed as `scoring` to `cross_val_score`, `GridSearchCV` and their kin.
-    Scikit-learn's own "average_precision" tells how well normal images are found, since +1
-    is the normal one: close to 1 where most images are normal.
+    Pass it as `scoring` to `cross_val_score`, `GridSearchCV` and similar functions.
+    scikit-learn's "average_precision" takes the normal class (+1) as positive, so it is
+    close to 1 if most images are normal.
 
     Parameters
     ----------
     estimator : fitted SliceDetector, VolumeDetector or Pipeline
-        Offers `score_samples`.
+        Provides `score_samples`.
     X : slices or volumes
-        As the estimator takes them.
+        Input of the estimator.
     y : array-like of shape (n_images,)
         Labels: +1 normal, -1 anomaly.
 

@@ -1,4 +1,4 @@
-"""Labels of whole images, +1 for normal and -1 for an anomaly."""
+"""Image-level labels, +1 for normal and -1 for an anomaly."""
 
 from collections.abc import Iterable
 
@@ -10,7 +10,7 @@ from skadm._validation import check_labels
 
 
 def slice_labels(masks: ArrayLike) -> NDArray[np.int64]:
-    """Label slices by their masks.
+    """Convert masks to slice labels.
 
     Parameters
     ----------
@@ -41,7 +41,7 @@ def slice_labels(masks: ArrayLike) -> NDArray[np.int64]:
 
 
 def volume_labels(masks: Iterable[ArrayLike]) -> NDArray[np.int64]:
-    """Label volumes by their masks.
+    """Convert masks to volume labels.
 
     Parameters
     ----------
@@ -68,23 +68,22 @@ def volume_labels(masks: Iterable[ArrayLike]) -> NDArray[np.int64]:
 
 
 def signed(normal: NDArray[np.bool_]) -> NDArray[np.int64]:
-    """Labels +1 and -1."""
+    """Return the labels +1 and -1."""
     return np.where(normal, 1, -1)
 
 
 def check_signed(y: ArrayLike, n: int, kind: str) -> NDArray[np.int64]:
-    """Labels of n images, refused if they are not +1 and -1."""
+    """Check the labels of n images, +1 or -1."""
     labels = as_numbers(y, "y")
     if labels.shape != (n,):
         raise ValueError(
-            f"y has shape {labels.shape}; expected ({n},), one label for each {kind}, or "
-            "masks."
+            f"y has shape {labels.shape}; expected ({n},), one label per {kind}, or masks."
         )
-    # With 1 for the anomaly, scikit-learn's metrics would be upside down, and silent.
+    # With 1 for the anomaly, scikit-learn's metrics would be silently inverted.
     if labels.dtype == bool or not np.isin(labels, (-1, 1)).all():
         raise ValueError(
-            "y must hold +1 (normal) and -1 (anomaly), as scikit-learn labels outliers; "
-            f"found {np.unique(labels)[:5].tolist()}. Where 1 is the anomaly: "
-            "numpy.where(y == 1, -1, 1)."
+            "y must hold +1 (normal) and -1 (anomaly), as in scikit-learn's outlier "
+            f"detection; found {np.unique(labels)[:5].tolist()}. If 1 is the anomaly, "
+            "pass numpy.where(y == 1, -1, 1)."
         )
     return signed(labels == 1)

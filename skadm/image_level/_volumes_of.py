@@ -1,4 +1,4 @@
-"""A stack split into its volumes, and put together again."""
+"""Splitting of stacks into volumes, and merging."""
 
 from collections.abc import Sequence
 
@@ -10,8 +10,8 @@ from skadm.data import SliceStack, Volume
 def volumes_of(stack: SliceStack) -> list[SliceStack]:
     """Split a stack into its volumes.
 
-    A patient with several volumes gives several entries: what is connected in a scan must
-    not run on into the next one. ``volume.groups[0]`` still names the patient.
+    A patient with several volumes gives several entries, so that components do not extend
+    from one scan to the next. ``volume.groups[0]`` is the patient.
 
     Parameters
     ----------
@@ -21,8 +21,8 @@ def volumes_of(stack: SliceStack) -> list[SliceStack]:
     Returns
     -------
     volumes : list of SliceStack
-        One for each volume, in the order of first appearance, slices from the lowest to the
-        highest. Nothing is read.
+        One for each volume, in order of first appearance, with slices in ascending z.
+        Nothing is read.
 
     Examples
     --------
@@ -36,10 +36,10 @@ def volumes_of(stack: SliceStack) -> list[SliceStack]:
 
 
 def merged(stacks: Sequence[SliceStack]) -> SliceStack:
-    """All slices of the stacks, in order; nothing is read.
+    """Concatenate stacks without reading.
 
-    Without labels, and under other names: so stacks go together that share a name or a
-    volume, or of which only some are labelled.
+    The result has no labels and new volume names, so stacks may share names or volumes,
+    and only some may be labelled.
     """
     volumes: list[Volume] = []
     index: list[int] = []

@@ -1,4 +1,4 @@
-"""Models in files: safetensors, with parameters and a model card as metadata."""
+"""Model files: safetensors, with parameters and a model card as metadata."""
 
 from skadm.io._file import card, load, save
 

@@ -1,4 +1,4 @@
-"""The model card: what a model is, what it was trained on, what it is for."""
+"""Model cards: description, training data and intended use of a model."""
 
 import platform
 from datetime import UTC, datetime
@@ -10,7 +10,7 @@ from skadm._reference import LEVELS
 from skadm._supervision import supervision
 from skadm._version import __version__
 
-# Raised whenever a file of the version before would be misread. 1 was a zip archive.
+# Incremented when older files would be misread. 1 was a zip archive.
 FORMAT = 2
 
 _PACKAGES = ("numpy", "safetensors", "scikit-learn", "torch")
@@ -22,7 +22,7 @@ _INTENDED_USE = (
 
 
 def make_card(model: Any, metrics: Any = None) -> dict[str, Any]:
-    """Describe a model in what JSON knows; None is what is not known."""
+    """Describe a model in JSON types; unknown values are None."""
     parts = list(parts_of(model))
     detector = next((p for p in parts if hasattr(p, "training_reference_")), None)
     return {
@@ -51,7 +51,7 @@ def make_card(model: Any, metrics: Any = None) -> dict[str, Any]:
 
 
 def _training(detector: Any) -> dict[str, Any]:
-    """What the detector remembers of the slices it was trained on."""
+    """Return what the detector stores about its training slices."""
     if detector is None:
         return {"training_data": None, "intensities": None}
     reference = detector.training_reference_
@@ -80,7 +80,7 @@ def _parameters(part: Any) -> dict[str, Any]:
 
 
 def _plain(value: Any) -> Any:
-    """What JSON knows for a value; numbers that are not finite as text."""
+    """Convert a value to JSON types; non-finite numbers become text."""
     if isinstance(value, dict):
         return {str(key): _plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):

@@ -1,4 +1,4 @@
-"""Saving and loading of models, and their cards."""
+"""Saving and loading of models and their cards."""
 
 import json
 import warnings
@@ -20,7 +20,7 @@ from skadm.io._objects import Decoder, Encoder, known_classes
 
 _MAX_BYTES = 2**31 - 1
 _MAX_HEADER_BYTES = 2**22
-# What a tensor takes in the header beside its name: type, shape, offsets.
+# Header bytes of a tensor besides its name: type, shape, offsets.
 _ENTRY_BYTES = 160
 _KEY = "skadm"
 
@@ -33,35 +33,34 @@ def save(
     force: bool = False,
     classes: Iterable[type] = (),
 ) -> None:
-    """Write a model and its card into one file, without pickle.
+    """Save a model and its card to one file, without pickle.
 
     Parameters
     ----------
     model : estimator
         A detector, wrapped or not, a filter, a transformer, or a Pipeline of them.
     path : str or path-like
-        The file. Any ending will do; programs that read safetensors look for
-        ``.safetensors``.
+        The file. Any suffix is allowed; ``.safetensors`` is recognised by other programs.
     metrics : dict or list, default=None
-        What was measured of the model, for its card.
+        Evaluation results for the card.
     force : bool, default=False
-        Whether a file that exists is replaced.
+        Whether to overwrite an existing file.
     classes : iterable of type, default=()
-        Classes of your own that may occur in the model, beside those of skadm. Their
-        attributes are saved as they are; `load` needs the same classes.
+        Custom classes that may occur in the model, besides those of skadm. All their
+        attributes are saved; pass the same classes to `load`.
 
     Raises
     ------
     FileExistsError
-        If there is a file and not `force`.
+        If the file exists and `force` is False.
     OSError
-        If it cannot be written. What was there before is kept.
+        If it cannot be written. An existing file is kept.
     TypeError
-        If something in the model is neither plain data nor of a known class; it is named.
+        If the model contains an object that is neither plain data nor of a known class.
     ValueError
-        If a parameter is out of its range, an array holds NaN or infinity, the model is
-        nested too deeply or refers to itself, or it is too large: arrays of 2 GiB, or
-        4 MiB beside them.
+        If a parameter is out of range, an array holds NaN or infinity, the model is
+        nested too deeply or refers to itself, or it is too large (2 GiB of arrays, or 4
+        MiB besides).
 
     See Also
     --------
@@ -70,8 +69,7 @@ def save(
 
     Notes
     -----
-    Callbacks are not saved, and ``memory`` and ``checkpoints`` (folders of this machine)
-    become None.
+    Callbacks are not saved; ``memory`` and ``checkpoints`` (local folders) become None.
 
     Examples
     --------
@@ -90,7 +88,7 @@ def save(
     """
     place = Path(path).expanduser()
     if place.is_dir():
-        raise IsADirectoryError(f"{place} is a folder; expected the name of a file.")
+        raise IsADirectoryError(f"{place} is a folder; expected a file name.")
     if place.exists() and not force:
         raise FileExistsError(f"{place} exists; pass force=True to replace it.")
     encoder = Encoder(known_classes(classes))
@@ -103,7 +101,7 @@ def save(
         tree = encoder.encode(model, type(model).__name__)
     except RecursionError:
         raise ValueError(
-            "the model is nested too deeply to be saved, or refers to itself."
+            "the model is nested too deeply or refers to itself, so it cannot be saved."
         ) from None
     text = json.dumps({"card": make_card(model, metrics), "model": tree}, allow_nan=False)
     _check_size(text, encoder.tensors)
@@ -113,38 +111,38 @@ def save(
 def load(
     path: str | PathLike, *, max_bytes: int = _MAX_BYTES, classes: Iterable[type] = ()
 ) -> Any:
-    """Read a model; nothing in the file is executed, whoever made it.
+    """Load a model; loading an untrusted file runs no code.
 
     Parameters
     ----------
     path : str or path-like
-        What `save` wrote.
+        File written by `save`.
     max_bytes : int, default=2147483647
-        Largest file that is read. Loading takes no more memory than that, and 0.5 GiB for
-        the structure of the model.
+        Maximum file size. Loading takes at most this much memory, plus 0.5 GiB for the
+        structure of the model.
     classes : iterable of type, default=()
-        Classes of your own that the file may name; they must be trusted to bear any
+        Custom classes that the file may contain. They must be safe with arbitrary
         attributes.
 
     Returns
     -------
     model : estimator
-        It gives the scores of the one that was saved, to the bit, on the same machine and
-        versions.
+        Its scores are identical to those of the saved model on the same machine with the
+        same versions.
 
     Raises
     ------
     FileNotFoundError
-        If there is no such file.
+        If the file does not exist.
     ValueError
-        If it is no such file, damaged, too large, or of another format; if it names a
-        class that is not known, parameters are out of their range, arrays do not fit
-        the parameters, or hold NaN or infinity. Pickles are refused.
+        If the file is not a model, damaged, too large or of another format; or if it
+        contains an unknown class, parameters out of range, or arrays that do not match
+        the parameters or hold NaN or infinity. Pickles are refused.
 
     Warns
     -----
     UserWarning
-        If another version of skadm wrote it. scikit-learn warns of its own versions.
+        If another version of skadm wrote it. scikit-learn warns about its versions.
 
     See Also
     --------
@@ -153,15 +151,15 @@ def load(
 
     Notes
     -----
-    That a file does no harm does not mean that its scores are good: whoever made it chose
-    the weights, and what its card says.
+    A safe file is not necessarily a good model: its author chose the weights and the
+    content of the card.
     """
     with _opened(path, max_bytes) as (content, tensors):
         written_by = str(content["card"].get("skadm"))[:40]
         if written_by != __version__:
             warnings.warn(
-                f"{path} was saved by skadm {written_by}, and this is skadm {__version__}: "
-                "its scores may differ.",
+                f"{path} was saved by skadm {written_by}, but this is skadm "
+                f"{__version__}: scores may differ.",
                 UserWarning,
                 stacklevel=2,
             )
@@ -170,58 +168,55 @@ def load(
         if not isinstance(model, BaseEstimator):
             raise ValueError(f"it holds {type(model).__name__}; expected an estimator.")
         if unused := set(tensors.keys()) - decoder.used.keys():
-            raise ValueError(
-                f"it holds {min(unused)[:80]!r}, which is no part of its model."
-            )
+            raise ValueError(f"it contains the unexpected entry {min(unused)[:80]!r}.")
         return model
 
 
 def card(path: str | PathLike) -> dict[str, Any]:
-    """Read the card of a model, and not the model.
+    """Read the card of a model without loading the model.
 
     Parameters
     ----------
     path : str or path-like
-        What `save` wrote.
+        File written by `save`.
 
     Returns
     -------
     card : dict
-        What the model is, for what, its supervision (what its maps owe to knowledge of
-        lesions) and when it was saved ("model", "intended_use", "supervision", "saved");
-        "skadm" and other "versions"; "contrasts" in their order; "training_data" (numbers
-        of slices, patients and brain pixels, SHA-256 of the slices); "intensities"
-        (quantiles of each contrast over brain pixels); the "parts" it is made of, each with
-        its "class", "parameters" and "threshold"; and "metrics". None where it is not
-        known.
+        Description, intended use, supervision (knowledge of lesions used) and date of
+        saving ("model", "intended_use", "supervision", "saved"); "skadm" and other
+        "versions"; "contrasts" in their order; "training_data" (numbers of slices,
+        patients and brain pixels, SHA-256 of the slices); "intensities" (quantiles of
+        each contrast over brain pixels); the "parts" it is made of, each with its
+        "class", "parameters" and "threshold"; and "metrics". Unknown values are None.
 
     Raises
     ------
     FileNotFoundError
-        If there is no such file.
+        If the file does not exist.
     ValueError
-        If it is no such file, damaged, or of a newer format.
+        If the file is not a model, damaged, or of a newer format.
     """
     with _opened(path) as (content, _):
         return content["card"]
 
 
 def _check_size(text: str, tensors: Mapping[str, NDArray]) -> None:
-    """Refuse to write what would be refused when it is read."""
+    """Check the limits that also apply when reading."""
     header = len(json.dumps({_KEY: text}))
     header += sum(len(json.dumps(name)) + _ENTRY_BYTES for name in tensors)
     n_bytes = sum(tensor.nbytes for tensor in tensors.values())
     if header > _MAX_HEADER_BYTES or header + n_bytes > _MAX_BYTES:
         raise ValueError(
-            f"the model has arrays of {n_bytes / 2**30:.2f} GiB, and {header / 2**20:.1f} "
-            f"MiB beside them; expected less than {_MAX_BYTES / 2**30:.2f} GiB in all, and "
-            f"{_MAX_HEADER_BYTES / 2**20:.1f} MiB beside the arrays."
+            f"the model has {n_bytes / 2**30:.2f} GiB of arrays and {header / 2**20:.1f} "
+            f"MiB of other data; expected less than {_MAX_BYTES / 2**30:.2f} GiB in "
+            f"total and {_MAX_HEADER_BYTES / 2**20:.1f} MiB of other data."
         )
 
 
 def _write(path: Path, tensors: Mapping[str, NDArray], text: str) -> None:
     path.touch()
-    mode = path.stat().st_mode  # of any new file; safetensors makes it private
+    mode = path.stat().st_mode  # default mode; safetensors makes the file private
     try:
         save_file(dict(tensors), path, {_KEY: text})
     except SafetensorError as error:
@@ -233,16 +228,18 @@ def _write(path: Path, tensors: Mapping[str, NDArray], text: str) -> None:
 def _opened(
     path: str | PathLike, max_bytes: int = _MAX_BYTES
 ) -> Iterator[tuple[dict[str, Any], Any]]:
-    """Yield card and model as JSON, and the tensors; what is wrong is a ValueError."""
+    """Yield card and model as JSON, and the tensors; raise a ValueError if invalid."""
     place = Path(path).expanduser()
     require_file(place)
     try:
         header = _read_header(place, max_bytes)
-        # Checks types, shapes and offsets; no tensor is read before it is asked for.
+        # Checks types, shapes and offsets; tensors are read lazily.
         with safe_open(place, framework="numpy") as tensors:
             metadata = _parsed(header).get("__metadata__", {})
             if _KEY not in metadata:
-                raise ValueError(f"its metadata has no {_KEY!r}: skadm did not save it.")
+                raise ValueError(
+                    f"its metadata has no {_KEY!r}; expected a file saved by skadm."
+                )
             content = _parsed(metadata[_KEY])
             _check_format(content.get("card") if isinstance(content, dict) else None)
             yield content, tensors
@@ -257,34 +254,34 @@ def _opened(
 
 
 def _read_header(path: Path, max_bytes: int) -> bytes:
-    """The JSON in front of the tensors, if there is as much of it as the file says."""
+    """Read the JSON header before the tensors and check its size."""
     size = path.stat().st_size
     if size > max_bytes:
         raise ValueError(f"it has {size} bytes; expected at most {max_bytes}.")
     with path.open("rb") as file:
         start = file.read(9)
-        if start.startswith(b"PK\x03\x04"):  # longer than any header
+        if start.startswith(b"PK\x03\x04"):  # zip archive
             raise ValueError(
-                "it was made by an older version of skadm, which wrote zip archives: fit "
-                "the model again, and save it with skadm.save or 'skadm fit'."
+                "it was written by an older version of skadm, which used zip archives. "
+                "Refit the model and save it with skadm.save or 'skadm fit'."
             )
         if start[8:] != b"{":
             raise ValueError(
-                "it is no file that skadm.save wrote. Pickles (.joblib, .pkl) are not "
-                "loaded, since they can run any program: fit the model again and save it "
+                "it was not written by skadm.save. Pickles (.joblib, .pkl) are not "
+                "loaded, since they can run arbitrary code. Refit the model and save it "
                 "with skadm.save or 'skadm fit'."
             )
         n_bytes = int.from_bytes(start[:8], "little")
         if n_bytes > min(size - 8, _MAX_HEADER_BYTES):
             raise ValueError(
-                f"its header claims to have {n_bytes} bytes; expected at most "
-                f"{_MAX_HEADER_BYTES}, and no more than the {size - 8} that follow."
+                f"its header has {n_bytes} bytes; expected at most {_MAX_HEADER_BYTES} "
+                f"and at most the remaining {size - 8}."
             )
         return start[8:] + file.read(n_bytes - 1)
 
 
 def _parsed(text: str | bytes) -> Any:
-    """JSON without what other readers may read differently."""
+    """Parse JSON strictly: no duplicate keys or non-finite numbers."""
     return json.loads(
         text,
         object_pairs_hook=_without_duplicates,
@@ -296,24 +293,24 @@ def _parsed(text: str | bytes) -> Any:
 def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     entries = dict(pairs)
     if len(entries) < len(pairs):
-        raise ValueError("its header has two entries of one name.")
+        raise ValueError("its header has duplicate entries.")
     return entries
 
 
 def _finite(text: str) -> float:
     value = float(text)
     if value - value != 0:
-        raise ValueError(f"its header holds {text[:40]}, which is no number of JSON.")
+        raise ValueError(f"its header holds {text[:40]}; expected a JSON number.")
     return value
 
 
 def _check_format(card: Any) -> None:
     number = card.get("format") if isinstance(card, dict) else None
     if type(number) is not int or number < 1:
-        raise ValueError("its card does not say which format it has.")
+        raise ValueError("its card has no format version.")
     if number != FORMAT:
         raise ValueError(
             f"it has format {number}, written by skadm {str(card.get('skadm'))[:40]}; this "
             f"is skadm {__version__}, which reads format {FORMAT}: "
-            + ("install a newer one." if number > FORMAT else "fit the model again.")
+            + ("install a newer version." if number > FORMAT else "refit the model.")
         )

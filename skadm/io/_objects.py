@@ -1,4 +1,4 @@
-"""Objects as JSON and tensors, and back, without anything that could run."""
+"""Conversion of objects to JSON and tensors and back, without running code."""
 
 import inspect
 import math
@@ -17,22 +17,22 @@ from sklearn.pipeline import Pipeline
 from skadm._sklearn import validate_parameter_constraints
 from skadm._version import __version__
 
-# JSON knows no tuple, no array, ...: an object with the one key of a tag stands for them.
+# JSON has no tuples, arrays, ...: they are encoded as an object with a single tag key.
 _TUPLE, _DICT, _FLOAT, _OBJECT = "$tuple", "$dict", "$float", "$object"
-# Tensors, by name: as they are, in Fortran's memory order, a scalar of NumPy, text.
+# Tensors by name: C order, Fortran order, NumPy scalar, text.
 _ARRAY, _FORTRAN, _SCALAR, _TEXT = "$array", "$fortran", "$scalar", "$text"
 _NUMBERS = "bool int8 int16 int32 int64 uint8 uint16 uint32 uint64 float16 float32 float64"
 _LAST_CODE_POINT = 0x10FFFF
 
-# Folders and caches are of the machine that trains, not of the model. One from a file of
-# somebody else would be read, as a pickle, by the next fit.
+# Folders and caches belong to the machine, not the model. A folder named in an untrusted
+# file would be read as a pickle by the next fit.
 _OF_THE_MACHINE = ("memory", "checkpoints")
 
 
 def known_classes(more: Iterable[type] = ()) -> dict[str, type]:
-    """Classes that a file may name: every estimator of skadm, and what they hold.
+    """Return the classes that a file may contain: estimators of skadm and their parts.
 
-    They are known by name, without the module, so that a class that moves is still found.
+    Keys are names without module, so that classes can move.
     """
     import skadm
     from skadm._reference import ScoreReference, TrainingReference
@@ -50,7 +50,7 @@ def known_classes(more: Iterable[type] = ()) -> dict[str, type]:
     known: dict[str, type] = {}
     for kind in classes:
         if known.setdefault(kind.__name__, kind) is not kind:
-            raise ValueError(f"two classes are called {kind.__name__}; rename one.")
+            raise ValueError(f"two classes are named {kind.__name__}; rename one.")
     return known
 
 
@@ -67,20 +67,20 @@ def _is_of_skadm(kind: type) -> bool:
 
 
 class Encoder:
-    """Takes objects apart; their arrays are in `tensors`, each once, by its place."""
+    """Encodes objects; `tensors` holds each of their arrays once, by its place."""
 
     def __init__(self, classes: Mapping[str, type]) -> None:
         self.tensors: dict[str, NDArray] = {}
         self._classes = classes
-        # With the array itself, which keeps its id from being given to another.
+        # Keeps a reference to the array, so that its id is not reused.
         self._references: dict[int, tuple[Any, dict[str, str]]] = {}
 
     def knows(self, kind: type) -> bool:
-        """Whether a class may occur; one of the same name from elsewhere may not."""
+        """Whether a class is allowed, checked by identity and not only by name."""
         return self._classes.get(kind.__name__) is kind
 
     def encode(self, value: Any, place: str) -> Any:
-        """Turn a value into what JSON knows, which refers to tensors by name."""
+        """Encode a value in JSON types that refer to tensors by name."""
         kind = type(value)
         if value is None or kind in (bool, int, str):
             return value
@@ -98,14 +98,14 @@ class Encoder:
         if kind is dict:
             return self._encode_dict(value, place)
         if kind.__module__ == "torch" and kind.__name__ == "device":
-            return str(value)  # which means the same wherever a device is named
+            return str(value)  # equivalent to the device object
         if not self.knows(kind):
             raise TypeError(
-                f"{place} is a {kind.__module__}.{kind.__qualname__}, which is not among "
-                "the classes that are saved; expected plain data, or detectors, filters "
-                "and transformers of skadm. Classes of your own: save(..., classes=[...])."
+                f"{place} is a {kind.__module__}.{kind.__qualname__}; expected plain "
+                "data, or detectors, filters and transformers of skadm. Pass custom "
+                "classes with save(..., classes=[...])."
             )
-        named = getattr(value, "_asdict", None)  # a tuple
+        named = getattr(value, "_asdict", None)  # a named tuple
         state = _state_of(value) if named is None else named()
         _check_state(kind, state)
         return {_OBJECT: [kind.__name__, self._encode_dict(state, place)]}
@@ -122,7 +122,7 @@ class Encoder:
         if array.dtype.kind == "U":
             return {_TEXT: self._keep(_code_points(array), place)}
         _check_values(array, place)
-        # Sums depend on the memory order, in the last bit.
+        # The last bit of sums depends on the memory order.
         fortran = array.flags.f_contiguous and not array.flags.c_contiguous
         return {_FORTRAN if fortran else _ARRAY: self._keep(array, place)}
 
@@ -131,14 +131,14 @@ class Encoder:
             raise TypeError(
                 f"{place} is an array of {array.dtype}; expected numbers or text."
             )
-        while place in self.tensors:  # a key with a dot can look like a place further in
+        while place in self.tensors:  # keys with dots can make places ambiguous
             place += "'"
         self.tensors[place] = np.asarray(array, order="C")
         return place
 
 
 class Decoder:
-    """Puts objects together, of tensors that a function reads by name."""
+    """Decodes objects, with tensors read by name."""
 
     def __init__(self, read: Callable[[str], NDArray], classes: Mapping[str, type]) -> None:
         self.used: dict[str, tuple[str, Any]] = {}  # tag and array by name
@@ -146,7 +146,7 @@ class Decoder:
         self._classes = classes
 
     def decode(self, tree: Any) -> Any:
-        """Turn what `Encoder.encode` made into a value; an error if it did not make it."""
+        """Decode the output of `Encoder.encode`; raise a ValueError for other input."""
         if isinstance(tree, list):
             return [self.decode(item) for item in tree]
         if not isinstance(tree, dict):
@@ -155,7 +155,9 @@ class Decoder:
         if tag is None:
             return {key: self.decode(item) for key, item in tree.items()}
         if len(tree) != 1:
-            raise ValueError(f"it holds {tag[:20]!r} beside other keys.")
+            raise ValueError(
+                f"it has {tag[:20]!r} beside other keys; expected a single key."
+            )
         content = tree[tag]
         if tag == _FLOAT:
             return float(content)
@@ -164,28 +166,28 @@ class Decoder:
         if tag == _DICT:
             return {self.decode(key): self.decode(item) for key, item in content}
         if tag in (_ARRAY, _FORTRAN, _SCALAR, _TEXT):
-            # Each tensor once, in one way: more memory than the file is never needed.
+            # Each tensor is decoded once, so memory is limited by the file size.
             if content not in self.used:
                 self.used[content] = tag, self._decode_array(tag, content)
             if self.used[content][0] != tag:
-                raise ValueError(f"it takes {content[:80]!r} in two ways.")
+                raise ValueError(f"it uses {content[:80]!r} with two types; expected one.")
             return self.used[content][1]
         if tag == _OBJECT:
             name, state = content
             if (kind := self._classes.get(name)) is None:
                 raise ValueError(
-                    f"it names {name[:100]!r}, which is not among the classes that are "
-                    "loaded."
+                    f"it contains the unknown class {name[:100]!r}; pass custom classes "
+                    "with load(..., classes=[...])."
                 )
             return _make(kind, self.decode(state))
-        raise ValueError(f"it holds the unknown mark {tag[:20]!r}.")
+        raise ValueError(f"it contains the unknown tag {tag[:20]!r}.")
 
     def _decode_array(self, tag: str, name: str) -> Any:
         array = self._read(name)
         if array.dtype.name not in _NUMBERS.split():
-            raise ValueError(f"its {name[:80]} is of {array.dtype}; expected numbers.")
+            raise ValueError(f"its {name[:80]} has type {array.dtype}; expected numbers.")
         if array.dtype == bool and array.size and array.view(np.uint8).max() > 1:
-            raise ValueError(f"its {name[:80]} holds what is neither true nor false.")
+            raise ValueError(f"its {name[:80]} has invalid booleans; expected 0 and 1.")
         if tag == _SCALAR and not array.ndim:
             return array[()]
         if tag == _TEXT:
@@ -195,7 +197,7 @@ class Decoder:
 
 
 def _make(kind: type, state: dict[str, Any]) -> Any:
-    """Make an object with attributes of a file; no estimator's ``__init__`` is called."""
+    """Make an object with attributes from a file, without calling ``__init__``."""
     _check_state(kind, state)
     if is_dataclass(kind) or issubclass(kind, tuple):
         return kind(**state)
@@ -210,7 +212,7 @@ def _make(kind: type, state: dict[str, Any]) -> Any:
 
 
 def _state_of(value: Any) -> dict[str, Any]:
-    """Attributes, without what is not of the model."""
+    """Return the attributes that belong to the model."""
     state = {
         name: item
         for name, item in value.__getstate__().items()
@@ -222,11 +224,11 @@ def _state_of(value: Any) -> dict[str, Any]:
 
 
 def _check_state(kind: type, state: dict[str, Any]) -> None:
-    """Refuse attributes of an estimator that its class, as it is now, cannot have."""
+    """Raise a ValueError for attributes that the class of an estimator does not have."""
     if not issubclass(kind, BaseEstimator):
         return
     parameters = set(kind._get_param_names())  # type: ignore[attr-defined]
-    # What was fitted ends in an underscore. scikit-learn keeps private attributes too.
+    # Fitted attributes end in an underscore; scikit-learn has private ones too.
     private = not kind.__module__.startswith("skadm.")
     fitted = {
         name
@@ -235,13 +237,15 @@ def _check_state(kind: type, state: dict[str, Any]) -> None:
     }
     if other := (state.keys() - fitted) ^ parameters:
         raise ValueError(
-            f"the attributes of a {kind.__name__} are not those of skadm {__version__}, "
-            f"which differ in {', '.join(sorted(str(name)[:40] for name in other))}. The "
-            "card of a file tells the version it is of."
+            f"a {kind.__name__} has unexpected or missing attributes for skadm "
+            f"{__version__}: {', '.join(sorted(str(name)[:40] for name in other))}. The "
+            "card names the version that saved the file."
         )
     for name in _OF_THE_MACHINE:
         if state.get(name) is not None:
-            raise ValueError(f"a {kind.__name__} names {name}, a folder of some machine.")
+            raise ValueError(
+                f"a {kind.__name__} has the local folder {name}; expected None."
+            )
     for name in fitted:
         value = state[name]
         if isinstance(value, float | np.floating) and not math.isfinite(value):
@@ -254,14 +258,11 @@ def _check_state(kind: type, state: dict[str, Any]) -> None:
 
 
 def _check_values(array: NDArray, name: str) -> None:
-    """Refuse NaN and infinity, without another array of the same size."""
+    """Raise a ValueError for NaN and infinity, without a temporary array."""
     if array.dtype.kind != "f" or not array.size:
         return
     if not np.isfinite([array.min(), array.max()]).all():
-        raise ValueError(
-            f"{name[:80]} holds NaN or infinity; expected finite numbers, as every fitted "
-            "model has."
-        )
+        raise ValueError(f"{name[:80]} holds NaN or infinity; expected finite numbers.")
 
 
 def _code_points(text: NDArray) -> NDArray[np.uint32]:
@@ -274,5 +275,5 @@ def _text_of(code_points: NDArray) -> NDArray[np.str_]:
     *shape, n_characters = code_points.shape
     known = code_points.dtype == np.uint32 and (code_points <= _LAST_CODE_POINT).all()
     if not n_characters or not known:
-        raise ValueError("it holds text of characters that do not exist.")
+        raise ValueError("it holds invalid characters; expected Unicode text.")
     return np.ndarray(shape, f"<U{n_characters}", code_points)

@@ -1,4 +1,4 @@
-"""Metrics over brain pixels, and the only place where a sign turns.
+"""Metrics over brain pixels; the only module that changes the sign of scores.
 
 Every function takes labels `y` (0 normal, 1 anomaly, -1 ignored) and `scores`, the
 *normality* maps of `score_samples` (higher = more normal), of one shape, and reports with

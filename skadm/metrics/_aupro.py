@@ -1,4 +1,4 @@
-"""Overlap of regions: every lesion counts the same, whatever its size."""
+"""Per-region overlap: all lesions have equal weight, regardless of size."""
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -18,20 +18,19 @@ def pixel_aupro_score(
 ) -> float:
     """Compute the area under the per-region-overlap curve (AUPRO), exactly.
 
-    The curve is that of the mean, over lesions, of the share of each that is flagged,
-    against the share of the normal pixels that is flagged: a ROC curve in which each lesion
-    weighs the same (Bergmann et al. 2021, 3.3.3).
+    The curve plots the mean, over lesions, of the fraction of each lesion that is flagged
+    against the false positive rate: a ROC curve in which all lesions have equal weight
+    (Bergmann et al. 2021, 3.3.3).
 
     Parameters
     ----------
     %(y_of_slices)s
     %(scores)s
     groups : array-like of shape (n_slices,), default=None
-        Patient of each slice, slices in the order of the volume: a lesion is then a
-        component in three dimensions. None: a component within a slice.
+        Patient of each slice, with slices in the order of the volume: lesions are then
+        three-dimensional components. None: components within a slice.
     max_fpr : float, default=0.3
-        False positive rate up to which the area is taken, in (0, 1]; the area is divided
-        by it.
+        Maximum false positive rate of the area, in (0, 1]; the area is divided by it.
 
     Returns
     -------
@@ -42,14 +41,14 @@ def pixel_aupro_score(
     Raises
     ------
     ValueError
-        If shapes do not fit, `max_fpr` is out of its range, `y` holds other labels or only
+        If shapes do not match, `max_fpr` is out of range, `y` holds other labels or only
         -1, or an evaluated score is not finite.
 
     Notes
     -----
-    No threshold grid is needed. A pixel of a lesion raises the curve by its weight at the
-    false positive rate where it is flagged (of ties: linearly over the rates they span),
-    so its part of the area is its weight times the length from there to `max_fpr`.
+    No threshold grid is needed. A lesion pixel raises the curve by its weight at the
+    false positive rate at which it is flagged (ties: linearly over the rates they span),
+    so it contributes its weight times the distance from that rate to `max_fpr`.
 
     References
     ----------
@@ -57,7 +56,7 @@ def pixel_aupro_score(
     detection dataset. International Journal of Computer Vision 129 (2021) 1038-1059.
     """
     if not 0 < max_fpr <= 1:
-        raise ValueError(f"max_fpr is {max_fpr}; expected more than 0 and at most 1.")
+        raise ValueError(f"max_fpr is {max_fpr}; expected a number in (0, 1].")
     labels, values = as_pair(y, scores)
     if labels.ndim != 3:
         raise ValueError(f"y has shape {labels.shape}; expected (n_slices, H, W).")
@@ -93,7 +92,7 @@ def pixel_aupro_score(
 
 
 def _area_after(first: np.ndarray, last: np.ndarray, end: float) -> np.ndarray:
-    """Area up to `end` under a step from 0 at `first` to 1 at `last`, straight between."""
+    """Return the area up to `end` under a ramp from 0 at `first` to 1 at `last`."""
     width = np.where(last > first, last - first, 1.0)
     rising = np.square(np.clip(end - first, 0, None)) / (2 * width)
     return np.where(end >= last, end - (first + last) / 2, rising)

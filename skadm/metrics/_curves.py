@@ -21,10 +21,10 @@ def pixel_roc_curve(
     %(y)s
     %(scores)s
     max_points : int or None, default=1000
-        Largest number of points, at least 4. Each is a point of the full curve, both ends
+        Maximum number of points, at least 4. Each is a point of the full curve, both ends
         are kept, and the area under the thinned curve differs from the exact one by less
-        than ``1 / (max_points - 1)``, as a rule far less. None: all points but those
-        within straight lines, as :func:`sklearn.metrics.roc_curve`.
+        than ``1 / (max_points - 1)``, usually far less. None: all points except collinear
+        ones, as :func:`sklearn.metrics.roc_curve`.
 
     Returns
     -------
@@ -70,7 +70,7 @@ def pixel_precision_recall_curve(
     %(y)s
     %(scores)s
     max_points : int or None, default=1000
-        Largest number of points, at least 4. Each is a point of the full curve, both ends
+        Maximum number of points, at least 4. Each is a point of the full curve, both ends
         are kept, and points lie densest where precision changes fastest. None: all points,
         as :func:`sklearn.metrics.precision_recall_curve`.
 
@@ -117,8 +117,8 @@ def _pixels_of_both_labels(
     missing = pixels.counts.missing()
     if missing is not None:
         raise ValueError(
-            f"the {curve} curve needs both labels, but y holds {missing} among its "
-            f"{sum(pixels.counts)} evaluated pixels."
+            f"the {curve} curve needs normal and anomalous pixels, but y has {missing} "
+            f"among its {sum(pixels.counts)} evaluated pixels."
         )
     return pixels
 
@@ -164,7 +164,7 @@ def _thin_roc_thresholds(pixels: SortedPixels, n_levels: int) -> NDArray:
     thresholds = np.unique(
         np.concatenate((crossing, _next_above(crossing), [_next_above(highest)]))
     )
-    # The lowest score of all as a threshold flags nothing: that end is put in apart.
+    # The lowest score as threshold flags nothing: this end point is added separately.
     return thresholds[thresholds > min(part[0] for part in pixels)]
 
 
@@ -187,9 +187,9 @@ def _first_beyond(values: NDArray, levels: NDArray, pixels: SortedPixels) -> NDA
 def _thin_precision_recall_values(pixels: SortedPixels, n_points: int) -> NDArray:
     """Choose anomalous pixels' scores at which to evaluate the precision-recall curve.
 
-    A stretch of the curve between two chosen pixels adds its width in recall times the
-    precision at its end to the area, where the exact sum has the mean of its pixels'
-    precisions. Again and again the stretch with the largest such error is halved.
+    Between two chosen pixels, the thinned curve adds the width in recall times the
+    precision at the end, while the exact sum has the mean precision of the pixels. The
+    interval with the largest error is halved repeatedly.
     """
     scores = pixels.anomalous
     precision = np.concatenate([tp / (tp + fp) for _, tp, fp in cumulative_counts(pixels)])
@@ -203,7 +203,7 @@ def _thin_precision_recall_values(pixels: SortedPixels, n_points: int) -> NDArra
     ends = {scores.size}
     while heap and len(ends) < n_points:
         _, start, stop = heapq.heappop(heap)
-        # A cut never parts tied pixels: it moves to the end of their run, or to its start.
+        # A cut never splits tied pixels: it moves to the end or start of their run.
         middle = scores[(start + stop - 1) // 2]
         cut = int(np.searchsorted(scores, middle, side="right"))
         if cut >= stop:

@@ -1,4 +1,4 @@
-"""Metrics apart for each patient and for each lesion size."""
+"""Metrics per patient and per lesion size."""
 
 import itertools
 import warnings
@@ -33,9 +33,9 @@ def per_patient(
     -------
     dict
         Patient to value, in the order of first appearance. The value is NaN, without a
-        warning, for a patient for whom a metric that needs both labels is undefined (no
-        lesion, as a rule), and for one without any evaluated pixel: use ``numpy.nanmean``
-        and say how many patients it covers.
+        warning, if the metric is undefined for a patient (usually because there is no
+        lesion) or no pixel is evaluated: use ``numpy.nanmean`` and report the number of
+        patients.
 
     Raises
     ------
@@ -68,7 +68,7 @@ def per_patient(
 def roc_auc_by_lesion_size(
     y: ArrayLike, scores: ArrayLike, edges: Sequence[float] = tuple(range(0, 1601, 200))
 ) -> list[dict[str, float]]:
-    """Compute the ROC AUC of each slice, summed up by the size of its lesion.
+    """Compute the ROC AUC of each slice, summarised by lesion size.
 
     Parameters
     ----------
@@ -96,7 +96,7 @@ def roc_auc_by_lesion_size(
     limits = np.asarray(edges, dtype=np.float64)
     if limits.ndim != 1 or limits.size < 2 or not (np.diff(limits) > 0).all():
         raise ValueError(
-            f"edges must be at least two ascending numbers, got {list(edges)}."
+            f"edges are {list(edges)}; expected at least two ascending numbers."
         )
     sizes = (labels == 1).reshape(len(labels), -1).sum(axis=1)
     rows = []

@@ -1,4 +1,4 @@
-"""Lesions as wholes: found or missed, against false alarms."""
+"""Lesion-level detection: detected lesions and false positives."""
 
 from typing import NamedTuple
 
@@ -11,18 +11,18 @@ from skadm.metrics._pixels import as_pair, count_labels, described, raise_not_fi
 
 
 class LesionCounts(NamedTuple):
-    """What one threshold finds.
+    """Lesion counts at one threshold.
 
     Parameters
     ----------
     n_lesions : int
-        Lesions there are.
+        Number of lesions.
     n_found : int
-        Lesions that a hit touches.
+        Number of detected lesions, touched by a hit.
     n_false : int
-        Flagged components that are no hits.
+        Number of false positives: flagged components that are not hits.
     n_volumes : int
-        Patients.
+        Number of patients.
     """
 
     n_lesions: int
@@ -32,12 +32,12 @@ class LesionCounts(NamedTuple):
 
     @property
     def sensitivity(self) -> float:
-        """Share of the lesions that are found."""
+        """Fraction of lesions detected."""
         return self.n_found / self.n_lesions if self.n_lesions else float("nan")
 
     @property
     def false_positives_per_volume(self) -> float:
-        """False alarms for each patient."""
+        """Mean number of false positives per patient."""
         return self.n_false / self.n_volumes
 
 
@@ -51,13 +51,13 @@ def lesions_at_threshold(
     min_size: int = 1,
     min_overlap: float = 0.2,
 ) -> LesionCounts:
-    """Count lesions found, and false alarms, at one threshold.
+    """Count detected lesions and false positives at one threshold.
 
     A lesion is a component of anomalous pixels in the volume of a patient, connected over
-    faces, edges or corners. A component of flagged pixels is a hit if a share of it lies
-    on lesions, all of which it touches are then found, and else a false alarm. Without
-    such a share a threshold that flags the whole brain, as one component, would find all
-    lesions without a false alarm.
+    faces, edges or corners. A component of flagged pixels is a hit if at least the
+    fraction `min_overlap` of it lies on lesions; it then detects all lesions it touches.
+    Otherwise it is a false positive. Without `min_overlap`, flagging the whole brain
+    would detect all lesions without a false positive.
 
     Parameters
     ----------
@@ -72,14 +72,14 @@ def lesions_at_threshold(
     Returns
     -------
     counts : LesionCounts
-        A named tuple of n_lesions, n_found, n_false (false alarms) and n_volumes
+        A named tuple of n_lesions, n_found, n_false (false positives) and n_volumes
         (patients), with `sensitivity` and `false_positives_per_volume`.
 
     Raises
     ------
     ValueError
-        If shapes do not fit, `y` holds other labels or only -1, or an evaluated score is
-        not finite.
+        If shapes do not match, `y` holds other labels or only -1, or an evaluated score
+        is not finite.
     """
     volumes = _volumes(y, scores, groups)
     return _count(volumes, threshold, min_size, min_overlap)
@@ -95,7 +95,7 @@ def lesion_froc_curve(
     min_size: int = 1,
     min_overlap: float = 0.2,
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-    """Compute the free-response ROC curve: lesions found against false alarms.
+    """Compute the free-response ROC curve of lesion detection.
 
     Parameters
     ----------
@@ -103,30 +103,30 @@ def lesion_froc_curve(
     %(scores)s
     %(groups)s
     max_points : int, default=50
-        Thresholds: those that flag from one pixel to half of them, evenly spaced on a
-        logarithmic scale.
+        Number of thresholds, which flag between one pixel and half of all pixels, evenly
+        spaced on a logarithmic scale.
     %(min_size)s
     %(min_overlap)s
 
     Returns
     -------
     false_positives_per_volume, sensitivity, thresholds : ndarrays of shape (n_points,)
-        By ascending threshold. The number of false alarms need not ascend: as the
-        threshold rises, components merge.
+        In ascending order of threshold. False positives need not increase, since
+        components merge as the threshold rises.
 
     Raises
     ------
     ValueError
-        If shapes do not fit, there is no lesion, `y` holds other labels, or an evaluated
-        score is not finite.
+        If shapes do not match, there is no lesion, `y` holds other labels, or an
+        evaluated score is not finite.
 
     See Also
     --------
-    lesions_at_threshold : What counts as found, and as a false alarm.
+    lesions_at_threshold : Definition of detected lesions and false positives.
     """
     volumes = _volumes(y, scores, groups)
     if not any(volume.n_lesions for volume in volumes):
-        raise ValueError("y holds no lesion (y == 1): none can be found.")
+        raise ValueError("y holds no lesion; expected pixels with y == 1.")
     values = np.concatenate([volume.scores[volume.evaluated] for volume in volumes])
     shares = np.geomspace(1 / values.size, 0.5, max_points)
     thresholds = np.unique(np.quantile(values, shares, method="higher"))
@@ -142,11 +142,11 @@ _TOUCHING = generate_binary_structure(3, 3)
 
 
 class _Volume(NamedTuple):
-    """A patient, cropped to the evaluated pixels."""
+    """The volume of a patient, cropped to the evaluated pixels."""
 
     scores: NDArray
     evaluated: NDArray[np.bool_]
-    lesions: NDArray[np.integer]  # number of the lesion at each pixel, 0 elsewhere
+    lesions: NDArray[np.integer]  # label of the lesion at each pixel, 0 elsewhere
     n_lesions: int
 
 
@@ -177,15 +177,39 @@ def _volumes(y: ArrayLike, scores: ArrayLike, groups: ArrayLike) -> list[_Volume
 def _count(
     volumes: list[_Volume], threshold: float, min_size: int, min_overlap: float
 ) -> LesionCounts:
-    n_found = n_false = 0
+    counts = LesionCounts(0, 0, 0, 0)
     for volume in volumes:
         flagged = (volume.scores < threshold) & volume.evaluated
-        components, n_components = label(flagged, _TOUCHING)
-        inside, lesions = components[flagged], volume.lesions[flagged]
-        sizes = np.bincount(inside, minlength=n_components + 1)
-        on_lesions = np.bincount(inside, lesions > 0, minlength=n_components + 1)
-        hits = (on_lesions > 0) & (on_lesions >= min_overlap * sizes) & (sizes >= min_size)
-        n_found += len(np.unique(lesions[(lesions > 0) & hits[inside]]))
-        n_false += int(np.count_nonzero(sizes[1:] >= min_size) - hits.sum())
-    n_lesions = sum(volume.n_lesions for volume in volumes)
-    return LesionCounts(n_lesions, n_found, n_false, len(volumes))
+        regions, _ = label(flagged, _TOUCHING)
+        own = _hits(regions, volume.lesions, volume.n_lesions, min_size, min_overlap)
+        counts = LesionCounts(*(a + b for a, b in zip(counts, own)))
+    return counts
+
+
+def count_hits(
+    regions: NDArray[np.integer], anomalous: NDArray[np.bool_], min_overlap: float = 0.2
+) -> LesionCounts:
+    """Count the lesions of a volume that regions find, and regions that are no hits.
+
+    Both arrays are (n_slices, H, W); `regions` has the number of the region at each pixel,
+    from 1, and 0 elsewhere. `lesions_at_threshold` tells what a hit is.
+    """
+    lesions, n_lesions = label(anomalous, _TOUCHING)
+    return _hits(regions, lesions, n_lesions, 1, min_overlap)
+
+
+def _hits(
+    regions: NDArray[np.integer],
+    lesions: NDArray[np.integer],
+    n_lesions: int,
+    min_size: int,
+    min_overlap: float,
+) -> LesionCounts:
+    flagged = regions > 0
+    inside, touched = regions[flagged], lesions[flagged]
+    sizes = np.bincount(inside, minlength=1)
+    on_lesions = np.bincount(inside, touched > 0, minlength=1)
+    counted = (sizes >= max(min_size, 1)) & (np.arange(len(sizes)) > 0)
+    hits = counted & (on_lesions > 0) & (on_lesions >= min_overlap * sizes)
+    n_found = len(np.unique(touched[(touched > 0) & hits[inside]]))
+    return LesionCounts(n_lesions, n_found, int((counted & ~hits).sum()), 1)

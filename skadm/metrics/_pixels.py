@@ -1,7 +1,7 @@
-"""Labels and scores checked and parted into anomalous and normal pixels.
+"""Checks of labels and scores, and their split into anomalous and normal pixels.
 
-At 10^8 pixels every copy costs 400 MB, so all passes go in chunks, the scores keep their
-dtype, and the sorting is done in place in the one copy that is needed.
+At 10^8 pixels every copy takes 400 MB, so passes are chunked, the scores keep their
+dtype, and sorting is in place in a single copy.
 """
 
 import os
@@ -18,7 +18,7 @@ from skadm._docstrings import described_by
 
 CHUNK = 1 << 20
 
-_WORTH_THREADS = 1 << 19  # scores; fewer are sorted sooner than they are parted
+_WORTH_THREADS = 1 << 19  # scores; threads do not pay off below this number
 
 
 described = described_by(
@@ -36,11 +36,11 @@ groups : array-like of shape (n_slices,)
     Patient of each slice; slices of a patient are in the order of the volume.""",
     min_size="""\
 min_size : int, default=1
-    Flagged components of fewer pixels count for nothing.""",
+    Flagged components of fewer pixels are ignored.""",
     min_overlap="""\
 min_overlap : float, default=0.2
-    Share of a flagged component that must lie on lesions for a hit; with 0 a single
-    pixel does.""",
+    Fraction of a flagged component that must lie on lesions for a hit; 0: a single pixel
+    suffices.""",
 )
 
 
@@ -51,7 +51,7 @@ class LabelCounts(NamedTuple):
     normal: int
 
     def missing(self) -> str | None:
-        """Name the kind of pixel that is needed but not there; None when both are."""
+        """Return the missing kind of pixel, or None if both are present."""
         if self.anomalous == 0:
             return "no anomalous pixel (y == 1)"
         if self.normal == 0:
@@ -67,16 +67,16 @@ class SortedPixels(NamedTuple):
 
     @property
     def counts(self) -> LabelCounts:
-        """Numbers of pixels of either label."""
+        """Number of pixels of each label."""
         return LabelCounts(self.anomalous.size, self.normal.size)
 
 
 def as_labels(y: ArrayLike | None) -> NDArray:
-    """Return the labels as an array; None is an error with a message of its own."""
+    """Return the labels as an array; raise a ValueError for None."""
     if y is None:
         raise ValueError(
-            "y is None: pixel labels (0 normal, 1 anomaly, -1 ignored) of the scores' "
-            "shape are needed to compute a metric."
+            "y is None; expected pixel labels (0 normal, 1 anomaly, -1 ignored) of the "
+            "shape of the scores."
         )
     return as_numbers(y, "y")
 
@@ -86,8 +86,8 @@ def as_pair(y: ArrayLike | None, scores: ArrayLike) -> tuple[NDArray, NDArray]:
     labels, values = as_labels(y), as_numbers(scores, "scores")
     if labels.shape != values.shape:
         raise ValueError(
-            f"y has shape {labels.shape} but scores have shape {values.shape}; both must "
-            "be equal: one label and one normality score for each pixel."
+            f"y has shape {labels.shape}, but scores have shape {values.shape}; expected "
+            "equal shapes, with one label and one normality score per pixel."
         )
     if values.dtype.kind != "f" or values.dtype.itemsize > 8:
         values = values.astype(np.float64)
@@ -95,7 +95,7 @@ def as_pair(y: ArrayLike | None, scores: ArrayLike) -> tuple[NDArray, NDArray]:
 
 
 def count_labels(y: NDArray) -> LabelCounts:
-    """Count anomalous and normal pixels, and refuse labels other than -1, 0 and 1."""
+    """Count anomalous and normal pixels; raise for labels other than -1, 0 and 1."""
     flat = y.ravel()
     anomalous = normal = ignored = 0
     for start in range(0, flat.size, CHUNK):
@@ -114,8 +114,8 @@ def count_labels(y: NDArray) -> LabelCounts:
         )
     if anomalous + normal == 0:
         raise ValueError(
-            f"y of shape {y.shape} holds nothing but ignored pixels (-1): there is no "
-            "pixel to evaluate. Expected 0 (normal) and 1 (anomaly) inside the brain."
+            f"y of shape {y.shape} holds only ignored pixels (-1); expected 0 (normal) "
+            "and 1 (anomaly) inside the brain."
         )
     return LabelCounts(anomalous, normal)
 
@@ -138,7 +138,7 @@ def raise_not_finite(count: int, evaluated: int) -> None:
 
 
 def sort_pixels(y: ArrayLike | None, scores: ArrayLike) -> SortedPixels:
-    """Check labels and scores, and sort the scores of either label, in their own dtype."""
+    """Check labels and scores, and sort the scores by label, keeping their dtype."""
     labels, values = as_pair(y, scores)
     counts = count_labels(labels)
     parts = [np.empty(count, dtype=values.dtype) for count in counts]
@@ -149,7 +149,7 @@ def sort_pixels(y: ArrayLike | None, scores: ArrayLike) -> SortedPixels:
             filled[i] += chunk.size
     for part in parts:
         sort_in_place(part, number_of_threads())
-    # Sorted, -inf stands first and +inf and NaN last: the ends tell whether to look closer.
+    # After sorting, -inf is first, +inf and NaN are last: checking the ends suffices.
     if not all(np.isfinite(part[[0, -1]]).all() for part in parts if part.size):
         bad = sum(int(np.count_nonzero(~np.isfinite(part))) for part in parts)
         raise_not_finite(bad, sum(counts))
@@ -157,11 +157,11 @@ def sort_pixels(y: ArrayLike | None, scores: ArrayLike) -> SortedPixels:
 
 
 def sort_in_place(values: NDArray, n_threads: int) -> None:
-    """Part by rank, then sort either part by its share of the threads."""
+    """Partition by rank, then sort the parts in parallel threads."""
     if n_threads == 1 or values.size < max(2, _WORTH_THREADS):
         values.sort()
         return
-    # One cut at a time: NumPy is several times slower at many.
+    # One cut at a time: NumPy is several times slower with several.
     share = n_threads // 2
     cut = values.size * share // n_threads
     values.partition(cut)
@@ -171,7 +171,7 @@ def sort_in_place(values: NDArray, n_threads: int) -> None:
 
 
 def number_of_threads() -> int:
-    """What OMP_NUM_THREADS allows, as joblib sets it for its workers, or all processors."""
+    """Return OMP_NUM_THREADS (joblib sets it for its workers), or all processors."""
     allowed = os.environ.get("OMP_NUM_THREADS", "").split(",")[0]
     return int(allowed) if allowed.isdecimal() and int(allowed) else joblib.cpu_count()
 
@@ -179,8 +179,8 @@ def number_of_threads() -> int:
 def cumulative_counts(pixels: SortedPixels) -> Iterator[tuple[NDArray, NDArray, NDArray]]:
     """Count the pixels flagged when every score up to an anomalous pixel's is flagged.
 
-    A chunk has the anomalous pixels' scores, ascending, and the numbers of anomalous and of
-    normal pixels with a score not above each. Tied scores share their counts.
+    A chunk holds scores of anomalous pixels in ascending order, and for each score the
+    numbers of anomalous and normal pixels with at most this score. Ties share counts.
     """
     for start in range(0, pixels.anomalous.size, CHUNK):
         values = pixels.anomalous[start : start + CHUNK]

@@ -20,8 +20,8 @@ def pixel_roc_auc_score(y: ArrayLike, scores: ArrayLike) -> float:
     """Compute the exact area under the ROC curve over pixels.
 
     Equal to :func:`sklearn.metrics.roc_auc_score`, ties included, in a fraction of its
-    time and memory: anomalous and normal pixels are sorted apart and the pairs in the right
-    order counted by binary search, in integers.
+    time and memory: anomalous and normal pixels are sorted separately, and correctly
+    ordered pairs are counted by binary search, in integers.
 
     Parameters
     ----------
@@ -45,7 +45,7 @@ def pixel_roc_auc_score(y: ArrayLike, scores: ArrayLike) -> float:
     if undefined("ROC AUC", pixels.counts):
         return float("nan")
     pairs = pixels.anomalous.size * pixels.normal.size
-    # Look the fewer up in the many.
+    # Search the smaller array in the larger one.
     if pixels.anomalous.size <= pixels.normal.size:
         return (2 * pairs - _twice_below(pixels.anomalous, pixels.normal)) / (2 * pairs)
     return _twice_below(pixels.normal, pixels.anomalous) / (2 * pairs)
@@ -55,9 +55,9 @@ def pixel_roc_auc_score(y: ArrayLike, scores: ArrayLike) -> float:
 def pixel_average_precision_score(y: ArrayLike, scores: ArrayLike) -> float:
     """Compute the exact average precision over pixels.
 
-    Equal to :func:`sklearn.metrics.average_precision_score`, ties included. Recall grows
-    only at the scores of anomalous pixels, so the sum over all thresholds is the mean, over
-    anomalous pixels, of the precision when everything up to their own score is flagged.
+    Equal to :func:`sklearn.metrics.average_precision_score`, ties included. Recall
+    increases only at the scores of anomalous pixels, so the sum over all thresholds is
+    the mean, over anomalous pixels, of the precision at their score.
 
     Parameters
     ----------
@@ -68,7 +68,7 @@ def pixel_average_precision_score(y: ArrayLike, scores: ArrayLike) -> float:
     -------
     float
         Average precision. NaN, with an `UndefinedMetricWarning`, when `y` holds no
-        anomalous or no normal pixel (precision is then 0 or 1 whatever the scores).
+        anomalous or no normal pixel (precision is then 0 or 1 for any scores).
 
     Raises
     ------
@@ -87,7 +87,7 @@ def pixel_average_precision_score(y: ArrayLike, scores: ArrayLike) -> float:
 
 
 def undefined(metric: str, counts: LabelCounts, where: str = "", advice: str = "") -> bool:
-    """Tell, and warn, whether a metric that needs both labels lacks one of them."""
+    """Whether a metric is undefined because a label is missing; warn if so."""
     missing = counts.missing()
     if missing is None:
         return False

@@ -14,20 +14,20 @@ from skadm.metrics._ranking import (
 )
 
 _ADVICE = (
-    ", which leaves the mean over the folds undefined too; choose folds such that each "
-    "holds slices with a lesion and normal brain"
+    ", so the mean over the folds is undefined too; choose folds that all contain "
+    "lesions and normal brain"
 )
 
 
 class PixelScorer:
     """Score an estimator's maps over brain pixels; greater is better.
 
-    To be passed as `scoring` to `cross_val_score`, `GridSearchCV` and their kin.
+    Pass it as `scoring` to `cross_val_score`, `GridSearchCV` and similar functions.
 
     Parameters
     ----------
     estimator : fitted detector or Pipeline
-        Offers `score_samples`.
+        Provides `score_samples`.
     X : SliceStack or array-like of shape (n_slices, n_contrasts, H, W)
         Slices.
     y : array-like of shape (n_slices, H, W)
@@ -36,17 +36,17 @@ class PixelScorer:
     Returns
     -------
     float
-        The metric. NaN, with an `UndefinedMetricWarning` that names the patients where X
-        knows them, when `y` holds no anomalous or no normal pixel.
+        The metric. NaN, with an `UndefinedMetricWarning` that names the patients if
+        known, when `y` holds no anomalous or no normal pixel.
 
     Raises
     ------
     ValueError
-        If there is no `y`, or the metric refuses it or the maps.
+        If `y` is None, or `y` or the maps are invalid for the metric.
     """
 
-    # Scikit-learn's make_scorer does not offer score_samples, and its metric does not see
-    # X, by which a fold without anomalies can be named.
+    # scikit-learn's make_scorer does not support score_samples, and its metric gets no X
+    # to name a fold without anomalies.
     def __init__(self, name: str, metric: Callable[[Any, Any], float]) -> None:
         self.name = name
         self.metric = metric
@@ -63,7 +63,7 @@ class PixelScorer:
 
 
 def _describe(X: Any) -> str:
-    """Name a fold by its size and, where X knows them, its patients."""
+    """Describe a fold by its size and, if known, its patients."""
     size = f"a fold of {len(X)} slices"
     groups = getattr(X, "groups", None)
     if groups is None:

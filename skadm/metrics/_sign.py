@@ -1,4 +1,4 @@
-"""Normality turned into anomaly, for people to look at."""
+"""Conversion of normality to anomaly maps for display."""
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -17,9 +17,9 @@ def anomaly_map(scores: ArrayLike) -> NDArray:
     Returns
     -------
     ndarray of the same shape
-        Anomaly, higher = more abnormal: the scores with their sign turned.
+        Anomaly, higher = more abnormal: the negated scores.
     """
     values = as_numbers(scores, "scores")
-    if values.dtype.kind in "bu":  # which have no negative numbers
+    if values.dtype.kind in "bu":  # these types have no negative numbers
         values = values.astype(np.float64)
     return np.negative(values)

@@ -1,4 +1,4 @@
-"""Thresholds on the normality scale, and what they flag."""
+"""Thresholds on the normality scale and metrics at a threshold."""
 
 import math
 
@@ -33,10 +33,10 @@ def best_f1_threshold(y: ArrayLike, scores: ArrayLike) -> float:
         The threshold t such that calling ``scores < t`` anomalous has the best F1; it can
         be assigned to a detector's `offset_`. It is the midpoint between the highest score
         flagged and the next score, rounded to the precision of `scores` so that comparing
-        in that precision flags exactly the same pixels; where no number of that precision
-        lies between the two, it is the higher of them. If all pixels are flagged, it is the
-        next number above the highest score. Of equally good thresholds the lowest is taken,
-        which flags the fewest pixels.
+        in that precision flags exactly the same pixels; if there is no number of that
+        precision between the two, it is the higher of them. If all pixels are flagged, it
+        is the next number above the highest score. Among equally good thresholds, the
+        lowest is returned, which flags the fewest pixels.
 
     Raises
     ------
@@ -48,8 +48,9 @@ def best_f1_threshold(y: ArrayLike, scores: ArrayLike) -> float:
     missing = pixels.counts.missing()
     if missing is not None:
         raise ValueError(
-            f"the best F1 threshold needs both labels, but y holds {missing} among its "
-            f"{sum(pixels.counts)} evaluated pixels. Choose it on slices with a lesion."
+            "the best F1 threshold needs normal and anomalous pixels, but y has "
+            f"{missing} among its {sum(pixels.counts)} evaluated pixels. Choose it on "
+            "slices with a lesion."
         )
     _, last_flagged = _best_f1(pixels)
     return _threshold_above(last_flagged, pixels)
@@ -57,11 +58,10 @@ def best_f1_threshold(y: ArrayLike, scores: ArrayLike) -> float:
 
 @described
 def best_dice_score(y: ArrayLike, scores: ArrayLike) -> float:
-    """Compute the best Dice coefficient that any threshold reaches.
+    """Compute the best Dice coefficient over all thresholds.
 
-    Over pooled pixels Dice and F1 are the same number, so this is the F1 at
-    `best_f1_threshold` of the same data: an upper bound that no threshold chosen on other
-    data exceeds.
+    For pooled pixels Dice equals F1, so this is the F1 at `best_f1_threshold` on the same
+    data: an upper bound for thresholds chosen on other data.
 
     Parameters
     ----------
@@ -88,30 +88,30 @@ def best_dice_score(y: ArrayLike, scores: ArrayLike) -> float:
 
 @described
 def pixel_fpr_at_tpr_score(y: ArrayLike, scores: ArrayLike, *, tpr: float = 0.95) -> float:
-    """Compute the false positive rate at which a share of the anomalous pixels is flagged.
+    """Compute the false positive rate at a given true positive rate.
 
     Parameters
     ----------
     %(y)s
     %(scores)s
     tpr : float, default=0.95
-        The share, in (0, 1].
+        True positive rate, in (0, 1].
 
     Returns
     -------
     float
-        Least false positive rate of a threshold that flags so many or more; lower is
-        better. NaN, with an `UndefinedMetricWarning`, when `y` holds no anomalous or no
-        normal pixel.
+        Lowest false positive rate of a threshold with at least this true positive rate;
+        lower is better. NaN, with an `UndefinedMetricWarning`, when `y` holds no
+        anomalous or no normal pixel.
 
     Raises
     ------
     ValueError
-        If the shapes differ, `tpr` is out of its range, `y` holds other labels or only -1,
+        If the shapes differ, `tpr` is out of range, `y` holds other labels or only -1,
         or an evaluated score is not finite.
     """
     if not 0 < tpr <= 1:
-        raise ValueError(f"tpr is {tpr}; expected more than 0 and at most 1.")
+        raise ValueError(f"tpr is {tpr}; expected a number in (0, 1].")
     pixels = sort_pixels(y, scores)
     if undefined(f"FPR at {tpr:g} TPR", pixels.counts):
         return float("nan")
@@ -133,18 +133,18 @@ def pixel_scores_at_threshold(
     %(y)s
     %(scores)s
     threshold : float
-        A pixel is called anomalous when its score is below; compared in the precision of
-        `scores`, as ``score_samples(X) - offset_ < 0`` is in `predict`.
+        Pixels with a score below it are flagged; compared in the precision of `scores`,
+        as ``score_samples(X) - offset_ < 0`` in `predict`.
     zero_division : float, default=0.0
         Value of a ratio 0/0: precision when no pixel is flagged, recall when none is
         anomalous, F1 and Dice when neither is, specificity when none is normal.
-        Pass ``numpy.nan`` to tell such cases apart.
+        Pass ``numpy.nan`` to mark these cases.
 
     Returns
     -------
     dict
-        The keys precision, recall, f1, dice and specificity. Over pooled pixels Dice equals
-        F1; both names are kept because both are looked for.
+        The keys precision, recall, f1, dice and specificity. For pooled pixels Dice
+        equals F1; both names are in common use.
 
     Raises
     ------
@@ -207,6 +207,6 @@ def _threshold_above(score: np.floating, pixels: SortedPixels) -> float:
         with np.errstate(over="ignore"):  # above the largest number only infinity is left
             return float(np.nextafter(score, score.dtype.type(np.inf)))
     following = min(above)
-    # Halves first, in float64: the difference of two large scores could overflow.
+    # Halve first, in float64: the difference of two large scores could overflow.
     middle = score.dtype.type(float(score) / 2 + float(following) / 2)
     return float(middle if score < middle <= following else following)

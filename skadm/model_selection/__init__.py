@@ -1,4 +1,4 @@
-"""Choosing the threshold of a detector, and its parameters, with and without labels."""
+"""Selection of thresholds and parameters, with and without labels."""
 
 from skadm.model_selection._likelihood import HeldOutLikelihoodScorer
 from skadm.model_selection._offset import set_offset_by_f1

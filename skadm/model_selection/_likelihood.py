@@ -1,4 +1,4 @@
-"""How likely held-out normal slices are."""
+"""Likelihood of held-out normal slices."""
 
 from typing import Any
 
@@ -11,21 +11,20 @@ from skadm.model_selection._normal import normal_part
 
 
 class HeldOutLikelihoodScorer:
-    """Mean score of the brain pixels of normal slices; needs no lesion.
+    """Score by the mean normality of held-out normal slices, without lesions.
 
-    For ``scoring`` of `GridSearchCV` and the like, with folds of patients
-    (``GroupKFold``). Slices with an anomaly by y are left out.
+    Pass it as ``scoring`` to `GridSearchCV` and similar functions, with folds of patients
+    (``GroupKFold``). Slices with an anomaly in y are left out.
 
-    For detectors of density (ADM, DAG, Gaussian mixtures) it is the mean log-likelihood of
-    a pixel; for detectors of reconstruction the negative mean error.
+    The score is the mean over brain pixels: the log-likelihood for density detectors
+    (ADM, DAG, Gaussian mixtures), the negative error for reconstruction detectors.
 
     Notes
     -----
-    It compares what is on one scale. The likelihood of features that a network makes is
-    not: one that makes its latent space smaller raises the density, whatever it detects,
-    and other features have another density altogether. Nor does a small error of
-    reconstruction mean that lesions are not reconstructed, too. See `SyntheticLesionScorer`
-    for a criterion without that flaw.
+    Use it only to compare scores on the same scale. Likelihoods of learned features are
+    not: a network that shrinks its latent space increases the density without better
+    detection. A small reconstruction error does not imply that lesions are not
+    reconstructed too. `SyntheticLesionScorer` does not have this problem.
     """
 
     def __repr__(self) -> str:

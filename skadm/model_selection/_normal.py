@@ -1,4 +1,4 @@
-"""The normal slices of a fold."""
+"""Selection of the normal slices of a fold."""
 
 import warnings
 from typing import Any
@@ -12,7 +12,7 @@ from skadm.data._slices import as_slices
 
 
 def normal_part(metric: str, X: Any, y: ArrayLike | None) -> Any:
-    """The slices without anomaly; None, with a warning of the metric, if there are none.
+    """Return the slices without anomaly; None, with a warning, if there are none.
 
     y are masks: 0 normal, 1 anomaly, -1 outside the brain. None: all slices are normal.
     """
@@ -23,9 +23,9 @@ def normal_part(metric: str, X: Any, y: ArrayLike | None) -> Any:
     if normal.any():
         return X[np.flatnonzero(normal)]
     warnings.warn(
-        f"{metric} is undefined for a fold of {len(normal)} slices: each holds an anomaly. "
-        "Normal slices of patients that are not trained on are needed: split by patient "
-        "(GroupKFold). NaN is returned.",
+        f"{metric} is undefined for a fold of {len(normal)} slices, which all contain "
+        "an anomaly. Expected normal slices of patients not trained on: split by "
+        "patient (GroupKFold). NaN is returned.",
         UndefinedMetricWarning,
         stacklevel=3,
     )

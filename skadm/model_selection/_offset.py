@@ -1,4 +1,4 @@
-"""Choosing the threshold of a fitted detector."""
+"""Selection of the threshold of a fitted detector."""
 
 from typing import Any
 
@@ -19,23 +19,21 @@ def set_offset_by_f1(
 ) -> Any:
     """Set the threshold of a fitted detector to the one with the best F1.
 
-    The way of the paper (2.6): the slices that count should be abnormal ones that are
-    neither trained on nor tested on. Nothing but `offset_` changes. Each volume is read
-    once.
+    As in the paper (2.6). Use abnormal slices that are neither trained nor tested on.
+    Only `offset_` changes. Each volume is read once.
 
     Parameters
     ----------
     detector : detector or Pipeline
-        Fitted; of a Pipeline, the last step is the detector.
+        Fitted detector, or a Pipeline that ends in one.
     X : array-like or SliceStack of shape (n_slices, n_contrasts, H, W)
         Validation slices, as ``detector.score_samples`` takes them.
     y : array-like of shape (n_slices, H, W)
         Masks: 0 normal, 1 anomaly, -1 outside the brain; of the size of the score maps,
-        which matters where a Pipeline resizes.
+        even if the Pipeline resizes.
     abnormal_only : bool, default=False
-        Whether only slices with an anomaly count. X then holds all slices of the patients:
-        a detector that looks through slices sees the others beside those that count, as it
-        will when it scores new patients.
+        Whether to use only slices with an anomaly. X should still hold all slices of the
+        patients: detectors that use neighbouring slices need them, as for new patients.
 
     Returns
     -------
@@ -45,7 +43,7 @@ def set_offset_by_f1(
     Raises
     ------
     ValueError
-        If y does not fit X, or holds no anomalous or no normal pixel.
+        If y does not match X, or holds no anomalous or no normal pixel.
 
     Examples
     --------
@@ -63,10 +61,11 @@ def set_offset_by_f1(
         abnormal = (masks == 1).any(axis=(1, 2))
         if not abnormal.any():
             raise ValueError(
-                f"no slice with an anomaly among {len(masks)}: expected pixels with y == 1."
+                f"none of the {len(masks)} slices has an anomaly; expected pixels with y "
+                "== 1."
             )
         if looks_through_slices(detector):
-            masks[~abnormal] = -1  # seen, but not counted
+            masks[~abnormal] = -1  # scored, but not evaluated
         else:
             X, masks = X[abnormal], masks[abnormal]
     last, X = as_seen(detector, X)

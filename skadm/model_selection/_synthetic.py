@@ -1,4 +1,4 @@
-"""How well artificial lesions in held-out normal slices are detected."""
+"""Detection of artificial lesions in held-out normal slices."""
 
 import hashlib
 from collections.abc import Mapping
@@ -20,32 +20,32 @@ _METRICS = {
 
 
 class SyntheticLesionScorer:
-    """Detection of artificial lesions; needs no real one.
+    """Score by the detection of artificial lesions, without real ones.
 
     For ``scoring`` of `GridSearchCV` and the like, with folds of patients
-    (``GroupKFold``). Slices with an anomaly by y are left out; each other gets a lesion of
-    each kind, in turn. The score is the mean over kinds, so that easy kinds do not drown
-    hard ones.
+    (``GroupKFold``). Slices with an anomaly by y are left out; each remaining slice gets
+    a lesion of each kind in turn. The score is the mean over kinds, so that easy kinds do
+    not dominate.
 
-    Lesions are drawn from the seed and from the slices of the fold: all candidates of a
-    search meet the same lesions, and each fold has its own.
+    Lesions depend on the seed and the slices of the fold: all candidates of a search get
+    the same lesions, and each fold has different ones.
 
     Parameters
     ----------
     kinds : mapping of str to kind of lesion, default=None
-        What lesions do, as ``{"intensity": IntensityShift()}``. None: each kind of
-        `skadm.synthetic`, but for those that need more contrasts than there are.
+        Kinds of lesion, e.g. ``{"intensity": IntensityShift()}``. None: all kinds of
+        `skadm.synthetic` for which X has enough contrasts.
     metric : {"roc_auc", "average_precision"}, default="roc_auc"
-        Over the brain pixels of all slices.
+        Metric over the brain pixels of all slices.
     n_draws : int, default=1
-        Lesions of each kind for each slice, one at a time; the score is the mean.
+        Number of lesions of each kind per slice, one at a time; the score is the mean.
     random_state : int, default=0
         Seed.
 
     Raises
     ------
     ValueError
-        If there is no such metric.
+        If the metric is unknown.
 
     Examples
     --------
@@ -73,7 +73,7 @@ class SyntheticLesionScorer:
         random_state: int = 0,
     ) -> None:
         if metric not in _METRICS:
-            raise ValueError(f"no metric {metric!r}; expected one of {sorted(_METRICS)}.")
+            raise ValueError(f"metric is {metric!r}; expected one of {sorted(_METRICS)}.")
         self.kinds = kinds
         self.metric = metric
         self.n_draws = n_draws

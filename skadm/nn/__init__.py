@@ -1,1 +1,1 @@
-"""Torch modules and losses; this layer knows nothing of scikit-learn, files or labels."""
+"""Torch modules and losses, independent of scikit-learn, files and labels."""

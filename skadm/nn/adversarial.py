@@ -10,14 +10,14 @@ from skadm.nn.blocks import LEAK, build
 
 
 class Critic(nn.Module):
-    """How real a slice looks, as one number without bounds.
+    """Critic of slices; its output is one unbounded number per slice.
 
-    Without batch norm: the gradient penalty holds slice by slice, and slices of a batch
-    must not depend on each other. In full precision always: the penalty needs gradients of
-    gradients, and the Wasserstein distance is a difference of two means.
+    No batch norm: the gradient penalty is per slice, so slices of a batch must be
+    independent. Always in full precision: the penalty needs second derivatives, and the
+    Wasserstein distance is a difference of two means.
 
-    The first level has `width` channels, each further one twice as many; `n_levels` halve
-    the slice.
+    The first level has `width` channels, each further level doubles them; `n_levels`
+    levels halve the slice.
     """
 
     def __init__(self, n_in: int, width: int, n_levels: int) -> None:
@@ -29,8 +29,8 @@ class Critic(nn.Module):
     def features(self, images: torch.Tensor) -> torch.Tensor:
         """Map (n, n_in, H, W), for any H and W, to a coarse grid, (n, channels, h, w).
 
-        Divided by √(hw), so that the norm of the gradient of their sum does not depend on
-        the size of the slice, and the penalty asks for the same from any.
+        Divided by √(hw), so that the gradient norm of their sum, and thus the penalty,
+        does not depend on the slice size.
         """
         with torch.autocast(images.device.type, enabled=False):
             grid = self.encoder(pad_for_levels(images.float(), self.n_levels))
@@ -46,11 +46,11 @@ class Critic(nn.Module):
 def build_critic(
     n_in: int, width: int, n_levels: int, generator: torch.Generator
 ) -> Critic:
-    """Build a critic whose gradient has a norm of about 1, as the penalty wants it.
+    """Build a critic with a gradient norm of about 1, the target of the penalty.
 
-    Weights are those of He et al. 2015, normal. With torch's own, which are smaller, the
-    norm is about 0.01: until it has grown, the critic says nothing, yet the generator
-    follows it, since Adam's steps do not get smaller with the gradient.
+    Weights are initialised as in He et al. 2015 (normal). With torch's smaller default
+    weights the norm is about 0.01: until it has grown, the critic is uninformative, but
+    Adam's steps for the generator are of the usual size.
     """
     critic = build(lambda: Critic(n_in, width, n_levels), generator)
     for layer in critic.modules():
@@ -66,10 +66,9 @@ def gradient_penalty(
 ) -> torch.Tensor:
     """Mean of (‖∇D(x)‖ - 1)² at points between real and generated slices.
 
-    The third term of Gulrajani et al. 2017, Eq. 3, without its weight. The norm is over all
-    that is not the batch: channels, H and W. D maps slices (n, channels, H, W) to (n,),
-    each for itself. `shares`, (n,), say where the point of each slice is: 0 is the
-    generated end, 1 the real one.
+    The third term of Gulrajani et al. 2017, Eq. 3, without its weight. The norm is over
+    channels, H and W. D maps slices (n, channels, H, W) to (n,) independently. `shares`,
+    (n,), are the interpolation weights: 0 is generated, 1 is real.
     """
     points = torch.lerp(fake, real, shares[:, None, None, None])
     points = points.detach().requires_grad_()

@@ -15,11 +15,11 @@ from skadm.nn.blocks import (
 
 
 class Encoder(nn.Sequential):
-    """Slices to a coarse grid of features: a stride-2 convolution for each level.
+    """Encoder to a coarse grid of features, with a stride-2 convolution per level.
 
-    The first level has `width` channels, each further one twice as many; the grid is 2 **
-    n_levels times coarser than the slice. `norm` is "batch", "instance" or "none";
-    `activation` makes the activation of a layer.
+    The first level has `width` channels, each further level doubles them; the grid is 2
+    ** n_levels times coarser than the slice. `norm` is "batch", "instance" or "none";
+    `activation` creates the activation of a layer.
     """
 
     def __init__(
@@ -40,10 +40,10 @@ class Encoder(nn.Sequential):
 
 
 class Decoder(nn.Sequential):
-    """A coarse grid of features to slices: the mirror image of `Encoder`.
+    """Decoder from a coarse grid of features to slices, mirroring `Encoder`.
 
-    Upsampling and a convolution for each level, which leaves no checkerboard as a
-    transposed convolution does (Odena et al. 2016). The last hidden level, at full
+    Each level has upsampling and a convolution, which avoids the checkerboard artefacts
+    of transposed convolutions (Odena et al. 2016). The last hidden level, at full
     resolution, has `width` channels. The output is linear: intensities are z-scores.
     """
 
@@ -70,7 +70,7 @@ class Decoder(nn.Sequential):
 def pad_for_levels(images: torch.Tensor, n_levels: int) -> torch.Tensor:
     """Add background until the coarsest of `n_levels` levels has 2 × 2 pixels or more.
 
-    A single one would leave a norm layer nothing to average over.
+    With a single pixel, a norm layer would have nothing to average over.
     """
     multiple = 2**n_levels
     return pad_to_multiple(images, multiple, 2 * multiple)

@@ -20,17 +20,16 @@ LEAK = 0.2
 
 
 def leaky_relu() -> nn.Module:
-    """ReLU with the slope `LEAK` below 0: no unit is ever off for good."""
+    """ReLU with slope `LEAK` below 0, so that no unit dies."""
     return nn.LeakyReLU(LEAK)
 
 
 def build(factory: Callable[[], Network], generator: torch.Generator) -> Network:
     """Build a network on the CPU whose initial weights come from `generator` alone.
 
-    Torch's own constructors draw from the global generator. The network is made without
-    memory first, so that nothing is drawn, and filled afterwards with torch's default
-    distributions (He et al. 2015, uniform). Within ``torch.device("meta")`` it stays
-    without memory.
+    Torch's constructors draw from the global generator. So the network is first built on
+    the meta device, without drawing, and then filled with torch's default distributions
+    (He et al. 2015, uniform). Within ``torch.device("meta")`` it stays there.
     """
     only_shapes = torch.empty(0).device.type == "meta"
     with torch.device("meta"):
@@ -60,7 +59,7 @@ def convolution(
 ) -> nn.Sequential:
     """Convolution with zero padding, norm layer, activation.
 
-    Zero padding, because outside of the image there is background, which is zero.
+    Zero padding, because background is zero.
     """
     layer = nn.Conv2d(
         n_in,
@@ -68,7 +67,7 @@ def convolution(
         kernel_size,
         stride=stride,
         padding=kernel_size // 2,
-        bias=norm == "none",  # a norm layer brings its own offset
+        bias=norm == "none",  # a norm layer has an offset
     )
     return nn.Sequential(layer, NORMS[norm](n_out), activation())
 
@@ -86,7 +85,7 @@ def upsampled_convolution(
 
 
 class ResidualBlock(nn.Module):
-    """Two 3×3 convolutions beside an identity (Johnson et al. 2016)."""
+    """Two 3×3 convolutions with a skip connection (Johnson et al. 2016)."""
 
     def __init__(self, n_channels: int, norm: str) -> None:
         super().__init__()
@@ -101,12 +100,12 @@ class ResidualBlock(nn.Module):
 
 
 class SingleChannelConvolution(nn.Conv2d):
-    """Convolution to one channel, of a stride of 1, computed for 4 × 4 pixels at once.
+    """Convolution to one channel with stride 1, computed for 4 × 4 pixels at once.
 
-    Convolution kernels are made for many output channels; a single one costs as much as
-    sixteen. So sixteen neighbouring pixels become the channels of a convolution of stride
-    4, whose kernels are the one kernel, moved; then they go back to their places. The
-    result is the same. The kernel size is odd; H and W of the images must be multiples of
+    Libraries optimise convolutions for many output channels; a single one costs as much
+    as sixteen. So sixteen neighbouring pixels become the output channels of a convolution
+    of stride 4 with shifted copies of the kernel, and are then rearranged. The result is
+    the same. The kernel size is odd; H and W of the images must be multiples of
     4.
     """
 
@@ -129,12 +128,12 @@ class SingleChannelConvolution(nn.Conv2d):
 
 
 class UpsampledConvolution(nn.Conv2d):
-    """Nearest-neighbour upsampling by 2, then a 3×3 convolution, computed before it.
+    """Nearest-neighbour upsampling by 2 and a 3×3 convolution, computed at low resolution.
 
-    Of the nine pixels that the kernel sees after the upsampling, those that are copies of
-    one pixel share the sum of their weights: each of the four places within a pixel has a
-    2×2 kernel of its own on the small image (Shi et al. 2016). The result is the same, with
-    16 products in place of 36.
+    After upsampling, several of the nine pixels under the kernel are copies of one pixel,
+    so their weights can be summed: each of the four subpixel positions has a 2×2 kernel
+    on the small image (Shi et al. 2016). The result is the same, with 16 products instead
+    of 36.
     """
 
     def __init__(self, n_in: int, n_out: int, bias: bool = True) -> None:
@@ -143,10 +142,10 @@ class UpsampledConvolution(nn.Conv2d):
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         height, width = images.shape[-2:]
         bias = None if self.bias is None else self.bias.repeat(4)
-        # The pixels above and left of each corner of a pixel, below and right of it: at the
-        # first corner they are those that the first places see, at the last the last.
+        # The four pixels around each pixel corner: the first subpixel positions use the
+        # first corner, the last ones the last.
         corners = nn.functional.conv2d(images, self._kernels(), bias, padding=1)
-        # Channels last, as they lie in memory: whole pixels are moved.
+        # Channels last, the memory layout: whole pixels are moved.
         places = corners.permute(0, 2, 3, 1).chunk(4, dim=3)
         rows = [
             torch.stack(
@@ -161,7 +160,7 @@ class UpsampledConvolution(nn.Conv2d):
         return torch.stack(rows, dim=2).flatten(1, 2).permute(0, 3, 1, 2)
 
     def _kernels(self) -> torch.Tensor:
-        """Kernels of all channels at each of the four places, (4 n_out, n_in, 2, 2)."""
+        """Return the kernels of the four subpixel positions, (4 n_out, n_in, 2, 2)."""
         with torch.autocast(self.weight.device.type, enabled=False):
             first, middle, last = self.weight.unbind(dim=2)
             rows = [
@@ -177,7 +176,7 @@ class UpsampledConvolution(nn.Conv2d):
 
 
 def pad_to_multiple(images: torch.Tensor, multiple: int, minimum: int) -> torch.Tensor:
-    """Add background below and to the right: H and W multiples, at least `minimum`."""
+    """Pad below and to the right to multiples of H and W, at least `minimum`."""
     height, width = images.shape[-2:]
     new_height, new_width = (
         max(minimum, math.ceil(n / multiple) * multiple) for n in (height, width)

@@ -9,8 +9,8 @@ from torch import nn
 from skadm.nn.autoencoder import Decoder, Encoder, pad_for_levels
 
 _LOG_2_PI = math.log(2 * math.pi)
-# Images are restored along the gradient of this network. That of a ReLU jumps: two images
-# that differ by rounding would be restored differently.
+# Restoration follows the gradient of this network. The gradient of a ReLU is
+# discontinuous: images that differ by rounding would be restored differently.
 _SMOOTH = nn.SiLU
 
 
@@ -21,13 +21,13 @@ class Gaussian(NamedTuple):
     log_variance: torch.Tensor
 
     def sample(self, generator: torch.Generator) -> torch.Tensor:
-        """One draw; `generator` is on the CPU, wherever the Gaussians are."""
+        """Draw one sample; `generator` is on the CPU, on any device."""
         noise = torch.randn(self.mean.shape, generator=generator).to(self.mean)
         return self.mean + (self.log_variance / 2).exp() * noise
 
 
 class ElboTerms(NamedTuple):
-    """The four terms of the negative ELBO, in nats, one sum for each slice, (n,)."""
+    """The four terms of the negative ELBO in nats, summed per slice, (n,)."""
 
     reconstruction: torch.Tensor  # -log p(x|z), over the brain pixels
     conditional_prior: torch.Tensor  # KL(q(z|x) ‖ p(z|w,c)), weighted by p(c|z,w)
@@ -36,26 +36,26 @@ class ElboTerms(NamedTuple):
 
     @property
     def negative_elbo(self) -> torch.Tensor:
-        """Their sum, shape (n,)."""
+        """Sum of the terms, shape (n,)."""
         return self.reconstruction + self.conditional_prior + self.w_prior + self.c_prior
 
 
 def log_density(values: torch.Tensor, gaussian: Gaussian) -> torch.Tensor:
-    """log N(values; gaussian), element by element."""
+    """log N(values; gaussian), elementwise."""
     mean, log_variance = gaussian
     distances = (values - mean).square() * (-log_variance).exp()
     return -(distances + log_variance + _LOG_2_PI) / 2
 
 
 def divergence(q: Gaussian, p: Gaussian) -> torch.Tensor:
-    """KL(q ‖ p), element by element."""
+    """KL(q ‖ p), elementwise."""
     gap = q.log_variance - p.log_variance
     distances = (q.mean - p.mean).square() * (-p.log_variance).exp()
     return (gap.exp() - gap - 1 + distances) / 2
 
 
 def divergence_from_standard(q: Gaussian) -> torch.Tensor:
-    """KL(q ‖ N(0, 1)), element by element."""
+    """KL(q ‖ N(0, 1)), elementwise."""
     zero = torch.zeros_like(q.mean)
     return divergence(q, Gaussian(zero, zero))
 
@@ -76,7 +76,7 @@ def divergence_from_uniform(logs: torch.Tensor) -> torch.Tensor:
 class GMVAE(nn.Module):
     """Gaussian-mixture VAE whose latents z, w and c are grids.
 
-    c picks one of C Gaussians for z at every place of the grid; w moves and scales them.
+    At every grid position, c selects one of C Gaussians for z; w shifts and scales them.
     The intensities are Gaussian around the decoder's output, with variance 1. z and w have
     `latent_dim` and `mixture_latent_dim` channels; encoder and decoder have `width` at full
     resolution, and the grid is 2 ** n_levels times coarser than the slice.
@@ -133,8 +133,8 @@ class GMVAE(nn.Module):
         """Terms of the negative ELBO of slices (n, K, H, W), of any H and W.
 
         Latents outside the brain count, since the decoder uses them for pixels inside.
-        `generator`, on the CPU, draws z and w; None: their means. `free_bits` are nats
-        below which the divergence of c is not seen, at each place of the grid.
+        `generator`, on the CPU, draws z and w; None uses their means. `free_bits` is the
+        minimum divergence of c in nats that is penalised, per grid position.
         """
         q_z, q_w = self.encode(images)
         z, w = (q.mean if generator is None else q.sample(generator) for q in (q_z, q_w))
@@ -152,5 +152,5 @@ class GMVAE(nn.Module):
 
 
 def _sums(values: torch.Tensor) -> torch.Tensor:
-    """One sum for each slice: slices of a batch must not depend on each other."""
+    """Sum per slice: slices of a batch must be independent."""
     return values.flatten(1).sum(dim=1)

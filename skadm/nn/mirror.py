@@ -1,4 +1,4 @@
-"""Slices beside their mirror image: the two halves of a brain tell on each other."""
+"""Mirror images of slices, for left-right comparison."""
 
 import torch
 
@@ -8,8 +8,8 @@ from skadm.nn.pixels import brain_of
 def mirrored(images: torch.Tensor) -> torch.Tensor:
     """Mirror each slice, (n, K, H, W), left to right about the middle of its brain.
 
-    The middle is that of mass of the brain's pixels, to half a pixel. Where the mirrored
-    pixel is outside of the slice, it is 0.
+    The middle is the centre of mass of the brain pixels, rounded to half a pixel. Pixels
+    mirrored from outside the slice are 0.
     """
     width = images.shape[-1]
     columns = torch.arange(width, device=images.device)

@@ -1,4 +1,4 @@
-"""A contrast that is missing: what stands for it, and how scores without it compare."""
+"""Substitution of a missing contrast and calibration of scores without it."""
 
 import torch
 from torch import nn
@@ -6,19 +6,18 @@ from torch import nn
 from skadm.nn.pixels import brain_of
 from skadm.nn.translation import TranslationNet
 
-# Of the energies of training pixels. The tails tell an anomaly, the outermost pixels only
-# themselves.
+# Quantile levels of training energies. They include the tails, but not the outermost
+# pixels, which are not representative.
 _LEVELS = (1e-4, 1e-3, 0.01, 0.05, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99, 0.999, 0.9999)
 
 
 class Substitution(nn.Module):
-    """Supplies a missing contrast, and brings energies without it to the common scale.
+    """Substitutes a missing contrast and maps energies without it to a common scale.
 
-    Without the translation error of one contrast, a pixel's energy is that of a marginal of
-    the mixture, which has a dimension less. Energies of training pixels with and without
-    the contrast say which values of the two are equally rare: that is the map between
-    them, piecewise linear through the quantiles at a few levels, and of slope 1 beyond the
-    outermost, since both are negative log-likelihoods.
+    Without the translation error of one contrast, the energy of a pixel comes from a
+    marginal of the mixture with one dimension less. Quantile matching on training pixels
+    maps these energies to those with all contrasts: piecewise linear between a few
+    quantiles, with slope 1 beyond the outermost, since both are negative log-likelihoods.
 
     Parameters
     ----------
@@ -33,7 +32,7 @@ class Substitution(nn.Module):
         super().__init__()
         double = torch.float64
         self.register_buffer("priors", torch.zeros(n_contrasts))
-        # A row for each contrast that is left out; in the last one, nothing is.
+        # A row per missing contrast; the last row is for complete slices.
         self.register_buffer(
             "quantiles", torch.zeros(n_contrasts + 1, len(_LEVELS), dtype=double)
         )
@@ -41,21 +40,22 @@ class Substitution(nn.Module):
     def supply(
         self, net: TranslationNet, images: torch.Tensor, contrast: int
     ) -> torch.Tensor:
-        """Put the translation of the others in the place of a contrast.
+        """Replace a contrast by its translation from the others.
 
-        Its median m is unknown: the mean of the training slices' medians stands for it.
+        Its median m is unknown and replaced by the mean of the medians of the training
+        slices.
 
         Parameters
         ----------
         net : TranslationNet
         images : torch.Tensor of shape (n, K, H, W)
-            What the contrast holds, such as NaN, is not looked at.
+            The values of the contrast, e.g. NaN, are ignored.
         contrast : int
 
         Returns
         -------
         images : torch.Tensor of shape (n, K, H, W)
-            The background of the others is background.
+            Background is taken from the other contrasts.
         """
         channels = torch.arange(images.shape[1], device=images.device)
         hidden = (channels == contrast)[:, None, None]
@@ -66,9 +66,9 @@ class Substitution(nn.Module):
         return torch.where(hidden, translated.unsqueeze(1), images)
 
     def learn(self, row: int, energies: torch.Tensor) -> None:
-        """Take over the quantiles of training pixels' energies, (n,), without a contrast.
+        """Store the quantiles of the energies (n,) of training pixels without a contrast.
 
-        `row` is the contrast; -1 if none is left out.
+        `row` is the missing contrast; -1 for none.
         """
         place = torch.tensor(_LEVELS, dtype=torch.float64) * (len(energies) - 1)
         ordered = energies.double().sort().values
@@ -77,7 +77,7 @@ class Substitution(nn.Module):
         self.quantiles[row] = torch.lerp(ordered[lower], ordered[upper], place - lower)
 
     def match(self, energies: torch.Tensor, contrast: int) -> torch.Tensor:
-        """Energies (n,) without a contrast on the scale of those with all of them."""
+        """Map energies (n,) without a contrast to the scale with all contrasts."""
         own, common = self.quantiles[contrast], self.quantiles[-1]
         energies = energies.double()
         inside = energies.clamp(own[0], own[-1])

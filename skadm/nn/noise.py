@@ -1,21 +1,21 @@
-"""Noise of low resolution that denoisers learn to take away: everywhere, or in blobs."""
+"""Low-resolution noise for training denoisers: everywhere or in blobs."""
 
 from collections.abc import Sequence
 
 import torch
 
-# Of what varies within a blob: size in pixels, and spread beside an amount's of 1.
+# Texture within a blob: size in pixels, and standard deviation relative to the change.
 _TEXTURE_SCALE, _TEXTURE_STD = 8, 0.4
 
 
 def coarse_noise(
     shape: tuple[int, ...], scale: int, generator: torch.Generator
 ) -> torch.Tensor:
-    """Gaussian noise (n, K, H, W) of low resolution, each slice and contrast its own.
+    """Draw low-resolution Gaussian noise (n, K, H, W), independent per slice and contrast.
 
-    Drawn on a grid of so many pixels and interpolated bilinearly, which lowers its variance
-    between the grid's points: the result is scaled back to variance 1 on average. The grid
-    is moved at random, so that its points favour no place.
+    It is drawn on a coarse grid and interpolated bilinearly. Since interpolation lowers
+    the variance between grid points, the result is rescaled to variance 1 on average. The
+    grid is shifted at random, so that all positions are equivalent.
     """
     n_slices, n_contrasts, *sides = shape
     if scale == 1:
@@ -23,12 +23,12 @@ def coarse_noise(
     points = [-(-side // scale) + 2 for side in sides]
     draw = torch.randn(n_slices, n_contrasts, *points, generator=generator)
     fine = torch.nn.functional.interpolate(draw, scale_factor=float(scale), mode="bilinear")
-    # From the first pixel that has a point on either side on.
+    # Start at the first pixel between two grid points.
     top, left = (
         scale // 2 + int(torch.randint(scale, (), generator=generator)) for _ in sides
     )
     noise = fine[:, :, top : top + sides[0], left : left + sides[1]]
-    # Along an axis a pixel at t between two points has the variance t² + (1 - t)².
+    # Along an axis, a pixel at position t between two points has variance t² + (1 - t)².
     t = ((torch.arange(scale) + 0.5) / scale + 0.5) % 1
     return noise / (t.square() + (1 - t).square()).mean()
 
@@ -38,13 +38,13 @@ def blob_noise(
     scales: Sequence[int],
     generator: torch.Generator,
 ) -> torch.Tensor:
-    """Artificial lesions: blobs, each slice with its own change of each contrast.
+    """Draw artificial lesions: blobs with a random change of each contrast per slice.
 
-    Where a coarse field of one channel exceeds a level, all contrasts are changed by an
-    amount that is drawn for the slice, brighter or darker with equal probability, plus some
-    coarse noise for texture: standard deviations of 1 and 0.4. Level, sharpness of the edge
-    and size, one of `scales` in pixels for the batch, are drawn too. Most of a slice stays
-    as it is, by which a network can tell what the rest should look like.
+    Where a coarse one-channel field exceeds a level, each contrast is changed by a random
+    amount per slice, brighter or darker with equal probability, plus coarse noise for
+    texture (standard deviations 1 and 0.4). Level, edge sharpness and size (one of
+    `scales` in pixels, per batch) are random too. Most of a slice is unchanged, so that a
+    network can infer the rest from it.
     """
     n_slices, n_contrasts, *sides = shape
     scale = scales[int(torch.randint(len(scales), (), generator=generator))]

@@ -8,12 +8,12 @@ from skadm.nn.pixels import with_brain
 
 
 class ReductionNet(nn.Module):
-    """Contrasts to fewer feature images, and back.
+    """Dimension reduction of contrasts to fewer feature images, and restoration.
 
-    G_dr sees a neighbourhood through 3×3 convolutions at full resolution. F_dr has 1×1
-    convolutions only, so that a feature has to keep its place in the image. The features
-    are linear outputs. With kernels of size 1 in both, every pixel is by itself. With
-    `brain_channel`, G_dr is also given where the brain is.
+    G_dr has 3×3 convolutions at full resolution. F_dr has only 1×1 convolutions, so that
+    features keep their position in the image. The features are linear outputs. With
+    kernels of size 1 in both, pixels are independent. With `brain_channel`, the brain mask
+    is a further input of G_dr.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""Images restored by their most probable normal version (You et al. 2019)."""
+"""Restoration of images to the most probable normal version (You et al. 2019)."""
 
 import math
 from collections.abc import Callable
@@ -9,7 +9,7 @@ Energy = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 
 
 def total_variation(maps: torch.Tensor) -> torch.Tensor:
-    """Sum of the gradient's length over pixels and channels, (n, K, H, W) to (n,)."""
+    """Sum the gradient magnitude over pixels and channels, (n, K, H, W) to (n,)."""
     down, right = torch.zeros_like(maps), torch.zeros_like(maps)
     down[..., :-1, :] = maps[..., 1:, :] - maps[..., :-1, :]
     right[..., :-1] = maps[..., 1:] - maps[..., :-1]
@@ -17,12 +17,12 @@ def total_variation(maps: torch.Tensor) -> torch.Tensor:
 
 
 class TotalVariationStep:
-    """Proximal step of the total variation, among maps (n, H, W), 0 outside the brain.
+    """Proximal step of the total variation for maps (n, H, W), 0 outside the brain.
 
     argmin over u of ½ ‖u - v‖² + weight · TV(u), by accelerated projected gradients of its
-    dual (Beck & Teboulle 2009). Each call starts from the dual solution of the last one, so
-    that a few iterations are enough. The result is a continuous function of v, where a
-    gradient step would flip signs wherever u is flat.
+    dual (Beck & Teboulle 2009). Each call starts from the previous dual solution, so that
+    few iterations suffice. The result is a continuous function of v, unlike a gradient
+    step, which flips signs where u is flat.
     """
 
     # One over the largest eigenvalue of the discrete Laplacian.
@@ -34,12 +34,12 @@ class TotalVariationStep:
         self._dual: tuple[torch.Tensor, torch.Tensor] | None = None
 
     def __call__(self, values: torch.Tensor, weight: float) -> torch.Tensor:
-        """The minimiser for v = `values`, shape (n, K, H, W)."""
+        """Return the minimiser for v = `values`, shape (n, K, H, W)."""
         if not weight:
             return values * self.brain
         if self._dual is None:
             self._dual = torch.zeros_like(values), torch.zeros_like(values)
-        # In place throughout: these loops move memory, and hardly compute.
+        # In place throughout: these loops are limited by memory bandwidth.
         old_down, old_right = self._dual
         down, right = old_down.clone(), old_right.clone()
         lengths, pace = torch.empty_like(values), 1.0
@@ -64,7 +64,7 @@ class TotalVariationStep:
     def _primal(
         self, values: torch.Tensor, down: torch.Tensor, right: torch.Tensor
     ) -> torch.Tensor:
-        """v plus the divergence of the dual field."""
+        """Return v plus the divergence of the dual field."""
         maps = values + down
         maps[..., 1:, :].sub_(down[..., :-1, :])
         maps.add_(right)
@@ -83,22 +83,23 @@ def restore(
 ) -> torch.Tensor:
     """Minimise energy(x) + tv_weight · TV(x - image), starting at the image, (n, K, H, W).
 
-    Proximal gradient steps: along the gradient of the energy, (n,) of images and brain,
-    then the proximal step of the total variation, in `tv_iterations`. Pixels outside the
-    brain stay as they are. In full precision, whatever the autocast around it, since
-    rounding errors would add up; and with gradients of the image alone, also under
+    Each step follows the gradient of the energy, which maps images and brain to (n,), and
+    then takes a proximal step of the total variation with `tv_iterations`. Pixels outside
+    the brain are unchanged. Always in full precision, even under autocast, since rounding
+    errors would accumulate. Gradients are with respect to the image only, also under
     `torch.inference_mode`.
     """
     full_precision = torch.autocast(images.device.type, enabled=False)
     with torch.inference_mode(False), torch.enable_grad(), full_precision:
-        # Copies, since tensors made under inference mode cannot have a gradient.
+        # Copies: tensors created in inference mode cannot have gradients.
         start = images.clone(memory_format=torch.channels_last)
         brain = brain.clone()
         change = torch.zeros_like(start)
         smoothed = TotalVariationStep(brain, tv_iterations)
         for _ in range(n_steps):
             current = (start + change).requires_grad_()
-            # The sum over slices has the gradient of each: they do not meet in it.
+            # The gradient of the sum gives the gradient of each slice, since slices are
+            # independent.
             (slope,) = torch.autograd.grad(energy(current, brain).sum(), current)
             change = smoothed(change - step_size * slope, step_size * tv_weight)
         return start + change

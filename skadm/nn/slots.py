@@ -1,4 +1,4 @@
-"""A U-Net for any set of contrasts: a slot for each one that has a name."""
+"""U-Net for any subset of the known contrasts, with a slot for each."""
 
 import torch
 from torch import nn
@@ -10,19 +10,19 @@ from skadm.nn.unet import UNet
 class SlottedUNet(nn.Module):
     """A U-Net with an input and an output for each known contrast, present or not.
 
-    What is missing is 0, and the first layer adds a vector for each contrast that is there,
-    so that the network knows which ones these are. For a fixed set of contrasts this is an
+    Missing contrasts are 0, and the first layer adds a vector for each present contrast,
+    so that the network knows which are present. For a fixed set of contrasts this is an
     ordinary `UNet` (`for_contrasts`).
 
-    The input is each slice and its mirror image, the output the slice without lesions and
-    the logit of a lesion, as of `EraserDetector`.
+    The input is each slice and its mirror image; the output is the slice without lesions
+    and the logit of a lesion, as in `EraserDetector`.
 
     Parameters
     ----------
     n_slots : int
-        Known contrasts.
+        Number of known contrasts.
     width, n_levels : int
-        Of the `UNet`, whose norm layers are batch norms.
+        Parameters of the `UNet`, which has batch norm layers.
     """
 
     def __init__(self, n_slots: int, width: int = 16, n_levels: int = 3) -> None:
@@ -43,7 +43,7 @@ class SlottedUNet(nn.Module):
         Returns
         -------
         output : torch.Tensor of shape (n, n_slots + 1, H, W)
-            Of missing contrasts it means nothing.
+            Undefined for missing contrasts.
         """
         seen = torch.cat([images, mirrored(images)], dim=1)
         return self.unet(seen, self.presence(present.to(self.presence.weight.dtype)))
@@ -59,8 +59,8 @@ class SlottedUNet(nn.Module):
         Returns
         -------
         network : UNet
-            With an input for each contrast, then for each mirror image; as this network
-            computes when no other contrast is present, in evaluation mode.
+            Its inputs are the contrasts, then their mirror images. It gives the same
+            output as this network in evaluation mode with no other contrast present.
         """
         n_slots, width = self.n_slots, self.presence.out_features
         network = UNet(2 * len(slots), len(slots) + 1, width, self.unet.n_levels)
@@ -68,7 +68,7 @@ class SlottedUNet(nn.Module):
         inputs = [*slots, *(n_slots + slot for slot in slots)]
         outputs = [*slots, n_slots]
         state["down.0.0.0.weight"] = state["down.0.0.0.weight"][:, inputs]
-        # What the first layer would add moves into the norm layer behind it.
+        # The vectors added by the first layer are absorbed by the next norm layer.
         added = self.presence.weight.detach()[:, slots].sum(dim=1)
         state["down.0.0.1.running_mean"] = state["down.0.0.1.running_mean"] - added
         for name in ("head.weight", "head.bias"):

@@ -1,4 +1,4 @@
-"""Gaussian smoothing that looks at brain pixels only."""
+"""Gaussian smoothing over brain pixels only."""
 
 import torch
 
@@ -6,9 +6,9 @@ import torch
 def smooth_in_brain(
     images: torch.Tensor, brain: torch.Tensor, sigma: float
 ) -> torch.Tensor:
-    """Smooth each channel of each slice, (n, K, H, W), with brain pixels only; 0 outside.
+    """Smooth each channel (n, K, H, W) over brain pixels only; 0 outside.
 
-    The Gaussian, `sigma` in pixels, ends at 4 sigma. 0: no smoothing.
+    The Gaussian, with `sigma` in pixels, is truncated at 4 sigma. 0: no smoothing.
     """
     inside = brain.unsqueeze(1).float()
     if not sigma:

@@ -1,8 +1,8 @@
 """Covariances that cannot become singular, with their exact gradient (Eq. 10-11).
 
 Eq. 10-11 replace every eigenvalue λ of a covariance Σ by p(λ) = max(λ, ε). Autograd
-through `torch.linalg.eigh` divides by differences of eigenvalues and gives NaN as soon
-as two coincide, which is just what happens when latent dimensions collapse together.
+through `torch.linalg.eigh` divides by differences of eigenvalues and gives NaN as soon as
+two coincide, as happens when latent dimensions collapse.
 
 But Σ^(-1/2) and log det Σ, after the floor, are spectral functions: f applied to the
 eigenvalues, whatever the eigenvectors. With Σ = Q diag(λ) Qᵀ, the gradient of

@@ -12,17 +12,17 @@ from skadm.nn.blocks import (
 )
 from skadm.nn.pixels import brain_of
 
-# Two stride-2 layers; at 8 × 8 the coarsest level still has four pixels, fewer would
-# leave the norm layers nothing to average over.
+# Two stride-2 layers; at 8 × 8 the coarsest level has four pixels, the fewest for the
+# norm layers to average over.
 _MULTIPLE, _MINIMUM = 4, 8
 
 
 def brain_medians(images: torch.Tensor, brain: torch.Tensor) -> torch.Tensor:
-    """Median of every contrast over the brain pixels of its slice, (n, K); 0 without brain.
+    """Compute the median of every contrast over brain pixels, (n, K); 0 without brain.
 
-    The paper takes the median of the image; background, more than half of the pixels, would
-    dominate it, so it is left out here. Of an even number of pixels the lower middle one
-    counts.
+    The paper uses the median of the image. Background, more than half of the pixels,
+    would dominate it and is excluded here. For an even number of pixels the lower middle
+    value is used.
     """
     outside = ~brain.unsqueeze(1)
     values = images.masked_fill(outside, torch.nan).flatten(2)
@@ -30,15 +30,14 @@ def brain_medians(images: torch.Tensor, brain: torch.Tensor) -> torch.Tensor:
 
 
 class TranslationNet(nn.Module):
-    """One network that makes any contrast of a slice from the others.
+    """Network that translates any contrast of a slice from the others.
 
     The image transformation network of Johnson et al. 2016 (the paper's ref. 46): 9×9
     convolution, two stride-2 convolutions, residual blocks, two upsamplings with
-    convolutions, 9×9 convolution. Without a tanh at its end: intensities are z-scores. The
-    channel of the wanted contrast holds the constant m_b instead of the image; m_b enters
-    the last layer once more (paper Fig. 3). The first layer has `width` channels. With
-    `brain_channel`, the network is also given where the brain is, which the constant hides
-    in the channel of the wanted contrast, and which is 0 like the mean in the others.
+    convolutions, 9×9 convolution. There is no final tanh, since intensities are z-scores.
+    The channel of the target contrast holds the constant m_b instead of the image; m_b is
+    also an input of the last layer (paper Fig. 3). The first layer has `width` channels.
+    With `brain_channel`, the brain mask is a further input of the network.
     """
 
     def __init__(
@@ -66,8 +65,8 @@ class TranslationNet(nn.Module):
     ) -> torch.Tensor:
         """Translate each slice, (n, K, H, W), into its target contrast (Eq. 2-3).
 
-        The image of the target is not looked at: m_b, `prior`, stands for it. H and W are
-        any: background is added where the net needs it, and cut again.
+        The image of the target is replaced by m_b, `prior`. H and W are arbitrary: slices
+        are padded as needed and cropped again.
         """
         height, width = images.shape[-2:]
         padded = pad_to_multiple(images, _MULTIPLE, _MINIMUM)

@@ -1,4 +1,4 @@
-"""U-Net (Ronneberger et al. 2015): what is local takes the short way."""
+"""U-Net (Ronneberger et al. 2015)."""
 
 import torch
 from torch import nn
@@ -8,10 +8,10 @@ from skadm.nn.blocks import convolution
 
 
 class UNet(nn.Module):
-    """Images to images of the same size, through coarser levels with skips beside them.
+    """Network from images to images, with coarser levels and skip connections.
 
-    The finest level has `width` channels, each of `n_levels` coarser ones twice as many.
-    `norm` is "batch", "instance" or "none".
+    The finest level has `width` channels; each of the `n_levels` coarser levels doubles
+    them. `norm` is "batch", "instance" or "none".
     """
 
     def __init__(
@@ -35,7 +35,7 @@ class UNet(nn.Module):
     ) -> torch.Tensor:
         """Map (n, n_in, H, W) to (n, n_out, H, W), for any H and W.
 
-        `shift`, (n, width), is added to what the first convolution makes of each image.
+        `shift`, (n, width), is added to the output of the first convolution.
         """
         height, width = images.shape[-2:]
         features = pad_for_levels(images, self.n_levels)

@@ -1,4 +1,4 @@
-"""What the anomaly of each pixel is made of, as pictures."""
+"""Figures of the decomposition of anomaly scores."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -19,7 +19,7 @@ from skadm.plotting._panels import (
     label_of,
     names_of_contrasts,
 )
-from skadm.plotting._style import FONT_SIZE, SMALL_FONT_SIZE, import_matplotlib
+from skadm.plotting._style import FONT_SIZE, SMALL_FONT_SIZE, import_matplotlib, new_figure
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -35,34 +35,34 @@ def plot_explanation(
     slices: Sequence[int] | None = None,
     percentile: float = 99.5,
 ) -> "Figure":
-    """Show slices beside their anomaly and the parts that it is made of.
+    """Plot slices, their anomaly maps and the contribution of each feature.
 
     Parameters
     ----------
     X : SliceStack or array-like of shape (n_slices, n_contrasts, H, W)
         Slices.
     explanation : Explanation
-        Of these slices, as `ADMDetector.explain` returns it.
+        Explanation of these slices, from `ADMDetector.explain`.
     y : array-like of shape (n_slices, H, W), optional
         Labels: 0 normal, 1 anomaly, -1 outside the brain. Those of a stack by default.
     slices : sequence of int, optional
         Indices of the slices to show. By default `representative_slices` chooses.
     percentile : float, default=99.5
-        Percentile of the absolute parts, over the brain pixels shown, at which the colours
-        end.
+        Percentile of the absolute contributions over the brain pixels shown, the limit of
+        the colour scale.
 
     Returns
     -------
     matplotlib.figure.Figure
-        A row for each slice. From the left: the scan, with the outline of the lesion; the
-        anomaly (bright = abnormal); the part of each feature in it, all in one scale, red
-        where it raises the anomaly and blue where it lowers it; the component of the
-        mixture that most probably made the pixel, in a colour each.
+        A row for each slice. From the left: the scan with the outline of the lesion; the
+        anomaly (bright = abnormal); the contribution of each feature on a common scale,
+        red where it raises the anomaly and blue where it lowers it; the most probable
+        component of the mixture, in a colour each.
 
     Raises
     ------
     ValueError
-        If shapes do not fit, or neither `slices` nor labels are given.
+        If shapes do not match, or neither `slices` nor labels are given.
     ImportError
         If matplotlib is not installed.
     """
@@ -71,8 +71,8 @@ def plot_explanation(
     n_slices, n_contrasts, height, width = X.shape
     if explanation.baseline.shape != (n_slices, height, width):
         raise ValueError(
-            f"the explanation is of maps of shape {explanation.baseline.shape}; expected "
-            f"{(n_slices, height, width)}, as X has them."
+            f"the explanation has maps of shape {explanation.baseline.shape}; expected "
+            f"{(n_slices, height, width)}, as in X."
         )
     y = getattr(X, "y", None) if y is None else as_numbers(y, "y")
     groups, z = getattr(X, "groups", None), getattr(X, "z", None)
@@ -99,7 +99,7 @@ def plot_explanation(
     ]
     titles = [names[contrast], "anomaly", *explanation.names, "component"]
     ratio = (box[0].stop - box[0].start) / (box[1].stop - box[1].start)
-    figure = matplotlib.figure.Figure(
+    figure = new_figure(
         figsize=(_PANEL * len(titles) + 0.5, _PANEL * ratio * len(chosen) + 0.9),
         dpi=150,
         layout="constrained",

@@ -1,4 +1,4 @@
-"""Free-response ROC: lesions found against false alarms."""
+"""Free-response ROC curves."""
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
@@ -9,8 +9,8 @@ from numpy.typing import ArrayLike
 from skadm.plotting._style import (
     FONT_SIZE,
     SMALL_FONT_SIZE,
-    import_matplotlib,
     line_looks,
+    new_figure,
     tidy,
 )
 
@@ -19,39 +19,37 @@ if TYPE_CHECKING:
 
 
 def plot_froc(curves: Mapping[str, tuple[ArrayLike, ArrayLike]]) -> "Figure":
-    """Plot the share of lesions found against false positives per volume.
+    """Plot lesion-level sensitivity against false positives per volume.
 
     Parameters
     ----------
     curves : mapping of str to (false_positives_per_volume, sensitivity)
-        For each method two arrays of one length, as `lesion_froc_curve` returns them
-        first; in any order.
+        For each method two arrays of equal length, in any order, as returned by
+        `lesion_froc_curve`.
 
     Returns
     -------
     matplotlib.figure.Figure
-        A line for each method: the best sensitivity that is reached with at most so many
-        false positives. The axis is logarithmic above 1 and linear below.
+        A line for each method: the best sensitivity with at most the given number of
+        false positives. The axis is linear below 1 and logarithmic above.
 
     Raises
     ------
     ValueError
-        If there is no method, or the two arrays of one differ in length.
+        If there is no method, or its two arrays differ in length.
     ImportError
         If matplotlib is not installed.
     """
     if not curves:
-        raise ValueError("curves is empty: expected a mapping of method name to curve.")
-    figure = import_matplotlib().figure.Figure(
-        figsize=(5.4, 3.2), dpi=150, layout="constrained"
-    )
+        raise ValueError("curves is empty; expected a mapping of method name to curve.")
+    figure = new_figure(figsize=(5.4, 3.2), dpi=150, layout="constrained")
     axes = figure.subplots()
     for (name, pair), look in zip(curves.items(), line_looks()):
         false, sensitivity = (np.asarray(values, dtype=float) for values in pair)
         if false.shape != sensitivity.shape or false.ndim != 1:
             raise ValueError(
                 f"the curve of {name!r} has false positives of shape {false.shape} and "
-                f"sensitivity of shape {sensitivity.shape}; expected two of one length."
+                f"sensitivity of shape {sensitivity.shape}; expected equal lengths."
             )
         order = np.lexsort((sensitivity, false))
         best = np.maximum.accumulate(sensitivity[order])

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import ArrayLike
 
-from skadm.plotting._style import FONT_SIZE, SMALL_FONT_SIZE, import_matplotlib
+from skadm.plotting._style import FONT_SIZE, SMALL_FONT_SIZE, import_matplotlib, new_figure
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -21,13 +21,13 @@ def plot_heat_map(
     column_title: str = "",
     value_title: str = "",
 ) -> "Figure":
-    """Show a table of numbers as colours, the numbers on them.
+    """Plot a table of numbers as an annotated heat map.
 
     Parameters
     ----------
     values : array-like of shape (n_rows, n_columns)
-        Such as the mean AUC of each candidate of a grid; higher is better. NaN stays
-        empty.
+        Values such as the mean AUC of each candidate of a grid; higher is better. NaN
+        cells are empty.
     row_labels, column_labels : sequence of str
         Values of the two parameters.
     row_title, column_title, value_title : str, default=""
@@ -41,7 +41,7 @@ def plot_heat_map(
     Raises
     ------
     ValueError
-        If the labels do not fit the values, or all of these are NaN.
+        If the labels do not match the values, or all values are NaN.
     ImportError
         If matplotlib is not installed.
     """
@@ -49,13 +49,13 @@ def plot_heat_map(
     if table.shape != (len(row_labels), len(column_labels)):
         raise ValueError(
             f"values have shape {table.shape}; expected {len(row_labels)} rows and "
-            f"{len(column_labels)} columns, as there are labels."
+            f"{len(column_labels)} columns, to match the labels."
         )
     if not np.isfinite(table).any():
-        raise ValueError("no value is finite: there is nothing to show.")
+        raise ValueError("values are all NaN or infinite; expected a finite value.")
     matplotlib = import_matplotlib()
     n_rows, n_columns = table.shape
-    figure = matplotlib.figure.Figure(
+    figure = new_figure(
         figsize=(1.6 + 0.8 * n_columns, 0.9 + 0.5 * n_rows), dpi=150, layout="constrained"
     )
     axes = figure.subplots()

@@ -10,6 +10,7 @@ from skadm.plotting._style import (
     FONT_SIZE,
     import_matplotlib,
     line_looks,
+    new_figure,
     tidy,
 )
 
@@ -22,7 +23,7 @@ _LEFT_OUT = ("stage", "epoch", "seconds")
 def plot_history(
     history: Sequence[Mapping[str, Any]], *, keys: Sequence[str] | None = None
 ) -> "Figure":
-    """Plot the loss, and other numbers, against the epoch for each stage of training.
+    """Plot the loss and other numbers against the epoch for each training stage.
 
     Parameters
     ----------
@@ -30,15 +31,15 @@ def plot_history(
         One entry for each epoch with the keys epoch, loss and, where training has several
         stages, stage; further keys with numbers are plotted too.
     keys : sequence of str, optional
-        Keys to plot, from top to bottom. By default the loss and then every other key that
-        holds a number, without the seconds that an epoch took.
+        Keys to plot, from top to bottom. By default the loss and then every other key
+        with numbers, except the seconds.
 
     Returns
     -------
     matplotlib.figure.Figure
-        A column of panels for each stage and a row for each key. A panel's scale is
-        logarithmic where its numbers are positive and span a factor of 20 or more; numbers
-        that are not finite leave a gap.
+        A column of panels for each stage and a row for each key. A panel has a
+        logarithmic scale if its numbers are positive and span a factor of 20 or more;
+        non-finite numbers leave a gap.
 
     Raises
     ------
@@ -48,19 +49,24 @@ def plot_history(
         If matplotlib is not installed.
     """
     if not history:
-        raise ValueError("history is empty: expected one entry for each epoch; fit first.")
+        raise ValueError(
+            "history is empty; expected one entry for each epoch. Fit the detector first."
+        )
     for i, entry in enumerate(history):
         if "epoch" not in entry:
             raise ValueError(
-                f"entry {i} of history has no 'epoch'; its keys: {list(entry)}."
+                f"entry {i} of history has the keys {list(entry)}; expected 'epoch' "
+                "among them."
             )
     recorded = _number_keys(history)
     rows = list(recorded if keys is None else keys)
     absent = [key for key in rows if key not in recorded]
     if absent or not rows:
-        raise ValueError(f"history holds no numbers {absent}; it holds {recorded}.")
+        raise ValueError(
+            f"history has no numbers for {absent}; expected keys out of {recorded}."
+        )
     stages = list(dict.fromkeys(entry.get("stage", "") for entry in history))
-    figure = import_matplotlib().figure.Figure(
+    figure = new_figure(
         figsize=(0.4 + 2.5 * len(stages), 0.5 + 1.35 * len(rows)),
         dpi=150,
         layout="constrained",
@@ -95,11 +101,11 @@ def _draw(axes: Any, entries: list[Mapping[str, Any]], key: str, colour: str) ->
     epochs = np.array([entry["epoch"] for entry in entries], dtype=float)
     numbers = np.array([entry.get(key, np.nan) for entry in entries], dtype=float)
     numbers[~np.isfinite(numbers)] = np.nan
-    if np.isnan(numbers).all():  # what only another stage has
+    if np.isnan(numbers).all():  # key of another stage
         axes.set_axis_off()
         return
     tidy(axes)
-    # A single epoch has no line to show; neither has a number between two gaps.
+    # A single epoch or a number between two gaps shows no line.
     axes.plot(epochs, numbers, color=colour, linewidth=1.2, marker="o", markersize=1.8)
     axes.xaxis.get_major_locator().set_params(integer=True)
     low, high = np.nanmin(numbers), np.nanmax(numbers)
@@ -112,6 +118,6 @@ def _draw(axes: Any, entries: list[Mapping[str, Any]], key: str, colour: str) ->
 
 
 def _words(name: Any) -> str:
-    """Write a key as words, the first with a capital letter."""
+    """Format a key as words with an initial capital."""
     text = str(name).replace("_", " ")
     return text[:1].upper() + text[1:]

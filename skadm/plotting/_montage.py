@@ -1,4 +1,4 @@
-"""Scans beside the anomaly maps of several methods."""
+"""Montage of scans and the anomaly maps of several methods."""
 
 import textwrap
 from collections.abc import Mapping, Sequence
@@ -21,18 +21,18 @@ from skadm.plotting._panels import (
     label_of,
     names_of_contrasts,
 )
-from skadm.plotting._style import FONT_SIZE, SMALL_FONT_SIZE, import_matplotlib
+from skadm.plotting._style import FONT_SIZE, SMALL_FONT_SIZE, import_matplotlib, new_figure
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _PANEL_WIDTH = 1.3  # inches, as the margins below
 _GAP, _LEFT, _TITLE_LINE, _BOTTOM = 0.04, 0.42, 0.13, 0.52
-_TITLE_LETTERS = 19  # that fit above a panel
+_TITLE_LETTERS = 19  # maximum title length above a panel
 
 
 class _Row(NamedTuple):
-    """One slice as it is displayed: flipped and cropped."""
+    """One slice for display: flipped and cropped."""
 
     label: str
     scans: list[NDArray]
@@ -60,11 +60,11 @@ def plot_montage(
     cmap: str = "inferno",
     max_columns: int = 10,
 ) -> "Figure":
-    """Show slices of the scan beside the anomaly maps of several methods.
+    """Plot slices beside the anomaly maps of several methods.
 
     Rows are slices; columns are one or more contrasts, then one map for each method, shown
-    as anomaly (bright = abnormal), with the outline of the lesion on every panel. What a
-    `SliceStack` knows (labels, names, patients, positions, affines) need not be given.
+    as anomaly (bright = abnormal), with the outline of the lesion on every panel. For a
+    `SliceStack`, labels, names, patients, positions and affines are taken from it.
 
     Parameters
     ----------
@@ -74,13 +74,13 @@ def plot_montage(
     y : array-like of shape (n_slices, H, W), optional
         Labels: 0 normal, 1 anomaly, -1 outside the brain.
     maps : mapping of str to array-like of shape (n_slices, H, W), optional
-        For each method, normality maps as `score_samples` returns them. A method
-        that is called like a contrast has "intensity" added to its title.
+        For each method, normality maps as `score_samples` returns them. The title of a
+        method named like a contrast gets the suffix "intensity".
     slices : sequence of int, optional
         Indices of the slices to show. By default `representative_slices` chooses.
     contrasts : sequence of int or str, optional
-        Contrasts to show, by index or name. By default FLAIR and T2 where there are
-        contrasts of these names, else the first.
+        Contrasts to show, by index or name. By default FLAIR and T2 if present, else the
+        first.
     contrast_names : sequence of str, optional
         Names of all contrasts.
     groups : array-like of shape (n_slices,), optional
@@ -88,22 +88,22 @@ def plot_montage(
     z : array-like of shape (n_slices,), optional
         Position of each slice in its volume, for the row labels.
     affine : array-like of shape (4, 4) or (n_slices, 4, 4), optional
-        Voxel (i, j, k) to world (right, anterior, superior) coordinates, of all or of each
-        slice, where j runs along H and i along W.
+        From voxel (i, j, k) to world (right, anterior, superior) coordinates, for all
+        slices or each slice; j runs along H and i along W.
     flip_vertical, flip_horizontal : bool, optional
-        Turn the slices upside down, left to right. By default they are turned as the affine
-        says for radiological display, anterior up and the patient's right on the left (with
-        an R there), and left as they are without an affine.
+        Whether to flip slices. By default they are flipped to radiological convention by
+        the affine (anterior up, the patient's right on the left, marked R), and not
+        flipped without an affine.
     percentiles : (float, float), default=(1, 99.5)
-        Percentiles of a method's anomaly over the brain pixels of all slices shown at which
-        its colours begin and end.
+        Percentiles of a method's anomaly over the brain pixels of all slices shown, the
+        limits of its colour scale.
     background : str, default="black"
         Colour outside the brain, on scans and maps.
     cmap : str, default="inferno"
         Colour map of the anomaly maps.
     max_columns : int, default=10
-        With more columns than these, the montage goes on below itself: figures that are
-        wider cannot be read on a page.
+        Maximum number of columns; further columns are placed in blocks below, to keep the
+        figure readable on a page.
 
     Returns
     -------
@@ -150,7 +150,7 @@ def plot_montage(
     brains = (images != 0).any(axis=1) & (shown_labels != -1)
     for index, brain in zip(chosen, brains):
         if not brain.any():
-            raise ValueError(f"slice {index} holds no brain pixel; choose another to show.")
+            raise ValueError(f"slice {index} has no brain pixel; choose another slice.")
     ranges = [
         colour_range(anomaly_map(scores[chosen])[brains], percentiles)
         for scores in normality.values()
@@ -172,7 +172,7 @@ def plot_montage(
                 right_is_left=affine is not None and flip_horizontal is None,
             )
         )
-    # Beside the scan "FLAIR", the method of that name needs another title.
+    # Distinguish the method "FLAIR" from the contrast of that name.
     methods = [f"{name} intensity" if name in names else name for name in normality]
     titles = [names[contrast] for contrast in shown] + methods
     return _draw(matplotlib, rows, titles, ranges, background, cmap, max_columns)
@@ -181,7 +181,7 @@ def plot_montage(
 def _of_shape(name: str, array: ArrayLike, shape: tuple[int, ...]) -> NDArray:
     values = as_numbers(array, name)
     if values.shape != shape:
-        raise ValueError(f"{name} has shape {values.shape}; expected {shape} to fit X.")
+        raise ValueError(f"{name} has shape {values.shape}; expected {shape}, as in X.")
     return values
 
 
@@ -206,7 +206,7 @@ def _draw(
     panels_height = top_margin + len(rows) * (panel_height + _GAP)
     band_height = panels_height + _BOTTOM
     total_height = n_bands * band_height
-    figure = matplotlib.figure.Figure(figsize=(total_width, total_height), dpi=200)
+    figure = new_figure(figsize=(total_width, total_height), dpi=200)
 
     def add_axes(left: float, top: float, width: float, height: float) -> Any:
         """Add axes at inches from the left and from the top."""

@@ -1,4 +1,4 @@
-"""Which slices and contrasts are shown, and how a slice is turned, cropped and labelled."""
+"""Selection of slices and contrasts, and orientation, cropping and labels of panels."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -14,14 +14,15 @@ OUTLINE = "#00E5FF"  # of lesions
 def representative_slices(
     y: ArrayLike, groups: ArrayLike | None = None, n_slices: int = 4
 ) -> list[int]:
-    """Choose slices with a large to a small lesion, and one normal slice.
+    """Choose slices with large to small lesions, and one normal slice.
 
     Parameters
     ----------
     y : array-like of shape (n_slices, H, W)
         Labels: 0 normal, 1 anomaly, -1 outside the brain.
     groups : array-like of shape (n_slices,), optional
-        Patient of each slice. Each slice is of another patient, as far as there are enough.
+        Patient of each slice. The slices are from different patients, if there are
+        enough.
     n_slices : int, default=4
         Number of slices.
 
@@ -29,7 +30,7 @@ def representative_slices(
     -------
     list of int
         Indices: lesions from large to small, then the normal slice with the most brain.
-        Fewer than `n_slices` when there are no more.
+        Fewer than `n_slices` if there are no more.
     """
     labels = as_numbers(y, "y")
     lesion = (labels == 1).reshape(len(labels), -1).sum(axis=1)
@@ -47,7 +48,7 @@ def representative_slices(
             chosen.append(int(candidates[order[0]]))
 
     n_abnormal = n_slices - 1 if normal.size else n_slices
-    # Neither the largest nor the smallest of all, which are seldom typical.
+    # Exclude the largest and the smallest, which are rarely typical.
     for share in np.linspace(0.9, 0.2, n_abnormal) if abnormal.size else ():
         target = np.quantile(lesion[abnormal], share)
         choose(abnormal, np.abs(lesion - target))
@@ -58,13 +59,12 @@ def representative_slices(
 
 
 def names_of_contrasts(names: Sequence[str] | None, n_contrasts: int) -> list[str]:
-    """Names that are given, or "Contrast 0" and so on."""
+    """Return the given names, or "Contrast 0" and so on."""
     if names is None:
         return [f"Contrast {i}" for i in range(n_contrasts)]
     if len(names) != n_contrasts:
         raise ValueError(
-            f"contrast_names {list(names)} are {len(names)} names for {n_contrasts} "
-            "contrasts."
+            f"contrast_names has {len(names)} names, {list(names)}; expected {n_contrasts}."
         )
     return [str(name) for name in names]
 
@@ -72,7 +72,7 @@ def names_of_contrasts(names: Sequence[str] | None, n_contrasts: int) -> list[st
 def indices_of_contrasts(
     contrasts: Sequence[int | str] | None, names: list[str]
 ) -> list[int]:
-    """Contrasts to show, of names and indices; FLAIR and T2 by default."""
+    """Resolve contrasts from names and indices; FLAIR and T2 by default."""
     if contrasts is None:
         upper = [name.upper() for name in names]
         return [upper.index(name) for name in ("FLAIR", "T2") if name in upper] or [0]
@@ -88,10 +88,12 @@ def indices_of_contrasts(
 def indices_of_slices(
     slices: Sequence[int] | None, labels: NDArray | None, groups: Any, n_slices: int
 ) -> list[int]:
-    """Slices to show, checked; those of `representative_slices` by default."""
+    """Check the slices to show; `representative_slices` by default."""
     if slices is None:
         if labels is None:
-            raise ValueError("without labels the slices to show must be given in slices.")
+            raise ValueError(
+                "slices is None and there are no labels; pass the slices to show."
+            )
         return representative_slices(labels, groups)
     chosen = [int(index) for index in slices]
     outside = [index for index in chosen if not 0 <= index < n_slices]
@@ -104,7 +106,7 @@ def indices_of_slices(
 
 
 def label_of(index: int, groups: Any, z: Any) -> str:
-    """What stands beside a slice: its patient and its place."""
+    """Return the label of a slice: patient and position."""
     place = f"slice {index}" if z is None else f"z = {int(z[index])}"
     return place if groups is None else f"{groups[index]}\n{place}"
 
@@ -112,18 +114,18 @@ def label_of(index: int, groups: Any, z: Any) -> str:
 def flips_of(
     affine: NDArray | None, index: int, vertical: bool | None, horizontal: bool | None
 ) -> tuple[bool, bool]:
-    """Tell whether to flip (H, W) so that anterior is up and right is on the left."""
+    """Return whether to flip (H, W) so that anterior is up and right is on the left."""
     if affine is not None:
         slice_affine = affine if affine.ndim == 2 else affine[index]
-        # Row 0 is drawn at the top and column 0 at the left: flip where they are not the
-        # most anterior and the rightmost.
+        # Row 0 is drawn at the top and column 0 at the left: they must be the most
+        # anterior and the rightmost.
         vertical = bool(slice_affine[1, 1] > 0) if vertical is None else vertical
         horizontal = bool(slice_affine[0, 0] > 0) if horizontal is None else horizontal
     return bool(vertical), bool(horizontal)
 
 
 def colour_range(values: NDArray, percentiles: tuple[float, float]) -> tuple[float, float]:
-    """Ends of the colours: percentiles, apart from each other."""
+    """Return the limits of a colour scale: distinct percentiles."""
     low, high = (float(value) for value in np.percentile(values, percentiles))
     return (low, high) if low < high else (low - 0.5, low + 0.5)
 
@@ -139,6 +141,6 @@ def box_around(masks: list[NDArray]) -> tuple[slice, slice]:
 
 
 def display(array: NDArray, flips: tuple[bool, bool]) -> NDArray:
-    """An image turned for radiological display, as `flips_of` tells."""
+    """Flip an image for radiological display; see `flips_of`."""
     up, over = flips
     return array[:: -1 if up else 1, :: -1 if over else 1]

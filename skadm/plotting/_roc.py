@@ -16,8 +16,8 @@ from skadm.plotting._style import (
     FONT_SIZE,
     GREY,
     SMALL_FONT_SIZE,
-    import_matplotlib,
     line_looks,
+    new_figure,
     tidy,
 )
 
@@ -36,20 +36,20 @@ def plot_roc(
         For each method, either ``(y, scores)``, labels and normality maps of one shape, or
         ``(fpr, tpr, thresholds)`` as `pixel_roc_curve` returns it.
     areas : mapping of str to float, default=None
-        For the legend, areas that are known better than a curve of few points tells them,
-        such as a mean over runs.
+        Areas for the legend, if more accurate than those of the curves, e.g. a mean over
+        runs.
 
     Returns
     -------
     matplotlib.figure.Figure
-        One line for each method on square axes, its colour and style by the order in
-        `curves`; the legend gives the area under each curve, the largest first. The area
-        is exact for ``(y, scores)`` and that of the given points for a computed curve.
+        One line for each method on square axes, with colour and style by the order in
+        `curves`; the legend gives the area under each curve in descending order. The area
+        is exact for ``(y, scores)`` and that of the given points otherwise.
 
     Raises
     ------
     ValueError
-        If there is no method, or an entry is neither of the two kinds.
+        If there is no method, or an entry has another form.
     ImportError
         If matplotlib is not installed.
     """
@@ -76,15 +76,15 @@ def plot_precision_recall(curves: Mapping[str, tuple[Any, ...]]) -> "Figure":
     Returns
     -------
     matplotlib.figure.Figure
-        One line for each method, drawn in steps, on square axes, its colour and style by
-        the order in `curves`; the legend gives the average precision of each, the largest
-        first. A dotted line marks the share of anomalous pixels, the precision of chance,
-        where the methods have it in common.
+        One step line for each method on square axes, with colour and style by the order
+        in `curves`; the legend gives the average precision in descending order. A dotted
+        line marks the fraction of anomalous pixels (chance level), if it is common to all
+        methods.
 
     Raises
     ------
     ValueError
-        If there is no method, or an entry is neither of the two kinds.
+        If there is no method, or an entry has another form.
     ImportError
         If matplotlib is not installed.
     """
@@ -100,7 +100,7 @@ def plot_precision_recall(curves: Mapping[str, tuple[Any, ...]]) -> "Figure":
 
 
 class _Line(NamedTuple):
-    """One method's curve as it is drawn."""
+    """The curve of one method."""
 
     x: NDArray
     y: NDArray
@@ -118,8 +118,8 @@ def _lines(
         if not isinstance(entry, tuple) or len(entry) not in (2, 3):
             kind = f"{type(entry).__name__} of length {len(entry)}"
             raise ValueError(
-                f"the entry of {name!r} is a {kind}; expected a tuple (y, scores) or a "
-                "curve of three arrays as the curve functions of skadm.metrics return it."
+                f"the entry of {name!r} is a {kind}; expected a tuple (y, scores) or "
+                "three arrays as returned by the curve functions of skadm.metrics."
             )
         lines[name] = line(*entry)
     return lines
@@ -141,18 +141,18 @@ def _precision_recall_line(*entry: Any) -> _Line:
         if computed
         else pixel_average_precision_score(*entry)
     )
-    # The last point, precision 1 where nothing is flagged, is a convention, not a finding:
-    # the line ends level instead.
+    # The last point, precision 1 with nothing flagged, is a convention: the line ends
+    # horizontally instead.
     return _Line(recall, np.append(precision[:-1], precision[-2]), area)
 
 
 def _square_axes(names: list[str]) -> tuple["Figure", Any]:
-    """Return a figure of a square plot with room for the legend beside it."""
-    # Laid out by hand: the automatic layout leaves a legend beside a square plot cut off.
+    """Return a figure with square axes and room for a legend."""
+    # Manual layout: the automatic one cuts off a legend beside square axes.
     left, bottom, legend = 0.5, 0.42, 0.95 + 0.06 * max(map(len, names))
-    side = 2.7 if len(names) <= 8 else 3.8  # many lines would hide each other
+    side = 2.7 if len(names) <= 8 else 3.8  # larger for many lines
     width, height = left + side + 0.1 + legend, bottom + side + 0.1
-    figure = import_matplotlib().figure.Figure(figsize=(width, height), dpi=150)
+    figure = new_figure(figsize=(width, height), dpi=150)
     axes = figure.add_axes((left / width, bottom / height, side / width, side / height))
     axes.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01), aspect="equal")
     axes.set_xticks(np.linspace(0, 1, 6))
@@ -162,7 +162,7 @@ def _square_axes(names: list[str]) -> tuple["Figure", Any]:
 
 
 def _draw(axes: Any, lines: dict[str, _Line], area_name: str, **style: Any) -> None:
-    # Looks go by the order given, so that a method looks the same in both kinds of figure.
+    # Styles follow the order given, so that a method looks the same in both figures.
     looks = dict(zip(lines, line_looks()))
     for name in sorted(lines, key=lambda name: lines[name].area, reverse=True):
         x, y, area = lines[name]

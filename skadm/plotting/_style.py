@@ -1,4 +1,4 @@
-"""What all figures share: the lazy import, sizes, colours and line styles."""
+"""Lazy import of matplotlib, and sizes, colours and line styles of all figures."""
 
 from collections.abc import Iterator
 from importlib import import_module
@@ -11,25 +11,32 @@ FONT_SIZE = 8.0
 SMALL_FONT_SIZE = 7.0
 GREY = "0.45"
 
-# Okabe and Ito's palette, which colour-blind readers can tell apart, without its yellow,
-# too pale for a line on white.
+# Okabe and Ito's colour-blind-safe palette, without yellow, which is too pale on white.
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-# Styles differ too, so that lines stay apart in grey print.
+# Styles differ too, for greyscale print.
 _STYLES: tuple[Any, ...] = ("-", (0, (5, 1.5)), (0, (1, 1)), (0, (5, 1.5, 1, 1.5)))
 
 
 def import_matplotlib() -> Any:
-    """Return matplotlib with the parts in use, or say how to install it."""
+    """Import matplotlib; an ImportError names the extra to install."""
     matplotlib = import_extra("matplotlib", "matplotlib", "plot", "plotting needs")
     for part in ("cm", "colors", "figure", "lines", "patches", "ticker"):
         import_module(f"matplotlib.{part}")
     return matplotlib
 
 
+def new_figure(**options: Any) -> Any:
+    """Make a figure, with the options of matplotlib's Figure, that notebooks show."""
+    import_matplotlib()
+    from skadm.plotting._figure import NotebookFigure
+
+    return NotebookFigure(**options)
+
+
 def line_looks() -> Iterator[dict[str, Any]]:
-    """Yield looks of lines without end; 28 differ."""
+    """Yield line styles indefinitely; 28 are distinct."""
     for i in count():
-        # Seven colours and four styles have no common divisor: all pairs come up.
+        # Seven colours and four styles are coprime: all pairs occur.
         yield {
             "color": _COLOURS[i % len(_COLOURS)],
             "linestyle": _STYLES[i % len(_STYLES)],
@@ -38,7 +45,7 @@ def line_looks() -> Iterator[dict[str, Any]]:
 
 
 def tidy(axes: Any) -> None:
-    """Give axes small print, thin spines at the left and bottom, and a faint grid."""
+    """Style axes: small font, thin left and bottom spines, faint grid."""
     axes.tick_params(labelsize=SMALL_FONT_SIZE, width=0.6, length=3)
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)

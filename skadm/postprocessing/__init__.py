@@ -1,8 +1,8 @@
 """Filters of score maps, as transformers.
 
-A filter takes normality maps (n_slices, H, W) and gives such maps back. Only brain pixels
-enter and are changed; slices of one patient are neighbours in the order they have.
-`skadm.PostprocessedDetector` carries filters along with a detector.
+A filter maps normality maps (n_slices, H, W) to filtered ones. Only brain pixels are used
+and changed; slices of one patient are neighbours in their given order.
+`skadm.PostprocessedDetector` combines filters with a detector.
 """
 
 from skadm.postprocessing._border import BorderEroder

@@ -1,4 +1,4 @@
-"""Erosion of the brain's border."""
+"""Removal of the brain border."""
 
 from numbers import Real
 from typing import Any
@@ -12,22 +12,23 @@ from skadm.postprocessing._map_transformer import MapTransformer
 
 
 class BorderEroder(MapTransformer):
-    """Call the border of the brain normal.
+    """Score the border of the brain as normal.
 
-    Remains of the skull, partial volume and the misfit of contrasts make the outermost
-    pixels the most anomalous of many healthy brains. Lesions that lie there are lost, to
-    the depth of `distance`: it should be small against them.
+    Skull remnants, partial volume and misregistration make the outermost pixels the most
+    anomalous of many healthy brains. Lesions within `distance` of the border are lost, so
+    it should be small relative to them.
 
     Parameters
     ----------
     distance : float, default=4.0
-        Brain pixels nearer than this to a pixel outside of the brain, in pixels, within
-        the slice, are called normal. What lies beyond the edge of the slice is outside.
+        In-plane distance in pixels to the nearest pixel outside the brain, below which
+        brain pixels are scored as normal. Everything beyond the edge of the slice is
+        outside.
 
     Attributes
     ----------
     fill_ : float
-        Score they get: the highest in the brain seen in `fit`.
+        Their score: the highest score in the brain seen in `fit`.
     image_shape_ : tuple of int
         Height and width of the maps seen in `fit`.
     """
@@ -41,7 +42,9 @@ class BorderEroder(MapTransformer):
 
     def _learn(self, maps: NDArray, brain: NDArray[np.bool_]) -> None:
         if not brain.any():
-            raise ValueError("no brain pixel: there is no highest score to learn.")
+            raise ValueError(
+                "brain has no pixel; expected brain pixels to learn the highest score from."
+            )
         self.fill_ = float(maps[brain].max())
 
     def _filter(self, volume: NDArray, brain: NDArray[np.bool_]) -> NDArray:

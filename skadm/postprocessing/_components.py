@@ -12,18 +12,18 @@ from skadm.postprocessing._map_transformer import MapTransformer
 
 
 class SmallComponentRemover(MapTransformer):
-    """Leave no flagged component smaller than a size, whatever the threshold.
+    """Remove components smaller than a given size, at every threshold.
 
-    An area opening of the anomaly map (Vincent 1993): each peak is cut down to the level at
-    which it is wide enough. Flagging the result at any threshold is flagging the map at
-    that threshold and then removing its small components, so none has to be chosen.
+    An area opening of the anomaly map (Vincent 1993): each peak is lowered to the level
+    at which it is large enough. Thresholding the result is the same as thresholding the
+    map and then removing small components, for every threshold.
 
     Parameters
     ----------
     min_size : int, default=20
-        Pixels that a component must have to stay. Pixels that share a side are connected.
+        Minimum number of pixels of a component. Pixels that share a side are connected.
     through_slices : bool, default=False
-        Whether components are those of the patient's volume, rather than of each slice.
+        Whether components are three-dimensional rather than within slices.
 
     Attributes
     ----------
@@ -52,12 +52,12 @@ class SmallComponentRemover(MapTransformer):
     def _filter(self, volume: NDArray, brain: NDArray[np.bool_]) -> NDArray:
         from skimage.morphology import area_opening
 
-        # Ranks: exact, whatever the precision of the scores. Rank 0 is the background,
-        # below everything, so that it connects nothing.
+        # Ranks are exact for any precision of the scores. Background has rank 0, below
+        # all others, so it connects nothing.
         levels, ranks = np.unique(anomaly_map(volume[brain]), return_inverse=True)
         image = np.zeros(volume.shape, np.int32)
         image[brain] = ranks + 1
-        # Its neighbours are looked up past the edges of fewer than three slices.
+        # scikit-image accesses neighbours beyond the edges of fewer than three slices.
         image = np.pad(image, 1)
         if self.through_slices:
             opened = area_opening(image, self.min_size, connectivity=1)
@@ -65,6 +65,6 @@ class SmallComponentRemover(MapTransformer):
             opened = np.stack(
                 [area_opening(plane, self.min_size, connectivity=1) for plane in image]
             )
-        # A brain smaller than the size is cut down to nothing: to its least anomaly.
+        # A brain smaller than min_size is lowered to its least anomaly.
         cut = np.maximum(opened[1:-1, 1:-1, 1:-1], 1) - 1
         return anomaly_map(levels[cut]).astype(volume.dtype)

@@ -12,10 +12,9 @@ from skadm.postprocessing._map_transformer import MapTransformer
 
 
 class GaussianSmoother(MapTransformer):
-    """Smooth maps with a Gaussian, with brain pixels only.
+    """Smooth maps with a Gaussian over brain pixels only.
 
-    Normalised convolution: weights of pixels outside of the brain are left out, and the
-    others add up to 1.
+    Normalised convolution: weights outside the brain are 0, and the others sum to 1.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""What all filters of maps have in common: shapes, brain, patients."""
+"""Base class of the map filters: checks, brain and patients."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
@@ -16,23 +16,23 @@ from skadm._sklearn import fit_context
 class MapTransformer(TransformerMixin, BaseEstimator, ABC):
     """Base of the filters of maps.
 
-    A filter implements `_filter`, which sees the slices of one patient.
+    A filter implements `_filter`, which gets the slices of one patient.
     """
 
     _parameter_constraints: dict[str, list[Any]] = {}
 
     @abstractmethod
     def _filter(self, volume: NDArray, brain: NDArray[np.bool_]) -> NDArray:
-        """Filtered slices (n, H, W) of one patient; the background does not matter."""
+        """Filter the slices (n, H, W) of one patient; background values are ignored."""
 
     @property
     def _looks_through(self) -> bool:
-        """Whether neighbouring slices matter."""
+        """Whether the filter uses neighbouring slices."""
         return False
 
     @fit_context(prefer_skip_nested_validation=True)
     def fit(self, maps, y=None, *, brain=None, groups=None):
-        """Check the parameters, and learn what the filter has to know.
+        """Check the parameters and fit the filter.
 
         Parameters
         ----------
@@ -43,8 +43,8 @@ class MapTransformer(TransformerMixin, BaseEstimator, ABC):
         brain : array-like of bool, shape (n_slices, H, W), default=None
             Pixels in the brain. None: all.
         groups : array-like of shape (n_slices,), default=None
-            Patient of each slice. None: each slice stands alone, which a filter through
-            slices refuses.
+            Patient of each slice. None: slices are independent, which filters through
+            slices do not accept.
 
         Returns
         -------
@@ -54,8 +54,8 @@ class MapTransformer(TransformerMixin, BaseEstimator, ABC):
         Raises
         ------
         ValueError
-            If shapes do not fit, a parameter is out of its range, or a filter through
-            slices does not know the patients.
+            If shapes do not match, a parameter is out of range, or groups are missing for
+            a filter through slices.
         """
         values, inside, _ = self._check(maps, brain, groups)
         self._learn(values, inside)
@@ -72,18 +72,18 @@ class MapTransformer(TransformerMixin, BaseEstimator, ABC):
         brain : array-like of bool, shape (n_slices, H, W), default=None
             Pixels in the brain. None: all.
         groups : array-like of shape (n_slices,), default=None
-            Patient of each slice; the slices of one are neighbours in their order. None:
-            each slice stands alone, which a filter through slices refuses.
+            Patient of each slice; consecutive slices of a patient are neighbours. None:
+            slices are independent, which filters through slices do not accept.
 
         Returns
         -------
         maps : ndarray of shape (n_slices, H, W)
-            Filtered in the brain, and as they were elsewhere; of the same dtype.
+            Filtered in the brain, unchanged elsewhere; of the same dtype.
 
         Raises
         ------
         ValueError
-            If shapes do not fit, or a filter through slices does not know the patients.
+            If shapes do not match, or groups are missing for a filter through slices.
         """
         check_is_fitted(self)
         values, inside, patients = self._check(maps, brain, groups)
@@ -95,7 +95,7 @@ class MapTransformer(TransformerMixin, BaseEstimator, ABC):
         return out
 
     def _learn(self, maps: NDArray, brain: NDArray[np.bool_]) -> None:
-        """Learn from the maps of normal slices; most filters have nothing to learn."""
+        """Fit to the maps of normal slices; does nothing by default."""
 
     def _check(
         self, maps: ArrayLike, brain: ArrayLike | None, groups: ArrayLike | None
@@ -112,7 +112,8 @@ class MapTransformer(TransformerMixin, BaseEstimator, ABC):
         )
         if inside.shape != values.shape:
             raise ValueError(
-                f"brain has shape {inside.shape}; expected {values.shape}, as the maps."
+                f"brain has shape {inside.shape}; expected {values.shape}, the shape of "
+                "the maps."
             )
         if not np.isfinite(values[inside]).all():
             raise ValueError(
@@ -120,8 +121,8 @@ class MapTransformer(TransformerMixin, BaseEstimator, ABC):
             )
         if groups is None and self._looks_through:
             raise ValueError(
-                f"{self} looks through slices, and does not know which are of one patient: "
-                "give groups, or a SliceStack where slices are scored."
+                f"{self} filters through slices, but the patients are unknown. Pass "
+                "groups, or a SliceStack when scoring slices."
             )
         patients = np.arange(len(values)) if groups is None else np.asarray(groups)
         if patients.shape != (len(values),):
@@ -138,6 +139,6 @@ class MapTransformer(TransformerMixin, BaseEstimator, ABC):
 
 
 def _of_each(patients: NDArray) -> Iterator[NDArray[np.intp]]:
-    """Indices of the slices of each patient, in order."""
+    """Yield the indices of the slices of each patient, in order."""
     for name in dict.fromkeys(patients.tolist()):
         yield np.flatnonzero(patients == name)

@@ -12,14 +12,14 @@ from skadm.postprocessing._map_transformer import MapTransformer
 
 
 class MedianFilter(MapTransformer):
-    """Median over a window, with brain pixels only.
+    """Apply a median filter over brain pixels only.
 
     Parameters
     ----------
     size : int, default=5
         Side of the square window within slices, in pixels; odd.
     size_through : int, default=1
-        Slices of the patient in the window; odd. 1: the slice alone.
+        Number of slices of the patient in the window; odd. 1: the slice alone.
 
     Attributes
     ----------
@@ -28,7 +28,7 @@ class MedianFilter(MapTransformer):
 
     Notes
     -----
-    Of an even number of brain pixels in the window, the mean of the two in the middle.
+    For an even number of brain pixels, the median is the mean of the two middle values.
     """
 
     _parameter_constraints: dict[str, list[Any]] = {

@@ -1,4 +1,4 @@
-"""Transformers of slices: intensities and geometry, on arrays or lazily on stacks."""
+"""Transformers for intensities and geometry of slices, lazy on stacks."""
 
 from skadm.preprocessing._coverage import CoverageImputer
 from skadm.preprocessing._crop import BrainCropper

@@ -1,4 +1,4 @@
-"""What the transformers share: checks of the input, and arrays or stacks."""
+"""Base class and input checks of the transformers."""
 
 from typing import Any, Self
 
@@ -13,16 +13,16 @@ from skadm._validation import check_shape
 from skadm.data import SliceStack
 from skadm.data._slices import as_slices
 
-# A brain pixel whose contrasts would all become exactly 0 would be taken for background.
-# This is far below anything seen in z-scores, and still not 0 in half precision.
+# Replaces 0 in brain pixels, which would otherwise count as background. Negligible for
+# z-scores, but not 0 in half precision.
 ALMOST_ZERO = np.float32(1e-6)
-NO_BRAIN = "X holds no brain pixel: every pixel is exactly 0, which means background"
+NO_BRAIN = "X has no brain pixel: every pixel is exactly 0, which means background"
 
 
 def keep_brain(images: NDArray[np.float32], brain: NDArray[np.bool_]) -> None:
-    """Nudge brain pixels whose contrasts are all exactly 0, in place.
+    """Replace 0 in brain pixels whose contrasts are all exactly 0, in place.
 
-    Of such pixels the first contrast that is not missing becomes 1e-6.
+    The first contrast that is not missing becomes 1e-6.
     """
     for image, lost, missing in zip(images, brain.copy(), missing_contrasts(images)):
         present = np.flatnonzero(~missing)
@@ -32,10 +32,10 @@ def keep_brain(images: NDArray[np.float32], brain: NDArray[np.bool_]) -> None:
 
 
 def check_images(X: Any) -> NDArray[np.float32]:
-    """Slices (n_slices, n_contrasts, H, W) as float32, not copied if they are that.
+    """Return checked slices (n_slices, n_contrasts, H, W) as float32, copied if needed.
 
-    Another number of dimensions, no entry, infinite values, NaN other than in the whole of
-    a contrast that is missing, or no brain pixel is a ValueError.
+    Raises a ValueError for a wrong number of dimensions, an empty array, infinite values,
+    NaN (except throughout a missing contrast), or no brain pixel.
     """
     X = np.asarray(as_slices(X), dtype=np.float32)
     check_shape(X)
@@ -48,7 +48,7 @@ def check_images(X: Any) -> NDArray[np.float32]:
 
 
 def check_maps(maps: Any, shape: tuple[int, int] | None = None) -> NDArray:
-    """An array of maps (n_slices, H, W), where H and W must be `shape` if it is given."""
+    """Return checked maps (n_slices, H, W); (H, W) must equal `shape` if given."""
     maps = as_numbers(maps, "maps")
     if maps.ndim != 3 or (shape is not None and maps.shape[1:] != tuple(shape)):
         expected = "H, W" if shape is None else f"{shape[0]}, {shape[1]}"
@@ -57,12 +57,12 @@ def check_maps(maps: Any, shape: tuple[int, int] | None = None) -> NDArray:
 
 
 def stack_or_array(X: Any) -> Any:
-    """A stack as it is, since its slices are checked when read; else a checked array."""
+    """Return a stack unchanged, since it is checked when read, or a checked array."""
     return X if isinstance(X, SliceStack) else check_images(X)
 
 
 def _n_contrasts(X: Any) -> int:
-    # Not the shape of a stack: its volumes may still differ in slice size.
+    # Not X.shape: the volumes of a stack may differ in slice size.
     return len(X.contrasts) if isinstance(X, SliceStack) else X.shape[1]
 
 
@@ -73,7 +73,7 @@ class StackTransformer(  # type: ignore[call-arg]
 
     @with_callbacks
     def fit(self, X: Any, y: Any = None) -> Self:
-        """Check the input, and learn what there is to learn from it.
+        """Check the input and fit the transformer.
 
         Parameters
         ----------
@@ -85,15 +85,15 @@ class StackTransformer(  # type: ignore[call-arg]
         Returns
         -------
         transformer : object
-            The fitted transformer itself.
+            The fitted transformer.
 
         Raises
         ------
         ValueError
-            If X is not of the shape expected, not finite or without brain, or a parameter
-            is out of its range.
+            If X has a wrong shape, is not finite or has no brain, or a parameter is out
+            of range.
         """
-        # A single task, so that callbacks of a Pipeline pass through.
+        # A single task, so that a Pipeline can propagate its callbacks.
         task = self._init_callback_context()
         task.call_on_fit_task_begin(estimator=self)
         X = stack_or_array(X)
@@ -103,17 +103,17 @@ class StackTransformer(  # type: ignore[call-arg]
         return self
 
     def _fit(self, X: Any) -> None:
-        """Learn from checked input; nothing, unless overridden."""
+        """Fit to checked input; does nothing by default."""
 
     def _check(self, X: Any) -> Any:
-        """Return X, an array checked, if it has as many contrasts as in `fit`."""
+        """Check X, including the number of contrasts seen in `fit`."""
         X = stack_or_array(X)
         n_contrasts = _n_contrasts(X)
         expected = getattr(self, "n_features_in_", n_contrasts)
         if n_contrasts != expected:
             raise ValueError(
-                f"X has {n_contrasts} contrasts, but {type(self).__name__} was fitted with "
-                f"{expected}"
+                f"X has {n_contrasts} contrasts; expected {expected}, with which "
+                f"{type(self).__name__} was fitted"
             )
         return X
 

@@ -1,4 +1,4 @@
-"""Estimates of a contrast where it was not scanned."""
+"""Imputation of a contrast outside its field of view."""
 
 import warnings
 from dataclasses import dataclass
@@ -13,21 +13,21 @@ from skadm.data._interfaces import Grid, VolumeStep
 from skadm.preprocessing._base import StackTransformer, keep_brain
 from skadm.preprocessing._field_of_view import uncovered
 
-_N_FITTED = 20_000  # voxels that a regression is fitted to
-_FEWEST = 100  # with fewer it is none
+_N_FITTED = 20_000  # voxels for fitting a regression
+_FEWEST = 100  # minimum of these
 
 
 class CoverageImputer(StackTransformer):
     """Estimate a contrast from the others where it was not scanned.
 
-    The field of view of a contrast may end within the brain, which other contrasts show
-    whole. Values beyond its edge are near 0, and every detector would take them for
-    anomalies. This finds such regions in whole volumes, warns of them, and puts in their
-    place what the other contrasts let expect, so that scores there rest on these.
-    Volumes that are complete stay as they are, bit for bit.
+    The field of view of a contrast may end within the brain while other contrasts cover
+    it. Values beyond its edge are near 0, which detectors would score as anomalous. This
+    transformer finds such regions in whole volumes, warns, and imputes them from the
+    other contrasts, which then determine the scores there. Complete volumes are
+    unchanged.
 
-    It comes first in a Pipeline, since z-scores of a contrast that is cut are wrong
-    everywhere. It learns nothing from the training data.
+    Put it first in a Pipeline, since z-scores of a cut contrast are wrong everywhere. It
+    is stateless.
 
     Attributes
     ----------
@@ -36,43 +36,44 @@ class CoverageImputer(StackTransformer):
 
     Notes
     -----
-    A region that was not scanned lies beyond a plane through the brain, at which the
-    contrast ends abruptly: at least 90 % of the voxels in the layers outside have less than
+    An uncovered region lies beyond a plane through the brain at which the contrast ends
+    abruptly: at least 90 % of the voxels in the layers outside have less than
     0.2 of the typical value of the contrast, and are at least 1 % of the brain; within 3
     layers (or 4 % of them) behind the edge, 30 % at most are so dark. At least one other
-    contrast must show tissue there. Dark tissue, fluid and necrosis are none of that.
+    contrast must show tissue there. Dark tissue, fluid and necrosis do not meet these
+    criteria.
 
     The estimate is a regression of the contrast on the others (gradient-boosted trees) in
-    the brain of the same volume, as far as it was scanned. A lesion there looks as others
-    of the patient do, if the other contrasts show it; what only the contrast itself would
-    show is lost. The way to treat the regions is ours.
+    the covered brain of the same volume. A lesion in the region is imputed from the other
+    contrasts that show it; a lesion visible only in the missing contrast is lost. This
+    method is not from the paper.
 
-    An array does not say which slices are a volume, and is returned as it is.
+    Arrays are returned unchanged, since their slices are not assigned to volumes.
     """
 
     def transform(self, X: Any) -> Any:
-        """Fill in what was not scanned.
+        """Impute contrasts outside their field of view.
 
         Parameters
         ----------
         X : SliceStack or array-like of shape (n_slices, n_contrasts, H, W)
-            Slices, not normalised. A stack is changed lazily.
+            Slices, not normalised. A stack is transformed lazily.
 
         Returns
         -------
         SliceStack or ndarray of float32, shape (n_slices, n_contrasts, H, W)
-            A stack for a stack; an array as it is.
+            A stack for a stack; an array unchanged.
 
         Raises
         ------
         ValueError
-            If X is not of the shape expected, not finite or without brain; when a volume
-            is read, if too little of it shows what a contrast is to be estimated from.
+            If X has a wrong shape, is not finite or has no brain; or, when a volume is
+            read, if too few voxels are available for the regression.
 
         Warns
         -----
         UserWarning
-            Of each volume and contrast that is not complete, when it is read.
+            For each volume with an incomplete contrast, when it is read.
         """
         X = self._check(X)
         if not isinstance(X, SliceStack):
@@ -87,7 +88,7 @@ class CoverageImputer(StackTransformer):
 
 @dataclass(frozen=True)
 class FillIn(VolumeStep):
-    """The step of `CoverageImputer` on a whole volume; it warns by the volume's name."""
+    """The step of `CoverageImputer` for a whole volume, named in the warning."""
 
     volume: str
     contrasts: tuple[str, ...]
@@ -95,7 +96,7 @@ class FillIn(VolumeStep):
     def images(
         self, images: NDArray[np.float32], brain: NDArray[np.bool_], grid: Grid
     ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-        """Return the images, filled in where a contrast was not scanned."""
+        """Return the images with imputed regions."""
         regions = uncovered(images, brain)
         if regions is None:
             return images, brain
@@ -103,9 +104,9 @@ class FillIn(VolumeStep):
             if region.any():
                 share = np.count_nonzero(region) / np.count_nonzero(brain)
                 warnings.warn(
-                    f"{name} of {self.volume} does not cover {share:.0%} of the brain: its "
-                    "field of view ends there. It is estimated from the other contrasts, "
-                    f"and a lesion that only {name} shows is not seen there",
+                    f"{name} of {self.volume} does not cover {share:.0%} of the brain: "
+                    "its field of view ends there. It is estimated from the other "
+                    f"contrasts, so lesions visible only in {name} are missed there",
                     stacklevel=2,
                 )
         images = filled_in(images, brain, regions, self.contrasts)
@@ -119,12 +120,12 @@ def filled_in(
     regions: NDArray[np.bool_],
     names: tuple[str, ...],
 ) -> NDArray[np.float32]:
-    """Estimate contrasts in regions (n_contrasts, n_slices, H, W) from the others there.
+    """Impute contrasts in regions (n_contrasts, n_slices, H, W) from the others.
 
-    A contrast that is missing is NaN. Where hardly any voxel shows a contrast and those
-    that are to stand in for it, that is an error.
+    Missing contrasts are NaN. Raises a ValueError if too few voxels show both a contrast
+    and its predictors.
     """
-    # Not at the top: it takes a second to import, and few volumes need it.
+    # Imported here: it takes a second, and few volumes need it.
     from sklearn.ensemble import HistGradientBoostingRegressor
 
     pixels = np.moveaxis(images, 1, -1)[brain]
@@ -139,10 +140,10 @@ def filled_in(
             known = np.flatnonzero(~absent[:, ~pattern].any(axis=1) & ~absent[:, contrast])
             if len(known) < _FEWEST:
                 raise ValueError(
-                    f"{names[contrast]} does not cover the whole brain, and is to be "
-                    "estimated where it was not scanned; but only "
-                    f"{len(known)} voxels show both it and what covers the rest, expected "
-                    f"{_FEWEST} at least. Leave the contrast or the patient out"
+                    f"{names[contrast]} does not cover the whole brain, and only "
+                    f"{len(known)} voxels are available to estimate it from the other "
+                    f"contrasts; expected at least {_FEWEST}. Leave the contrast or the "
+                    "patient out"
                 )
             known = known[:: len(known) // _N_FITTED + 1]
             model = HistGradientBoostingRegressor(early_stopping=False, random_state=0)

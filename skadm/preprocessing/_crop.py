@@ -36,19 +36,18 @@ class Box(NamedTuple):
 class BrainCropper(StackTransformer):
     """Crop slices to one box around the brains of the training data.
 
-    Much of a slice is background, which costs a network time and memory. `fit` finds the
-    smallest box that holds every brain pixel of the training slices and adds a margin;
-    `transform` crops to that same box, so pixels keep their places and all slices their
-    size.
+    Much of a slice is background, which costs time and memory. `fit` computes the
+    bounding box of all brain pixels of the training slices and adds a margin; `transform`
+    crops all slices to this box, so they keep a common size and alignment.
 
-    A later brain that reaches out of the box is an error, never cut silently: scores of a
-    brain that lacks a part would not be comparable. Give a larger margin then, or fit on
-    all the data: the box says nothing about labels.
+    A brain that extends beyond the box raises an error and is never cut, since scores of
+    a partial brain would not be comparable. In that case use a larger margin or fit on
+    all the data: the box does not depend on labels.
 
     Parameters
     ----------
     margin : int, default=8
-        Pixels added on every side, within the slice.
+        Pixels added on every side, up to the edge of the slice.
 
     Attributes
     ----------
@@ -80,12 +79,14 @@ class BrainCropper(StackTransformer):
         )
 
     def _check_loaded(self) -> None:
-        """Refuse a box, read from a file, that is not within the slices."""
+        """Check that a box read from a file is within the slices."""
         if not hasattr(self, "box_"):
             return
         (top, bottom, left, right), (height, width) = self.box_, self.image_shape_
         if not (0 <= top < bottom <= height and 0 <= left < right <= width):
-            raise ValueError(f"{self.box_} is not within slices of {self.image_shape_}.")
+            raise ValueError(
+                f"{self.box_} exceeds the slices; expected one within {self.image_shape_}."
+            )
 
     def transform(self, X: Any) -> Any:
         """Crop slices to the box.
@@ -104,15 +105,15 @@ class BrainCropper(StackTransformer):
         Raises
         ------
         ValueError
-            If X is not of the shape expected, or its brain reaches out of the box (of a
-            stack: when it is read).
+            If X has a wrong shape, or its brain extends beyond the box (for a stack: when
+            it is read).
         """
         check_is_fitted(self)
         X = self._check(X)
         if tuple(X.shape[2:]) != self.image_shape_:
             raise ValueError(
-                f"X has slices of {tuple(X.shape[2:])}, but BrainCropper was fitted with "
-                f"{self.image_shape_} (H, W)"
+                f"X has slices of shape {tuple(X.shape[2:])}; expected "
+                f"{self.image_shape_} (H, W), with which BrainCropper was fitted"
             )
         if isinstance(X, SliceStack):
             return X.map(Crop(self.box_))
@@ -136,7 +137,7 @@ class BrainCropper(StackTransformer):
         return _crop_labels(labels, self.box_).copy()
 
     def inverse_transform(self, maps: ArrayLike, fill: float = 0) -> NDArray:
-        """Put maps back to their places in the original slices.
+        """Place maps of cropped slices in the original slices.
 
         Parameters
         ----------
@@ -148,7 +149,7 @@ class BrainCropper(StackTransformer):
         Returns
         -------
         ndarray of shape (n_slices, H, W)
-            The maps, in the type they had.
+            The maps, of the same type.
         """
         check_is_fitted(self)
         return _uncrop(
@@ -162,7 +163,7 @@ class BrainCropper(StackTransformer):
 
 
 def _footprints(X: Any) -> Iterable[NDArray[np.bool_]]:
-    """Yield, per volume or once, the pixels (H, W) that are brain in any slice."""
+    """Yield the pixels (H, W) that are brain in any slice, once or per volume."""
     if isinstance(X, SliceStack):
         for volume in X.volumes:
             yield _footprint(volume.decode(labels=False).brain)
@@ -198,9 +199,9 @@ def _crop_images(
         )
         if overhang > 0:
             raise ValueError(
-                f"the brain reaches out of the box found in fit by {overhang} pixels "
-                f"(brain {tuple(extent)}, box {tuple(box)}: top, bottom, left, right): fit "
-                f"BrainCropper with a margin larger by {overhang}, or on all the data"
+                f"the brain {tuple(extent)} extends beyond the box {tuple(box)} (top, "
+                f"bottom, left, right) by {overhang} pixels. Increase the margin of "
+                f"BrainCropper by {overhang}, or fit it on all the data"
             )
     return images[(slice(None), slice(None), *box.inside)]
 
@@ -210,9 +211,9 @@ def _crop_labels(labels: NDArray[np.int8], box: Box) -> NDArray[np.int8]:
     cut = np.count_nonzero(labels == 1) - np.count_nonzero(inside == 1)
     if cut:
         raise ValueError(
-            f"{cut} pixels of an anomaly lie outside the box {tuple(box)} (top, bottom, "
-            "left, right), and outside the brain: give BrainCropper a larger margin, or "
-            "look at the mask"
+            f"{cut} pixels of an anomaly are outside the box {tuple(box)} (top, bottom, "
+            "left, right) and outside the brain; expected anomalies within the box. "
+            "Increase the margin of BrainCropper, or check the mask"
         )
     return inside
 
@@ -225,14 +226,14 @@ def _uncrop(maps: NDArray, box: Box, shape: tuple[int, int], fill: float) -> NDA
 
 @dataclass(frozen=True)
 class Crop(VolumeStep):
-    """The step of `BrainCropper` on a whole volume: what is in the box is kept."""
+    """The step of `BrainCropper` for a whole volume."""
 
     box: Box
 
     def images(
         self, images: NDArray[np.float32], brain: NDArray[np.bool_], grid: Grid
     ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-        """Return cropped images; a brain that reaches out of the box is an error."""
+        """Return cropped images; raise if the brain extends beyond the box."""
         return (
             _crop_images(images, brain, self.box),
             brain[(slice(None), *self.box.inside)],
@@ -241,15 +242,15 @@ class Crop(VolumeStep):
     def labels(
         self, labels: NDArray[np.int8], brain: NDArray[np.bool_], grid: Grid
     ) -> NDArray[np.int8]:
-        """Return cropped labels; an anomaly that reaches out of the box is an error."""
+        """Return cropped labels; raise if an anomaly extends beyond the box."""
         return _crop_labels(labels, self.box)
 
     def grid(self, grid: Grid) -> Grid:
-        """Return the new slice size and affine: pixels stay where they are in space."""
+        """Return the new slice size and affine; pixels keep their position in space."""
         affine = grid.affine.copy()
         affine[:3, 3] += affine[:3, 0] * self.box.left + affine[:3, 1] * self.box.top
         return Grid(self.box.shape, affine)
 
     def invert(self, maps: NDArray, grid: Grid) -> NDArray:
-        """Put maps back to their places, 0 around them."""
+        """Place maps in the uncropped slices, 0 outside the box."""
         return _uncrop(maps, self.box, grid.shape, 0)

@@ -1,4 +1,4 @@
-"""Parts of the brain that are beyond the field of view of a contrast."""
+"""Detection of brain regions outside the field of view of a contrast."""
 
 from collections.abc import Iterator
 
@@ -7,51 +7,51 @@ from numpy.typing import NDArray
 from scipy import ndimage, optimize
 
 LOW = 0.2
-"""Below this share of its typical value in the brain, a contrast has no signal."""
+"""Fraction of the typical brain value below which a contrast has no signal."""
 
 LEAST = 0.01
-"""Share of the brain that must lie beyond an edge; less is left alone."""
+"""Smallest fraction of the brain beyond an edge; smaller regions are ignored."""
 
-_SILENT, _SHOWN = 0.9, 0.3  # share of voxels without signal, in layers on both sides
-_SHARP = 0.04  # of all layers: as many at most, and 3 at least, may lie between them
-_WHOLE = 0.8  # median of a layer by that of the next; less where it was interpolated
-_FLAT = 0.9  # share of a connected region without signal that must be beyond its edge
-_SULCUS = 0.015  # half the width of what parts no regions, by the width of the brain
-_N_FITTED = 4000  # voxels on either side that the direction of an edge is fitted to
+_SILENT, _SHOWN = 0.9, 0.3  # fraction of voxels without signal, outside and inside the edge
+_SHARP = 0.04  # maximum width of the edge as a fraction of all layers, at least 3 layers
+_WHOLE = 0.8  # ratio of the medians of adjacent layers; lower where interpolated
+_FLAT = 0.9  # fraction of a connected region without signal that is beyond its edge
+_SULCUS = 0.015  # radius of the opening that separates regions, relative to brain width
+_N_FITTED = 4000  # voxels on each side for fitting the direction of an edge
 
 
 def uncovered(images: NDArray, brain: NDArray[np.bool_]) -> NDArray[np.bool_] | None:
-    """Find where contrasts were not scanned although others show brain.
+    """Find brain regions that a contrast does not cover but others do.
 
-    A field of view ends at a plane, and abruptly. So the brain is cut into layers of one
+    A field of view ends abruptly at a plane. So the brain is divided into layers of one
     voxel from the outside to the inside. A contrast does not cover the outer layers if at
-    least 90 % of their voxels have less than 0.2 of its typical value, if further inside,
-    within 3 layers or 4 % of them, it is at most 30 % of a layer, and if the outer layers
-    are at least 1 % of the brain. Dark tissue, fluid and necrosis have brighter tissue
-    beside them in every layer; a brain mask that differs between contrasts ends gradually.
+    least 90 % of their voxels have less than 0.2 of its typical value, if this fraction
+    drops to 30 % within 3 layers (or 4 % of all layers), and if the outer layers are at
+    least 1 % of the brain. Dark tissue, fluid and necrosis have brighter tissue beside
+    them in every layer; a brain mask that differs between contrasts ends gradually.
 
-    Takes all slices of a volume, not normalised (n_slices, n_contrasts, H, W), NaN where a
-    contrast is missing. Returns the brain that each contrast does not cover (n_contrasts,
-    n_slices, H, W); None if all are complete.
+    `images` holds all slices of a volume (n_slices, n_contrasts, H, W), not normalised,
+    NaN for missing contrasts. Returns the brain that each contrast does not cover
+    (n_contrasts, n_slices, H, W), or None if all are complete.
 
-    The typical value is the median of absolute values that are above a tenth of their 95th
-    percentile. A voxel counts if another contrast has signal there: noise outside the head
-    is not brain. Layers lie along the axes, and, for scans that were rotated, along the
-    direction in which a plane parts a connected region without signal from the rest of the
-    brain best; 90 % of the region must then be beyond the edge. Where scans were
-    interpolated, the edge is a ramp: the next layers are not covered either as long as more
-    than 30 % of them is without signal, or their median is less than 0.8 of that of the
-    layer behind.
+    The typical value is the median of the absolute values above a tenth of their 95th
+    percentile. A voxel counts if another contrast has signal there: noise outside the
+    head is not brain. Layers lie along the axes, and, for scans that were rotated, along
+    the direction in which a plane best separates a connected region without signal from
+    the rest of the brain; 90 % of the region must then be beyond the edge. In
+    interpolated scans the edge is a ramp: the next layers also count as uncovered while
+    more than 30 % of their voxels have no signal, or their median is less than 0.8 of
+    that of the next layer.
 
-    The numbers were chosen on lower-grade gliomas and the phantom, complete and cut; that
-    an edge must be sharp, after a scan of which each contrast had its own brain mask.
+    The thresholds were chosen on lower-grade gliomas and the phantom, complete and cut;
+    the sharpness criterion after a scan with a different brain mask for each contrast.
     """
     n_voxels = np.count_nonzero(brain)
     relative = [_relative(images[:, k][brain]) for k in range(images.shape[1])]
     silent = np.array(
         [np.ones(n_voxels, bool) if values is None else values < LOW for values in relative]
     )
-    found = np.zeros((images.shape[1], *brain.shape), bool)
+    missing = np.zeros((images.shape[1], *brain.shape), bool)
     for k, values in enumerate(relative):
         if values is None or np.count_nonzero(silent[k]) < LEAST * n_voxels:
             continue
@@ -59,12 +59,12 @@ def uncovered(images: NDArray, brain: NDArray[np.bool_]) -> NDArray[np.bool_] | 
         where = brain.copy()
         where[brain] = shown
         for beyond in _beyond_edges(where, values[shown], LEAST * n_voxels):
-            found[k][where] |= beyond
-    return found if found.any() else None
+            missing[k][where] |= beyond
+    return missing if missing.any() else None
 
 
 def _relative(values: NDArray) -> NDArray | None:
-    """Absolute values over the typical one; None for a contrast that has none."""
+    """Return absolute values relative to the typical value, or None without one."""
     if not values.size or np.isnan(values[0]):
         return None
     values = np.abs(values)
@@ -75,7 +75,7 @@ def _relative(values: NDArray) -> NDArray | None:
 def _beyond_edges(
     brain: NDArray[np.bool_], values: NDArray, least: float
 ) -> Iterator[NDArray[np.bool_]]:
-    """Yield which brain voxels are beyond each edge."""
+    """Yield the brain voxels beyond each edge."""
     voxels = np.argwhere(brain)
     silent = values < LOW
     if np.count_nonzero(silent) < least:
@@ -88,7 +88,7 @@ def _beyond_edges(
         layer = (depth.max() - depth).astype(np.intp)
         n = np.bincount(layer)
         n_silent = np.bincount(layer, silent)
-        # Summed up from the outside: the outermost layers may be a few odd voxels.
+        # Cumulated from the outside: the outermost layers may have only a few voxels.
         outer = np.cumsum(n_silent) >= _SILENT * np.cumsum(n)
         outer &= n_silent >= _SILENT * n
         if not outer.any():
@@ -118,14 +118,14 @@ def _directions(
 ) -> Iterator[tuple[NDArray, NDArray[np.intp] | None]]:
     """Yield vectors that point out of the brain, one voxel long along their main axis.
 
-    With those that are fitted to a region, which of the voxels it is.
+    Directions fitted to a region come with the voxels of that region.
     """
     for axis in np.eye(3):
         yield axis, None
         yield -axis, None
     low = np.zeros(brain.shape, bool)
     low[brain] = silent
-    # Fluid in sulci, which is dark in many contrasts, is to be no part of a region.
+    # Separate regions from sulcal fluid, which is dark in many contrasts.
     width = np.ptp(voxels[:, 1:], axis=0).min()
     disc = ndimage.generate_binary_structure(2, 1)[None]  # within slices
     low = ndimage.binary_opening(low, disc, iterations=max(1, round(_SULCUS * width)))
@@ -137,17 +137,17 @@ def _directions(
 
 
 def _across(outside: NDArray, rest: NDArray) -> NDArray:
-    """Direction in which a plane parts two sets of voxels best.
+    """Return the direction in which a plane best separates two sets of voxels.
 
-    The share on its side, of both sets, is as large as can be: a few voxels that are far on
-    the wrong side count no more than others.
+    It maximises the fraction of both sets on the correct side, so outliers have no extra
+    weight.
     """
     sets = [side[:: len(side) // _N_FITTED + 1].astype(float) for side in (outside, rest)]
     points = np.concatenate(sets)
-    scale = points.std(axis=0) + 1e-3  # a volume of one slice has none along z
+    scale = points.std(axis=0) + 1e-3  # 0 along z for a single slice
     weights = np.repeat([1 / len(sets[0]), -1 / len(sets[1])], [len(side) for side in sets])
     points /= scale
-    start = weights @ points + 1e-9  # not 0, where both sets have one centre
+    start = weights @ points + 1e-9  # avoid 0 if both centres coincide
     main = np.abs(start).argmax()
     start /= np.abs(start[main])
     others = np.delete(np.arange(3), main)
@@ -162,10 +162,10 @@ def _across(outside: NDArray, rest: NDArray) -> NDArray:
         return -float(np.cumsum(weights[order]).max())
 
     first = start[others] + np.array([[0, 0], [0.3, 0], [0, 0.3]])
-    found = optimize.minimize(
+    result = optimize.minimize(
         overlap,
         start[others],
         method="Nelder-Mead",
         options={"initial_simplex": first, "xatol": 0.005, "fatol": 1e-4},
     )
-    return direction(found.x) / scale
+    return direction(result.x) / scale

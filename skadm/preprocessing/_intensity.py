@@ -16,23 +16,22 @@ from skadm.preprocessing._base import (
     StackTransformer,
 )
 
-# Of a volume; with the skull it is 76 % and more, without it 14 to 20 % (scans of gliomas),
-# and of the smallest box around a brain about a half.
+# Largest plausible brain fraction of a volume. With skull it is at least 76 %, without it
+# 14 to 20 % (glioma scans), and about half of a brain's bounding box.
 MOST_BRAIN = 0.7
 
 
 class IntensityNormalizer(StackTransformer):
     """Z-score of each contrast over the brain of each volume.
 
-    MR intensities have no unit and differ between scanners and patients. After this, every
-    contrast of every volume has mean 0 and standard deviation 1 over the brain (the pixels
-    where any contrast is not exactly 0). Background stays exactly 0, and brain stays brain:
-    a pixel whose contrasts would all become exactly 0 gets 1e-6 in the first one. A
-    contrast that is constant in a volume becomes 0; one that is missing (NaN in all pixels
-    of the volume) stays missing.
+    MR intensities have arbitrary units and differ between scanners and patients. After
+    the transformation, every contrast of every volume has mean 0 and standard deviation 1
+    over the brain (the pixels where any contrast is not exactly 0). Background stays
+    exactly 0. Brain pixels whose contrasts would all become exactly 0 get 1e-6 in the
+    first contrast. A contrast that is constant in a volume becomes 0; a missing contrast
+    (NaN in all pixels of the volume) stays missing.
 
-    It learns nothing from the training data, so there is no leak in fitting it before a
-    split.
+    It is stateless, so fitting it before a split causes no data leakage.
 
     Attributes
     ----------
@@ -41,12 +40,12 @@ class IntensityNormalizer(StackTransformer):
 
     Notes
     -----
-    A `SliceStack` knows its volumes: the statistics are those of the whole volume, also
-    where the stack holds some of its slices, and nothing is read until it is needed. A bare
-    array does not: tell which slices are one volume with ``groups``, or each slice is
-    taken by itself. Slice by slice costs what sets one slice apart from the next: a lesion
-    that fills much of a slice shifts the mean it is measured against and hides itself, and
-    tissue gets another value at the top of the brain than in the middle.
+    For a `SliceStack` the statistics are those of the whole volume, even if the stack
+    holds only some of its slices, and volumes are read lazily. For an array, pass
+    ``groups`` to assign slices to volumes; otherwise each slice is normalised separately.
+    This loses the differences between slices: a lesion that fills much of a slice shifts
+    the mean of that slice and becomes less visible, and the value of a tissue changes
+    from slice to slice.
     """
 
     def transform(self, X: Any, groups: ArrayLike | None = None) -> Any:
@@ -55,11 +54,11 @@ class IntensityNormalizer(StackTransformer):
         Parameters
         ----------
         X : SliceStack or array-like of shape (n_slices, n_contrasts, H, W)
-            Slices. A stack is changed lazily.
+            Slices. A stack is transformed lazily.
         groups : array-like of shape (n_slices,), default=None
-            Of an array, the volume of each slice; None: each slice by itself. A stack
-            knows its volumes: groups, such as the patients that a search routes here,
-            change nothing, but must not part a volume.
+            Volume of each slice, for arrays; None: each slice separately. For a stack,
+            groups (e.g. patients passed by metadata routing) have no effect, but must not
+            split a volume.
 
         Returns
         -------
@@ -69,8 +68,8 @@ class IntensityNormalizer(StackTransformer):
         Raises
         ------
         ValueError
-            If X is not of the shape expected, not finite or without brain, groups are not
-            one per slice, or they part a volume of a stack.
+            If X has a wrong shape, is not finite or has no brain, groups have a wrong
+            shape, or they split a volume of a stack.
         """
         X = self._check(X)
         if isinstance(X, SliceStack):
@@ -124,20 +123,20 @@ def _require_whole_volumes(stack: SliceStack, groups: ArrayLike) -> None:
     for volume, places in stack.volume_places():
         if len(parts := np.unique(names[places])) > 1:
             raise ValueError(
-                f"groups part volume {volume.name!r} ({parts[0]}, {parts[1]}), which a "
-                "SliceStack knows as one, and which is normalised as a whole"
+                f"groups split volume {volume.name!r} ({parts[0]}, {parts[1]}); expected "
+                "one group, since a volume is normalised as a whole"
             )
 
 
 def zscore(images: NDArray[np.float32], brain: NDArray[np.bool_]) -> NDArray[np.float32]:
-    """Z-scores of one volume, (n_slices, n_contrasts, H, W), over its brain.
+    """Compute z-scores of a volume (n_slices, n_contrasts, H, W) over its brain.
 
-    They are nowhere all exactly 0 in the brain; background is exactly 0.
+    Brain pixels are never exactly 0 in all contrasts; background is exactly 0.
     """
     n_contrasts, n_pixels = images.shape[1], images.shape[2] * images.shape[3]
     inside = np.flatnonzero(brain)
-    # Places of the brain in the first contrast; contrast k lies k * n_pixels after it.
-    # Three quarters of a volume are background, which is neither read nor written again.
+    # Indices of brain pixels in the first contrast; contrast k is offset by k * n_pixels.
+    # Skips background, about three quarters of a volume.
     places = inside + inside // n_pixels * (n_contrasts - 1) * n_pixels
     flat, out = images.reshape(-1), np.zeros(images.shape, dtype=np.float32)
     scores = out.reshape(-1)
@@ -151,9 +150,9 @@ def zscore(images: NDArray[np.float32], brain: NDArray[np.bool_]) -> NDArray[np.
             raise ValueError(
                 "X holds NaN or infinite values; replace them (background is 0)"
             )
-        # A constant is told by its extremes: its computed deviation may be rounding noise.
+        # Detect constants by their range: the computed deviation may be rounding noise.
         if lowest < highest:
-            # In double precision: float32 sums over a million pixels lose digits.
+            # Double precision: float32 sums over a million pixels are inaccurate.
             centred = values.astype(np.float64)
             centred -= centred.mean()
             np.divide(centred, np.sqrt(np.square(centred).mean()), out=values)
@@ -165,21 +164,21 @@ def zscore(images: NDArray[np.float32], brain: NDArray[np.bool_]) -> NDArray[np.
 
 @dataclass(frozen=True)
 class ZScore(VolumeStep):
-    """The step of `IntensityNormalizer` on a whole volume."""
+    """The step of `IntensityNormalizer` for a whole volume."""
 
     def images(
         self, images: NDArray[np.float32], brain: NDArray[np.bool_], grid: Grid
     ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-        """Return the z-scores; a volume without brain is an error."""
+        """Return the z-scores; raise if the volume has no brain."""
         out = zscore(images, brain)
         share = brain.mean()
         if not share:
             raise ValueError(NO_BRAIN)
         if share > MOST_BRAIN:
             warnings.warn(
-                f"{share:.0%} of the voxels of a volume are not exactly 0, and count as "
-                "brain: is the skull still there? Scans must be skull-stripped, with the "
-                "background exactly 0; skadm prepare makes them so",
+                f"{share:.0%} of the voxels of a volume are not exactly 0 and count as "
+                "brain; expected skull-stripped scans with background exactly 0. "
+                "Prepare raw scans with skadm prepare",
                 stacklevel=2,
             )
         return out, brain

@@ -21,21 +21,21 @@ from skadm.preprocessing._base import (
 
 
 class SliceResizer(StackTransformer):
-    """Resize slices, bilinear with anti-aliasing, without mixing background into brain.
+    """Resize slices bilinearly with anti-aliasing, using brain pixels only.
 
-    Intensities of the brain are interpolated with the brain as weight, so the dark
-    background does not fade its border; a pixel is brain where at least half of its weight
-    falls on brain, and exactly 0 elsewhere. When slices shrink, the interpolation kernel
-    widens with the step, so nothing is skipped. Labels go to the nearest
-    pixel, and a lesion never vanishes from its slice.
+    Brain intensities are interpolated with the brain mask as weight, so background does
+    not darken the border. A new pixel is brain if at least half of its weight is on
+    brain, and exactly 0 otherwise. When downsampling, the kernel widens with the step
+    (anti-aliasing). Labels use the nearest pixel, and a lesion never vanishes from its
+    slice.
 
-    As in the paper, height and width are resized each by its own factor: slices that are
-    not square change their aspect ratio (the affine of a `SliceStack` follows).
+    As in the paper, height and width have separate factors: the aspect ratio of
+    non-square slices changes (the affine of a `SliceStack` is updated).
 
     Parameters
     ----------
     size : int or pair of int, default=128
-        Height and width of the new slices in pixels; one number for both.
+        Height and width of the new slices in pixels; one number sets both.
 
     Attributes
     ----------
@@ -45,8 +45,8 @@ class SliceResizer(StackTransformer):
     Notes
     -----
     Labels must be resized with the images. A resized `SliceStack` has resized labels in
-    ``stack.y``; with arrays, use `transform_labels`. Within a scikit-learn ``Pipeline``
-    only X is transformed, so resize before the pipeline if the labels are used in it.
+    ``stack.y``; for arrays, use `transform_labels`. A scikit-learn ``Pipeline`` only
+    transforms X, so resize before the pipeline if it uses labels.
     """
 
     def __init__(self, size: int | tuple[int, int] = 128) -> None:
@@ -72,7 +72,7 @@ class SliceResizer(StackTransformer):
         Raises
         ------
         ValueError
-            If X is not of the shape expected, not finite or without brain.
+            If X has a wrong shape, is not finite or has no brain.
         """
         size = _check_size(self.size)
         X = self._check(X)
@@ -81,7 +81,7 @@ class SliceResizer(StackTransformer):
         return resize_images(X, brain_mask(X), size)[0]
 
     def transform_labels(self, y: ArrayLike) -> NDArray[np.int8]:
-        """Resize labels in step with their images.
+        """Resize labels to match the images.
 
         Parameters
         ----------
@@ -91,8 +91,8 @@ class SliceResizer(StackTransformer):
         Returns
         -------
         ndarray of int8, shape (n_slices, height, width)
-            Labels, -1 exactly outside the brain of the resized images (provided that y is
-            -1 exactly outside the brain of the original ones).
+            Labels, -1 exactly outside the brain of the resized images if y is -1 exactly
+            outside the brain of the original images.
         """
         size = _check_size(self.size)
         labels = check_maps(y).astype(np.int8)
@@ -104,7 +104,7 @@ class SliceResizer(StackTransformer):
         return resize_labels(labels, brain, size)
 
     def inverse_transform(self, maps: ArrayLike, shape: tuple[int, int]) -> NDArray:
-        """Take maps back to the size of the original slices.
+        """Resize maps to the size of the original slices.
 
         Parameters
         ----------
@@ -116,9 +116,8 @@ class SliceResizer(StackTransformer):
         Returns
         -------
         ndarray of shape (n_slices, H, W)
-            Bilinear for floating-point maps, nearest pixel for other types. Nothing is
-            masked: set what lies outside the original brain yourself, or use
-            `skadm.data.write_maps`, which does.
+            Bilinear for floating-point maps, nearest pixel for other types. Values
+            outside the original brain are not masked, unlike in `skadm.data.write_maps`.
         """
         return resize_maps(check_maps(maps, _check_size(self.size)), _check_size(shape))
 
@@ -138,8 +137,8 @@ def _check_size(size: Any) -> tuple[int, int]:
 def _bilinear(old: int, new: int) -> NDArray[np.float32]:
     """Return the (new, old) weights of linear interpolation along one axis.
 
-    The kernel is a triangle that is as wide as the coarser of the two grids, cut off and
-    renormalised at the edges; pixel centres lie at half integers.
+    The kernel is a triangle with the width of the coarser grid, truncated and
+    renormalised at the edges; pixel centres are at half integers.
     """
     scale = old / new
     centres = (np.arange(new) + 0.5) * scale - 0.5
@@ -151,7 +150,7 @@ def _bilinear(old: int, new: int) -> NDArray[np.float32]:
 
 
 def _interpolate(planes: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.float32]:
-    """Interpolate (..., H, W) along both axes: one matrix product for each."""
+    """Interpolate (..., H, W) along both axes with one matrix product per axis."""
     rows, columns = (
         _bilinear(planes.shape[-2], size[0]),
         _bilinear(planes.shape[-1], size[1]),
@@ -178,7 +177,7 @@ def resize_images(
     out = np.zeros((*images.shape[:2], *size), dtype=np.float32)
     out[missing_contrasts(images)] = np.nan
     new_brain = np.zeros((len(images), *size), dtype=bool)
-    # Slice by slice the planes stay in the cache, and slices without brain cost nothing.
+    # Slice by slice: the data stay in the cache, and slices without brain are skipped.
     for index in np.flatnonzero(brain.any(axis=(1, 2))):
         window, resized = _resize_within(brain[index], images[index], size)
         target, weight = out[index][:, *window], resized[-1]
@@ -192,9 +191,9 @@ def resize_images(
 def _resize_within(
     brain: NDArray[np.bool_], planes: Iterable[NDArray], size: tuple[int, int]
 ) -> tuple[tuple[slice, slice], NDArray[np.float32]]:
-    """Interpolate planes, and last the brain itself, within the box of the brain.
+    """Interpolate planes, the brain last, within the bounding box of the brain.
 
-    Returns the window of the new slice that the box reaches, and the planes in it.
+    Returns the affected window of the new slice and the planes in it.
     """
     rows, new_rows, row_weights = _reach(brain.any(axis=1), size[0])
     columns, new_columns, column_weights = _reach(brain.any(axis=0), size[1])
@@ -206,7 +205,7 @@ def _resize_within(
 
 
 def _reach(filled: Any, new: int) -> tuple[slice, slice, NDArray[np.float32]]:
-    """Return the range of what is filled, where it lands, and the weights between both."""
+    """Return the range of filled entries, its range after resizing, and the weights."""
     old_range = _range(filled)
     weights = _bilinear(len(filled), new)[:, old_range]
     new_range = _range(weights.any(axis=1))
@@ -223,20 +222,21 @@ def resize_labels(
 ) -> NDArray[np.int8]:
     """Resize labels to the brain (n_slices, height, width) of the resized images.
 
-    They are -1 outside it but for anomalies. Where the nearest pixel was outside the old
-    brain, it is the label with the larger weight. A lesion that no pixel is nearest to
-    keeps the one pixel that holds most of it, in the brain if any does.
+    They are -1 outside it, except for anomalies. If the nearest pixel was outside the old
+    brain, the label with the larger weight is used. A lesion without any nearest pixel
+    keeps the pixel that contains most of it, in the brain if possible.
     """
     out = ignore_background(_nearest(labels, size), brain)
     gained, labelled = brain & (out == -1), labels != -1
     for index in np.flatnonzero(gained.any(axis=(1, 2)) & labelled.any(axis=(1, 2))):
         kinds = (labels[index] == 1, labels[index] == 0)
         window, (lesion, normal, _) = _resize_within(labelled[index], kinds, size)
-        # Still -1 where all around is ignored: the caller had excluded that part of brain.
+        # Still -1 where all neighbours are ignored: the caller excluded this part of the
+        # brain.
         label = np.where(lesion > normal, 1, np.where(normal > 0, 0, -1))
         np.copyto(out[index][window], label, where=gained[index][window], casting="unsafe")
-    # A slice whose lesion fell between the pixels would pass for a normal one, and be
-    # trained on: the pixel that holds most of it stands for it.
+    # A slice whose lesion falls between the pixels would count as normal and be trained
+    # on: label the pixel that contains most of the lesion.
     lost = (labels == 1).any(axis=(1, 2)) & ~(out == 1).any(axis=(1, 2))
     for index in np.flatnonzero(lost):
         weight = _weight(labels[index] == 1, size)
@@ -254,7 +254,7 @@ def resize_maps(maps: NDArray, size: tuple[int, int]) -> NDArray:
 
 @dataclass(frozen=True)
 class Resize(VolumeStep):
-    """The step of `SliceResizer` on a whole volume, to a new height and width."""
+    """The step of `SliceResizer` for a whole volume."""
 
     size: tuple[int, int]
 
@@ -273,7 +273,7 @@ class Resize(VolumeStep):
     def grid(self, grid: Grid) -> Grid:
         """Return the new slice size and affine: the slices cover the same area."""
         (height, width), (new_height, new_width) = grid.shape, self.size
-        # The affine takes file order: the first axis is W, the second H.
+        # The affine is in file order: W first, then H.
         scale = np.array([width / new_width, height / new_height, 1.0])
         to_old = np.eye(4)
         to_old[:3, :3] = np.diag(scale)
@@ -281,5 +281,5 @@ class Resize(VolumeStep):
         return Grid(self.size, grid.affine @ to_old)
 
     def invert(self, maps: NDArray, grid: Grid) -> NDArray:
-        """Take maps back to the old slice size."""
+        """Resize maps to the old slice size."""
         return resize_maps(maps, grid.shape)

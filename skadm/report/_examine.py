@@ -15,15 +15,10 @@ from skadm.data._write import on_original_grid
 from skadm.metrics import anomaly_map
 from skadm.report._evidence import evidence_kind, region_evidence
 from skadm.report._measures import measure
-from skadm.report._regions import (
-    Region,
-    describe_regions,
-    rank_regions,
-    region_p_values,
-)
+from skadm.report._regions import Region, describe_regions, rank_regions
 from skadm.report._viewer import Pictures, Scale, make_pictures
 
-_LISTED = 20  # regions; the rest is counted
+MIN_REGION_ML = 0.1
 _COLOURED = (1.0, 99.5)  # percentiles of the anomaly over the brain: ends of the colours
 
 
@@ -32,8 +27,9 @@ class Summary:
     """A patient's line in the page of the cohort."""
 
     name: str  # of the volume
-    suspicion: float  # strength of the most suspicious region, 0 without any
-    n_regions: int  # flagged components
+    suspicion: float  # strength of the strongest listed region, 0 without any
+    n_regions: int  # of the least size or larger
+    n_small: int  # flagged regions that are smaller
     flagged_ml: float  # of all of them
     p_value: float | None  # least of all listed regions
     metrics: dict[str, float] | None  # where there are labels
@@ -66,6 +62,7 @@ class PatientReport:
     working_voxel_size: tuple[float, ...]  # the same of the grid that the detector works on
     brain_ml: float
     threshold: float  # anomaly above which a voxel is flagged
+    min_region_ml: float  # size of the smallest region that is listed
     regions: tuple[Region, ...]  # the listed ones, by rank
     evidence: str  # what `Region.evidence` is
     summary: Summary  # line of the cohort
@@ -74,7 +71,11 @@ class PatientReport:
 
 
 def examine(
-    volume: Any, model: Any, candidates: CandidateLesions | None = None
+    volume: Any,
+    model: Any,
+    candidates: CandidateLesions | None = None,
+    *,
+    min_region_ml: float = MIN_REGION_ML,
 ) -> PatientReport:
     """Score a volume and find its suspicious regions.
 
@@ -87,6 +88,10 @@ def examine(
     candidates : CandidateLesions, default=None
         From normal slices of other patients, scored by the same detector with the same
         threshold; gives regions their p-values. None: they have none.
+    min_region_ml : float, default=0.1
+        Size in ml of the smallest region that is listed; smaller ones are counted. 0.1 ml
+        is a sphere of 6 mm. Lesions of 3 mm, the smallest that criteria of multiple
+        sclerosis count, have 0.014 ml.
 
     Returns
     -------
@@ -96,7 +101,8 @@ def examine(
     Raises
     ------
     ValueError
-        If the volume does not fit the model, cannot be decoded, or holds no brain.
+        If the volume does not fit the model, cannot be decoded, or holds no brain, or if
+        the least size is negative or not finite.
     ImportError
         If Pillow is not installed.
 
@@ -105,15 +111,24 @@ def examine(
     UserWarning
         Of what seems wrong with the scans; the page shows it as well.
     """
+    check_min_region(min_region_ml)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", UserWarning)
-        report = _examined(volume, model, candidates)
+        report = _examined(volume, model, candidates, min_region_ml)
     # Each once, and by whom: a cohort is examined by one command.
     notes = warnings_of_scan(caught)
     for note, category in notes.items():
         warnings.warn(f"{volume.name}: {note}", category, stacklevel=2)
     all_notes = (*_trained_on(volume, model), *notes)
     return replace(report, summary=replace(report.summary, notes=all_notes))
+
+
+def check_min_region(min_region_ml: float) -> None:
+    """Refuse a least size that is none."""
+    if not 0 <= min_region_ml < np.inf:
+        raise ValueError(
+            f"the least size of a region is {min_region_ml} ml; expected 0 or more."
+        )
 
 
 def _trained_on(volume: Any, model: Any) -> tuple[str, ...]:
@@ -124,7 +139,7 @@ def _trained_on(volume: Any, model: Any) -> tuple[str, ...]:
 
 
 def _examined(
-    volume: Any, model: Any, candidates: CandidateLesions | None
+    volume: Any, model: Any, candidates: CandidateLesions | None, min_region_ml: float
 ) -> PatientReport:
     """The report, without what is warned of."""
     scan = volume.decode()
@@ -153,7 +168,9 @@ def _examined(
         )
     scores = detector.score_samples(prepared)
     decision = np.where(brain, scores - scores.dtype.type(detector.offset_), 0)
-    ranking = rank_regions(decision, _LISTED)
+    ranking = rank_regions(
+        decision, working.grid, min_ml=min_region_ml, candidates=candidates
+    )
     n_listed = len(ranking.strengths)
     regions = describe_regions(
         ranking,
@@ -161,11 +178,6 @@ def _examined(
         working.grid,
         brain,
         labels=own_labels,
-        p_values=(
-            [None] * n_listed
-            if candidates is None
-            else region_p_values(ranking, decision, candidates)
-        ),
         evidence=region_evidence(detector, prepared, ranking.numbers, n_listed),
     )
     anomaly, threshold = anomaly_map(scores), float(anomaly_map(detector.offset_))
@@ -199,12 +211,15 @@ def _examined(
     p_values = [region.p_value for region in regions if region.p_value is not None]
     summary = Summary(
         name=volume.name,
-        suspicion=regions[0].strength if regions else 0.0,
+        suspicion=max((region.strength for region in regions), default=0.0),
         n_regions=ranking.n_regions,
+        n_small=ranking.n_small,
         flagged_ml=int(np.count_nonzero(ranking.numbers)) * voxel_ml,
         p_value=min(p_values, default=None),
         metrics=(
-            None if own_labels is None else measure(own_labels, scores, detector.offset_)
+            None
+            if own_labels is None
+            else measure(own_labels, scores, detector.offset_, ranking.regions)
         ),
         supplied=supplied,
         notes=(),
@@ -218,6 +233,7 @@ def _examined(
         working_voxel_size=tuple(working.grid.voxel_size.tolist()),
         brain_ml=int(brain.sum()) * voxel_ml,
         threshold=threshold,
+        min_region_ml=min_region_ml,
         regions=tuple(regions),
         evidence=evidence_kind(detector),
         summary=summary,

@@ -8,18 +8,21 @@ from sklearn.exceptions import UndefinedMetricWarning
 
 from skadm.metrics import (
     best_dice_score,
-    lesions_at_threshold,
     pixel_average_precision_score,
     pixel_roc_auc_score,
     pixel_scores_at_threshold,
 )
+from skadm.metrics._lesion_detection import count_hits
 
 
-def measure(labels: NDArray, scores: NDArray, threshold: float) -> dict[str, float]:
+def measure(
+    labels: NDArray, scores: NDArray, threshold: float, regions: NDArray[np.int32]
+) -> dict[str, float]:
     """Compare scores, normality, with labels, over brain pixels (n_slices, H, W).
 
     Labels are 0 normal, 1 anomaly, -1 outside the brain. A pixel is flagged when its score
-    is below the threshold. What is undefined, as the AUC is without an anomaly, is NaN.
+    is below the threshold; `regions` numbers the flagged regions from 1. What is undefined,
+    as the AUC is without an anomaly, is NaN.
     """
     with warnings.catch_warnings():
         # A patient without lesion is no surprise.
@@ -30,7 +33,7 @@ def measure(labels: NDArray, scores: NDArray, threshold: float) -> dict[str, flo
             "best possible Dice": best_dice_score(labels, scores),
         }
     pixels = pixel_scores_at_threshold(labels, scores, threshold, zero_division=np.nan)
-    lesions = lesions_at_threshold(labels, scores, np.zeros(len(labels)), threshold)
+    lesions = count_hits(np.where(labels >= 0, regions, 0), labels == 1)
     return ranking | {
         "Dice": pixels["dice"],
         "precision": pixels["precision"],

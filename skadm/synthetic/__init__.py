@@ -1,4 +1,4 @@
-"""Artificial lesions in normal slices, to tell detectors apart without real ones."""
+"""Artificial lesions in normal slices, to compare detectors without real ones."""
 
 from skadm.synthetic._kinds import (
     ContrastInconsistency,

@@ -1,7 +1,7 @@
-"""What an artificial lesion does to the tissue.
+"""Kinds of artificial lesion.
 
-None of them knows what real lesions look like: brighter and darker are equally likely, and
-in any contrast.
+They make no assumption about real lesions: brighter and darker are equally likely, in any
+contrast.
 """
 
 from abc import ABC, abstractmethod
@@ -17,16 +17,16 @@ from skadm._fields import smooth_field
 
 
 class Site(NamedTuple):
-    """Where a lesion lies."""
+    """Position and extent of a lesion."""
 
     centre: NDArray[np.float64]  # (2,): row and column
-    radius: float  # of the disk of about its area, in pixels
-    # (H, W): share of the lesion in each pixel: 1 within, 0 outside, between at its edge
+    radius: float  # of a disk of about the same area, in pixels
+    # (H, W): lesion fraction of each pixel, 1 inside, 0 outside, soft at the edge
     weight: NDArray[np.float64]
 
 
 class LesionKind(ABC):
-    """Base of the kinds of lesions."""
+    """Base class of the kinds of lesion."""
 
     min_contrasts = 1
 
@@ -34,29 +34,29 @@ class LesionKind(ABC):
     def change(
         self, rng: np.random.Generator, image: NDArray, donor: NDArray, site: Site
     ) -> NDArray:
-        """Change a slice (n_contrasts, H, W) as if all of it were lesion; return a new one.
+        """Return a slice (n_contrasts, H, W) changed as if all of it were lesion.
 
-        `donor` is another slice, where there is one; `site` says where the lesion will be.
+        `donor` is another slice, if there is one; `site` is the place of the lesion.
         """
 
 
 @dataclass(frozen=True)
 class IntensityShift(LesionKind):
-    """Brighter or darker, in one contrast or several, each in a direction of its own.
+    """Brighter or darker intensity in one or more contrasts, with independent signs.
 
     Parameters
     ----------
     magnitude : (float, float), default=(0.5, 2.0)
-        Least and most of the shift, in standard deviations of the contrast in the brain.
+        Minimum and maximum shift, in standard deviations of the contrast in the brain.
     texture : float, default=0.2
-        Unevenness of the shift, relative to it.
+        Amplitude of the texture, relative to the shift.
     """
 
     magnitude: tuple[float, float] = (0.5, 2.0)
     texture: float = 0.2
 
     def change(self, rng, image, donor, site):
-        """Add an uneven shift; see the base class."""
+        """Add a textured shift; see the base class."""
         n_contrasts = len(image)
         shift = rng.uniform(*self.magnitude, size=n_contrasts)
         shift *= rng.choice([-1, 1], size=n_contrasts) * _some(rng, n_contrasts)
@@ -67,37 +67,37 @@ class IntensityShift(LesionKind):
 
 
 class ForeignTexture(LesionKind):
-    """A piece of another slice, all contrasts of it, from any place of its brain.
+    """A patch of another slice, in all contrasts, from a random place of its brain.
 
-    Foreign patch interpolation (Tan et al. 2020), with another place, too.
+    Foreign patch interpolation (Tan et al. 2020), but from a different place.
     """
 
     def change(self, rng, image, donor, site):
-        """Move the donor so that a random place of it is the site."""
+        """Shift the donor so that a random place of it is at the site."""
         return _from_elsewhere(rng, image, donor, site)
 
 
 @dataclass(frozen=True)
 class Deformation(LesionKind):
-    """Tissue pushed apart, drawn together or aside, as by a mass.
+    """Displacement of tissue: expansion, contraction or shift, as by mass effect.
 
     Parameters
     ----------
     strength : (float, float), default=(0.4, 0.9)
-        Least and most of the displacement, in radii of the lesion.
+        Minimum and maximum displacement, in lesion radii.
     """
 
     strength: tuple[float, float] = (0.4, 0.9)
 
     def change(self, rng, image, donor, site):
-        """Read each pixel from a displaced place."""
+        """Sample each pixel at a displaced position."""
         rows, columns = np.indices(image.shape[1:], dtype=np.float64)
         offset = np.stack([rows, columns]) - site.centre[:, None, None]
         angle = rng.uniform(0, 2 * np.pi)
         aside = site.radius * np.array([np.sin(angle), np.cos(angle)])[:, None, None]
         strength = rng.uniform(*self.strength)
         outwards = rng.choice([-1, 1])
-        # It fades within the lesion, so that the tissue does not tear at its edge.
+        # The displacement fades within the lesion, so that it is continuous at the edge.
         distance = np.sqrt((offset**2).sum(axis=0)) / site.radius
         fading = np.clip(1 - distance**2, 0, None)
         moved = strength * fading * (outwards * offset + aside) / 2
@@ -107,12 +107,12 @@ class Deformation(LesionKind):
 
 
 class ContrastInconsistency(LesionKind):
-    """One contrast or some, not all, from another place: each plausible, together not."""
+    """Some contrasts from another place: each is plausible, the combination is not."""
 
     min_contrasts = 2
 
     def change(self, rng, image, donor, site):
-        """Move some contrasts of the donor, and keep the others."""
+        """Replace some contrasts by the shifted donor."""
         foreign = _from_elsewhere(rng, image, donor, site)
         chosen = _some(rng, len(image), at_most=len(image) - 1)
         return np.where(chosen[:, None, None], foreign, image)
@@ -130,7 +130,7 @@ KINDS: dict[str, LesionKind] = {
 def _some(
     rng: np.random.Generator, n_contrasts: int, at_most: int | None = None
 ) -> NDArray[np.bool_]:
-    """One contrast or more, drawn."""
+    """Draw one or more contrasts."""
     n_chosen = rng.integers(1, (at_most or n_contrasts) + 1)
     chosen = np.zeros(n_contrasts, bool)
     chosen[rng.permutation(n_contrasts)[:n_chosen]] = True
@@ -148,5 +148,5 @@ def _from_elsewhere(
 
 
 def _keep_background_out(changed: NDArray, image: NDArray) -> NDArray:
-    """What comes from the background, or from beyond it, stays as it was."""
+    """Restore pixels that were sampled from background or outside the slice."""
     return np.where(brain_mask(changed[np.newaxis])[0], changed, image)

@@ -10,9 +10,9 @@ from skadm._validation import check_shape
 from skadm.data._slices import as_slices
 from skadm.synthetic._kinds import LesionKind, Site
 
-# Brains of fewer pixels hold no lesion worth the name.
+# Slices with fewer brain pixels get no lesion.
 _LEAST_BRAIN = 100
-# Change of a contrast, in its standard deviations, from which a pixel is an anomaly.
+# Minimum change, in standard deviations of a contrast, of an anomalous pixel.
 _VISIBLE = 0.2
 
 
@@ -23,29 +23,29 @@ def paste_lesions(
     radius: tuple[float, float] = (0.04, 0.15),
     random_state=None,
 ) -> tuple[NDArray[np.float32], NDArray[np.int8]]:
-    """Give each slice an artificial lesion.
+    """Add an artificial lesion to each slice.
 
     Parameters
     ----------
     X : array-like of shape (n_slices, n_contrasts, H, W)
-        Normal slices, preprocessed as the detector expects them. Is not changed.
+        Normal slices, preprocessed as for the detector. X is not modified.
     kind : kind of lesion
-        What the lesion does: one of `skadm.synthetic`, such as ``IntensityShift()``.
+        One of `skadm.synthetic`, such as ``IntensityShift()``.
     radius : (float, float), default=(0.04, 0.15)
-        Least and most radius of a lesion, relative to the square root of the number of
-        brain pixels of the slice: 3 to 12 pixels in the middle of a brain of 128 × 128.
+        Minimum and maximum radius of a lesion, relative to the square root of the number
+        of brain pixels of the slice: 3 to 12 pixels in the middle of a brain of 128 ×
+        128.
     random_state : int, RandomState instance or None, default=None
-        Draws places, shapes and changes.
+        Controls positions, shapes and changes.
 
     Returns
     -------
     X : ndarray of float32, shape (n_slices, n_contrasts, H, W)
         Slices with lesions. Brain stays brain, and background exactly 0.
     y : ndarray of int8, shape (n_slices, H, W)
-        1 where any contrast changed by 0.2 of its standard deviation or more, 0 where none
-        changed at all, -1 outside the brain and where the change is smaller: such pixels,
-        at the edge of a lesion, are neither. Slices with fewer than 100 brain pixels stay
-        as they are.
+        1 where any contrast changed by at least 0.2 of its standard deviation, 0 where
+        nothing changed, -1 outside the brain and for smaller changes at the edge of a
+        lesion. Slices with fewer than 100 brain pixels are unchanged.
 
     Raises
     ------
@@ -56,13 +56,13 @@ def paste_lesions(
     n_slices, n_contrasts, *_ = check_shape(images)
     if n_contrasts < kind.min_contrasts:
         raise ValueError(
-            f"{type(kind).__name__} needs {kind.min_contrasts} contrasts or more; X has "
-            f"{n_contrasts}."
+            f"X has {n_contrasts} contrasts; {type(kind).__name__} expects "
+            f"{kind.min_contrasts} or more."
         )
     brains = brain_mask(images)
     y = np.where(brains, 0, -1).astype(np.int8)
     seed = check_random_state(random_state).randint(np.iinfo(np.int32).max)
-    # A generator for each slice: what one draws does not change the others.
+    # Independent generators: the lesion of a slice does not depend on the others.
     generators = [np.random.default_rng((seed, number)) for number in range(n_slices)]
     large = np.flatnonzero(brains.sum(axis=(1, 2)) >= _LEAST_BRAIN)
     originals = images.copy()
@@ -75,7 +75,7 @@ def paste_lesions(
         changed = kind.change(rng, image, donor, site)
         mixed = np.where(brain, image + site.weight * (changed - image), 0)
         mixed = mixed.astype(np.float32)
-        # A brain pixel that became 0 in all contrasts would pass for background.
+        # A brain pixel that is 0 in all contrasts would count as background.
         mixed[:, brain & ~brain_mask(mixed[np.newaxis])[0]] = np.finfo(np.float32).tiny
         spread = image[:, brain].std(axis=1)[:, None, None]
         change = np.abs(mixed - image)
@@ -88,7 +88,7 @@ def paste_lesions(
 def _draw_site(
     rng: np.random.Generator, brain: NDArray[np.bool_], radius: tuple[float, float]
 ) -> Site:
-    """A lesion of random place, size and shape, with a soft edge, within the brain."""
+    """Draw the position, size and shape of a lesion with a soft edge in the brain."""
     places = np.argwhere(brain)
     centre = places[rng.integers(len(places))].astype(np.float64)
     size = max(1.5, rng.uniform(*radius) * np.sqrt(len(places)))

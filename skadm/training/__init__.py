@@ -1,4 +1,4 @@
-"""The trainer: stages of batches, on any device, that can be interrupted."""
+"""The trainer: staged, interruptible training on any device."""
 
 from skadm.training._checkpoints import Checkpoints
 from skadm.training._processes import launched

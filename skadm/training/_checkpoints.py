@@ -1,4 +1,4 @@
-"""Files from which a training that was interrupted goes on."""
+"""Checkpoints, from which an interrupted training resumes."""
 
 import hashlib
 import json
@@ -22,23 +22,22 @@ from skadm._files import replace_atomically
 
 @dataclass(frozen=True)
 class Checkpoints:
-    """Where trainings are kept while they run, so that an interruption costs little.
+    """Checkpoints of running trainings.
 
-    A `fit` that finds the checkpoints of the same training (same slices, parameters and
-    version, whichever estimator object they were made by) goes on from them, and ends, on
-    the same machine, with the same weights to the bit as one that was never interrupted.
-    Ctrl-C and SIGTERM end a training after the batch under way, with a checkpoint; after a
-    crash, the last one is there. Trainings do not meet: each has files of its own, so that
-    one folder serves a grid search, whose finished fits are then not repeated either.
-    Delete the folder when all is done.
+    If checkpoints of the same training exist (same slices, parameters and version, from
+    any estimator object), `fit` resumes from them. On the same machine, the resulting
+    weights are identical to those of an uninterrupted training. Ctrl-C and SIGTERM stop a
+    training after the current batch and write a checkpoint; after a crash, the last
+    checkpoint is used. Each training has separate files, so one folder can be used for a
+    grid search, whose finished fits are not repeated. Delete the folder afterwards.
 
     Parameters
     ----------
     folder : str or path
-        Made if it does not exist.
+        Created if it does not exist.
     minutes : float, default=None
-        Least time between two checkpoints, which are then written after a batch. None:
-        after every epoch.
+        Minimum time between two checkpoints, which are written after a batch. None: after
+        every epoch.
 
     Raises
     ------
@@ -59,19 +58,21 @@ class Checkpoints:
         if self.minutes is None:
             return
         if not isinstance(self.minutes, Real) or not 0 <= self.minutes < math.inf:
-            raise ValueError(f"minutes={self.minutes!r}; expected a number, or None")
+            raise ValueError(
+                f"minutes={self.minutes!r}; expected a number of at least 0, or None"
+            )
 
     def file(self, key: str, number: int, stage: str) -> "CheckpointFile":
-        """The file of one stage of a training.
+        """Return the checkpoint file of one stage of a training.
 
         Parameters
         ----------
         key : str
-            Of the training, as `fingerprint` makes it.
+            Key of the training, from `fingerprint`.
         number : int
-            Of the stage.
+            Number of the stage.
         stage : str
-            Its name.
+            Name of the stage.
 
         Returns
         -------
@@ -83,10 +84,10 @@ class Checkpoints:
 
 
 class CheckpointFile:
-    """One file, written again and again; always a whole one.
+    """One checkpoint file, replaced atomically.
 
-    `minutes` is the least time between two writes while an epoch runs. None: never while
-    one runs.
+    `minutes` is the minimum time between two writes within an epoch. None: only at the
+    end of an epoch.
     """
 
     def __init__(self, path: Path, minutes: float | None = None) -> None:
@@ -95,15 +96,15 @@ class CheckpointFile:
         self._written = time.monotonic()
 
     def due(self, epoch_ended: bool) -> bool:
-        """Whether it is time to write."""
+        """Whether a checkpoint should be written now."""
         if self._minutes is None:
             return epoch_ended
         return time.monotonic() - self._written >= 60 * self._minutes
 
     def write(self, state: Any) -> None:
-        """Put a state, nested dicts and lists of arrays and numbers, in place of the last.
+        """Write a state: nested dicts and lists of arrays and numbers.
 
-        If it cannot be written, as on a full disk, the one before it is kept.
+        If writing fails, e.g. on a full disk, the previous checkpoint is kept.
         """
         arrays: list[NDArray] = []
         text = json.dumps(_without_arrays(state, arrays))
@@ -117,7 +118,7 @@ class CheckpointFile:
         self._written = time.monotonic()
 
     def read(self) -> Any:
-        """The last state, or None; a ValueError if the file is not a checkpoint."""
+        """Read the last state, or None without one; check that the file is valid."""
         if not self.path.exists():
             return None
         try:
@@ -126,15 +127,15 @@ class CheckpointFile:
                 return _with_arrays(json.loads(str(file["state"])), arrays)
         except (ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
             raise ValueError(
-                f"{self.path} is damaged, or not a checkpoint ({error}): delete it, and "
-                "this stage of the training starts anew"
+                f"{self.path} is damaged or not a checkpoint ({error}). Delete it to "
+                "restart this stage of the training"
             ) from error
 
 
 def fingerprint(settings: dict[str, Any], images: Iterable[NDArray]) -> str:
-    """Tell trainings apart: a hash of parameters and slices, in memory or on disk.
+    """Return a hash of the parameters and slices of a training.
 
-    The text of a parameter's value must say all of it.
+    The repr of a parameter must determine its value.
     """
     digest = hashlib.blake2b(repr(sorted(settings.items())).encode(), digest_size=12)
     for array in map(np.atleast_1d, images):
@@ -146,7 +147,7 @@ def fingerprint(settings: dict[str, Any], images: Iterable[NDArray]) -> str:
 
 
 def _without_arrays(value: Any, arrays: list[NDArray]) -> Any:
-    """What JSON can hold; arrays are moved to the list, their places marked."""
+    """Return a JSON-serialisable value; arrays are moved to the list."""
     if isinstance(value, dict):
         return {name: _without_arrays(item, arrays) for name, item in value.items()}
     if isinstance(value, list | tuple):

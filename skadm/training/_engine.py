@@ -1,4 +1,4 @@
-"""Where and how batches are computed."""
+"""Device, precision and batching of computations."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -10,17 +10,17 @@ from numpy.typing import DTypeLike, NDArray
 from skadm._disk import scratch_array
 from skadm.training._windows import Windows
 
-# On the CPU, windows of few pixels are computed together, in calls that copies of them fill
-# up: most of their time is spent between the kernels. All others gain little by that.
+# On the CPU, small windows are batched (padded with copies), since overhead dominates
+# their time. Larger windows gain little.
 _SMALL, _TOGETHER = 256, 32
 
 
 @dataclass(frozen=True)
 class Engine:
-    """Where and how batches are computed."""
+    """Device, precision and batching of computations."""
 
     device: torch.device
-    # type of the convolutions under autocast; None computes all in float32
+    # autocast type of the convolutions; None: all in float32
     half: torch.dtype | None
     batch_size: int  # slices
 
@@ -31,9 +31,9 @@ class Engine:
         )
 
     def place(self, batch: NDArray | torch.Tensor) -> torch.Tensor:
-        """The batch on the device, channels last, which convolutions like best.
+        """Copy a batch to the device, in channels-last format, which is fastest.
 
-        To a GPU it is copied from pinned memory while the GPU computes.
+        Copies to a GPU use pinned memory and overlap with computation.
         """
         images = torch.as_tensor(batch).contiguous(memory_format=torch.channels_last)
         if self.device.type == "cuda":
@@ -41,9 +41,9 @@ class Engine:
         return images.to(self.device, non_blocking=True)
 
     def batches(self, *parts: NDArray) -> Iterator[torch.Tensor]:
-        """Windows around the brain of all slices, a batch at a time, on the device.
+        """Yield batches of windows around the brain of all slices, on the device.
 
-        In an order of their own: for what is summed over pixels.
+        The order is arbitrary: use it for sums over pixels.
         """
         windows = Windows(parts[0])
         for rows in windows.of_one_size(self.batch_size):
@@ -55,10 +55,10 @@ class Engine:
         images: NDArray,
         dtype: DTypeLike = np.float32,
     ) -> NDArray:
-        """Result of `function` on every slice, 0 outside of the windows around the brain.
+        """Apply `function` to every slice; 0 outside the windows around the brain.
 
-        On the CPU, the result for a slice depends on no other slice and not on the batch
-        size, to the last bit. A GPU needs batches to be fast: there results agree to
+        On the CPU, the result for a slice is bitwise independent of other slices and of
+        the batch size. A GPU needs batches to be fast: there results agree up to
         rounding.
 
         The function takes a batch (n, channels, h, w) on the device and returns (n, ..., h,
@@ -78,16 +78,16 @@ class Engine:
                 shape = (len(images), *values.shape[1:-2], *images.shape[2:])
                 result = scratch_array(shape, dtype)
             windows.paste(result, rows, values)
-        assert result is not None  # there is no stack without slices
+        assert result is not None  # there is at least one slice
         return result
 
     def _apply_on_cpu(
         self, function: Callable[[torch.Tensor], torch.Tensor], batch: NDArray
     ) -> torch.Tensor:
-        """Result of `function` in calls whose shape follows from the window alone.
+        """Apply `function` in calls whose shape depends only on the window.
 
-        Libraries choose the kernels of convolutions and matrix products by the number of
-        rows, and kernels round differently.
+        Libraries choose kernels of convolutions and matrix products by the number of
+        rows, and kernels differ in rounding.
         """
         n_slices = len(batch)
         if batch[0, 0].size > _SMALL:

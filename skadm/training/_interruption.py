@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM, held back until a batch is complete."""
+"""Handling of Ctrl-C and SIGTERM after the current batch."""
 
 import signal
 import threading
@@ -9,10 +9,10 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class Interruption:
-    """Catches the first signal to stop while it is entered; a second one stops at once.
+    """Context that catches the first stop signal; a second one stops immediately.
 
-    Only Python's main thread can catch signals: elsewhere nothing is caught. `signal` is
-    the one that came.
+    Signals can only be caught in the main thread; in other threads this has no effect.
+    `signal` is the caught signal.
     """
 
     def __init__(self) -> None:
@@ -38,7 +38,7 @@ class Interruption:
         self._give_back()
 
     def stop(self) -> None:
-        """Raise what the signal asks for: KeyboardInterrupt, or SystemExit for SIGTERM."""
+        """Raise KeyboardInterrupt, or SystemExit for SIGTERM."""
         if self.signal == signal.SIGTERM:
             raise SystemExit(128 + signal.SIGTERM)
         raise KeyboardInterrupt

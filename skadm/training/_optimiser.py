@@ -1,4 +1,4 @@
-"""Adam under a one-cycle schedule: made, saved and restored."""
+"""Adam with a one-cycle schedule: creation, saving and restoring."""
 
 from typing import Any
 
@@ -12,13 +12,13 @@ Schedule = torch.optim.lr_scheduler.OneCycleLR
 def make_optimiser(
     objective: Objective, n_batches: int, learning_rate: float, device: torch.device
 ) -> tuple[torch.optim.Adam, Schedule]:
-    """Adam, and its schedule over so many batches."""
+    """Make Adam and its schedule."""
     beta = objective.momentum
     adam = torch.optim.Adam(
         objective.module.parameters(),
         lr=learning_rate,
         betas=(0.9 if beta is None else beta, 0.999),
-        # Only the fused one skips a step by itself.
+        # Only fused Adam can skip a step.
         fused=device.type == "cuda",
     )
     schedule = Schedule(
@@ -31,7 +31,7 @@ def make_optimiser(
 
 
 def optimiser_state(adam: torch.optim.Adam, schedule: Schedule) -> dict[str, Any]:
-    """All that the next step depends on, beside the weights."""
+    """Return the state of the optimiser and schedule, without weights."""
     group = adam.param_groups[0]
     return {
         "group": {name: group[name] for name in group if name != "params"},
@@ -43,7 +43,7 @@ def optimiser_state(adam: torch.optim.Adam, schedule: Schedule) -> dict[str, Any
 def restore_optimiser(
     adam: torch.optim.Adam, schedule: Schedule, state: dict[str, Any]
 ) -> None:
-    """Go on from what `optimiser_state` returned."""
+    """Restore a state from `optimiser_state`."""
     group = adam.param_groups[0]
     group.update(state["group"])
     group["betas"] = tuple(group["betas"])

@@ -1,4 +1,4 @@
-"""Networks that are trained already, from files of the package."""
+"""Pretrained networks in files of the package."""
 
 import json
 from collections.abc import Sequence
@@ -15,32 +15,35 @@ KEY = "skadm-pretrained"
 
 
 def known_contrasts(name: str) -> tuple[str, ...]:
-    """Contrasts that a pretrained network takes, of which any set may be there."""
+    """Return the contrasts that a pretrained network supports, in any subset."""
     return _read(name)[0]
 
 
 def pretrained_network(name: str, contrasts: Sequence[str] | None) -> UNet:
-    """Make the pretrained eraser, one of `PRETRAINED`, of a set of contrasts; float32.
+    """Make the pretrained eraser, one of `PRETRAINED`, for a set of contrasts; float32.
 
-    Its input is a slice and its mirror image, its output the slice without lesions and the
-    logit of a lesion. A contrast that the network does not take is a ValueError.
+    Its input is a slice and its mirror image, its output the slice without lesions and
+    the logit of a lesion. Raises a ValueError for unsupported contrasts.
     """
     if name not in PRETRAINED:
-        raise ValueError(f"no pretrained network {name!r}; expected one of {PRETRAINED}.")
+        raise ValueError(
+            f"there is no pretrained network {name!r}; expected one of {PRETRAINED}."
+        )
     if contrasts is None:
         raise ValueError(
-            f"the pretrained network {name!r} needs names of contrasts, and X is a bare "
-            "array without them: give a SliceStack."
+            f"the pretrained network {name!r} needs contrast names, but X is an array "
+            "without names. Pass a SliceStack."
         )
     known, network = _read(name)
     if unknown := [contrast for contrast in contrasts if contrast not in known]:
         raise ValueError(
-            f"the pretrained network {name!r} does not take {', '.join(unknown)}; it takes "
-            f"any of {', '.join(known)}: choose some of these (for commands: --contrasts)."
+            f"the pretrained network {name!r} does not support {', '.join(unknown)}; "
+            f"expected contrasts out of {', '.join(known)}. Choose among these (on the "
+            "command line: --contrasts)."
         )
     if not contrasts or len(set(contrasts)) < len(contrasts):
         raise ValueError(
-            f"contrasts are {tuple(contrasts)}; expected one or more, each once."
+            f"contrasts are {tuple(contrasts)}; expected one or more distinct names."
         )
     return network.for_contrasts([known.index(contrast) for contrast in contrasts])
 
@@ -54,7 +57,7 @@ def _read(name: str) -> tuple[tuple[str, ...], SlottedUNet]:
         weights = {key: tensors.get_tensor(key).float() for key in keys}
     known = tuple(told["contrasts"])
     network = SlottedUNet(len(known), told["width"], told["n_levels"])
-    counts = "num_batches_tracked"  # of no use after the training
+    counts = "num_batches_tracked"  # not needed after training
     network.load_state_dict(
         weights | {k: v for k, v in network.state_dict().items() if k.endswith(counts)}
     )

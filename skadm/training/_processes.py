@@ -1,4 +1,4 @@
-"""Processes that train one detector together, each on its share of every batch."""
+"""Distributed training: each process computes its share of every batch."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -10,11 +10,11 @@ from torch import distributed
 
 
 class Processes:
-    """The group of processes that this one belongs to, as torch.distributed has it.
+    """The torch.distributed process group.
 
     Without a group (`torch.distributed.init_process_group` was not called) there is one
-    process, and nothing here costs anything. `rank` is the number of this process of
-    `size`; 0 writes files.
+    process and no overhead. `rank` is the number of this process among `size`; rank 0
+    writes files.
     """
 
     def __init__(self) -> None:
@@ -23,29 +23,29 @@ class Processes:
         self.size = distributed.get_world_size() if grouped else 1
 
     def share(self, rows: NDArray) -> NDArray:
-        """What this process does of a batch."""
+        """Return the part of a batch for this process."""
         return rows[self.rank :: self.size]
 
     def sum(self, tensors: Sequence[torch.Tensor]) -> list[torch.Tensor]:
-        """Sums over the processes, of tensors of one type and device."""
+        """Sum tensors of one type and device over the processes."""
         if self.size == 1:
             return list(tensors)
-        # One message is far faster than many.
+        # One message is much faster than many.
         flat = torch.cat([tensor.reshape(-1) for tensor in tensors])
         distributed.all_reduce(flat)
         parts = flat.split([tensor.numel() for tensor in tensors])
         return [part.view(tensor.shape) for part, tensor in zip(parts, tensors)]
 
     def average_buffers(self, module: torch.nn.Module) -> None:
-        """Give the running statistics of all processes one value, their mean."""
+        """Replace running statistics by their mean over processes."""
         if self.size == 1:
             return
         for buffer in module.buffers():
             (total,) = self.sum([buffer.double()])
-            buffer.copy_(total / self.size)  # of counts, the whole part
+            buffer.copy_(total / self.size)  # counts are rounded down
 
     def gather(self, value: Any) -> list[Any]:
-        """What each process has, in all of them."""
+        """Gather the values of all processes in every process."""
         if self.size == 1:
             return [value]
         values: list[Any] = [None] * self.size
@@ -53,7 +53,7 @@ class Processes:
         return values
 
     def same(self, value: Any) -> Any:
-        """What process 0 has, in all of them."""
+        """Broadcast the value of process 0."""
         if self.size == 1:
             return value
         values = [value]
@@ -63,13 +63,13 @@ class Processes:
 
 @contextmanager
 def launched() -> Iterator[Processes]:
-    """Join the group of processes that torchrun has started; alone, do nothing.
+    """Join the process group started by torchrun; do nothing for a single process.
 
     Yields
     ------
     processes : Processes
-        Its `rank` is the number of this process, 0 for the one that writes files; its
-        `size` is how many there are.
+        `rank` is the number of this process (0 writes files), `size` the number of
+        processes.
     """
     if not distributed.is_available() or not distributed.is_torchelastic_launched():
         yield Processes()

@@ -1,4 +1,4 @@
-"""What is trained, on what, by which loss."""
+"""Stages and objectives of a training."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -8,30 +8,30 @@ from numpy.typing import NDArray
 
 
 class DivergenceError(RuntimeError):
-    """A loss is not finite any more."""
+    """A loss is not finite."""
 
 
 class SingularCovarianceError(RuntimeError):
-    """A covariance without a floor cannot be inverted any more (paper 2.7)."""
+    """A covariance without a floor has become singular (paper 2.7)."""
 
 
 @dataclass(frozen=True)
 class Objective:
-    """What is optimised, and by which loss.
+    """A module and the loss to minimise.
 
     Attributes
     ----------
     module : torch.nn.Module
-        The network whose parameters are optimised; it is in training mode meanwhile.
+        The network whose parameters are optimised, in training mode.
     loss : callable
         Takes a batch of images (augmented, on the device) and returns a dict of scalar
         tensors, all of which are recorded.
     minimises : str
-        The one of them that is minimised.
+        Key of the loss to minimise.
     every : int
-        A step is taken for the first of so many batches, and for none of the others.
+        A step is taken on every `every`-th batch, starting with the first.
     momentum : float or None
-        Adam's β₁. None: it moves between 0.85 and 0.95 against the learning rate.
+        Adam's β₁. None: cycled between 0.85 and 0.95, inversely to the learning rate.
     """
 
     module: torch.nn.Module
@@ -48,15 +48,15 @@ class Stage:
     Attributes
     ----------
     name : str
-        Stands in the history.
+        Name in the history.
     images : ndarray of shape (n, channels, H, W), or a tuple of them
-        In memory or on disk. The channels of several go side by side.
+        In memory or on disk. Channels of several arrays are concatenated.
     objectives : sequence of Objective
-        One, as a rule; adversaries have one each, and take their steps in this order.
+        Usually one; adversarial training has several, with steps in this order.
     augment : callable or None
-        Takes a batch of images and the generator, returns the changed batch.
+        Takes a batch of images and the generator, returns the augmented batch.
     n_epochs : int or None
-        None: as many as the detector's `max_epochs`.
+        None: the detector's `max_epochs`.
     """
 
     name: str
@@ -67,10 +67,10 @@ class Stage:
 
     @property
     def parts(self) -> tuple[NDArray, ...]:
-        """The arrays whose channels make a slice; the first one tells where brain is."""
+        """The arrays whose channels form a slice; the first determines the brain."""
         return self.images if isinstance(self.images, tuple) else (self.images,)
 
     @property
     def module(self) -> torch.nn.ModuleList:
-        """All that is trained."""
+        """All trained modules."""
         return torch.nn.ModuleList(objective.module for objective in self.objectives)

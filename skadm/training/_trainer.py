@@ -1,4 +1,4 @@
-"""One training of a detector: from its first batch to its last."""
+"""Training of a detector, from the first batch to the last."""
 
 import time
 import warnings
@@ -30,10 +30,10 @@ from skadm.training._stage import (
 from skadm.training._weights import load_weights, weights_of
 from skadm.training._windows import Windows
 
-# Parameters that the result of a training does not depend on.
+# Parameters without effect on the result of a training.
 _WITHOUT_EFFECT = ("checkpoints", "contamination", "device", "memory", "warm_start")
 
-# Parameters of training that the result of a stage depends on.
+# Training parameters that affect the result of a stage.
 _OF_A_STAGE = (
     *("batch_size", "max_epochs", "learning_rate", "augmentation"),
     *("n_iter_no_change", "tol"),
@@ -42,19 +42,19 @@ _OF_A_STAGE = (
 
 @dataclass
 class _Progress:
-    """How far a stage has come; a checkpoint holds all of it."""
+    """Progress of a stage, saved in checkpoints."""
 
     epoch: int = 0
-    # Of this epoch: the slices of each batch, and how many batches are done.
+    # This epoch: slices of each batch, and number of finished batches.
     batches: list[NDArray] = field(default_factory=list)
     position: int = 0
-    # Of this epoch: sums over slices of what the losses returned, and numbers of slices.
+    # This epoch: sums of the losses over slices, and numbers of slices.
     sums: dict[str, Any] = field(default_factory=dict)
     counts: dict[str, int] = field(default_factory=dict)
     seconds: float = 0.0
-    # Batches of the stage, but for those without brain.
+    # Batches of the stage, except those without brain.
     n_seen: int = 0
-    # The lowest loss of an epoch, and the epochs since then.
+    # Lowest epoch loss, and number of epochs since then.
     best: float = np.inf
     waited: int = 0
     ended: bool = False
@@ -63,42 +63,42 @@ class _Progress:
 class Trainer:
     """Trains the networks of a detector, stage by stage.
 
-    A stage is trained epoch by epoch, until its epochs are used up, its loss stalls, or a
-    callback says so: by Adam under a one-cycle schedule (Smith & Topin 2018), whose
-    learning rate rises over the first 30 % of the steps and then falls to almost nothing,
-    so that the last weights are the ones to keep.
+    A stage ends after its number of epochs, when its loss stops improving, or at the
+    request of a callback. The optimiser is Adam with a one-cycle schedule (Smith & Topin
+    2018): the learning rate rises over the first 30 % of the steps and then falls to
+    almost 0, so the last weights are kept.
 
-    Several processes that train together have the same weights and the same order of
-    slices, and draw what they do with their share of each batch by themselves.
+    In distributed training, all processes have the same weights and slice order, and draw
+    random numbers for their share of each batch independently.
 
     Parameters
     ----------
     detector : estimator
-        Whose parameters say how to train, and whose callbacks are called.
+        Provides the training parameters and callbacks.
     engine : Engine
-        Where and how batches are computed.
+        Device, precision and batching.
     images : ndarray of shape (n, K, H, W)
         Normal slices, in memory or on disk.
     abnormal : ndarray of shape (n, K, H, W), default=None
-        Slices with an anomaly somewhere, for a detector that looks at them. The trainer
-        only hands them on.
+        Slices with an anomaly, for detectors that use them. The trainer only passes them
+        on.
 
     Attributes
     ----------
     augmentation : Augmentation or None
-        As the detector's parameter asks for it.
+        Resolved parameter of the detector.
     history : list of dict
         One record for each epoch.
     initial : torch.Generator
-        Of the initial weights. All generators are on the CPU, whatever the device: the
-        same draws everywhere. They are apart from each other, so that with one seed
-        networks of any size see the same batches.
+        Generator of the initial weights. All generators are on the CPU, so that draws do
+        not depend on the device. They are separate, so that for one seed the batches do
+        not depend on the network size.
     generator : torch.Generator
-        Of augmentation and losses; each process has its own draws.
+        Generator of augmentation and losses; independent in each process.
     order : torch.Generator
-        Of the order of slices; the same draws in all processes.
+        Generator of the slice order; identical in all processes.
     networks : torch.nn.Module
-        All that is trained, from `start` on.
+        The trained networks, set by `start`.
     """
 
     networks: torch.nn.Module
@@ -130,12 +130,12 @@ class Trainer:
         self._n_stages = 0
 
     def start(self, networks: torch.nn.Module) -> None:
-        """Bring the networks to the device, and begin.
+        """Move the networks to the device and start.
 
         Parameters
         ----------
         networks : torch.nn.Module
-            With the weights that the training starts from.
+            Networks with initial weights.
         """
         self.networks = networks.to(self.engine.device)
         if self._checkpoints is not None:
@@ -150,25 +150,25 @@ class Trainer:
         self._context.call_on_fit_task_begin(estimator=self.detector)
 
     def fit_stage(self, stage: Stage, memory: Any = None, **settings: Any) -> None:
-        """Train a stage, or take from the memory what the same training gave before.
+        """Train a stage, or load its result from the memory.
 
-        If a covariance becomes singular, the stage ends with a warning, and the weights
-        are those before the step that would have needed its inverse.
+        If a covariance becomes singular, the stage ends with a warning, with the weights
+        before the step that would need its inverse.
 
         Parameters
         ----------
         stage : Stage
-            What to train.
+            The stage.
         memory : None, str or joblib.Memory, default=None
-            Where results are kept. None: nowhere.
+            Cache of results. None: no caching.
         **settings
-            What the loss depends on, beside images and weights. Only the memory needs it.
+            Parameters of the loss, for the memory.
 
         Raises
         ------
         DivergenceError
-            If a loss or its gradient is not finite. The step is not taken: the weights
-            are the last finite ones.
+            If a loss or its gradient is not finite. The step is skipped: the weights stay
+            finite.
         """
         self._n_stages += 1
         if memory is None:
@@ -193,17 +193,17 @@ class Trainer:
         self._set_generator_states(states)
 
     def close(self) -> None:
-        """Tell the callbacks that the fit is over."""
+        """Notify the callbacks that the fit has ended."""
         self._context.call_on_fit_task_end(estimator=self.detector)
 
-    # A stage, its epochs, its batches.
+    # Stages, epochs and batches.
 
     def _train_stage(
         self, stage: Stage, key: dict[str, Any] | None = None
     ) -> tuple[dict[str, NDArray], list[dict[str, Any]], list[NDArray]]:
-        """Train a stage; its weights, its records, and where the generators are then.
+        """Train a stage; return weights, records and generator states.
 
-        They depend on the key alone, by which a memory knows them again.
+        The result depends only on the key, which the memory uses.
         """
         detector = self.detector
         self._begin_stage(stage)
@@ -229,7 +229,7 @@ class Trainer:
         return weights_of(stage.module), self.history[self._n_before :], states
 
     def _begin_stage(self, stage: Stage) -> None:
-        """Be before the first batch of a stage, or where its checkpoint was written."""
+        """Initialise a stage, or restore its checkpoint."""
         detector, device = self.detector, self.engine.device
         self._stage = stage
         self._n_before = len(self.history)
@@ -244,8 +244,8 @@ class Trainer:
             )
             for objective in stage.objectives
         ]
-        # A GPU is not waited for in a step: it skips, by itself, every step from the first
-        # bad gradient on, which is asked for at the end of the epoch.
+        # No synchronisation with the GPU within a step: after the first non-finite
+        # gradient it skips all steps, which is checked at the end of the epoch.
         self._diverged = torch.zeros((), device=device)
         self._interruption = Interruption()
         self._file = self._checkpoint_file(stage)
@@ -254,7 +254,7 @@ class Trainer:
             self._restore(state)
 
     def _train_epoch(self) -> dict[str, float]:
-        """Train to the end of an epoch; means of what the losses returned, and seconds."""
+        """Train to the end of an epoch; return mean losses and seconds."""
         progress, waits = self._progress, self.engine.device.type != "cuda"
         self._stage.module.train()
         if not progress.batches:
@@ -266,7 +266,7 @@ class Trainer:
                 self._stage.objectives, self._optimisers
             ):
                 if share is None or progress.n_seen % objective.every:
-                    continue  # there is nothing to learn from, or it is not its turn
+                    continue  # no brain in the batch, or no step of this objective
                 loss = self._loss(objective, images)
                 self._set_gradients(adam, loss, share)
                 if waits:
@@ -291,23 +291,23 @@ class Trainer:
         return record
 
     def _shuffled(self) -> list[NDArray]:
-        """Slices of the batches of one epoch."""
+        """Return the slices of the batches of one epoch."""
         order = torch.randperm(len(self._stage.parts[0]), generator=self.order).numpy()
         size = self.engine.batch_size
         return np.split(order, range(size, len(order), size))
 
     def _batch(self, rows: NDArray) -> tuple[torch.Tensor | None, float | None]:
-        """This process's part of a batch, and what share of it that is.
+        """Return this process's part of a batch and its fraction of the batch.
 
-        The images are None if there is nothing in them to learn from, and the share is None
-        if that is so in all processes.
+        The images are None if they have no brain, and the fraction is None if no process
+        has any.
         """
         part, images = self.processes.share(rows), None
         if len(part):
             batch = torch.from_numpy(self._windows.cut(self._stage.parts, part))
             if self._stage.augment is not None:
                 batch = self._stage.augment(batch, self.generator)
-            if batch.any():  # a crop without brain has nothing to learn from
+            if batch.any():  # crops without brain are skipped
                 images = self.engine.place(batch)
         n_slices = 0 if images is None else len(part)
         (total,) = self.processes.sum([torch.tensor([n_slices])])
@@ -316,14 +316,14 @@ class Trainer:
     def _loss(
         self, objective: Objective, images: torch.Tensor | None
     ) -> torch.Tensor | None:
-        """What the objective minimises, on this process's part of the batch."""
+        """Compute the loss on this process's part of the batch."""
         if images is None:
             return None
         with self.engine.autocast():
             terms = objective.loss(images)
         progress = self._progress
         for name, value in terms.items():
-            # Added up where they are: reading a number would wait for the device.
+            # Summed on the device: reading a number would synchronise.
             weighted = value.detach().double() * len(images)
             progress.sums[name] = progress.sums.get(name, 0) + weighted
             progress.counts[name] = progress.counts.get(name, 0) + len(images)
@@ -332,9 +332,9 @@ class Trainer:
     def _set_gradients(
         self, adam: torch.optim.Adam, loss: torch.Tensor | None, share: float
     ) -> None:
-        """Set the gradients of the whole batch, and note whether they are finite."""
+        """Set the gradients of the whole batch and record whether they are finite."""
         parameters = adam.param_groups[0]["params"]
-        # Gradients of this objective's parameters only: an adversary's stay as they are.
+        # Only for parameters of this objective, not of an adversary.
         gradients: Sequence[torch.Tensor | None] = (
             [None] * len(parameters)
             if loss is None
@@ -353,8 +353,8 @@ class Trainer:
             finite &= torch.isfinite(loss)
         torch.maximum(self._diverged, (~finite).float(), out=self._diverged)
         for parameter, gradient in zip(parameters, gradients):
-            # Laid out like the parameter: fused Adam takes both for flat, and gradients of
-            # convolutions come with their channels last.
+            # In the memory layout of the parameter, which fused Adam assumes: gradients
+            # of convolutions are channels last.
             parameter.grad = (
                 None if gradient is None else torch.empty_like(parameter).copy_(gradient)
             )
@@ -364,12 +364,12 @@ class Trainer:
             value = "not finite" if loss is None else str(loss.item())
             raise DivergenceError(
                 f"the loss of stage {self._stage.name!r} became {value}, or its gradient "
-                "not finite; images that are not normalised, or a learning_rate too large "
-                f"(now {self.detector.learning_rate:g}), are the usual causes"
+                "is not finite. Normalise the images, or reduce the learning_rate (now "
+                f"{self.detector.learning_rate:g})"
             )
 
     def _means(self) -> dict[str, float]:
-        """Means, over the slices of all processes, of what the losses returned."""
+        """Return the mean losses over the slices of all processes."""
         sums = {
             name: (float(total), self._progress.counts[name])
             for name, total in self._progress.sums.items()
@@ -382,7 +382,7 @@ class Trainer:
         return means
 
     def _end_epoch(self, record: dict[str, Any], stop: bool) -> None:
-        """See whether it was the last epoch, and keep what there is."""
+        """Record the epoch and check whether it was the last."""
         progress, detector = self._progress, self.detector
         if "singular" in record:
             warnings.warn(
@@ -410,12 +410,12 @@ class Trainer:
         return self._checkpoints.file(self._key, self._n_stages, stage.name)
 
     def _checkpoint(self, epoch_ended: bool = False) -> None:
-        """Write a checkpoint if it is time to, and stop if a signal came."""
+        """Write a checkpoint if due, and stop after a signal."""
         if self._file is None:
             return
         due = self._progress.ended or self._file.due(epoch_ended)
         stop = self._interruption.signal is not None
-        # Together: all processes stop after the same batch.
+        # All processes stop after the same batch.
         asked = self.processes.sum([torch.tensor([int(due), int(stop)])])[0].tolist()
         if any(asked):
             generators = self.processes.gather(self._generator_states())
@@ -425,24 +425,24 @@ class Trainer:
             self._interruption.stop()
 
     def _state(self) -> dict[str, Any]:
-        """All that the rest of the training depends on, beside the generators."""
+        """Return the state of the training, without generators."""
         sums = {name: float(total) for name, total in self._progress.sums.items()}
         return {
             "networks": weights_of(self.networks),
             "history": self.history[self._n_before :],
             "progress": asdict(self._progress) | {"sums": sums},
-            # What is over needs no momentum: the file of a finished stage is smaller.
+            # A finished stage needs no optimiser state.
             "optimisers": []
             if self._progress.ended
             else [optimiser_state(*optimiser) for optimiser in self._optimisers],
         }
 
     def _restore(self, state: dict[str, Any]) -> None:
-        """Go on from a checkpoint."""
+        """Resume from a checkpoint."""
         if len(state["generators"]) != self.processes.size:
             raise ValueError(
-                f"the checkpoint was written by {len(state['generators'])} processes "
-                f"together, and cannot go on with {self.processes.size}"
+                f"the checkpoint was written by {len(state['generators'])} processes; "
+                f"expected the same number, but there are {self.processes.size}"
             )
         load_weights(self.networks, state["networks"])
         self._set_generator_states(state["generators"][self.processes.rank])
@@ -469,9 +469,8 @@ def _resolve_checkpoints(detector: Any) -> Checkpoints | None:
         return None
     if not isinstance(detector.random_state, int | np.integer):
         raise ValueError(
-            f"checkpoints need random_state to be an integer, got "
-            f"{detector.random_state!r}: with another seed a second fit is "
-            "another training, and cannot go on from the first."
+            f"random_state is {detector.random_state!r}; expected an integer, since "
+            "checkpoints can only resume a training with the same seed."
         )
     if isinstance(checkpoints, Checkpoints):
         return checkpoints

@@ -1,4 +1,4 @@
-"""Networks as NumPy arrays, and back."""
+"""Conversion of networks to NumPy arrays and back."""
 
 from collections.abc import Callable
 from threading import get_ident
@@ -9,7 +9,7 @@ from torch.nn.modules.module import register_module_parameter_registration_hook
 
 
 def weights_of(networks: torch.nn.Module) -> dict[str, np.ndarray]:
-    """A copy of all parameters and buffers."""
+    """Return copies of all parameters and buffers."""
     return {
         name: tensor.detach().cpu().numpy().copy()
         for name, tensor in networks.state_dict().items()
@@ -17,7 +17,7 @@ def weights_of(networks: torch.nn.Module) -> dict[str, np.ndarray]:
 
 
 def load_weights(networks: torch.nn.Module, weights: dict[str, np.ndarray]) -> None:
-    """Fill networks with weights; those of another architecture are a ValueError."""
+    """Load weights into networks; raise a ValueError for another architecture."""
     _compare_shapes(networks, weights)
     networks.load_state_dict(
         {name: torch.from_numpy(array) for name, array in weights.items()}
@@ -27,10 +27,10 @@ def load_weights(networks: torch.nn.Module, weights: dict[str, np.ndarray]) -> N
 def check_weights(
     build: Callable[[], torch.nn.Module], weights: dict[str, np.ndarray]
 ) -> None:
-    """Raise a ValueError for weights of other networks than those that are built.
+    """Raise a ValueError unless weights match the architecture.
 
-    The networks take no memory, and no more layers of them are made than there are weights
-    for, however large the parameters of a file say they are.
+    Networks are built without memory, and building stops when there are more weights than
+    in the file, so parameters of an untrusted file cannot exhaust memory.
     """
     n_left, thread = sum(array.size for array in weights.values()), get_ident()
 
@@ -47,7 +47,7 @@ def check_weights(
         with torch.device("meta"):
             networks = build()
     except (RuntimeError, TypeError, OverflowError) as error:
-        raise ValueError(f"the parameters describe no network: {error}") from error
+        raise ValueError(f"no network can be built with the parameters: {error}") from error
     finally:
         hook.remove()
     _compare_shapes(networks, weights)
@@ -56,11 +56,11 @@ def check_weights(
 def _compare_shapes(networks: torch.nn.Module, weights: dict[str, np.ndarray]) -> None:
     state = networks.state_dict()
     expected = {name: tuple(tensor.shape) for name, tensor in state.items()}
-    found = {name: array.shape for name, array in weights.items()}
-    if expected != found:
-        name = next(n for n in {**expected, **found} if expected.get(n) != found.get(n))
+    shapes = {name: array.shape for name, array in weights.items()}
+    if expected != shapes:
+        name = next(n for n in {**expected, **shapes} if expected.get(n) != shapes.get(n))
         raise ValueError(
-            f"the fitted weights {name!r} have shape {found.get(name)}, but the parameters "
-            f"and contrasts as they are now expect {expected.get(name)}: set back what "
-            "changed since the fit, or fit anew with warm_start=False."
+            f"the fitted weights {name!r} have shape {shapes.get(name)}; expected "
+            f"{expected.get(name)} for the current parameters and contrasts. Restore the "
+            "parameters of the last fit, or refit with warm_start=False."
         )

@@ -1,10 +1,10 @@
-"""Windows around the brain: where something has to be computed.
+"""Windows around the brain, to which computations are restricted.
 
-More than half of a slice is background, of a slice near the top of the head far more. A
-window holds the brain of one slice and a rim; its sides are multiples of a few pixels, so
-that many slices have windows of one size, which make a batch of scoring. A batch of
-training is drawn at random and takes the size of its largest window: with slices sorted
-by size before they are drawn, the same ones always met, and detectors became worse.
+More than half of a slice is background, and far more near the top of the head. A window
+contains the brain of a slice and a margin; its sides are multiples of a few pixels, so
+that many slices share a window size and can be scored in one batch. Training batches are
+random and use their largest window: sorting slices by size before drawing put the same
+slices together and made detectors worse.
 """
 
 from collections.abc import Iterator
@@ -15,18 +15,18 @@ from numpy.typing import NDArray
 from skadm._brain import brain_mask
 from skadm._disk import release, row_chunks
 
-# Background that a network still sees around the brain, in pixels.
+# Margin of background around the brain, in pixels.
 _RIM = 4
-# Sides of windows, and where they begin, are multiples: as coarse as the coarsest level of
-# most networks, so that a window does not move their grids.
+# Sizes and corners of windows are multiples of this, the stride of the coarsest level of
+# most networks, so that windows are aligned with their grids.
 _STEP = 8
-# Slices that are read or written before their pages are let go: the system maps far more of
-# a file around a slice that is touched, up to some MiB.
+# Slices read or written before their pages are released: the system maps up to some MiB
+# of a file around each access.
 _HELD = 16
 
 
 class Windows:
-    """A window for each slice, (n, K, H, W), in memory or on disk.
+    """Windows of slices (n, K, H, W) in memory or on disk.
 
     `starts` are the first row and column, `sizes` height and width, both (n, 2).
     """
@@ -43,9 +43,9 @@ class Windows:
         self.sizes = np.minimum(ends, self.limits) - self.starts
 
     def cut(self, parts: tuple[NDArray, ...], rows: NDArray) -> NDArray[np.float32]:
-        """Windows of some slices, (len(rows), channels, h, w), as large as the largest.
+        """Return windows (len(rows), channels, h, w) of slices, of the largest size.
 
-        The channels of the parts, each (n, channels, H, W), go side by side.
+        The channels of the parts, each (n, channels, H, W), are concatenated.
         """
         size = self.sizes[rows].max(axis=0)
         corners = self._corners(rows, size)
@@ -62,7 +62,7 @@ class Windows:
         return batch
 
     def paste(self, out: NDArray, rows: NDArray, values: NDArray) -> None:
-        """Put results for the windows of `cut` into whole slices, (n, ..., H, W)."""
+        """Write results for the windows of `cut` into whole slices (n, ..., H, W)."""
         size = np.array(values.shape[-2:])
         corners = self._corners(rows, size)
         for few in _few(len(rows)):
@@ -74,9 +74,9 @@ class Windows:
         return np.minimum(self.starts[rows], self.limits - size)
 
     def of_one_size(self, batch_size: int) -> Iterator[NDArray]:
-        """All slices in batches whose windows have one size: their rows.
+        """Yield the rows of batches whose windows have the same size.
 
-        No slice then has more background around it because of another one.
+        So the margin of a slice does not depend on other slices.
         """
         order = np.lexsort(self.sizes.T)
         changes = np.any(np.diff(self.sizes[order], axis=0), axis=1)
@@ -85,13 +85,13 @@ class Windows:
 
 
 def _few(n_rows: int) -> Iterator[slice]:
-    """Cut rows into runs of `_HELD`."""
+    """Split rows into runs of `_HELD`."""
     for start in range(0, n_rows, _HELD):
         yield slice(start, start + _HELD)
 
 
 def _bounds(brain: NDArray[np.bool_]) -> NDArray:
-    """First and last + 1 row and column with brain, (n, 4): two firsts, two lasts."""
+    """Return the bounding boxes of the brain, (n, 4): first row and column, ends."""
     bounds = np.zeros((len(brain), 4), dtype=np.intp)
     for axis in range(2):
         shown = np.asarray(brain.any(axis=2 - axis))

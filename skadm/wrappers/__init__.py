@@ -1,7 +1,7 @@
 """Detectors that are made of other detectors.
 
-Each trains the detectors inside and changes their scores: their mean over seeds or mirror
-images, filters, a false positive rate that is held, one score for a slice or a volume.
+Each trains the detectors inside and changes their scores: averaging over seeds or mirror
+images, filtering, controlling the false positive rate, or one score per slice or volume.
 """
 
 from skadm.wrappers._conformal import ConformalDetector

@@ -1,4 +1,4 @@
-"""What all wrappers of a detector share: one training, one threshold, one reading."""
+"""Base class of the meta-detectors."""
 
 from abc import abstractmethod
 from collections.abc import Callable, Iterator
@@ -30,15 +30,15 @@ from skadm.data._slices import training_slices
 from skadm.wrappers._reading import Places, read_if_it_fits, score_by_volume, take
 
 Train = Callable[[Any], Any]
-"""Fits a detector on the normal images, and returns it."""
+"""Fits a detector on the normal images and returns it."""
 
 
 class MetaDetector(CallbackSupportMixin, MetaEstimatorMixin, Detector):
-    """Base of the detectors that train other detectors and change their scores.
+    """Base class of the detectors that train other detectors and change their scores.
 
     It keeps the contract of the detectors: higher is more normal; `fit` trains on normal
-    slices only; `contamination` sets `offset_`, on the scale of its own scores. Detectors
-    may be nested in any order that makes sense.
+    slices only; `contamination` sets `offset_`, on the scale of the changed scores.
+    Detectors can be nested.
 
     A wrapper implements `_fit_parts` and either `_maps` or, if its scores are not maps of
     X, `_scored`.
@@ -50,10 +50,10 @@ class MetaDetector(CallbackSupportMixin, MetaEstimatorMixin, Detector):
 
     Notes
     -----
-    `fit` reads each volume of a `SliceStack` once and hands the slices on in memory, if
-    the volumes take no more than scikit-learn's `working_memory`. Otherwise they are read
-    for every training within, and once more for the threshold. Methods that score read
-    each volume once.
+    `fit` reads each volume of a `SliceStack` once and passes the slices in memory, if the
+    volumes fit into scikit-learn's `working_memory`. Otherwise they are read for every
+    training inside, and once more for the threshold. Scoring methods read each volume
+    once.
     """
 
     _parameter_constraints: dict[str, list[Any]] = {
@@ -63,12 +63,12 @@ class MetaDetector(CallbackSupportMixin, MetaEstimatorMixin, Detector):
 
     detector: Any
     contamination: float
-    # What the detector inside may score (see `scored_unit`), and whether it may
-    # be a search.
+    # Allowed units of the detector inside (see `scored_unit`), and whether it may be a
+    # search.
     _takes_units: tuple[str, ...] = ("pixel",)
     _takes_searches = False
 
-    # What a wrapper says.
+    # To be implemented by a wrapper.
 
     @abstractmethod
     def __init__(self, detector, *, contamination: float = 0.01) -> None:
@@ -76,70 +76,70 @@ class MetaDetector(CallbackSupportMixin, MetaEstimatorMixin, Detector):
         self.contamination = contamination
 
     def _fit_parts(self, train: Train, X: Any, normal: NDArray[np.intp]) -> NDArray:
-        """Fit the detectors inside, each by `train`.
+        """Fit the detectors inside with `train`.
 
-        Returns the scores of what is normal: of the brain pixels of ``X[normal]``.
+        Returns the scores of the brain pixels of ``X[normal]``.
         """
         raise NotImplementedError
 
     def _maps(self, X: Any, brain: NDArray[np.bool_]) -> NDArray:
-        """Maps of slices in memory: of one volume from below, or of an array."""
+        """Return maps of slices in memory: one volume in ascending z, or an array."""
         raise NotImplementedError
 
     def _scored(self, X: Any) -> Iterator[tuple[Places, NDArray, NDArray[np.bool_]]]:
-        """Yield places in X, their scores, and where there is brain."""
+        """Yield places in X, their scores and their brain."""
         return score_by_volume(self._maps, X)
 
     def _check(self) -> None:
-        """Refuse parameters that cannot be right, before anything is read."""
+        """Check the parameters before reading."""
         unit = scored_unit(self.detector)
         if unit not in self._takes_units:
             raise ValueError(
-                f"{type(self).__name__} takes a detector of "
-                f"{' or '.join(f'{name}s' for name in self._takes_units)}; "
-                f"{type(last_step(self.detector)).__name__} scores {unit}s."
+                f"{type(last_step(self.detector)).__name__} scores {unit}s; "
+                f"{type(self).__name__} expects a detector that scores "
+                f"{' or '.join(f'{name}s' for name in self._takes_units)}."
             )
         if is_search(self.detector) and not self._takes_searches:
             raise ValueError(
-                f"{type(self).__name__} does not train a {type(self.detector).__name__}, "
-                "which needs masks: search over the wrapper, with parameters such as "
-                "detector__n_components."
+                f"{type(self).__name__} cannot train a {type(self.detector).__name__}, "
+                "which needs masks. Search over the wrapper instead, with parameters "
+                "such as detector__n_components."
             )
 
     def _n_trainings(self) -> int:
         return 1
 
-    # How images are given. An image is what gets one label in `fit`: a slice or a volume.
+    # Input. An image is the unit of a label in `fit`: a slice or a volume.
 
     def _for_training(self, X: Any, y: Any) -> Any:
-        """What users give to `fit`; without y, nothing in it must be known as abnormal."""
+        """Return the input of `fit`; without y, labels must not mark anomalies."""
         return training_slices(X, y)
 
     def _images(self, X: Any) -> Any:
-        """Images that can be indexed, decoded if they fit into memory."""
+        """Return indexable images, decoded if they fit into memory."""
         if self._looks_through and not isinstance(X, SliceStack):
             raise ValueError(
-                f"{self} looks through slices, and does not know which are of one volume: "
-                "give a SliceStack."
+                f"{self} uses neighbouring slices, but the volumes are unknown. Pass a "
+                "SliceStack."
             )
         check_shape(X)
         return read_if_it_fits([X])[0]
 
     def _normal(self, X: Any, y: Any) -> NDArray[np.intp]:
-        """Indices of the normal images, of which there is at least one."""
+        """Return the indices of the normal images, at least one."""
         return normal_slices(check_labels(y, check_shape(X)))
 
     def _slices(self, X: Any, images: NDArray[np.intp]) -> tuple[Any, NDArray[np.intp]]:
-        """Slices of some images, to train on, and the image that each belongs to."""
+        """Return the training slices of some images, and the image of each slice."""
         return (X if len(images) == len(X) else X[images]), images
 
-    # What all have in common.
+    # Common methods.
 
     @unchanged_on_failure
     @with_callbacks
     @fit_context(prefer_skip_nested_validation=False)
     def fit(self, X, y=None):
-        """Train on the normal slices, and find the threshold.
+        """Train on the normal slices and set the threshold.
 
         Parameters
         ----------
@@ -147,9 +147,10 @@ class MetaDetector(CallbackSupportMixin, MetaEstimatorMixin, Detector):
             Slices. `VolumeDetector` takes a list of volumes.
         y : array-like of shape (n_slices, H, W), default=None
             Masks: 0 normal, 1 anomaly, -1 outside the brain. Slices with any pixel 1 are
-            left out; y is used for nothing else, but where the detector says so. Detectors
-            of slices or volumes also take a label for each, +1 (normal) or -1 (anomaly).
-            None: all are normal; a labelled `SliceStack` must agree.
+            excluded from training; y has no other use unless the detector documents it.
+            Detectors of slices or volumes also accept one label for each, +1 (normal) or
+            -1 (anomaly). None: all are normal; a labelled `SliceStack` must not contain
+            anomalies.
 
         Returns
         -------
@@ -159,8 +160,8 @@ class MetaDetector(CallbackSupportMixin, MetaEstimatorMixin, Detector):
         Raises
         ------
         ValueError
-            If X or y has a wrong shape or values, no slice is normal, no pixel shows
-            brain, or y is None and X is a labelled stack that holds an anomaly.
+            If X or y has a wrong shape or invalid values, there is no normal slice or
+            brain pixel, or y is None and X is a labelled stack with an anomaly.
         """
         self._check()
         X = self._images(self._for_training(X, y))
@@ -170,19 +171,19 @@ class MetaDetector(CallbackSupportMixin, MetaEstimatorMixin, Detector):
                 lambda detector: fit_detector(detector, X, normal), X, normal
             )
         self.offset_ = float(np.quantile(scores, self.contamination))
-        # Background is as normal as anything: the highest score of the training.
+        # Background gets the highest score of the training.
         self.background_score_ = float(scores.max())
         self._remember(scores)
         return self
 
     def _remember(self, scores: NDArray) -> None:
-        """Keep what scores of normal pixels are like, those of all patients together."""
+        """Store reference scores of normal pixels, pooled over patients."""
         if self._scored_unit == "pixel":
             self.training_scores_ = ScoreReference.of(scores, np.array([len(scores)]))
 
     @contextmanager
     def _training(self) -> Iterator[Callable[..., Any]]:
-        """Report to callbacks; give a function that fits a detector on normal images."""
+        """Report to callbacks; yield a function that fits a detector on normal images."""
         context = self._init_callback_context(max_subtasks=self._n_trainings())
         context.call_on_fit_task_begin(estimator=self)
 
@@ -196,7 +197,7 @@ class MetaDetector(CallbackSupportMixin, MetaEstimatorMixin, Detector):
                     slices, image = self._slices(X, np.arange(len(X)))
                     _fit_with_abnormal(detector, slices, ~np.isin(image, normal))
                 else:
-                    # A frozen detector insists on a y.
+                    # A frozen detector requires y.
                     detector.fit(self._slices(X, normal)[0], None)
                 task.call_on_fit_task_end(estimator=self)
             return detector
@@ -205,10 +206,10 @@ class MetaDetector(CallbackSupportMixin, MetaEstimatorMixin, Detector):
         context.call_on_fit_task_end(estimator=self)
 
     def _around(self, X: Any, normal: NDArray[np.intp]) -> tuple[Any, NDArray[np.bool_]]:
-        """The images to score for the threshold, and which of them count.
+        """Return the images to score for the threshold, and which of them are used.
 
-        What looks through slices is given those with an anomaly too: without them, slices
-        would have other neighbours than in the volumes that are scored later.
+        Detectors that use neighbouring slices also get slices with an anomaly: without
+        them, slices would have different neighbours than in scoring.
         """
         counted = np.isin(np.arange(len(X)), normal)
         if self._looks_through or counted.all():
@@ -216,7 +217,7 @@ class MetaDetector(CallbackSupportMixin, MetaEstimatorMixin, Detector):
         return take(X, normal), counted[normal]
 
     def _normal_scores(self, X: Any, normal: NDArray[np.intp]) -> NDArray:
-        """Scores of the normal images where there is brain."""
+        """Return the scores of the normal images in the brain."""
         X, counted = self._around(X, normal)
         scores = []
         for places, some, shown in self._scored(X):
@@ -246,26 +247,26 @@ class MetaDetector(CallbackSupportMixin, MetaEstimatorMixin, Detector):
 
     @property
     def contrasts_(self) -> tuple[str, ...] | None:
-        """Their names, if X carried them."""
+        """Names of the contrasts, if known."""
         check_is_fitted(self)
         return getattr(last_step(self._trained), "contrasts_", None)
 
     @property
     def _trained(self) -> Any:
-        """A fitted detector, to ask what the data was like."""
+        """A fitted detector with the attributes of the training data."""
         return self.detector_
 
 
 def _needs_abnormal(detector: Any) -> bool:
-    """Whether `fit` wants the slices with an anomaly too; it trains on none of them."""
+    """Whether `fit` also needs slices with an anomaly, without training on them."""
     return looks_at_abnormal(detector) or looks_through_slices(detector)
 
 
 def _fit_with_abnormal(detector: Any, slices: Any, abnormal: NDArray[np.bool_]) -> None:
-    """Fit a detector or a Pipeline, telling which slices are abnormal, but not where."""
+    """Fit a detector or a Pipeline with slice-level labels."""
     while isinstance(detector, Pipeline):
-        # As a Pipeline does, but steps learn from normal slices, and masks are of the size
-        # that the steps give.
+        # As in a Pipeline, but steps are fitted to normal slices, and masks have the size
+        # after the steps.
         if len(detector.steps) > 1:
             steps = detector[:-1].fit(slices[~abnormal])
             slices = steps.transform(slices)

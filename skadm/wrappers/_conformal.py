@@ -1,4 +1,4 @@
-"""A detector whose threshold holds a false positive rate."""
+"""Split conformal calibration of the threshold."""
 
 from collections.abc import Iterator
 from numbers import Real
@@ -24,65 +24,64 @@ from skadm.wrappers._reading import Places, score_by_volume, score_maps
 
 
 class ConformalDetector(MetaDetector):
-    """Hold a false positive rate on normal slices of new patients.
+    """Control the false positive rate on normal slices of new patients.
 
-    The normal slices of some of the patients train a detector; those of the others
-    calibrate its threshold (split conformal). On a new patient, exchangeable with these,
-    the expected share of normal pixels (or slices, for a detector of slices) that
-    `predict` calls anomalous is at most `contamination`, in finite samples and whatever the
-    detector is; with continuous scores it is more than contamination - 1 / (K + 1), for K
-    patients to calibrate on. No lesion label is needed.
+    The normal slices of some patients train a detector; those of the other patients
+    calibrate its threshold (split conformal prediction). For a new, exchangeable patient,
+    the expected fraction of normal pixels (or slices, for a detector of slices) that
+    `predict` calls anomalous is at most `contamination`, in finite samples and for any
+    detector. With continuous scores it is more than contamination - 1 / (K + 1), for K
+    calibration patients. No lesion label is needed.
 
     Parameters
     ----------
     detector : detector or search
-        A detector of pixels, or a `SliceDetector`. It is cloned and trained. A search, such
-        as ``GridSearchCV(detector, ...)``, tunes it on the patients that train, and so on
-        none that calibrates. One that is trained already can be given as
-        ``sklearn.frozen.FrozenEstimator(detector)``: then all patients calibrate, which
-        must be others than those it was trained, and its parameters chosen, on.
+        A detector of pixels, or a `SliceDetector`. It is cloned and trained. A search,
+        such as ``GridSearchCV(detector, ...)``, is fitted on the training patients only.
+        A fitted detector can be passed as ``sklearn.frozen.FrozenEstimator(detector)``:
+        then all patients are used for calibration, so they must not have been used for
+        training or parameter search.
     contamination : float, default=0.05
-        α, the rate to hold. At least 1 / (K + 1).
+        α, the target false positive rate, at least 1 / (K + 1).
     calibration_fraction : float, default=0.5
-        Share of the patients to calibrate on, rounded to whole ones; at least one patient
-        trains.
+        Fraction of calibration patients, rounded to whole patients; at least one patient
+        is used for training.
     random_state : int, RandomState instance or None, default=None
-        Draws them.
+        Controls the choice of calibration patients.
 
     Attributes
     ----------
     detector_ : detector
-        The fitted detector; of a search, the best one.
+        The fitted detector; for a search, the best one.
     calibration_ : Calibration
-        Scores of the calibration, and the p-values they give.
+        Calibration scores, from which p-values are computed.
     calibration_groups_ : ndarray of shape (K,)
-        The patients of the calibration.
+        The calibration patients.
     training_groups_ : ndarray or None
-        The patients that trained the detector; empty for one that was trained already.
-        None if slices are the units.
+        The training patients; empty for a frozen detector. None if slices are the units.
     %(offset_)s
     background_score_ : float
-        Score of every background pixel, that of the detector.
+        Score of every background pixel, as in the detector.
     %(n_features_in_)s
     %(contrasts_)s
 
     Notes
     -----
-    The guarantee is marginal: over patients, those of the calibration too. The rate of one
-    patient can be far off; with few patients to calibrate on, so can that of one
-    calibration. It is for normal slices, and does not hold on data of another scanner or
-    with other preprocessing, which are not exchangeable. Nor does it hold if the patients
-    of the calibration had a part in choosing the detector or its parameters.
+    The guarantee is marginal over new patients and calibration patients. The rate of a
+    single patient can differ considerably, and so can that of a single calibration with
+    few patients. The guarantee is for normal slices. It does not hold for another scanner
+    or other preprocessing, since such data are not exchangeable, nor if calibration
+    patients were used to choose the detector or its parameters.
 
-    Detectors that look through slices are calibrated on the maps of whole volumes, of which
-    the normal slices are taken: give those with an anomaly as well, and masks.
+    Detectors that use neighbouring slices are calibrated on the normal slices of maps of
+    whole volumes: pass all slices, with masks.
 
-    Without patients (an array for X, and no `groups`) slices are the units. Their
-    guarantee is weaker: slices of one patient are alike, so that a new patient's are not
-    exchangeable with them.
+    Without patients (X is an array and `groups` is None) slices are the units. The
+    guarantee is then weaker, since slices of a new patient are not exchangeable with
+    those of the calibration patients.
 
-    `skadm.save` does not write searches. After
-    ``detector.set_params(detector=FrozenEstimator(detector.detector_))`` there is none.
+    `skadm.save` cannot write searches. Remove the search with
+    ``detector.set_params(detector=FrozenEstimator(detector.detector_))``.
 
     Examples
     --------
@@ -128,13 +127,13 @@ class ConformalDetector(MetaDetector):
             Slices.
         y : array-like of shape (n_slices, H, W), default=None
             Masks: 0 normal, 1 anomaly, -1 outside the brain. Slices with any pixel 1 are
-            left out; y is used for nothing else, but where the detector says so, and by a
-            search: they see y of the patients that train. For a detector of slices also
-            labels, +1 (normal) or -1 (anomaly). None: all slices are normal; a labelled
-            `SliceStack` must agree.
+            excluded from training. y has no other use unless the detector documents it,
+            or for a search, which gets y of the training patients. A detector of slices
+            also accepts labels, +1 (normal) or -1 (anomaly). None: all slices are normal;
+            a labelled `SliceStack` must not contain anomalies.
         groups : array-like of shape (n_slices,), default=None
-            Patient of each slice. None: those of a `SliceStack`; of an array, each slice
-            is a unit of its own.
+            Patient of each slice. None: taken from a `SliceStack`; for an array, each
+            slice is a unit.
 
         Returns
         -------
@@ -144,16 +143,16 @@ class ConformalDetector(MetaDetector):
         Raises
         ------
         ValueError
-            If shapes do not fit, no slice is normal, there are not two patients, or too few
-            to hold the rate: this is told before anything is trained. If y is None and X is
-            a labelled stack that holds an anomaly.
+            If shapes do not match, there is no normal slice, there are fewer than two
+            patients or too few for `contamination` (checked before training), or y is
+            None and X is a labelled stack with an anomaly.
         """
         self._check()
         X = self._images(self._for_training(X, y))
         patients = _patients(X, groups)
         normal = np.arange(len(X)) if y is None else self._normal(X, y)
         drawn = self._drawn(np.unique(patients[normal]))
-        # Told at once, not after a training of hours.
+        # Checked before training.
         Calibration(np.zeros(len(drawn))).threshold(self.contamination)
         calibrates = np.isin(patients, drawn)
         training = np.flatnonzero(~calibrates)
@@ -181,7 +180,7 @@ class ConformalDetector(MetaDetector):
         return self
 
     def _calibrate(self, X: Any, normal: NDArray[np.intp], patients: NDArray) -> None:
-        """Find the threshold from normal slices, seen within their volumes."""
+        """Set the threshold from normal slices, scored within their volumes."""
         rows = np.flatnonzero(np.isin(patients, patients[normal]))
         rows = rows if self._looks_through else normal
         scores, owners = [], []
@@ -200,7 +199,7 @@ class ConformalDetector(MetaDetector):
         self.background_score_ = getattr(inner, "background_score_", highest)
 
     def score(self, X, y):
-        """ROC AUC over brain pixels, or over slices for a detector of slices.
+        """Compute the ROC AUC over brain pixels, or over slices for a detector of slices.
 
         Parameters
         ----------
@@ -230,16 +229,16 @@ class ConformalDetector(MetaDetector):
         Returns
         -------
         p_values : ndarray of shape (n_slices, H, W), or (n_slices,)
-            Small ones speak against normality; from 1 / (K + 1) to 1, and 1 where there is
-            no brain.
+            From 1 / (K + 1) to 1; small values are evidence of an anomaly. 1 in the
+            background.
 
         Notes
         -----
-        Each p-value is right by itself. Where several are looked at, some are small by
-        chance. `scipy.stats.false_discovery_control` (Benjamini-Hochberg) controls the
-        false discovery rate of conformal p-values if the units are exchangeable one by one
-        (Bates et al. 2023), as one slice of each patient is. Pixels or slices of the same
-        patient are not: for them there is no such guarantee.
+        Each p-value is valid individually, without correction for multiple testing.
+        `scipy.stats.false_discovery_control` (Benjamini-Hochberg) controls the false
+        discovery rate of conformal p-values if the units are exchangeable (Bates et al.
+        2023), such as one slice per patient. Pixels or slices of one patient are not, so
+        this guarantee does not apply to them.
 
         References
         ----------
@@ -254,31 +253,31 @@ class ConformalDetector(MetaDetector):
         return p_values
 
     def candidate_lesions(self, X, y=None, groups=None) -> CandidateLesions:
-        """Learn how strong the false alarms of normal slices are; see `CandidateLesions`.
+        """Fit candidate lesions to the false positives of normal slices.
 
         Parameters
         ----------
         X : array-like or SliceStack of shape (n_slices, n_contrasts, H, W)
-            Slices of patients that neither trained nor calibrated this detector. Its
-            threshold is from those of the calibration: their false alarms are weaker than
-            those of new patients.
+            Slices of patients used neither for training nor for calibration. The
+            threshold was set on the calibration patients, so their false positives are
+            weaker than those of new patients.
         y : array-like of shape (n_slices, H, W), default=None
-            Masks. Slices with any pixel 1 are left out; detectors that look through slices
-            see them beside the others. None: all slices are normal.
+            Masks. Slices with any pixel 1 are excluded, but remain neighbours for
+            detectors that use neighbouring slices. None: all slices are normal.
         groups : array-like of shape (n_slices,), default=None
-            Patient of each slice. None: those of a `SliceStack`; of an array, each slice
-            is a unit of its own.
+            Patient of each slice. None: taken from a `SliceStack`; for an array, each
+            slice is a unit.
 
         Returns
         -------
         candidates : CandidateLesions
-            Finds candidates in other slices, with p-values.
+            Detects candidates with p-values in other slices; see `CandidateLesions`.
 
         Raises
         ------
         ValueError
-            If the detector is one of slices, not of pixels, or a patient trained or
-            calibrated it.
+            If the detector scores slices, or a patient was used for training or
+            calibration.
         """
         check_is_fitted(self)
         X = self._input(X)
@@ -288,8 +287,9 @@ class ConformalDetector(MetaDetector):
             known = {*self.training_groups_.tolist(), *self.calibration_groups_.tolist()}
             if seen := known & set(np.asarray(groups).tolist()):
                 raise ValueError(
-                    f"{_listed(seen)} trained or calibrated the detector: candidates need "
-                    "other patients, whose false alarms are like those of new ones."
+                    f"{_listed(seen)} were used to train or calibrate the detector; "
+                    "expected other patients, whose false positives are like those of "
+                    "new patients."
                 )
         decision = self.decision_function(X)
         if y is not None:
@@ -326,17 +326,17 @@ class ConformalDetector(MetaDetector):
         return last_step(self.detector)._normal(X, y)
 
     def _labels(self, X: Any, y: Any) -> NDArray[np.int64]:
-        """Labels +1 and -1 of slices."""
+        """Return the labels +1 and -1 of slices."""
         return last_step(self.detector)._labels(X, y)
 
     def _drawn(self, names: NDArray) -> NDArray:
-        """Patients of the calibration; all, if the detector is trained already."""
+        """Draw the calibration patients; all for a frozen detector."""
         if isinstance(self.detector, FrozenEstimator):
             return names
         if len(names) < 2:
             raise ValueError(
-                f"{len(names)} patient with normal slices: expected one or more to train "
-                "on, and others to calibrate on."
+                f"{len(names)} patient has normal slices; expected at least one patient "
+                "for training and another for calibration."
             )
         n_chosen = round(self.calibration_fraction * len(names))
         n_chosen = min(max(1, n_chosen), len(names) - 1)
@@ -345,7 +345,7 @@ class ConformalDetector(MetaDetector):
 
 
 def _patients(X: Any, groups: Any) -> NDArray:
-    """Patient of each slice; without any, each slice is a unit."""
+    """Return the patient of each slice; without patients, each slice is a unit."""
     groups = getattr(X, "groups", None) if groups is None else groups
     patients = np.arange(len(X)) if groups is None else np.asarray(groups)
     if patients.shape != (len(X),):
@@ -361,9 +361,9 @@ def _require_abnormal(
 ) -> None:
     if np.isin(training, normal).all():
         raise ValueError(
-            "no slice with an anomaly, from which the detector is to learn, among the "
-            f"patients drawn to train ({_listed(patients[training])}): draw others by "
-            "random_state, or give more patients."
+            f"the training patients ({_listed(patients[training])}) have no slice with "
+            "an anomaly, which the detector needs. Change random_state, or use more "
+            "patients."
         )
 
 

@@ -1,4 +1,4 @@
-"""The same detector with several seeds: their mean, and what they do not agree on."""
+"""Ensemble of one detector with several seeds: mean and standard deviation."""
 
 import warnings
 from numbers import Integral
@@ -17,29 +17,29 @@ from skadm.wrappers._reading import score_by_volume, score_maps
 
 
 class EnsembleDetector(MetaDetector):
-    """Train a detector with several seeds, and take the mean of their maps.
+    """Train a detector with several seeds and average their maps.
 
-    Networks that start from other weights and see the slices in another order agree on
-    what is far from normal, and disagree on much of the rest (deep ensembles). The spread
-    of their maps tells how far a score depends on chance.
+    Networks with different initial weights and slice orders agree on clear anomalies and
+    disagree on much of the rest (deep ensembles). The standard deviation of their maps
+    shows how far a score depends on the seed.
 
     Parameters
     ----------
     detector : detector
-        A detector of pixels with a `random_state`, which may be one of its parts. It is
-        cloned and trained `n_detectors` times.
+        A detector of pixels with a `random_state`, possibly nested. It is cloned and
+        trained `n_detectors` times.
     n_detectors : int, default=5
-        How many, at least 2.
+        Number of detectors, at least 2.
     %(contamination)s
     random_state : int, RandomState instance or None, default=None
-        Draws the seeds of the detectors.
+        Controls the seeds of the detectors.
 
     Attributes
     ----------
     detectors_ : list of detector
         The fitted detectors.
     locations_, scales_ : ndarray of shape (n_detectors,)
-        Mean and standard deviation of each one's scores of the training pixels.
+        Mean and standard deviation of each detector's scores of the training pixels.
     %(offset_)s
     %(background_score_)s
     %(n_features_in_)s
@@ -47,16 +47,16 @@ class EnsembleDetector(MetaDetector):
 
     See Also
     --------
-    FlipAveragedDetector : The mean over a slice and its mirror image.
+    FlipAveragedDetector : Mean over a slice and its mirror image.
 
     Notes
     -----
-    Scores are in standard deviations of the training pixels, each detector's own, since
-    log-densities of two trainings differ by a constant, and GANs by a factor: normal pixels
-    have a mean of 0. That is our choice.
+    The scores of each detector are standardised by its training pixels, since
+    log-densities of two trainings differ by a constant, and scores of GANs by a factor:
+    normal pixels have mean 0. This choice is ours.
 
-    The spread tells of the training alone. It does not hold what all members have in
-    common: few patients, the same slices, the same blind spots.
+    The standard deviation only reflects the randomness of training, not errors that all
+    members share, such as few patients, the same slices or the same blind spots.
 
     References
     ----------
@@ -94,7 +94,7 @@ class EnsembleDetector(MetaDetector):
         self.random_state = random_state
 
     def uncertainty(self, X):
-        """How far the detectors disagree on every pixel.
+        """Compute the disagreement of the detectors for every pixel.
 
         Parameters
         ----------
@@ -104,13 +104,13 @@ class EnsembleDetector(MetaDetector):
         Returns
         -------
         spread : ndarray of shape (n_slices, H, W)
-            Standard deviation of the detectors' scores, each in the unit of
-            `score_samples`; 0 in the background.
+            Standard deviation of the standardised scores of the detectors; 0 in the
+            background.
 
         Raises
         ------
         ValueError
-            If X is not like the slices of the training; see `score_samples`.
+            If X does not match the training slices; see `score_samples`.
         """
         check_is_fitted(self)
         X = self._input(X)
@@ -123,8 +123,9 @@ class EnsembleDetector(MetaDetector):
         super()._check()
         if not any(map(_is_random_state, self.detector.get_params())):
             raise ValueError(
-                f"{type(self.detector).__name__} has no random_state: all detectors of the "
-                "ensemble would be the same."
+                f"{type(self.detector).__name__} has no random_state, so all detectors "
+                "of the ensemble would be identical. Expected a detector with a "
+                "random_state."
             )
 
     def _n_trainings(self) -> int:
@@ -147,13 +148,13 @@ class EnsembleDetector(MetaDetector):
         self.scales_ = scores.std(axis=1, dtype=np.float64)
         if not self.scales_.all():
             raise ValueError(
-                f"a {type(self.detector).__name__} scores all training pixels alike; "
-                "its maps have no standard deviation to be measured in."
+                f"a {type(self.detector).__name__} gives all training pixels the same "
+                "score; expected scores with a standard deviation above 0."
             )
         if np.ptp(self.locations_) <= 1e-6 * self.scales_.min():
             warnings.warn(
-                f"the seed hardly changes a {type(self.detector).__name__}: all detectors "
-                "of the ensemble are the same.",
+                f"the seed has almost no effect on a {type(self.detector).__name__}: "
+                "all detectors of the ensemble are identical.",
                 UserWarning,
                 stacklevel=2,
             )
@@ -165,11 +166,11 @@ class EnsembleDetector(MetaDetector):
             check_arrays(self, {"locations_": n_members, "scales_": n_members})
 
     def _members(self, X: Any, brain: NDArray[np.bool_]) -> NDArray:
-        """Maps of each detector, (n_detectors, n_slices, H, W)."""
+        """Return the maps of each detector, (n_detectors, n_slices, H, W)."""
         return np.stack([score_maps(member, X) for member in self.detectors_])
 
     def _standardized(self, scores: NDArray) -> NDArray[np.float64]:
-        """Scores of each detector in standard deviations of its training pixels."""
+        """Standardise the scores of each detector by its training pixels."""
         shape = (-1,) + (1,) * (scores.ndim - 1)
         return (scores - self.locations_.reshape(shape)) / self.scales_.reshape(shape)
 
@@ -188,13 +189,13 @@ class EnsembleDetector(MetaDetector):
 
 
 def _finite(values: NDArray[np.float64], dtype: DTypeLike) -> NDArray:
-    """In another type, without becoming infinite."""
+    """Convert to another type, clipped to finite values."""
     limits = np.finfo(dtype)
     return np.clip(values, limits.min, limits.max).astype(dtype)
 
 
 def _random_states(detector: Any, random: np.random.RandomState) -> dict[str, int]:
-    """A seed for each `random_state`, drawn as in scikit-learn's ensembles."""
+    """Draw a seed for each `random_state`, as in scikit-learn's ensembles."""
     names = [key for key in sorted(detector.get_params()) if _is_random_state(key)]
     return {name: random.randint(np.iinfo(np.int32).max) for name in names}
 

@@ -1,4 +1,4 @@
-"""A slice and its mirror image, scored alike."""
+"""Averaging over a slice and its mirror image."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -14,17 +14,16 @@ from skadm.wrappers._reading import score_maps
 
 
 class FlipAveragedDetector(MetaDetector):
-    """Score every slice and its mirror image, and take the mean (test-time augmentation).
+    """Average the scores of a slice and its mirror image (test-time augmentation).
 
-    The training flips slices at random, but a network does not become symmetric by it. The
-    mean over both is: the map of a mirrored slice is the mirrored map, for twice the time
-    of scoring.
+    Random flips in training do not make a network symmetric. The mean is: the map of a
+    mirrored slice is the mirrored map. Scoring takes twice as long.
 
     Parameters
     ----------
     detector : detector
-        A detector of pixels. It is cloned and trained; one that is trained already can be
-        given as ``sklearn.frozen.FrozenEstimator(detector)``.
+        A detector of pixels. It is cloned and trained; a fitted one can be passed as
+        ``sklearn.frozen.FrozenEstimator(detector)``.
     %(contamination)s
 
     Attributes
@@ -38,11 +37,11 @@ class FlipAveragedDetector(MetaDetector):
 
     See Also
     --------
-    EnsembleDetector : The mean over several trainings.
+    EnsembleDetector : Mean over several trainings.
 
     Notes
     -----
-    The mirror is the middle of the image, left to right (last axis).
+    Images are mirrored left to right (last axis) about their middle.
 
     Examples
     --------
@@ -65,11 +64,11 @@ class FlipAveragedDetector(MetaDetector):
     def _maps(self, X: Any, brain: NDArray[np.bool_]) -> NDArray:
         maps = score_maps(self.detector_, X)
         mirrored = score_maps(self.detector_, _mirrored(X))
-        return maps / 2 + mirrored[..., ::-1] / 2  # the sum can be too large
+        return maps / 2 + mirrored[..., ::-1] / 2  # the sum could overflow
 
 
 def _mirrored(X: Any) -> Any:
-    """Mirror images of slices; of a stack, with all that it knows of them."""
+    """Return mirrored slices; a stack keeps its metadata."""
     if isinstance(X, SliceStack):
         return X.map(_LeftRight())
     return np.ascontiguousarray(X[..., ::-1])
@@ -77,7 +76,7 @@ def _mirrored(X: Any) -> Any:
 
 @dataclass(frozen=True)
 class _LeftRight(VolumeStep):
-    """The step of a volume to its mirror image."""
+    """Mirrors a volume."""
 
     def images(
         self, images: NDArray[np.float32], brain: NDArray[np.bool_], grid: Grid

@@ -1,4 +1,4 @@
-"""What detectors of slices and of volumes share: maps become one number for each image."""
+"""Base class of the detectors of slices and volumes."""
 
 from abc import abstractmethod
 from numbers import Real
@@ -19,9 +19,9 @@ from skadm.wrappers._base import MetaDetector, Train
 
 
 class ImageDetector(MetaDetector):
-    """Base of the two: the maps of a detector, one number for each image.
+    """Base class: pools the maps of a detector to one score per image.
 
-    What an image is, a slice or a volume, its subclasses say.
+    An image is a slice or a volume, depending on the subclass.
 
     Attributes
     ----------
@@ -46,22 +46,23 @@ class ImageDetector(MetaDetector):
 
     @abstractmethod
     def _masks_to_labels(self, X: Any, y: Any) -> NDArray[np.int64] | None:
-        """Labels +1 and -1 if y are masks, else None."""
+        """Return the labels +1 and -1 if y holds masks, else None."""
 
     def score(self, X, y):
-        """ROC AUC over images; the same with either label as the positive class.
+        """Compute the ROC AUC over images.
 
         Parameters
         ----------
         X : slices or volumes
-            As the class takes them.
+            Input of the class.
         y : array-like
             Labels +1 and -1, or masks, as in `fit`.
 
         Returns
         -------
         auc : float
-            NaN, with a warning, if all images have one label.
+            It is the same for either positive class. NaN, with a warning, if all images
+            have one label.
         """
         X = self._input(X)
         return roc_auc_score(self._labels(X, y), self.decision_function(X))
@@ -74,7 +75,7 @@ class ImageDetector(MetaDetector):
         return Quantile() if self.pooling is None else clone(self.pooling)
 
     def _labels(self, X: Any, y: Any) -> NDArray[np.int64]:
-        """Labels +1 and -1 of labels or masks."""
+        """Return the labels +1 and -1 from labels or masks."""
         if y is None or np.isscalar(y):
             raise ValueError(
                 f"y is {y!r}; expected a label +1 (normal) or -1 (anomaly) for each "
@@ -88,8 +89,8 @@ class ImageDetector(MetaDetector):
         indices = np.flatnonzero(labels == 1)
         if not indices.size:
             raise ValueError(
-                f"no normal {self._scored_unit} left: each of the {len(labels)} is an "
-                "anomaly by y, and only normal ones are trained on."
+                f"y labels all {len(labels)} {self._scored_unit}s as anomalies; expected "
+                f"at least one normal {self._scored_unit} to train on."
             )
         return indices
 
@@ -99,9 +100,9 @@ class ImageDetector(MetaDetector):
         return self._normal_scores(X, normal)
 
     def _decisions(self, X: Any) -> tuple[NDArray, NDArray[np.bool_]]:
-        """Decision maps and brain of slices, as the last step of a Pipeline sees them."""
+        """Return decision maps and brain of slices, after the steps of a Pipeline."""
         detector, X = as_seen(self.detector_, X)
-        X = X.in_memory() if isinstance(X, SliceStack) else X  # steps are taken once
+        X = X.in_memory() if isinstance(X, SliceStack) else X  # apply steps once
         brain = brain_of(X)
         decision = detector.decision_function(X)
         if np.shape(decision) != brain.shape:
@@ -113,7 +114,7 @@ class ImageDetector(MetaDetector):
         return decision, brain
 
     def _pool(self, decision: NDArray, brain: NDArray[np.bool_]) -> float:
-        """One number for an image; any without brain."""
+        """Pool the map of an image; arbitrary without brain."""
         return float(self.pooling_(decision, brain)) if brain.any() else 0.0
 
     def _shape_and_type(self, X):

@@ -1,4 +1,4 @@
-"""A detector whose maps are filtered."""
+"""Detector with filtered maps."""
 
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -15,10 +15,10 @@ from skadm.wrappers._reading import score_by_volume, score_maps
 
 
 class PostprocessedDetector(MetaDetector, BaseComposition):
-    """A detector and filters of its score maps, as one detector.
+    """Combine a detector with filters of its score maps.
 
     It keeps the contract of the detectors: maps of normality, higher = more normal;
-    ``fit`` trains on normal slices only; `contamination` sets `offset_`, of the filtered
+    ``fit`` trains on normal slices only; `contamination` sets `offset_` on the filtered
     maps.
 
     Parameters
@@ -27,8 +27,8 @@ class PostprocessedDetector(MetaDetector, BaseComposition):
         It is cloned and trained; one that is trained already can be given as
         ``sklearn.frozen.FrozenEstimator(detector)``.
     postprocessing : MapTransformer or list of (str, MapTransformer)
-        One filter, or named ones in the order in which they are applied. Their parameters
-        are searched as ``postprocessing__sigma`` and, of a list, ``name__sigma``.
+        One filter, or named filters in the order of application. Their parameters are
+        ``postprocessing__sigma`` or, for a list, ``name__sigma``.
     %(contamination)s
 
     Attributes
@@ -44,9 +44,9 @@ class PostprocessedDetector(MetaDetector, BaseComposition):
 
     Notes
     -----
-    Filters that look through slices need a `SliceStack`, which knows the volumes and where
-    in them a slice lies. Give whole volumes: slices that are left out are not known to
-    be missing. ``set_offset_by_f1(..., abnormal_only=True)`` sets a threshold so.
+    Filters through slices need a `SliceStack`, which assigns slices to volumes. Pass
+    whole volumes, since the filters do not account for missing slices.
+    ``set_offset_by_f1(..., abnormal_only=True)`` does so for a threshold.
 
     Examples
     --------
@@ -76,12 +76,12 @@ class PostprocessedDetector(MetaDetector, BaseComposition):
         self.contamination = contamination
 
     def get_params(self, deep=True):
-        """Get the parameters, those of the detector and the filters too.
+        """Get the parameters, including those of the detector and the filters.
 
         Parameters
         ----------
         deep : bool, default=True
-            Whether to go into the detector and the filters.
+            Whether to include the parameters of the detector and the filters.
 
         Returns
         -------
@@ -93,7 +93,7 @@ class PostprocessedDetector(MetaDetector, BaseComposition):
         return self._get_params("postprocessing", deep=deep)
 
     def set_params(self, **params):
-        """Set parameters, those of the detector and the filters too.
+        """Set parameters, including those of the detector and the filters.
 
         Parameters
         ----------
@@ -117,7 +117,7 @@ class PostprocessedDetector(MetaDetector, BaseComposition):
         self.detector_ = train(clone(self.detector))
         self.filters_: list[MapTransformer] = []
         X, counted = self._around(X, normal)
-        # In the order of the volumes, in which filters look through slices.
+        # In the order of the volumes, for filters through slices.
         places, maps, brain = _concatenated(
             score_by_volume(lambda part, _: score_maps(self.detector_, part), X)
         )
@@ -156,7 +156,7 @@ class PostprocessedDetector(MetaDetector, BaseComposition):
 
 
 def _concatenated(parts: Iterable[tuple[Any, NDArray, NDArray]]) -> list[NDArray]:
-    """Places, maps and brain of all parts, one after the other."""
+    """Concatenate places, maps and brain of all parts."""
     rows = [
         (
             np.arange(places.start, places.stop) if isinstance(places, slice) else places,

@@ -1,4 +1,4 @@
-"""Volumes are decoded once, however many detectors look at them."""
+"""Reading of volumes once for all detectors inside."""
 
 import warnings
 from collections.abc import Callable, Iterator
@@ -18,10 +18,10 @@ Places = slice | NDArray[np.intp]
 
 
 def read_if_it_fits(stacks: list[Any]) -> list[Any]:
-    """Read the volumes of stacks, unless they take more than `working_memory`.
+    """Read the volumes of stacks if they fit into `working_memory`.
 
-    Whole volumes are kept, also where a stack holds some of the slices: steps of a Pipeline
-    take statistics of whole volumes. Arrays are left as they are.
+    Whole volumes are kept, even if a stack holds only some slices, since steps of a
+    Pipeline use statistics of whole volumes. Arrays are unchanged.
     """
     lazy = [X for X in stacks if isinstance(X, SliceStack)]
     if sum(map(_volume_bytes, lazy)) > working_memory():
@@ -30,15 +30,15 @@ def read_if_it_fits(stacks: list[Any]) -> list[Any]:
 
 
 def take(X: Any, indices: NDArray[np.intp]) -> Any:
-    """Some images of an array, a stack or a list of volumes, in the indices' order."""
+    """Select images of an array, a stack or a list of volumes by index."""
     return [X[index] for index in indices] if isinstance(X, list) else X[indices]
 
 
 def by_volume(X: Any) -> Iterator[tuple[Places, Any]]:
-    """Go through slices, those together that have to be seen together: places, and slices.
+    """Yield places and slices, one volume or one chunk of an array at a time.
 
-    Slices are in memory: of a stack, those of a volume from the lowest to the highest; of
-    an array, as many as make a chunk. A wrong shape, or no slice, is a ValueError.
+    Slices are in memory, those of a volume in ascending z. Raises a ValueError for a
+    wrong shape or no slices.
     """
     X = as_slices(X)
     if not check_shape(X)[0]:
@@ -55,9 +55,9 @@ def by_volume(X: Any) -> Iterator[tuple[Places, Any]]:
 def score_by_volume(
     score: Callable[[Any, NDArray[np.bool_]], NDArray], X: Any
 ) -> Iterator[tuple[Places, NDArray, NDArray[np.bool_]]]:
-    """Score slices volume by volume: places, scores, and brain (n, H, W).
+    """Score slices by volume; yield places, scores and brain (n, H, W).
 
-    `score` takes slices in memory and their brain.
+    `score` is called with slices in memory and their brain.
     """
     for places, part in by_volume(X):
         brain = brain_of(part)
@@ -65,16 +65,16 @@ def score_by_volume(
 
 
 def score_maps(detector: Any, X: Any) -> NDArray:
-    """Normality (n_slices, H, W) of slices in memory; another shape is a ValueError."""
+    """Return the normality (n_slices, H, W) of slices in memory; check its shape."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", FlaggedShareWarning)  # its threshold is not in use
+        warnings.simplefilter("ignore", FlaggedShareWarning)  # its threshold is not used
         maps = np.asarray(detector.score_samples(X))
     expected = (X.shape[0], *X.shape[2:])
     if maps.shape != expected:
         raise ValueError(
             f"score_samples of {type(detector).__name__} has shape {maps.shape}; expected "
-            f"maps of shape {expected}, one number for each pixel of X. Steps that change "
-            "the size of slices go before the wrapper: make_pipeline(SliceResizer(), ...)."
+            f"maps of shape {expected}, one number for each pixel of X. Put steps that "
+            "resize slices before the wrapper: make_pipeline(SliceResizer(), ...)."
         )
     return maps
 

@@ -16,11 +16,11 @@ from skadm.wrappers._reading import Places, by_volume
 class SliceDetector(ImageDetector):
     """One score for each slice, from the maps of a pixel detector.
 
-    It is an outlier detector as scikit-learn has them, with labels +1 for normal and -1
-    for an anomaly, so that ``scoring="roc_auc"``, `StratifiedGroupKFold` and all that work
-    on labels work on slices. X are slices of shape (n_slices, n_contrasts, H, W), as an
-    array, a list or a `SliceStack`; y are labels of shape (n_slices,), or masks of shape
-    (n_slices, H, W) as pixel detectors take them.
+    It is a scikit-learn outlier detector with labels +1 for normal and -1 for an anomaly,
+    so ``scoring="roc_auc"``, `StratifiedGroupKFold` and other tools for labels can be
+    used. X are slices of shape (n_slices, n_contrasts, H, W), as an array, a list or a
+    `SliceStack`; y are labels of shape (n_slices,), or masks of shape (n_slices, H, W) as
+    for pixel detectors.
 
     Parameters
     ----------
@@ -28,11 +28,11 @@ class SliceDetector(ImageDetector):
         A detector of this package, or a Pipeline that ends in one. It is cloned, and
         trained on the normal slices.
     pooling : Pooling, default=None
-        How a map becomes one number, see `skadm.pooling`. None: ``Quantile(0.01)``. To
-        search its parameters (``pooling__q``), give one.
+        How a map becomes one number, see `skadm.pooling`. None: ``Quantile(0.01)``. Set
+        it explicitly to search its parameters (``pooling__q``).
     contamination : float, default=0.01
         Fraction of the training slices that `predict` calls anomalous, in (0, 0.5]; sets
-        `offset_`. That of the pixels is a parameter of the detector.
+        `offset_`. The contamination of pixels is a parameter of the detector.
 
     Attributes
     ----------
@@ -50,9 +50,9 @@ class SliceDetector(ImageDetector):
 
     Notes
     -----
-    Slices of one patient are alike: split by patient, with ``groups=stack.groups``.
+    Slices of one patient are correlated: split by patient, with ``groups=stack.groups``.
 
-    Metrics of scikit-learn take +1, the normal slices, for the positive class. ROC AUC is
+    scikit-learn's metrics take +1, the normal slices, as the positive class. ROC AUC is
     the same for both; for the average precision of anomalies, pass
     `anomaly_average_precision` as `scoring`.
 

@@ -20,11 +20,10 @@ class VolumeDetector(ImageDetector):
     """One score for each volume, from the maps of a pixel detector.
 
     X is a list with one entry for each volume, an array of shape (n_slices, n_contrasts,
-    H, W) or a `SliceStack`, slices in their order; `volumes_of` makes one of a stack. The
-    number of slices may differ between volumes; so may H and W, where the detector is a
-    Pipeline that resizes stacks, or volumes are only scored. y are labels of shape
-    (n_volumes,), +1 for normal and -1 for an anomaly, or a list of masks of shape
-    (n_slices, H, W).
+    H, W) or a `SliceStack`, with slices in order; `volumes_of` makes such a list from a
+    stack. Volumes may differ in the number of slices, and also in H and W if the detector
+    is a Pipeline that resizes stacks, or in scoring. y are labels of shape (n_volumes,),
+    +1 for normal and -1 for an anomaly, or a list of masks of shape (n_slices, H, W).
 
     Parameters
     ----------
@@ -33,10 +32,10 @@ class VolumeDetector(ImageDetector):
         trained on the slices of the normal volumes.
     pooling : Pooling, default=None
         How the map of a volume becomes one number, see `skadm.pooling`. None:
-        ``Quantile(0.01)``. To search its parameters (``pooling__q``), give one.
+        ``Quantile(0.01)``. Set it explicitly to search its parameters (``pooling__q``).
     contamination : float, default=0.01
         Fraction of the training volumes that `predict` calls anomalous, in (0, 0.5]; sets
-        `offset_`. That of the pixels is a parameter of the detector.
+        `offset_`. The contamination of pixels is a parameter of the detector.
 
     Attributes
     ----------
@@ -55,15 +54,14 @@ class VolumeDetector(ImageDetector):
 
     Notes
     -----
-    Transformers of stacks do not take lists: apply them before `volumes_of`, or put them
-    into a Pipeline that is the `detector`. There, `IntensityNormalizer` takes the
-    statistics of the whole volume from entries that are stacks; arrays it takes slice by
-    slice, as always.
+    Transformers of stacks do not accept lists: apply them before `volumes_of`, or use a
+    Pipeline as `detector`. In it, `IntensityNormalizer` uses statistics of whole volumes
+    for entries that are stacks, and of single slices for arrays.
 
-    Volumes of one patient are alike: split by patient, with
+    Volumes of one patient are correlated: split by patient, with
     ``groups=[volume.groups[0] for volume in volumes]``.
 
-    Metrics of scikit-learn take +1, the normal volumes, for the positive class. ROC AUC is
+    scikit-learn's metrics take +1, the normal volumes, as the positive class. ROC AUC is
     the same for both; for the average precision of anomalies, pass
     `anomaly_average_precision` as `scoring`.
 
@@ -87,7 +85,7 @@ class VolumeDetector(ImageDetector):
 
     @property
     def _looks_through(self) -> bool:
-        return False  # from one volume to another
+        return False  # not across volumes
 
     def _input(self, X: Any) -> Any:
         return _checked(X)
@@ -103,7 +101,7 @@ class VolumeDetector(ImageDetector):
         if not any(np.ndim(entry) == 3 for entry in y):
             return None
         if len(y) != len(X):
-            raise ValueError(f"y holds {len(y)} masks for {len(X)} volumes.")
+            raise ValueError(f"y holds {len(y)} masks; expected {len(X)}, one per volume.")
         masks = []
         for index, (volume, mask) in enumerate(zip(X, y)):
             with _naming_volume(index):
@@ -119,8 +117,8 @@ class VolumeDetector(ImageDetector):
             if volume.shape[1:] != X[0].shape[1:]:
                 raise ValueError(
                     f"volume {index} of the training has (n_contrasts, H, W) = "
-                    f"{volume.shape[1:]}, volume 0 has {X[0].shape[1:]}: bring them to one "
-                    "size first, with skadm.preprocessing.SliceResizer."
+                    f"{volume.shape[1:]}; expected {X[0].shape[1:]}, as volume 0. Resize "
+                    "volumes with skadm.preprocessing.SliceResizer."
                 )
         return np.concatenate([np.asarray(volume) for volume in X]), image
 
@@ -133,11 +131,11 @@ class VolumeDetector(ImageDetector):
 
 
 def _checked(X: Any) -> list[Any]:
-    """Volumes as a list of arrays and stacks of slices."""
+    """Return volumes as a list of arrays and stacks."""
     if isinstance(X, SliceStack) or getattr(X, "ndim", None) == 4:
         raise ValueError(
-            "X is one stack of slices; expected a list with one entry for each volume: "
-            "volumes_of(stack) splits a SliceStack, [X] is a single volume."
+            "X is one stack of slices; expected a list with one entry per volume. Pass "
+            "volumes_of(stack) for a SliceStack, or [X] for a single volume."
         )
     volumes = []
     for index, entry in enumerate(X):
@@ -152,7 +150,7 @@ def _checked(X: Any) -> list[Any]:
 
 @contextmanager
 def _naming_volume(index: int) -> Iterator[None]:
-    """Let a ValueError say which volume it is about."""
+    """Add the volume to the message of a ValueError."""
     try:
         yield
     except ValueError as error:
