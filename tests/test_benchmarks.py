@@ -90,11 +90,12 @@ def test_an_experiment_again_trains_nothing(load, tmp_path, cache, monkeypatch):
     run(load, "loss_curves", tmp_path, cache, "--seeds", "1")
 
 
-def test_adm(load, tmp_path, cache):
+def test_adm(load, tmp_path):
     """All combinations of departures; the networks of a seed are trained once."""
     options = ("--seeds", "1", "--folds", "2", "--energy-weights", "5e-3")
     chosen = ("--trainings", "ADM", "EM")
-    run(load, "adm", tmp_path, cache, *options, *chosen, "--largest", "6")
+    folder = tmp_path / "cache"
+    run(load, "adm", tmp_path, folder, *options, *chosen, "--largest", "6")
     rows = {row["method"]: row for row in read(tmp_path / "adm.csv")}
     assert len(rows) == 2 * 17
     assert len({row["ap"] for row in rows.values()}) == len(rows)
