@@ -45,7 +45,7 @@ def prepare(
     The folder is a BIDS derivative that `skadm.data.read_any` reads. A study's files
     appear there together, when all are complete; its record names the files they were
     made from, by content. A study with such a record is kept, so that a run that was
-    stopped resumes when it is started again. A study that fails is reported and stops no other.
+    stopped resumes when it is started again. A study that fails does not stop the others.
 
     Parameters
     ----------
