@@ -13,14 +13,6 @@ PACKAGE = Path(__file__).parents[1] / "skadm"
 MODULES = sorted(PACKAGE.rglob("*.py"))
 MOST_SENTENCES = 3
 
-# Modules that are still to be reworded.
-PENDING = {
-    "conformal/_candidate_lesions.py",
-    "detectors/_adm.py",
-    "raw/_cohort.py",
-    "report/_evidence.py",
-}
-MODULES = [path for path in MODULES if path.relative_to(PACKAGE).as_posix() not in PENDING]
 
 # Turns of phrase that readers have to decode, with what to write instead.
 UNCLEAR = {

@@ -347,7 +347,7 @@ def test_links_do_not_lead_out(link, raw, preparation, tmp_path):
     (out / link).symlink_to(elsewhere)
     studies = find_studies(raw / "bids")[:1]
     if link == "sub-01":
-        with pytest.raises(FileExistsError, match="sub-01 is a link that leads out of"):
+        with pytest.raises(FileExistsError, match="sub-01 is a link that points outside"):
             prepare(studies, out, preparation)
     else:
         (outcome,) = prepare(studies, out, preparation)

@@ -145,7 +145,7 @@ def _check(decision: ArrayLike) -> NDArray:
     if maps.ndim != 3:
         raise ValueError(
             f"the decision function has shape {maps.shape}; expected maps of shape "
-            "(n_slices, H, W): candidates are found by a detector of pixels."
+            "(n_slices, H, W): use a detector of pixels."
         )
     return maps
 

@@ -16,8 +16,8 @@ _HEIGHT = 160  # pixels of the picture
 def stack_html(stack: Any) -> str:
     """Write a table of what is known of a `SliceStack`, and a picture of one slice.
 
-    Only the first volume is read, for the picture. If that fails, what failed stands in its
-    place. Without matplotlib there is no picture. Masks in files are not read.
+    Only the first volume is read, for the picture. If that fails, the error is
+    shown instead. Without matplotlib there is no picture. Masks in files are not read.
     """
     patients = len({volume.patient for volume in stack.volumes})
     rows = {

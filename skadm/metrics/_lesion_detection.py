@@ -192,7 +192,7 @@ def count_hits(
     """Count the lesions of a volume that regions find, and regions that are no hits.
 
     Both arrays are (n_slices, H, W); `regions` has the number of the region at each pixel,
-    from 1, and 0 elsewhere. `lesions_at_threshold` tells what a hit is.
+    from 1, and 0 elsewhere. `lesions_at_threshold` defines a hit.
     """
     lesions, n_lesions = label(anomalous, _TOUCHING)
     return _hits(regions, lesions, n_lesions, 1, min_overlap)

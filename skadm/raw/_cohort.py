@@ -45,7 +45,7 @@ def prepare(
     The folder is a BIDS derivative that `skadm.data.read_any` reads. A study's files
     appear there together, when all are complete; its record names the files they were
     made from, by content. A study with such a record is kept, so that a run that was
-    stopped goes on when it is started again. What fails is reported, and the others go on.
+    stopped resumes when it is started again. A study that fails does not stop the others.
 
     Parameters
     ----------
@@ -86,7 +86,7 @@ def prepare(
     for study, target in zip(studies, names):
         if not (out / target.folder).resolve().is_relative_to(out.resolve()):
             raise FileExistsError(
-                f"{out / target.folder} is a link that leads out of {out}"
+                f"{out / target.folder} is a link that points outside {out}"
             )
         _check_place(out / target.folder, target, study, preparation, force)
     _describe_data_set(out)

@@ -132,7 +132,7 @@ def import_pydicom() -> Any:
 def read_headers(folder: Path) -> Folder:
     """Read all DICOM files below a folder, without pixels; a file that occurs twice once.
 
-    Images are told into series by the UIDs in them, whatever their names and folders.
+    Images are sorted into series by their UIDs, not by their names and folders.
     """
     pydicom = import_pydicom()
     parts: dict[tuple[Any, ...], list[_File]] = defaultdict(list)

@@ -234,7 +234,7 @@ def _require_one_person(patients: Iterable[list[Series]]) -> None:
             if len(values) > 1:
                 raise ValueError(
                     f"PatientID {owners[0].identifier!r} has {len(values)} {what}, so that "
-                    "it may be of several people: prepare each from a folder of its own"
+                    "it may be of several people: prepare each from a separate folder"
                 )
 
 

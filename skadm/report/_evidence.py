@@ -1,4 +1,4 @@
-"""Which contrast says so: what the flagged regions are found by."""
+"""Contrasts and features that make a flagged region anomalous."""
 
 from typing import Any
 

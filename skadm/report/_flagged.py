@@ -23,7 +23,7 @@ def flagged_regions(height: NDArray, voxel_size: Sequence[float]) -> NDArray[np.
     0.6 of the lower one. That is a watershed from peaks of high dynamics (Grimaud 1992),
     which are measured as a share of the peak, since anomaly has no unit. Before, heights
     are smoothed over flagged voxels by a Gaussian of 3 mm. So two lesions that touch, or a
-    lesion and the rim of the brain, are told apart whatever the thickness of the slices.
+    lesion and the rim of the brain, are separated for any thickness of the slices.
 
     `height`, (n_slices, H, W), is the anomaly above the threshold, positive where a voxel
     is flagged; `voxel_size` is in mm along slices, rows and columns.
