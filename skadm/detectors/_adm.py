@@ -81,7 +81,7 @@ class ADMDetector(ADMScoring):
         of its covariances. A mixture by a network need not be the likeliest of its
         features. The training is the same.
     median_prior : bool, default=True
-        Whether the translation network is told the median m_b of the contrast it shall
+        Whether the translation network gets the median m_b of the contrast it shall
         make. False gives 0 instead, the mean of a normalised volume.
     brain_channel : bool, default=False
         Whether the translation and the reduction network also get the brain as a further
