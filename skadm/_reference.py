@@ -16,7 +16,7 @@ from skadm._validation import check_arrays
 LEVELS = (0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99)
 _LOW, _MIDDLE, _HIGH = (LEVELS.index(level) for level in (0.05, 0.5, 0.95))
 
-# Limits beyond all measured patients: see docs/persistence.md.
+# Limits beyond all measured patients: see docs/thresholds.md.
 _MOST_SHIFT = 1.0
 _MOST_STRETCH = 3.0
 _MOST_GAIN = 0.2
@@ -28,7 +28,7 @@ _SAMPLE = 2**18
 # Fractions of training pixels below the thresholds of a `ScoreReference`.
 _SHARES = np.concatenate([[0], np.geomspace(1e-4, 0.5, 60), np.linspace(0.5, 1, 41)[1:]])
 _OF_PATIENTS = 0.1, 0.9  # robust to outlying patients, unlike minimum and maximum
-# Fractions of a brain, see docs/persistence.md.
+# Fractions of a brain, see docs/thresholds.md.
 _LARGEST_LESION = 0.16
 _MOST_FLAGGED = 0.25
 _MOST_BEYOND = 0.06

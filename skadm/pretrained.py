@@ -58,7 +58,7 @@ def load_pretrained(
         slices: 5 for slices of 1 mm. 0: none.
     contamination : float, default=0.01
         Fraction of the pixels of synthetic normal brains predicted as anomalous; for real
-        normal brains it differs (see the documentation, "Pretrained").
+        normal brains it differs (see the documentation, "Results").
     device : str or torch.device, default="auto"
         Device of the network.
     random_state : int or None, default=0

@@ -51,7 +51,7 @@ class Settings:
     patients: int = 48  # of a round
     passes: int = 2  # how often their slices are trained on, with other blobs
     # Pixels of a slice's side. Scans are scored at 128, which makes no difference to what
-    # is found (docs/pretrained.md), and takes twice as long to train.
+    # is found (docs/results.md), and takes twice as long to train.
     size: int = 80
     width: int = 16
     n_levels: int = 3

@@ -25,10 +25,10 @@ from skadm.cli._output import check_inner_folder
 
 _TRAINED, SHIPPED = "trained", "synthetic"
 # Our choice. With the normal slices of one patient, training from scratch was not better
-# than the pretrained model (docs/pretrained.md).
+# than the pretrained model (docs/results.md).
 _FEWEST_PATIENTS, _FEWEST_SLICES = 2, 100
 # Seconds of one thread for a slice of 128 x 128 pixels and the preset cpu (three networks
-# of 20 epochs; docs/beyond.md), for reading and writing a slice, and for a raw patient.
+# of 20 epochs; docs/results.md), for reading and writing a slice, and for a raw patient.
 _TRAINING, _SCORING, _READING, _PREPARING = 2.07, 0.041, 0.1, 150
 _NETWORKS, _EPOCHS = 3, 20
 
