@@ -666,7 +666,7 @@ class TestRefusals:
     def test_unknown_names(self, scans, tmp_path, capsys):
         arguments = ["fit", "--data", scans, "--out", tmp_path / "m.skadm"]
         message = refused([*arguments, "--detector", "Oracle"], capsys)
-        assert "no detector 'Oracle'; expected one of ['ADMDetector'" in message
+        assert "no detector 'Oracle'; expected one of ['ADM+', 'ADMDetector'" in message
         message = refused([*arguments, "--preset", "huge"], capsys)
         assert "ADMDetector has no preset 'huge'" in message
         message = refused([*arguments, "--patients", "nobody"], capsys)

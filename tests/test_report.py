@@ -761,7 +761,7 @@ def test_comparison_needs_other_patients(scans, model_file, tmp_path, capsys):
     code, printed = run_report([*arguments, "--normal", scans], capsys)
     assert code == 1
     assert "expected other patients" in printed.err
-    assert "1 of the patients reported were trained on (third)" in printed.err
+    assert "1 of the patients reported are training patients (third)" in printed.err
     assert not (tmp_path / "out").exists()
 
 
@@ -776,7 +776,7 @@ def test_comparison_leaves_out_who_is_trained_on_or_reported(
     assert printed.err.count("scoring normal slices of") == 1
     assert f"scoring normal slices of {NASTY} (1 of 1)" in printed.err
     text = (tmp_path / "out" / "index.html").read_text()
-    assert "From normal slices of 1 patient; 1 / 2 is the least" in text
+    assert "From normal slices of 1 patient; the minimum possible value is 1 / 2" in text
 
 
 def test_command_says_what_was_supplied(stack, adm, tmp_path, capsys):
