@@ -220,7 +220,7 @@ def test_axis_of_a_warm_start_is_the_new_one():
 def test_failure_below_the_axis_leaves_inference_mode(monkeypatch):
     """Even while the exception, and with it the frames of the fit, is kept."""
 
-    def fail(abnormal, normal):
+    def fail(abnormal, normal, **_):
         next(abnormal)
         raise MemoryError
 

@@ -249,7 +249,7 @@ def test_detectors_without_translation_need_every_contrast(detector):
     X, y = make_slices()
     stack = SliceStack.from_volumes([ArrayVolume(X, y, patient="a", contrasts=NAMES)])
     detector.fit(stack, y)
-    with pytest.raises(ValueError, match=r"NaN: T2 in 12 slices .* every contrast"):
+    with pytest.raises(ValueError, match=r"NaN: T2 in 12 slices .* expects all contrasts"):
         detector.score_samples(without(X, 1))
 
 
@@ -257,7 +257,7 @@ def test_only_one_contrast_is_supplied(fitted):
     X, _ = make_slices()
     with pytest.raises(ValueError, match="2 slices lack more than one contrast"):
         fitted.score_samples(without(without(X, 0), 1, [3, 4]))
-    with pytest.raises(ValueError, match="slice 0 has no contrast"):
+    with pytest.raises(ValueError, match="in slice 0 all 3 contrasts are missing"):
         fitted.score_samples(np.full_like(X, np.nan))
 
 

@@ -253,13 +253,19 @@ def test_template_is_a_brain():
         ({"n_patients": 1.5}, "n_patients is 1.5; expected a whole number"),
         ({"n_slices": 3}, "n_slices is 3; expected a whole number, 4 or more"),
         ({"size": 8}, "size is 8; expected a whole number, 16 or more"),
-        ({"contrasts": ("T1", "PD")}, r"contrasts is \('T1', 'PD'\); expected some of"),
+        (
+            {"contrasts": ("T1", "PD")},
+            r"contrasts is \('T1', 'PD'\); expected distinct names",
+        ),
         (
             {"contrasts": ("T1", "T1")},
-            r"contrasts is \('T1', 'T1'\); expected .* each once",
+            r"contrasts is \('T1', 'T1'\); expected distinct names",
         ),
-        ({"contrasts": ()}, r"contrasts is \(\); expected some of"),
-        ({"lesions": ("cyst",)}, r"lesions is \('cyst',\); expected some of .*'tumour'"),
+        ({"contrasts": ()}, r"contrasts is \(\); expected distinct names"),
+        (
+            {"lesions": ("cyst",)},
+            r"lesions is \('cyst',\); expected distinct names .*'tumour'",
+        ),
         (
             {"lesion_fraction": 1.2},
             r"lesion_fraction is 1.2; expected a number in \[0, 1\]",

@@ -441,7 +441,7 @@ def test_unknown_contrasts_are_named(small, tmp_path, capsys):
 def test_a_saved_model_has_its_own_prior(tmp_path, scans, capsys):
     arguments = ["score", "--model", "model.skadm", "--data", str(scans)]
     assert main([*arguments, "--out", str(tmp_path / "m"), "--prior", "FLAIR"]) == 1
-    assert "--prior is for --model synthetic" in error_of(capsys)
+    assert "--prior is only for --model synthetic" in error_of(capsys)
 
 
 def test_fit_from_the_pretrained_weights(scans, tmp_path, capsys):

@@ -24,7 +24,7 @@ def settle(args: argparse.Namespace, stack: Any) -> list[tuple[str, str]]:
         args.detector, args.preset = ERASER, PRESET
         why = (
             f"{ERASER} with preset {PRESET}, as --preset best says: none had a higher "
-            'average precision on BraTS (documentation, "Beyond the threshold")'
+            'average precision on BraTS (documentation, "Results")'
         )
         return [("detector", why), *settle_eraser(args, stack)]
     if args.detector is None:

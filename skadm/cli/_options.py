@@ -27,16 +27,16 @@ def command(
     return parser
 
 
-def add_model(parser: Any, more: str = "") -> None:
+def add_model(parser: Any) -> None:
     """Add --model."""
     parser.add_argument(
-        "--model", required=True, metavar="FILE", help=f"model saved by 'skadm fit'{more}"
+        "--model", required=True, metavar="FILE", help="model saved by 'skadm fit'"
     )
 
 
 def add_application(parser: Any, results: str) -> None:
     """Add --model, --data and --out, the folder for `results`."""
-    add_model(parser, ", or 'synthetic', which needs no training (see below)")
+    add_model(parser)
     parser.add_argument("--data", required=True, metavar="PATH", help=DATA_HELP)
     parser.add_argument(
         "--out", required=True, metavar="FOLDER", help=f"output folder for {results}"
@@ -47,9 +47,9 @@ def add_pretrained(parser: Any) -> None:
     """Add the options of the pretrained model, --model synthetic."""
     group = parser.add_argument_group(
         "with --model synthetic",
-        "a detector trained on synthetic brains only, for any of the contrasts\nT1, "
-        "T1ce, T2, PD, FLAIR, DWI and ADC. It flags 1 % of the pixels of "
-        "synthetic\nnormal brains; of a real one more or less",
+        "instead of a file: a detector trained on synthetic brains only, for any "
+        "of\nthe contrasts T1, T1ce, T2, PD, FLAIR, DWI and ADC. It flags 1 % of the "
+        "pixels\nof synthetic normal brains; of a real one more or less",
     )
     add_prior(group)
     add_smooth_through(group)
@@ -207,7 +207,8 @@ def add_training(parser: Any) -> None:
         help="set of parameters: best (best results on real tumours; detector, prior "
         "and smoothing depend on the data), quick (test run; scores are not "
         "meaningful), cpu (two cores, no GPU), paper (as published; needs a GPU; "
-        "paper-brats or paper-isles for ADMDetector), fine-tune (with --init). "
+        "paper-brats or paper-isles for ADMDetector), fine-tune (with --init), "
+        "small-lesions (EraserDetector; with --prior, at full resolution). "
         "Default: cpu, or fine-tune with --init",
     )
     parser.add_argument(

@@ -12,7 +12,7 @@ from typing import Any
 from skadm.cli import _options
 from skadm.cli._choice import BEST, ERASER
 from skadm.cli._dicom import add_dicom
-from skadm.cli._found import find, print_found
+from skadm.cli._found import Found, find, print_found
 from skadm.cli._output import check_folder, check_inner_folder, say, write_json
 from skadm.cli._plan import (
     SHIPPED,
@@ -79,7 +79,7 @@ def add_parser(commands: Any) -> None:
         "--preset",
         default=BEST,
         help=f"of {ERASER}, if one is trained: best, quick (to see that it runs), cpu, "
-        "paper or fine-tune (default: %(default)s)",
+        "paper, fine-tune or small-lesions (default: %(default)s)",
     )
     _options.add_prior(parser)
     _options.add_smooth_through(parser)
@@ -152,7 +152,7 @@ def run(args: argparse.Namespace) -> None:
     # Checkpoints of a training that is finished.
     shutil.rmtree(check_inner_folder(out, "checkpoints"), ignore_errors=True)
     print(f"\nReport: {out / 'report' / 'index.html'}")
-    print(_caveat(args.preset, found.data, model))
+    print(_caveat(args.preset, found, model))
     if failures:
         raise RuntimeError("; ".join(dict.fromkeys(failures)))
 
@@ -243,17 +243,20 @@ def _do(step: Step) -> None:
     args.execute(args)
 
 
-def _caveat(preset: str, data: str, model: str) -> str:
+def _caveat(preset: str, found: Found, model: str) -> str:
     """Say how far the maps are to be trusted."""
     if model == SHIPPED:
         return (
             "The model was not trained on these patients. The threshold was set on "
             "synthetic brains and is only a starting point."
         )
+    # Without --contrasts, the demo expects all patients to have all contrasts.
+    contrasts = ["--contrasts", *found.contrasts] if found.left_out else []
     quick = "The preset quick is only a test run; its maps are not meaningful. "
     return (quick if preset == "quick" else "") + (
         "The normal slices of patients with a mask were trained on, and their abnormal "
         "slices set the threshold: their maps say little about new patients. For an "
         "accuracy, on patients left out of the training: "
-        f"skadm demo --data {shlex.quote(data)} --preset best --out FOLDER"
+        + shlex.join(["skadm", "demo", "--data", found.data, *contrasts])
+        + " --preset best --out FOLDER"
     )

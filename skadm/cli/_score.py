@@ -9,7 +9,8 @@ from skadm.cli._output import check_folder, print_files, print_supplied, raise_f
 
 _TEXT = """\
 Write an anomaly map of each patient, as a NIfTI file on the grid of the patient's own
-images: higher = more abnormal, the lowest value outside the brain. No masks are needed.
+images: higher = more abnormal. Outside the brain it is the lowest value of the training.
+No masks are needed.
 """
 
 _EPILOG = """\

@@ -68,10 +68,10 @@ def _lead(tested: Sequence[Row], patient_rows: Sequence[Row]) -> str:
         )
     if n_patients < 2:
         return "No interval for the difference: only one patient has an anomaly."
+    measured = max(n_patients, 4)
     return (
         f"Mean over the {n_patients} patients with an anomaly: {'; '.join(parts)}. The "
-        f"coverage of such intervals is {coverage(n_patients)} for this number of "
-        "patients."
+        f"coverage of such intervals is {coverage(n_patients)} for {measured} patients."
     )
 
 
