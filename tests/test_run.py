@@ -252,6 +252,20 @@ def test_scans_on_different_grids_are_to_be_prepared(raw, tmp_path, capsys):
     assert not (tmp_path / "out").exists()
 
 
+def test_reference_is_the_contrast_that_masks_were_drawn_on(raw, tmp_path, capsys):
+    assert run(raw, tmp_path / "out", "--dry-run") == 0
+    assert "--reference FLAIR" in capsys.readouterr().out
+    for patient in ("phantom-000", "phantom-001"):  # FLAIR on another grid, not the mask
+        path = raw / patient / f"{patient}_flair.nii.gz"
+        image = nib.load(path)
+        cut = image.get_fdata(dtype=np.float32)[:, :-2]
+        nib.save(nib.Nifti1Image(cut, image.affine), path)
+    assert run(raw, tmp_path / "out", "--dry-run") == 0
+    assert "--reference FLAIR" not in capsys.readouterr().out
+    assert run(raw, tmp_path / "out", "--dry-run", "--no-masks") == 0
+    assert "--reference FLAIR" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("left_unread", [True, False])
 def test_training_is_announced_only_where_masks_are_read(
     left_unread, raw, tmp_path, capsys

@@ -2,6 +2,7 @@
 
 import argparse
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from skadm.cli import _options
@@ -124,9 +125,14 @@ def _reasons_to_prepare(studies: list[Any], contrasts: list[str]) -> list[str]:
 
 
 def _on_one_grid(study: Any, contrasts: list[str]) -> bool:
+    return on_one_grid(*(study.images[name] for name in contrasts))
+
+
+def on_one_grid(*paths: Path) -> bool:
+    """Return whether image files lie on one grid."""
     from skadm.data._image_files import inspect
 
-    first, *others = (inspect(study.images[name]) for name in contrasts)
+    first, *others = map(inspect, paths)
     for other in others:
         try:
             first.require_same_grid(other)

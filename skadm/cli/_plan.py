@@ -19,7 +19,7 @@ from skadm.cli._choice import (
     settle_eraser,
     settle_smoothing,
 )
-from skadm.cli._found import Found
+from skadm.cli._found import Found, on_one_grid
 from skadm.cli._model import stated_prior
 from skadm.cli._output import check_inner_folder
 
@@ -240,11 +240,19 @@ def _as_words(options: dict[str, Any], names: tuple[str, ...] | None = None) -> 
     return words
 
 
+def _reference(found: Found) -> str:
+    """Return the contrast on whose grid all masks lie, FLAIR if there are several."""
+    names = sorted(found.contrasts, key=lambda name: name != "FLAIR")
+    for name in names:
+        if all(on_one_grid(study.mask, study.images[name]) for study in found.marked):
+            return name
+    return names[0]
+
+
 def make_preparation(args: argparse.Namespace, found: Found, out: Path) -> Step:
-    """Return the step that prepares raw scans; the reference is FLAIR if common to all."""
-    reference = "FLAIR" if "FLAIR" in found.contrasts else found.contrasts[0]
+    """Return the step that prepares raw scans."""
     words = ["--data", found.data, "--out", str(out / "prepared")]
-    words += ["--reference", reference, *_device(args)]
+    words += ["--reference", _reference(found), *_device(args)]
     words += _as_words(_options.selected(args))
     if found.layout == "DICOM":
         words += _as_words(vars(args), ("series", "pseudonyms"))
