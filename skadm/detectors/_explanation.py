@@ -14,10 +14,10 @@ class Explanation:
     of the pixel, the energy (the negative score) is the sum of
 
     - for each feature i, Σ_c γ_c (z - μ_c)_i [Σ_c⁻¹ (z - μ_c)]_i / 2: its contribution to
-    the squared Mahalanobis distance, negative if the feature, correlated with others,
-    counteracts their deviation;
+      the squared Mahalanobis distance, negative if the feature, correlated with others,
+      counteracts their deviation;
     - the baseline, Σ_c γ_c (log det(2π Σ_c) / 2 - log π_c + log γ_c): the energy at the
-    centre of the components.
+      centre of the components.
 
     Attributes
     ----------
