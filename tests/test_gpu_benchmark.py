@@ -2,6 +2,7 @@
 
 import csv
 
+import numpy as np
 import pytest
 import torch
 
@@ -24,6 +25,27 @@ def test_table_on_the_cpu(tmp_path, capsys):
         assert float(row["scoring, slices/s"]) > 0
         assert float(row["difference to the CPU"]) == 0  # the same device twice
     assert "on the CPU" in capsys.readouterr().out
+
+
+class Shifted:
+    """Scores that are higher on any device but the CPU."""
+
+    device = "cuda"
+
+    def set_params(self, device, precision):
+        self.device = device
+        return self
+
+    def score_samples(self, images):
+        return images[:, 0] + (self.device != "cpu") * np.float32(0.5)
+
+
+def test_difference_is_relative_to_the_spread_in_the_brain():
+    images = np.zeros((1, 2, 2, 2), np.float32)
+    images[0, 0, 0], images[0, 1, 0] = (2, 6), 1  # two brain pixels
+    fitted = Shifted()
+    assert gpu.difference(fitted, images) == pytest.approx(0.5 / 2)
+    assert fitted.device == "cuda"  # what was measured stays as it was
 
 
 def test_scores_that_differ_fail(tmp_path, monkeypatch):

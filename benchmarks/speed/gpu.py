@@ -22,6 +22,7 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from copy import copy
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -93,18 +94,15 @@ def epoch_seconds(detector: TorchDetector, images: NDArray, device: str) -> floa
 
 def difference(fitted: TorchDetector, images: NDArray) -> float:
     """Largest difference of scores to those of the CPU, both in float32."""
-    from sklearn.base import clone
-
-    maps = []
-    for device in (fitted.device, "cpu"):
-        # A copy with the same weights: parameters of scoring alone are changed.
-        copy = clone(fitted).set_params(device=device, precision="float32")
-        for name, value in vars(fitted).items():
-            if name.endswith("_") and not name.startswith("_"):
-                setattr(copy, name, value)
-        maps.append(copy.score_samples(images))
     brain = (images != 0).any(axis=1)
-    first, second = (scores[brain].astype(np.float64) for scores in maps)
+    first, second = (
+        # Copied without its networks, which are built again on the device.
+        copy(fitted)
+        .set_params(device=device, precision="float32")
+        .score_samples(images)[brain]
+        .astype(np.float64)
+        for device in (fitted.device, "cpu")
+    )
     return float(np.abs(first - second).max() / second.std())
 
 

@@ -116,16 +116,6 @@ def run(args: argparse.Namespace) -> None:
     # Names were checked when read: none points elsewhere.
     places = {volume.name: pages / f"{volume.name}.html" for volume in stack.volumes}
     warn_of_trained_patients(stack, model.training_, "reported")
-    candidates = note = None
-    if args.normal is not None:
-        # The threshold was set on calibration patients: their false positives are weaker.
-        others = {
-            *model.training_.get("patients", ()),
-            *getattr(model[-1], "calibration_groups_", ()),
-            *stack.groups.tolist(),
-        }
-        candidates = _candidates(model, args.normal, others)
-        note = _p_value_note(candidates.n_groups)
     originals = {}
     if args.dicom is not None:
         from skadm.raw._dicom_results import read_originals
@@ -135,6 +125,16 @@ def run(args: argparse.Namespace) -> None:
             {volume.name: volume.source.header.path for volume in stack.volumes},
         )
         check_inner_folder(out, "dicom")
+    candidates = note = None
+    if args.normal is not None:  # scores all normal slices: after all that may be refused
+        # The threshold was set on calibration patients: their false positives are weaker.
+        others = {
+            *model.training_.get("patients", ()),
+            *getattr(model[-1], "calibration_groups_", ()),
+            *stack.groups.tolist(),
+        }
+        candidates = _candidates(model, args.normal, others)
+        note = _p_value_note(candidates.n_groups)
     settings = [
         Setting("Report", "command", shlex.join(args.command_line)),
         *describe_model(model),
