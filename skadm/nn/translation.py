@@ -15,6 +15,9 @@ from skadm.nn.pixels import brain_of
 # Two stride-2 layers; at 8 × 8 the coarsest level has four pixels, the fewest for the
 # norm layers to average over.
 _MULTIPLE, _MINIMUM = 4, 8
+# Pixels of all slices up to which all targets are translated in one call: the overhead of a
+# call then takes a good part of its time. Of more, memory would be K times as much.
+_SMALL = 2**16
 
 
 def brain_medians(images: torch.Tensor, brain: torch.Tensor) -> torch.Tensor:
@@ -91,8 +94,11 @@ def translate_all(
     `priors` are m of every contrast, (n, K).
     """
     n_slices, n_contrasts = images.shape[:2]
-    translations = [
-        net(images, torch.full((n_slices,), b, device=images.device), priors[:, b])
-        for b in range(n_contrasts)
-    ]
-    return torch.stack(translations, dim=1)
+    targets = torch.arange(n_contrasts, device=images.device).repeat(n_slices)
+    if images[:, 0].numel() > _SMALL:
+        translations = [
+            net(images, targets[b::n_contrasts], priors[:, b]) for b in range(n_contrasts)
+        ]
+        return torch.stack(translations, dim=1)
+    repeated = images.repeat_interleave(n_contrasts, dim=0)
+    return net(repeated, targets, priors.flatten()).unflatten(0, (n_slices, n_contrasts))
