@@ -19,6 +19,10 @@ BIN := $(VENV)/bin
 SOURCES := skadm tests benchmarks examples docs .ci
 LOWEST := $(shell sed -n 's/^ *scikit-learn>=//p' setup.cfg)
 
+# Kept between runs, whatever the environment says: every process of Python that a test
+# starts would compile the package again, every worker all tests.
+export PYTHONDONTWRITEBYTECODE =
+
 .PHONY: demo test test-fast test-portable test-lowest check format docs release-check clean
 
 demo: $(VENV)/demo.stamp
@@ -30,19 +34,20 @@ test: $(VENV)/dev.stamp
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile --durations=25
 
 test-fast: $(VENV)/dev.stamp
-	# Without clusters, browsers, other processes, and trainings from end to end.
+	# Without clusters, browsers, other processes, trainings from end to end, and what else
+	# takes more than a third of a second.
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile -m "not slow"
 
 test-portable: $(VENV)/dev.stamp
 	# What rests on the kernels of the processor, as on an older one without bfloat16, and as
 	# on one without vector instructions, with bfloat16 chosen and computed in software. The
-	# latter leaves out what takes long.
+	# latter leaves out the checks of scikit-learn, which take long.
 	ONEDNN_MAX_CPU_ISA=AVX2 OPENBLAS_CORETYPE=Haswell OMP_NUM_THREADS=1 \
 		ATEN_CPU_CAPABILITY=avx2 $(BIN)/python -m pytest -q -n auto \
 		--dist loadfile -m numerical --bfloat16 no
 	ONEDNN_MAX_CPU_ISA=AVX2 OPENBLAS_CORETYPE=Haswell OMP_NUM_THREADS=1 \
 		ATEN_CPU_CAPABILITY=default $(BIN)/python -m pytest -q -n auto \
-		--dist loadfile -m "numerical and not slow" --bfloat16 yes
+		--dist loadfile -m numerical -k "not estimator_checks" --bfloat16 yes
 
 test-lowest: $(VENV)/dev.stamp $(VENV)/lowest.stamp
 	# The contract of detectors that are quick to train, and numerical tests.
@@ -50,8 +55,8 @@ test-lowest: $(VENV)/dev.stamp $(VENV)/lowest.stamp
 		"import sklearn; assert sklearn.__version__ == '$(LOWEST)', sklearn.__version__"
 	PYTHONPATH=$(VENV)/lowest OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto \
 		tests/test_contract.py tests/test_density.py tests/test_filters.py \
-		tests/test_metrics.py -m "not slow" \
-		-k "not process and (Intensity or PCA or DAE or density or filters or metrics)"
+		tests/test_metrics.py -k "not process and not twin and not estimator_checks \
+		and (Intensity or PCA or DAE or density or filters or metrics)"
 
 check: $(VENV)/dev.stamp
 	$(BIN)/ruff format --check $(SOURCES)

@@ -1,5 +1,6 @@
 """Fixtures that several test modules share."""
 
+import gc
 import os
 from pathlib import Path
 
@@ -21,6 +22,12 @@ def pytest_configure(config):
         import skadm.neural as module
 
         module.computes_bfloat16 = lambda device: chosen == "yes"
+
+
+def pytest_collection_finish():
+    # Modules and tests stay to the end: no search for garbage has to go through them.
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")

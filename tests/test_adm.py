@@ -50,6 +50,7 @@ class Recorder:
 # -- what is computed ---------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("density", ["network", "em"])
 def test_score_is_the_log_likelihood_of_the_features(density):
     """The whole of Eq. 4-12 once more, in float64 with SciPy."""
@@ -75,6 +76,7 @@ def test_score_is_the_log_likelihood_of_the_features(density):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("batch_size", [1, 3, 100])
 def test_final_mixture_is_that_of_all_training_pixels(batch_size):
     X, y = make_slices()
@@ -100,6 +102,7 @@ def test_final_mixture_is_that_of_all_training_pixels(batch_size):
         )
 
 
+@pytest.mark.slow
 def test_every_contrast_is_a_target():
     """One target per slice and step is an unbiased estimate of all of them (Eq. 13)."""
     X, y = make_slices()
@@ -134,6 +137,7 @@ def test_median_prior_is_told_to_the_network():
     assert (tiny(median_prior=False)._priors(images) == 0).all()
 
 
+@pytest.mark.slow
 def test_density_loss_is_equation_14():
     X, y = make_slices()
     detector = tiny(energy_weight=0.3, precision="float32").fit(X, y)
@@ -152,6 +156,7 @@ def test_density_loss_is_equation_14():
 # -- ablations ----------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("features", "stages", "networks", "n_features"),
     [
@@ -189,6 +194,7 @@ def test_without_joint_training_the_energy_leaves_the_reduction_alone():
     assert estimation.abs().max() > 0
 
 
+@pytest.mark.slow
 def test_latent_dim():
     X, y = make_slices()
     assert tiny(latent_dim=5).fit(X, y).weights_["mixture.means"].shape == (6, 3 + 5)
@@ -196,6 +202,7 @@ def test_latent_dim():
     assert single.weights_["mixture.means"].shape == (6, 1 + 1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("norm", ["batch", "instance", "none"])
 def test_norms(norm):
     X, y = make_slices()
@@ -234,6 +241,7 @@ def test_training_without_a_floor_stops_with_a_record(constraint):
     assert np.isfinite(detector.score_samples(X)).all()
 
 
+@pytest.mark.slow
 def test_training_with_the_floor_never_stops():
     X = degenerate_slices()
     with warnings.catch_warnings():
@@ -246,6 +254,7 @@ def test_training_with_the_floor_never_stops():
     assert np.isfinite(detector.score_samples(X)).all()
 
 
+@pytest.mark.slow
 def test_penalty_is_in_the_loss():
     X, y = make_slices()
     detector = tiny(constraint="penalty", penalty_weight=0.0).fit(X, y)
@@ -263,6 +272,7 @@ def test_penalty_is_in_the_loss():
 # -- training -----------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_history():
     X, y = make_slices()
     detector = tiny().fit(X, y)
@@ -275,6 +285,7 @@ def test_history():
     )
 
 
+@pytest.mark.slow
 def test_training_lowers_both_losses():
     X, y = make_slices(30)
     detector = tiny(max_epochs=15, learning_rate=5e-3, augmentation=None).fit(X, y)
@@ -283,6 +294,7 @@ def test_training_lowers_both_losses():
         assert losses[-1] < 0.8 * losses[0]
 
 
+@pytest.mark.slow
 def test_warm_start():
     X, y = make_slices()
     detector = tiny(warm_start=True).fit(X, y)
@@ -297,6 +309,7 @@ def test_warm_start():
     assert not np.allclose(detector.weights_["translation.head.weight"], before)
 
 
+@pytest.mark.slow
 def test_remembered_translation_gives_the_same_detector(tmp_path):
     X, y = make_slices()
     plain, first, second = (
@@ -307,6 +320,7 @@ def test_remembered_translation_gives_the_same_detector(tmp_path):
         assert [r["loss"] for r in plain.history_] == [r["loss"] for r in detector.history_]
 
 
+@pytest.mark.slow
 def test_what_a_stage_depends_on_is_not_taken_from_memory(tmp_path, monkeypatch):
     X, y = make_slices()
     trained = []
@@ -391,6 +405,7 @@ def test_teardown_after_an_error():
     assert recorder.tasks[-1] == "teardown"
 
 
+@pytest.mark.slow
 def test_augmentation_is_used_and_can_be_off():
     X, y = make_slices()
     on, off, other = (
@@ -403,6 +418,7 @@ def test_augmentation_is_used_and_can_be_off():
         tiny(augmentation=Augmentation(crop=2)).fit(X, y)
 
 
+@pytest.mark.slow
 def test_precisions_agree():
     X, y = make_slices()
     single, half = (
@@ -451,6 +467,7 @@ def test_unknown_presets():
         make_detector("ADMDetector", "gpu")
 
 
+@pytest.mark.slow
 def test_weights_of_another_architecture_are_refused():
     X, y = make_slices()
     detector = tiny(warm_start=True).fit(X, y)

@@ -52,6 +52,7 @@ def log_densities(mixture, pixels):
 # -- density ------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_em_finds_a_likelier_mixture_of_the_same_features():
     X, y = make_slices()
     network, em = (
@@ -69,6 +70,7 @@ def test_em_finds_a_likelier_mixture_of_the_same_features():
     assert likelihoods[1] > likelihoods[0] + 0.1
 
 
+@pytest.mark.slow
 def test_a_further_step_of_em_changes_little():
     """Fewer pixels than are drawn at most: the mixture is that of all of them."""
     X, y = make_slices()
@@ -87,6 +89,7 @@ def test_a_further_step_of_em_changes_little():
         )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("constraint", ["floor", "none"])
 def test_no_covariance_by_em_is_singular(constraint):
     X = degenerate_slices()
@@ -99,6 +102,7 @@ def test_no_covariance_by_em_is_singular(constraint):
     assert np.isfinite(detector.score_samples(X)).all()
 
 
+@pytest.mark.slow
 def test_the_density_alone_is_learned_again_from_trained_networks():
     X, y = make_slices()
     detector = tiny(warm_start=True, precision="float32").fit(X, y)
@@ -148,6 +152,7 @@ def fitted():
     return tiny(**TINY, **DEPARTURES).fit(X, y)
 
 
+@pytest.mark.slow
 def test_files_and_pickles_keep_scores(fitted, tmp_path):
     X, _ = make_slices(seed=1)
     save(fitted, tmp_path / "model.skadm")
@@ -156,6 +161,7 @@ def test_files_and_pickles_keep_scores(fitted, tmp_path):
         np.testing.assert_array_equal(copy.score_samples(X), fitted.score_samples(X))
 
 
+@pytest.mark.slow
 def test_one_seed_gives_one_result_whatever_the_batch_size(fitted):
     X, y = make_slices()
     again = clone(fitted).fit(X, y)
@@ -179,6 +185,7 @@ def test_a_missing_contrast_is_left_out(fitted):
     np.testing.assert_array_equal(fitted.explain(X).features[:, 1], 0)
 
 
+@pytest.mark.slow
 def test_grid_search():
     stack = make_stack()
     grid = {"n_components": [1, 2], "energy_weight": [5e-4, 0.1]}
@@ -194,6 +201,7 @@ def test_grid_search():
 # -- ADM+ ---------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_adm_plus_is_adm_with_departures_smoothed_and_without_the_rim():
     stack = make_stack(height=20, width=20)
     plus = make_detector("ADM+", "quick", **TINY).fit(stack, stack.y)
@@ -219,6 +227,7 @@ def test_adm_plus_is_adm_with_departures_smoothed_and_without_the_rim():
     )
 
 
+@pytest.mark.slow
 def test_adm_plus_on_the_command_line(tmp_path):
     scans, model = write_brats(tmp_path / "scans"), tmp_path / "model.skadm"
     arguments = ["--data", str(scans), "--seed", "3", "--smooth-through", "2", *QUICK]

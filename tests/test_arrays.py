@@ -304,6 +304,7 @@ def test_arrays_and_stacks_are_not_copied(tmp_path):
 # -- labels that a stack brings -----------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", detectors())
 @pytest.mark.parametrize("memory", [1024, 0])
 def test_a_labelled_stack_with_anomalies_needs_y(kind, memory):
@@ -399,6 +400,7 @@ def test_searches_and_folds(form):
         cross_val_predict(pca(), stack, groups=stack.groups, cv=GroupKFold(3))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("asked", [True, False])
 def test_groups_may_be_routed_to_the_normaliser_of_a_stack(asked):
     """Patients, of which the stack knows the volumes: they change nothing."""

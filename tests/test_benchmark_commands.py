@@ -40,6 +40,7 @@ def test_the_list_has_a_line_on_each(capsys):
         assert line.endswith(summary)
 
 
+@pytest.mark.slow
 def test_help_of_each_imports_nothing_heavy():
     modules = [module_of(path) for path in SCRIPTS.values()]
     done = subprocess.run(
@@ -84,6 +85,7 @@ def test_quick_changes_defaults_only():
     assert read_options(speed.__name__, []).size == 128
 
 
+@pytest.mark.slow
 def test_caches_of_more_volumes(tmp_path):
     assert main(["cache_growth", "--volumes", "2", "3", "--out", str(tmp_path)]) == 0
     rows = pd.read_csv(tmp_path / "cache_growth.csv")

@@ -3,6 +3,7 @@
 import csv
 import importlib
 import json
+from functools import cache as remembered
 
 import numpy as np
 import pytest
@@ -21,12 +22,16 @@ pytest.importorskip("matplotlib")
 
 pytestmark = pytest.mark.slow
 
-TINY = ("--size", "32", "--patients", "6", "--slices", "8", "--preset", "quick")
+TINY = ("--size", "24", "--patients", "6", "--slices", "8", "--preset", "quick")
+
+
+load_stack_once = remembered(data.load_stack)
 
 
 @pytest.fixture
 def load(monkeypatch):
-    """An experiment, by name; ADM and the DAE are made tiny."""
+    """An experiment, by name; ADM and the DAE are tiny, phantoms made once."""
+    monkeypatch.setattr(data, "load_stack", load_stack_once)
     monkeypatch.setitem(
         PRESETS["ADMDetector"], "quick", {"width": 4, "n_blocks": 1, "max_epochs": 2}
     )

@@ -297,6 +297,7 @@ def _build(stack, folder):
     stack.cache(folder)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 def test_a_killed_build_leaves_nothing_unreadable(tmp_path):
     shape = (60, 60, 30)

@@ -56,6 +56,7 @@ def test_every_file_of_a_detector_is_in_the_registry():
     assert found == set(NAMES)
 
 
+@pytest.mark.slow
 def test_a_new_detector_is_one_file_and_one_line(tmp_path):
     """In a copy of the package: list, presets, the command line find it by themselves."""
     shutil.copytree(Path(skadm.__file__).parent, tmp_path / "skadm")

@@ -150,6 +150,7 @@ def test_fit_prints_what_it_did(scans, tmp_path, capsys):
     assert [file.name for file in out.parent.iterdir()] == ["model.skadm"]
 
 
+@pytest.mark.slow
 def test_progress_goes_to_stderr(scans, tmp_path, capsys):
     out = tmp_path / "model.skadm"
     assert main(["fit", "--data", str(scans), "--out", str(out), *QUICK]) == 0
@@ -159,6 +160,7 @@ def test_progress_goes_to_stderr(scans, tmp_path, capsys):
     assert "epoch" not in printed.out
 
 
+@pytest.mark.slow
 def test_fit_goes_on_from_checkpoints(scans, tmp_path, capsys):
     out, runs = tmp_path / "model.skadm", tmp_path / "runs"
     arguments = ["fit", "--data", str(scans), "--out", str(out), *QUICK]
@@ -179,6 +181,7 @@ def test_fit_goes_on_from_checkpoints(scans, tmp_path, capsys):
     assert "omit --checkpoints" in error_of(capsys)
 
 
+@pytest.mark.slow
 def test_fit_without_masks(tmp_path, capsys):
     scans = write_brats(tmp_path / "scans", n_patients=1, masks=False)
     out = tmp_path / "model.skadm"
@@ -191,6 +194,7 @@ def test_fit_without_masks(tmp_path, capsys):
     assert "has no masks" in error_of(capsys)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("member", "code"), [("card.json", 0), ("word/a.xml", 1)])
 def test_fit_replaces_an_archive_if_it_was_a_model(member, code, scans, tmp_path):
     out = tmp_path / "model.skadm"
@@ -229,6 +233,7 @@ def test_card_of_somebody_else_does_not_move_the_cursor(model, tmp_path, capsys)
 # -- score -------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_maps_lie_on_the_grid_of_the_source(model, scans, tmp_path, capsys):
     out = tmp_path / "maps"
     arguments = ["score", "--model", str(model), "--data", str(scans), "--out", str(out)]
@@ -252,6 +257,7 @@ def test_maps_lie_on_the_grid_of_the_source(model, scans, tmp_path, capsys):
         assert set(np.unique(segmented.get_fdata())) <= {0, 1}
 
 
+@pytest.mark.slow
 def test_anomaly_maps_are_high_where_the_lesion_is(scans, tmp_path):
     path = tmp_path / "model.skadm"
     detector = IntensityDetector(prior={"FLAIR": 1.0})
@@ -277,6 +283,7 @@ def test_score_needs_no_masks(model, tmp_path):
     assert [file.name for file in out.iterdir()] == ["phantom-000_anomaly.nii.gz"]
 
 
+@pytest.mark.slow
 def test_score_adds_to_a_folder_but_replaces_nothing(model, scans, tmp_path, capsys):
     out = tmp_path / "maps"
     arguments = ["score", "--model", str(model), "--data", str(scans), "--out", str(out)]
@@ -290,6 +297,7 @@ def test_score_adds_to_a_folder_but_replaces_nothing(model, scans, tmp_path, cap
     assert len(list(out.iterdir())) == 4
 
 
+@pytest.mark.slow
 def test_score_in_processes_writes_the_same(model, scans, tmp_path, capsys):
     arguments = ["score", "--model", str(model), "--data", str(scans), "--device", "cpu"]
     outs = [tmp_path / "one", tmp_path / "two"]
@@ -301,6 +309,7 @@ def test_score_in_processes_writes_the_same(model, scans, tmp_path, capsys):
     assert one == two
 
 
+@pytest.mark.slow
 def test_score_goes_on_after_a_failure_and_later_from_there(model, tmp_path, capsys):
     scans, out = write_brats(tmp_path / "scans", n_patients=3), tmp_path / "maps"
     damaged = scans / "phantom-001" / "phantom-001_flair.nii.gz"
@@ -356,6 +365,7 @@ def test_evaluate_writes_rows_and_figures(model, scans, tmp_path, capsys):
         assert (out / name).read_bytes().startswith(b"\x89PNG")
 
 
+@pytest.mark.slow
 def test_evaluate_warns_of_patients_that_were_trained_on(model, scans, tmp_path, capsys):
     out = str(tmp_path / "results")
     arguments = ["evaluate", "--model", str(model), "--data", str(scans), "--out", out]
@@ -367,6 +377,7 @@ def test_evaluate_warns_of_patients_that_were_trained_on(model, scans, tmp_path,
     assert [row["method"] for row in rows_of(Path(out))] == ["ADM"]
 
 
+@pytest.mark.slow
 def test_evaluate_does_not_let_labels_move_the_threshold(model, scans, tmp_path):
     """Other masks on the same images: every metric may change, the threshold may not."""
     changed = tmp_path / "changed"
@@ -481,6 +492,7 @@ def quick(detector):
     return QUICK if trained else ["--preset", "quick", "--size", "16"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sign", ["known", "unknown"])
 @pytest.mark.parametrize("detector", ["DAEDetector", "EraserDetector", "PCADetector"])
 def test_prior_is_that_of_the_detector(detector, sign, scans, tmp_path):
@@ -494,6 +506,7 @@ def test_prior_is_that_of_the_detector(detector, sign, scans, tmp_path):
     assert parameters["prior_sign"] == sign
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("detector", ["EraserDetector", "GaussianMixtureDetector"])
 def test_axis_is_learned(detector, scans, tmp_path, capsys):
     path = tmp_path / "model.skadm"
@@ -687,6 +700,7 @@ class TestRefusals:
         arguments += ["--model", model] if command in ("score", "report") else []
         assert "--out is empty; expected a path" in refused(arguments, capsys)
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("command", ["demo", "fit"])
     def test_prior(self, command, scans, tmp_path, capsys):
         arguments = [command, "--data", scans, "--out", tmp_path / "out"]
@@ -741,6 +755,7 @@ class TestRefusals:
         arguments = ["demo", "--data", scans, "--out", tmp_path / "out", "--slices", "5"]
         assert "--slices is only for the phantom" in refused(arguments, capsys)
 
+    @pytest.mark.slow
     def test_demo_needs_masks(self, tmp_path, capsys):
         scans = write_brats(tmp_path / "scans", n_patients=2, masks=False)
         arguments = ["demo", "--data", scans, "--out", tmp_path / "out"]
@@ -759,6 +774,7 @@ def test_baselines_need_a_model_that_has_them(scans, tmp_path, capsys):
     assert "does not list its training patients" in printed
 
 
+@pytest.mark.slow
 def test_evaluate_needs_an_anomaly(model, tmp_path, capsys):
     scans = write_brats(tmp_path / "scans", 1)
     (mask,) = scans.glob("*/*_seg.nii.gz")
@@ -847,6 +863,7 @@ def test_help_imports_nothing_heavy():
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
 
 
+@pytest.mark.slow
 def test_python_m_skadm():
     done = subprocess.run(
         [sys.executable, "-m", "skadm", "--version"],
@@ -878,6 +895,7 @@ def test_reader_that_has_gone_is_no_error(arguments, buffered):
 # -- the callback ------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_progress_log_is_a_callback_that_reaches_into_a_pipeline(capsys):
     from skadm import ADMDetector
 
@@ -897,6 +915,7 @@ def test_progress_log_is_a_callback_that_reaches_into_a_pipeline(capsys):
     assert len(capsys.readouterr().out.splitlines()) == 10
 
 
+@pytest.mark.slow
 def test_bars_on_a_terminal(scans, tmp_path, capsys, monkeypatch):
     pytest.importorskip("rich")
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)

@@ -69,6 +69,7 @@ def test_maps_are_those_of_the_model(model, stack, tmp_path):
         np.testing.assert_array_equal(segmented == 1, model.predict(stack)[mine] == -1)
 
 
+@pytest.mark.slow
 def test_detector_without_preprocessing(stack, tmp_path):
     detector = fitted(stack)[-1]
     score_cohort(detector, stack[:5], tmp_path / "a")
@@ -77,6 +78,7 @@ def test_detector_without_preprocessing(stack, tmp_path):
     assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
 
 
+@pytest.mark.slow
 def test_only_slices_of_the_stack(model, stack, tmp_path):
     (file,) = score_cohort(model, stack[1:3], tmp_path / "maps").files
     anomaly = voxels(file)
@@ -99,6 +101,7 @@ def test_volumes_of_several_sizes(tmp_path):
     assert [nib.load(file).shape for file in files] == [(24, 24, 4), (32, 32, 4)]
 
 
+@pytest.mark.slow
 def test_a_failure_does_not_stop_the_others(model, stack, tmp_path):
     damaged = stack.volumes[1].source.paths[0]
     damaged.write_bytes(damaged.read_bytes()[:-40])
@@ -118,6 +121,7 @@ def test_a_failure_does_not_stop_the_others(model, stack, tmp_path):
 class TestExisting:
     """Files that are there already."""
 
+    @pytest.mark.slow
     def test_raise(self, model, stack, tmp_path):
         score_cohort(model, stack[5:10], tmp_path)
         (tmp_path / "phantom-001_anomaly.nii.gz").write_text("mine")
@@ -125,6 +129,7 @@ class TestExisting:
             score_cohort(model, stack, tmp_path, on_start=lambda *_: pytest.fail("begun"))
         assert (tmp_path / "phantom-001_anomaly.nii.gz").read_text() == "mine"
 
+    @pytest.mark.slow
     def test_skip(self, model, stack, tmp_path):
         out = tmp_path / "maps"
         out.mkdir()
@@ -151,6 +156,7 @@ class TestExisting:
         again = score_cohort(model, stack, out, kinds=kinds, existing="skip")
         assert (len(again.skipped), again.files) == (3, [])
 
+    @pytest.mark.slow
     def test_a_rerun_scores_what_failed(self, model, stack, tmp_path):
         path = stack.volumes[2].source.paths[0]
         whole = path.read_bytes()
@@ -161,6 +167,7 @@ class TestExisting:
         assert [file.name for file in found.files] == ["phantom-002_anomaly.nii.gz"]
         assert found.failures == {}
 
+    @pytest.mark.slow
     def test_replace(self, model, stack, tmp_path):
         file = tmp_path / "phantom-000_anomaly.nii.gz"
         file.write_text("old")
@@ -168,6 +175,7 @@ class TestExisting:
         assert voxels(file).shape == (5, 24, 24)
 
 
+@pytest.mark.slow
 def test_model_of_a_file(model, stack, tmp_path, monkeypatch):
     """It is read once; a file that has changed is another model."""
     path = tmp_path / "model.skadm"
@@ -182,6 +190,7 @@ def test_model_of_a_file(model, stack, tmp_path, monkeypatch):
         assert [file.read_bytes() for file in files] == [f.read_bytes() for f in expected]
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_number_of_volumes(model, tmp_path):
     # Images large enough that a few kilobytes of bookkeeping for each volume do not count.
     stack = write_files(tmp_path / "many", 16, size=96)
@@ -206,14 +215,17 @@ class TestRefusals:
     def no_work(self, monkeypatch):
         monkeypatch.setattr("skadm.cohort._score_volume", pytest.fail)
 
+    @pytest.mark.slow
     def test_not_fitted(self, stack, tmp_path):
         with pytest.raises(NotFittedError):
             score_cohort(IntensityDetector(), stack, tmp_path)
 
+    @pytest.mark.slow
     def test_not_a_detector_of_pixels(self, stack, tmp_path):
         with pytest.raises(ValueError, match="SliceDetector; expected a pixel detector"):
             score_cohort(SliceDetector(IntensityDetector()), stack, tmp_path)
 
+    @pytest.mark.slow
     def test_no_such_model(self, stack, tmp_path):
         with pytest.raises(FileNotFoundError, match="none.skadm"):
             score_cohort(tmp_path / "none.skadm", stack, tmp_path)
@@ -228,6 +240,7 @@ class TestRefusals:
         with pytest.raises(ValueError, match="expected a sequence of names out of"):
             score_cohort(model, stack, tmp_path, kinds=kinds)
 
+    @pytest.mark.slow
     def test_existing(self, model, stack, tmp_path):
         with pytest.raises(ValueError, match="existing is 'keep'; expected one of"):
             score_cohort(model, stack, tmp_path, existing="keep")

@@ -72,16 +72,19 @@ def two_detectors(monkeypatch):
     monkeypatch.setattr(skadm.detectors, "__all__", names)
 
 
+load_stack_once = cache(data.load_stack)
+
+
 @pytest.fixture
 def compare(two_detectors, monkeypatch):
-    """The benchmark without figures, and with a phantom made once for each test."""
+    """The benchmark without figures, and with a phantom made once for all tests."""
     monkeypatch.setattr(compare_benchmark, "draw_figures", lambda *_: None)
-    monkeypatch.setattr(data, "load_stack", cache(data.load_stack))
+    monkeypatch.setattr(data, "load_stack", load_stack_once)
     return compare_benchmark
 
 
 def arguments(out, *more):
-    tiny = ("--size", "32", "--patients", "4", "--slices", "8", "--preset", "quick")
+    tiny = ("--size", "24", "--patients", "4", "--slices", "8", "--preset", "quick")
     methods = () if "--methods" in more else ("--methods", "First", "Second")
     return [*tiny, "--seeds", "2", "--out", str(out), *methods, *more]
 

@@ -43,6 +43,7 @@ def brute_p(score, scores, groups):
     return (1 + sum(shares)) / (len(shares) + 1)
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(st.integers(0, 2**31), st.sampled_from([0.17, 0.25, 0.5, 0.9]))
 def test_p_values_and_threshold_are_those_of_the_definition(seed, alpha):
@@ -111,6 +112,7 @@ def test_the_rate_is_held_on_new_patients(alpha):
     assert alpha - 1 / 10 - 3 * error <= mean <= alpha + 3 * error
 
 
+@pytest.mark.slow
 def test_pooled_items_do_not_hold_it():
     """What the hierarchy is for: few patients, many items each."""
     mean, error = realised(
@@ -158,6 +160,7 @@ def test_detector_of_pixels(stack):
     assert clone(detector).get_params()["contamination"] == 0.25
 
 
+@pytest.mark.slow
 def test_detector_of_slices(stack):
     detector = ConformalDetector(
         SliceDetector(IntensityDetector()), contamination=0.3, random_state=0
@@ -300,6 +303,7 @@ def through():
     return PostprocessedDetector(IntensityDetector(), smoother)
 
 
+@pytest.mark.slow
 def test_normal_slices_calibrate_as_they_are_scored_later(stack):
     """The lesion slices beside them are there: without them the threshold is another."""
     trained = through().fit(stack[:12], stack.y[:12])
@@ -340,6 +344,7 @@ def search():
     )
 
 
+@pytest.mark.slow
 def test_patients_that_calibrate_have_no_part_in_a_search(stack, monkeypatch):
     detector = ConformalDetector(search(), contamination=0.25, random_state=0)
     seen = set()
@@ -367,6 +372,7 @@ def test_patients_that_calibrate_have_no_part_in_a_search(stack, monkeypatch):
     assert detector.contrasts_ == stack.contrasts
 
 
+@pytest.mark.slow
 def test_a_tuned_detector_is_saved_without_its_search(stack, tmp_path):
     detector = ConformalDetector(search(), contamination=0.25, random_state=0)
     detector.fit(stack, stack.y)
@@ -395,6 +401,7 @@ def test_a_cohort_is_scored(stack, tmp_path):
         score_cohort(of_slices, some, tmp_path)
 
 
+@pytest.mark.slow
 def test_labels_of_slices_are_as_good_as_masks(stack):
     detector = ConformalDetector(
         SliceDetector(PCADetector(random_state=0)), contamination=0.25, random_state=0

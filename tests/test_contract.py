@@ -84,20 +84,38 @@ def tiny(name, **parameters):
     return detector.set_params(**parameters)
 
 
-@pytest.fixture(params=[name for name, _ in all_detectors()])
+# Of the detectors that are networks, the one that is trained soonest stands for all of them
+# where tests have to be quick.
+QUICK_TO_TRAIN = ("DAEDetector", "IntensityDetector", "PCADetector")
+EVERY_DETECTOR = [
+    name if name in QUICK_TO_TRAIN else pytest.param(name, marks=pytest.mark.slow)
+    for name, _ in all_detectors()
+]
+
+
+@pytest.fixture(params=EVERY_DETECTOR)
 def detector(request):
     return tiny(request.param)
 
 
 @functools.cache
-def trained(name):
-    """A trained detector in a pickle: for all tests that only score."""
-    return pickle.dumps(tiny(name).fit(*make_slices()))
+def trained(name, on="slices"):
+    """A trained detector in a pickle: for all tests that do not need to train it."""
+    stack = make_stack()
+    data = {"slices": make_slices(), "stack": (stack, stack.y)}[on]
+    return pickle.dumps(tiny(name).fit(*data))
 
 
 @pytest.fixture
 def fitted(detector):
+    """Trained on `make_slices()`."""
     return pickle.loads(trained(type(detector).__name__))
+
+
+@pytest.fixture
+def fitted_to_stack(detector):
+    """Trained on `make_stack()` and its labels."""
+    return pickle.loads(trained(type(detector).__name__, "stack"))
 
 
 def is_trained(detector):
@@ -182,30 +200,28 @@ def test_absurd_intensities_give_finite_scores(fitted):
 # -- training -----------------------------------------------------------------------------
 
 
-def test_trains_on_normal_slices_only(detector):
+def test_trains_on_normal_slices_only(detector, fitted):
     X, y = make_slices()
     normal = ~(y == 1).any(axis=(1, 2))
-    with_y = clone(detector).fit(X, y)
+    expected = fitted.score_samples(X)
     apart = clone(detector).fit(X[normal])
-    np.testing.assert_array_equal(with_y.score_samples(X), apart.score_samples(X))
-    assert with_y.offset_ == apart.offset_
-    np.testing.assert_array_equal(clone(detector).fit_predict(X, y), with_y.predict(X))
+    np.testing.assert_array_equal(apart.score_samples(X), expected)
+    assert apart.offset_ == fitted.offset_
+    np.testing.assert_array_equal(clone(detector).fit_predict(X, y), fitted.predict(X))
     changed = X.copy()
     changed[~normal] *= 100
     np.testing.assert_array_equal(
-        clone(detector).fit(changed, y).score_samples(X), with_y.score_samples(X)
+        clone(detector).fit(changed, y).score_samples(X), expected
     )
 
 
-def test_slices_without_brain_are_left_out(detector):
+def test_slices_without_brain_are_left_out(detector, fitted):
     X, y = make_slices()
     empty = np.zeros_like(X[:3])
     more = clone(detector).fit(
         np.concatenate([X, empty]), np.concatenate([y, np.full_like(y[:3], -1)])
     )
-    np.testing.assert_array_equal(
-        more.score_samples(X), clone(detector).fit(X, y).score_samples(X)
-    )
+    np.testing.assert_array_equal(more.score_samples(X), fitted.score_samples(X))
 
 
 def test_a_failed_fit_leaves_the_detector_as_it_was(fitted, monkeypatch):
@@ -236,9 +252,10 @@ def test_parameters_and_inputs_stay(detector):
     assert clone(detector).get_params().keys() == before.keys()
 
 
-def test_same_seed_same_scores(detector):
+def test_same_seed_same_scores(detector, fitted):
     X, y = make_slices()
-    first, again = (clone(detector).fit(X, y).score_samples(X) for _ in range(2))
+    first = fitted.score_samples(X)
+    again = clone(detector).fit(X, y).score_samples(X)
     np.testing.assert_array_equal(first, again)
     if "random_state" in detector.get_params():
         other = clone(detector).set_params(random_state=1).fit(X, y).score_samples(X)
@@ -281,10 +298,9 @@ def test_scores_do_not_depend_on_the_batch(detector, shape, precision):
             np.testing.assert_array_equal(fitted.score_samples(X), expected)
 
 
-def test_scores_depend_on_training(detector):
+def test_scores_depend_on_training(detector, fitted):
     """A trained net is not its untrained twin, and its scores are not constant."""
     X, y = make_slices()
-    fitted = detector.fit(X, y)
     assert fitted.score_samples(X)[y >= 0].std() > 1e-3
     if is_trained(detector):
         twin = clone(detector).set_params(learning_rate=1e-12).fit(X, y)
@@ -355,6 +371,7 @@ def test_a_trained_detector_beats_its_untrained_twin(name, phantom):
 
 def test_pickle_and_joblib(detector, tmp_path):
     X, _ = make_slices(seed=1)
+    # Not from a pickle, as `fitted` is.
     fitted = detector.fit(*make_slices())
     expected = fitted.score_samples(X)
     pickled = pickle.dumps(fitted)
@@ -383,9 +400,8 @@ def test_pickles_work_in_another_process(tmp_path):
 # -- stacks and scikit-learn --------------------------------------------------------------
 
 
-def test_stack_instead_of_arrays(detector):
-    stack = make_stack()
-    from_stack = clone(detector).fit(stack, stack.y)
+def test_stack_instead_of_arrays(detector, fitted_to_stack):
+    stack, from_stack = make_stack(), fitted_to_stack
     from_arrays = clone(detector).fit(stack.X, stack.y)
     np.testing.assert_array_equal(
         from_stack.score_samples(stack), from_arrays.score_samples(stack.X)
@@ -394,9 +410,8 @@ def test_stack_instead_of_arrays(detector):
     assert from_arrays.contrasts_ is None
 
 
-def test_stack_with_other_contrasts_is_refused(detector):
+def test_stack_with_other_contrasts_is_refused(fitted_to_stack):
     stack = make_stack()
-    detector.fit(stack, stack.y)
     swapped = SliceStack.from_volumes(
         [
             ArrayVolume(stack.X[:6], patient="p", contrasts=("T2", "T1", "FLAIR")),
@@ -405,7 +420,7 @@ def test_stack_with_other_contrasts_is_refused(detector):
     with pytest.raises(
         ValueError, match=r"contrasts \('T2', 'T1', 'FLAIR'\).*on which .* was fitted"
     ):
-        detector.score_samples(swapped)
+        fitted_to_stack.score_samples(swapped)
 
 
 def test_grid_search_over_a_pipeline(detector):
@@ -418,6 +433,7 @@ def test_grid_search_over_a_pipeline(detector):
     assert search.predict(stack).shape == stack.y.shape
 
 
+@pytest.mark.slow
 def test_grid_search():
     stack = make_stack()
     search = GridSearchCV(
@@ -431,6 +447,7 @@ def test_grid_search():
     assert search.best_estimator_.n_components == search.best_params_["n_components"]
 
 
+@pytest.mark.slow
 def test_grid_search_by_two_processes():
     stack = make_stack()
     pipeline = make_pipeline(IntensityNormalizer(), tiny("ADMDetector", max_epochs=1))
@@ -444,6 +461,7 @@ def test_grid_search_by_two_processes():
     assert np.isfinite(search.cv_results_["mean_test_score"]).all()
 
 
+@pytest.mark.slow
 def test_folds_train_on_normal_slices_only(monkeypatch):
     """What the networks see in each fold and in the refit, slice by slice."""
     X, y = make_slices(n_slices=18)
@@ -466,6 +484,7 @@ def test_folds_train_on_normal_slices_only(monkeypatch):
     assert seen[3] == normal
 
 
+@pytest.mark.slow
 def test_predefined_split_with_refit():
     """The paper's hold-out: validate on the abnormal slices of the same patients."""
     X, y = make_slices()
@@ -631,10 +650,13 @@ def test_smoothing_stays_in_the_brain():
     np.testing.assert_allclose(fitted.score_samples(constant)[brain], -3, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_import_is_cheap():
     code = (
         "import sys, skadm; assert 'torch' not in sys.modules; "
         "assert not hasattr(skadm, 'Abacus'); assert 'torch' not in sys.modules; "
+        "import skadm.pooling; from skadm import SliceDetector, VolumeDetector; "
+        "assert 'torch' not in sys.modules; "
         "skadm.ADMDetector; assert 'torch' in sys.modules; "
         "assert not hasattr(skadm, 'AbacusDetector')"
     )
@@ -642,6 +664,7 @@ def test_import_is_cheap():
         subprocess.run([sys.executable, "-c", code], check=True)
 
 
+@pytest.mark.slow
 def test_callbacks_pass_through_a_pipeline():
     from test_adm import Recorder
 

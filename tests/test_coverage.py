@@ -98,6 +98,7 @@ def test_the_ramp_of_an_interpolated_edge_is_not_covered(scan):
     assert columns[0] <= np.flatnonzero(gain == 0)[0] - 3
 
 
+@pytest.mark.slow
 def test_two_contrasts_may_be_cut_at_the_same_place():
     contrasts = ("T1", "T1ce", "T2", "FLAIR")
     (volume,) = make_phantom(1, 16, 40, contrasts=contrasts, random_state=2).volumes
@@ -109,6 +110,7 @@ def test_two_contrasts_may_be_cut_at_the_same_place():
     np.testing.assert_allclose(shares, [0.2, 0.2, 0, 0], atol=0.03)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [(4, 16), (20, 48)])
 @pytest.mark.parametrize("contrasts", [NAMES, ("T1", "FLAIR")])
 def test_complete_scans_with_lesions_raise_no_alarm(size, contrasts):
@@ -159,6 +161,7 @@ def test_one_contrast_has_nothing_to_be_compared_with(scan):
 # -- what is filled in --------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_complete_volumes_stay_as_they_are_bit_for_bit():
     stack = make_phantom(3, 12, 40, random_state=0)
     steps = [IntensityNormalizer()]
@@ -177,6 +180,7 @@ def test_arrays_are_returned_as_they_are(scan):
     np.testing.assert_array_equal(CoverageImputer().fit_transform(images), images)
 
 
+@pytest.mark.slow
 def test_only_the_region_changes_and_rests_on_the_other_contrasts(scan):
     region = beyond(scan.brain, (0, 0, -1), 0.2)
     found = [fill_in(scan, without(scan.images, region, 1, 0.03, seed)) for seed in (0, 1)]
@@ -195,6 +199,7 @@ def test_only_the_region_changes_and_rests_on_the_other_contrasts(scan):
     assert error < 0.5 * np.square(mean - truth)[normal].mean()
 
 
+@pytest.mark.slow
 def test_two_contrasts_are_estimated_from_the_third(scan):
     region = beyond(scan.brain, (0, 1, 0), 0.15), beyond(scan.brain, (0, 0, 1), 0.15)
     images = without(without(scan.images, region[0], 0), region[1], 1)
@@ -217,6 +222,7 @@ def test_contrasts_that_overlap_nowhere_are_refused(scan):
         fill_in(scan, images)
 
 
+@pytest.mark.slow
 def test_a_contrast_that_is_missing_stays_so(scan):
     region = beyond(scan.brain, (0, 0, 1), 0.2)
     images = without(scan.images, region, 0)
@@ -228,6 +234,7 @@ def test_a_contrast_that_is_missing_stays_so(scan):
     assert (filled[:, 0][region] > lowest).mean() > 0.95
 
 
+@pytest.mark.slow
 def test_scores_of_a_cut_patient_are_almost_those_of_a_whole_one():
     training = make_phantom(2, 12, 40, contrasts=NAMES, lesions=None, random_state=1)
     training = IntensityNormalizer().fit_transform(training).without_labels().in_memory()
@@ -287,6 +294,7 @@ def write_scans(folder, cut=None):
     return folder
 
 
+@pytest.mark.slow
 def test_commands_tell_of_it(tmp_path, capsys):
     whole, cut = (
         write_scans(tmp_path / "whole"),
@@ -305,6 +313,7 @@ def test_commands_tell_of_it(tmp_path, capsys):
     assert any(text in told for told in record["warnings"])
 
 
+@pytest.mark.slow
 def test_the_page_of_the_patient_tells_of_it(scan):
     training = make_phantom(3, 12, 48, contrasts=NAMES, lesions=None, random_state=5)
     detector = IntensityDetector(prior=["FLAIR"])

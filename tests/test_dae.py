@@ -92,6 +92,7 @@ def test_score_is_the_filtered_residual():
     )
 
 
+@pytest.mark.slow
 def test_signed_residuals_by_name_and_by_index():
     stack = make_stack()
     X, brain = stack.X, (stack.X != 0).any(axis=1)
@@ -108,6 +109,7 @@ def test_signed_residuals_by_name_and_by_index():
     np.testing.assert_allclose(maps[brain], (parts[1] - 2 * parts[0])[brain], atol=1e-4)
 
 
+@pytest.mark.slow
 def test_bright_lesions_score_lower_than_dark_ones_with_a_positive_weight():
     X, y = make_slices()
     detector = tiny(prior={2: 1}, max_epochs=20).fit(X, y)

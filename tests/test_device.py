@@ -40,6 +40,7 @@ def devices_of_losses(networks, stage):
     return [each.device.type for each in found if each is not None]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("detector", TRAINED)
 def test_no_loss_reads_a_value_from_its_device(detector, monkeypatch):
     """Reading one makes the CPU wait for a GPU. On "meta" there is none: it is an error."""

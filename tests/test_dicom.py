@@ -163,6 +163,7 @@ class TestConversion:
 FILES_OF_PYDICOM = Path(pydicom.__file__).parent / "data" / "test_files"
 
 
+@pytest.mark.slow
 def test_any_files_can_be_looked_through():
     """Files of all kinds, some of them broken."""
     found = read_headers(FILES_OF_PYDICOM)
@@ -175,6 +176,7 @@ def test_any_files_can_be_looked_through():
 
 
 class TestChoice:
+    @pytest.mark.slow
     def test_of_two_series_none_is_guessed(self, scanner):
         scanner.write("T1", VOXELS, AFFINE, description="t1 tra")
         uid = scanner.write("T1", VOXELS, AFFINE, description="t1 cor")

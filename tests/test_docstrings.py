@@ -74,6 +74,7 @@ def modules_with_examples():
     return sorted(homes | {"skadm.augmentation", "skadm.io._file"})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", modules_with_examples())
 def test_examples(name):
     results = doctest.testmod(importlib.import_module(name))

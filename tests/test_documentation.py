@@ -158,6 +158,7 @@ def test_new_detector_is_forty_lines(example):
     assert len(lines) <= 40
 
 
+@pytest.mark.slow
 def test_new_detector_keeps_the_contract(example):
     stack = make_phantom(2, 8, 32, lesion_fraction=1, random_state=0)
     X, y = IntensityNormalizer().fit_transform(stack).load()
@@ -193,6 +194,7 @@ def test_new_detector_does_not_see_what_it_predicts(example):
     assert (second > 0).all()
 
 
+@pytest.mark.slow
 def test_new_detector_learns(example):
     stack = make_phantom(3, 12, 48, lesion_fraction=1, random_state=0)
     X, y = IntensityNormalizer().fit_transform(stack).load()

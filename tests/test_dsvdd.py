@@ -34,6 +34,7 @@ def test_the_encoder_cannot_shift():
     assert (encoder(torch.zeros(1, 3, 8, 8)) == 0).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("objective", ["one-class", "soft-boundary"])
 def test_scores_do_not_collapse(objective):
     """After a long training: still spread, and not by a few pixels alone."""
@@ -114,6 +115,7 @@ def test_training_draws_features_together():
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("nu", [0.1, 0.4])
 def test_soft_boundary_leaves_a_share_outside(nu):
     X, y = make_slices()

@@ -63,6 +63,7 @@ def standardized(ensemble, X):
     return np.stack(found)
 
 
+@pytest.mark.slow
 def test_score_is_the_mean_and_uncertainty_the_spread_of_standardized_scores(ensemble):
     brain = (np.asarray(STACK) != 0).any(axis=1)
     members = standardized(ensemble, STACK)
@@ -80,6 +81,7 @@ def test_score_is_the_mean_and_uncertainty_the_spread_of_standardized_scores(ens
     assert ensemble.background_score_ == own.max()
 
 
+@pytest.mark.slow
 def test_members_differ_by_their_seed_alone_and_come_back_with_it(ensemble):
     seeds = [each.random_state for each in ensemble.detectors_]
     assert len(set(seeds)) == 3
@@ -93,6 +95,7 @@ def test_members_differ_by_their_seed_alone_and_come_back_with_it(ensemble):
     assert (ensemble.uncertainty(STACK) > 0).any()
 
 
+@pytest.mark.slow
 def test_a_seed_inside_another_detector_is_found():
     inner = PostprocessedDetector(tiny(), GaussianSmoother(0.0, sigma_through=1.0))
     found = EnsembleDetector(inner, n_detectors=2, random_state=0).fit(STACK, STACK.y)
@@ -120,6 +123,7 @@ def test_one_detector_is_no_ensemble(n_detectors):
         EnsembleDetector(tiny(), n_detectors=n_detectors).fit(STACK, STACK.y)
 
 
+@pytest.mark.slow
 def test_a_failed_fit_leaves_the_ensemble_as_it_was(ensemble):
     before = ensemble.score_samples(STACK)
     with pytest.raises(ValueError, match="no normal slice"):
@@ -127,6 +131,7 @@ def test_a_failed_fit_leaves_the_ensemble_as_it_was(ensemble):
     np.testing.assert_array_equal(ensemble.score_samples(STACK), before)
 
 
+@pytest.mark.slow
 def test_files_pipelines_searches_and_thresholds(ensemble, tmp_path):
     save(ensemble, tmp_path / "model.skadm")
     loaded = load(tmp_path / "model.skadm")
@@ -145,6 +150,7 @@ def test_files_pipelines_searches_and_thresholds(ensemble, tmp_path):
     assert set(np.unique(offset.predict(STACK))) == {-1, 1}
 
 
+@pytest.mark.slow
 def test_a_cohort_gets_maps_of_the_uncertainty(ensemble, tmp_path):
     found = score_cohort(ensemble, STACK, tmp_path, kinds=["anomaly", "uncertainty"])
     assert not found.failures
@@ -158,6 +164,7 @@ def test_a_cohort_gets_maps_of_the_uncertainty(ensemble, tmp_path):
         score_cohort(single, STACK, tmp_path, kinds=["uncertainty"], existing="replace")
 
 
+@pytest.mark.slow
 def test_the_map_of_a_mirrored_slice_is_the_mirrored_map():
     detector = FlipAveragedDetector(tiny(precision="float32")).fit(STACK, STACK.y)
     X = np.asarray(STACK)
@@ -190,6 +197,7 @@ def axis_of(detector):
     return detector.axis_
 
 
+@pytest.mark.slow
 def test_abnormal_slices_reach_a_detector_that_looks_at_them():
     alone = eraser().fit(STACK, STACK.y).axis_
     for outer in (
@@ -212,6 +220,7 @@ def test_abnormal_slices_of_the_patients_that_train_reach_a_conformal_detector()
     np.testing.assert_allclose(axis_of(outer), alone.axis_, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_all_slices_of_an_abnormal_volume_are_looked_at():
     volumes = volumes_of(STACK)
     outer = VolumeDetector(eraser()).fit(volumes, [1, -1, 1])
@@ -289,6 +298,7 @@ def test_an_array_is_refused_before_training_where_slices_are_looked_through(wra
         clone(wrapped).fit(np.asarray(STACK))
 
 
+@pytest.mark.slow
 def test_scores_of_huge_intensities_stay_finite(ensemble):
     flipped = FlipAveragedDetector(tiny()).fit(STACK, STACK.y)
     huge = np.clip(np.asarray(STACK) * np.float32(1e38), -3e38, 3e38)
@@ -308,6 +318,7 @@ def test_no_slice_is_told():
         EnsembleDetector(tiny(), n_detectors=2).fit(STACK[:0])
 
 
+@pytest.mark.slow
 def test_a_mapped_array_is_scored_chunk_by_chunk(ensemble, tmp_path, monkeypatch):
     X = np.asarray(STACK)
     mapped = np.memmap(tmp_path / "slices", X.dtype, "w+", shape=X.shape)
@@ -335,6 +346,7 @@ def test_a_pipeline_that_resizes_is_told_which_slices_are_abnormal():
     np.testing.assert_allclose(axis_of(outer), eraser().fit(small, marks).axis_, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_a_conformal_draw_without_an_abnormal_patient_is_told():
     normal = STACK.groups == "phantom-000"
     labels = np.where(normal[:, None, None], 0, STACK.y)

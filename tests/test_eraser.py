@@ -124,6 +124,7 @@ def test_smoothing_is_that_of_the_numpy_filter():
 # -- score --------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("prior", [None, {0: 1.0, 2: -0.5}])
 @pytest.mark.parametrize("n_networks", [1, 2])
 def test_score_is_the_density(n_networks, prior):
@@ -177,6 +178,7 @@ def test_direction_is_a_weighted_sum_of_signed_residuals():
 LEARNED = {"prior": "learned", "prior_sign": "unknown"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sign", ["known", "unknown"])
 def test_learned_axis(sign):
     """From abnormal slices, wherever the anomaly is in them."""
@@ -200,6 +202,7 @@ def test_learned_axis(sign):
     np.testing.assert_array_equal(again.axis_, detector.axis_)
 
 
+@pytest.mark.slow
 def test_learned_axis_below_a_filter():
     stack = make_stack()
     settings = {**LEARNED, "precision": "float32"}
@@ -231,6 +234,7 @@ def test_failure_below_the_axis_leaves_inference_mode(monkeypatch):
     assert not torch.is_inference_mode_enabled()
 
 
+@pytest.mark.slow
 def test_memory_trains_once(tmp_path, monkeypatch):
     X, y = make_slices()
     first = tiny(memory=str(tmp_path)).fit(X, y)
@@ -242,6 +246,7 @@ def test_memory_trains_once(tmp_path, monkeypatch):
         tiny(memory=str(tmp_path), lesion_std=0.5).fit(X, y)
 
 
+@pytest.mark.slow
 def test_eraser_takes_blobs_away():
     """After training, less of a blob is left than of the untrained network's."""
     X, y = make_slices(24, height=32, width=32)
@@ -346,6 +351,7 @@ def _innermost(detector):
     return detector
 
 
+@pytest.mark.slow
 def test_benchmark(tmp_path):
     pytest.importorskip("matplotlib")
     rivals = (

@@ -227,6 +227,7 @@ def test_background_is_not_measured_whatever_its_label(cohort, sides):
     )
 
 
+@pytest.mark.slow
 def test_a_stack_brings_labels_and_patients():
     from skadm.data import make_phantom
 

@@ -71,6 +71,7 @@ def test_the_floor_bounds_the_parts_of_a_collapsed_feature():
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("features", "kinds"),
     [
@@ -108,6 +109,7 @@ def test_names_of_a_stack_and_a_copy_from_a_file():
     np.testing.assert_allclose(again.features, found.features, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_pixel_features_are_those_of_the_density():
     X, y = make_slices()
     detector = tiny(precision="float32", latent_dim=2).fit(X, y)

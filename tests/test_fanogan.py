@@ -229,6 +229,7 @@ def untrained(**parameters):
     return detector, detector._build(3, generator())
 
 
+@pytest.mark.slow
 def test_critic_tells_real_from_generated_slices():
     """It maximises mean D(real) - mean D(fake), with the penalty against it."""
     detector, networks = untrained()
@@ -268,6 +269,7 @@ def test_generator_fills_the_whole_slice():
     assert (fake != 0).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("critic_steps", "expected"), [(5, 3), (2, 6), (1, 12)])
 def test_generator_takes_one_step_for_several_of_the_critic(
     critic_steps, expected, monkeypatch
@@ -381,6 +383,7 @@ def test_background_of_what_is_generated_does_not_count():
     assert moved == expected
 
 
+@pytest.mark.slow
 def test_encoder_learns_to_restore():
     X, y = make_slices()
     detector = tiny(
@@ -390,6 +393,7 @@ def test_encoder_learns_to_restore():
     assert np.mean(residuals[-3:]) < 0.8 * np.mean(residuals[:3])
 
 
+@pytest.mark.slow
 def test_training_restores_normal_slices_of_other_patients():
     """Both stages do: the encoder before an untrained generator is worse."""
     X, y = make_slices(16)
@@ -433,6 +437,7 @@ def test_score_is_the_residual():
     )
 
 
+@pytest.mark.slow
 def test_a_broken_relation_of_contrasts_is_found():
     """T1 with its sign turned, in squares of normal slices: no intensity is unusual.
 
@@ -474,6 +479,7 @@ def test_a_broken_relation_of_contrasts_is_found():
     assert auc(detector) > auc(twin) + 0.08
 
 
+@pytest.mark.slow
 def test_same_seed_same_scores():
     X, y = make_slices()
     first, again, other = (
@@ -486,6 +492,7 @@ def test_same_seed_same_scores():
 # -- parameters ---------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_history():
     X, y = make_slices()
     detector = tiny(batch_size=2, encoder_epochs=5).fit(X, y)
@@ -535,6 +542,7 @@ def test_training_slices_are_not_cropped(monkeypatch):
     assert not np.array_equal(flipped, plain)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("n_levels", [1, 4])
 def test_levels(n_levels):
     X, y = make_slices()

@@ -165,6 +165,7 @@ def test_odd_but_sound_headers(case, compressed, tmp_path):
     np.testing.assert_array_equal(image.get_fdata(), voxels())
 
 
+@pytest.mark.slow
 @fuzz(250)
 @given(
     places=st.lists(
@@ -192,6 +193,7 @@ def test_any_header(places, compressed, tmp_path):
     assert np.isfinite(images).all()
 
 
+@pytest.mark.slow
 @fuzz(100)
 @given(content=st.binary(max_size=600), ending=st.sampled_from(["nii", "nii.gz", "hdr"]))
 def test_any_bytes(content, ending, tmp_path):
@@ -274,6 +276,7 @@ def in_little_memory(code, *arguments):
     return done.stdout
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_memory_is_not_taken_for_what_is_not_there(tmp_path):
     """Bombs of a megabyte that expand to a gigabyte, and headers that promise terabytes."""
@@ -322,6 +325,7 @@ def test_memory_is_not_taken_for_what_is_not_there(tmp_path):
 # -- tables ------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @fuzz(100)
 @given(content=st.one_of(st.binary(max_size=200), st.text(max_size=200).map(str.encode)))
 def test_any_table(content, tmp_path):
@@ -421,6 +425,7 @@ def test_hostile_names_of_patients(patient, scored, tmp_path, capsys):
         assert line.isprintable()
 
 
+@pytest.mark.slow
 @fuzz(40)
 @given(
     patient=st.text(st.sampled_from("./\\~-_ aé\0\n\u202e\ud800*"), min_size=1, max_size=8),
@@ -570,6 +575,7 @@ WORDS = [
 ]
 
 
+@pytest.mark.slow
 @fuzz(150)
 @given(arguments=st.lists(st.sampled_from(WORDS), max_size=8))
 def test_any_arguments(arguments, tmp_path_factory, monkeypatch):

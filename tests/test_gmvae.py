@@ -271,6 +271,7 @@ def test_proximal_step_of_two_pixels():
         np.testing.assert_allclose(found.flatten(), expected, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_proximal_step_is_the_minimum():
     """Against SciPy's quasi-Newton method, on the total variation with rounded kinks."""
     values, weight = draw(1, 1, 8, 6), 0.4
@@ -314,6 +315,7 @@ def test_proximal_step_does_not_flip():
     assert (first - second).abs().max() < 1e-5
 
 
+@pytest.mark.slow
 def test_restoration_towards_a_known_image():
     """With a squared distance as energy one step of length 1 is the proximal step."""
     images, brain = slices_and_brain()
@@ -382,12 +384,13 @@ def objectives(detector, X, n_steps):
     return np.array(means)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("tv_weight", [0.5, 1.0])
 def test_restoration_lowers_its_objective_at_every_step(trained, phantom, tv_weight):
     X, _ = phantom
     detector = clone(trained).set_params(tv_weight=tv_weight)
     detector.__dict__.update(weights_=trained.weights_, _networks=trained._networks)
-    means = objectives(detector, X[::6], 10)
+    means = objectives(detector, X[::12], 8)
     fall = means[0] - means[-1]
     assert fall > 1e-3 * abs(means[0])
     assert np.diff(means).max() <= 1e-3 * fall
@@ -412,17 +415,18 @@ def test_a_blob_is_taken_away(trained, phantom, sign):
     assert maps[inside].mean() < maps[outside].min(initial=0) / 2
 
 
+@pytest.mark.slow
 def test_background_stays_exactly_zero(trained, phantom):
-    X, _ = phantom
-    images = torch.from_numpy(X)
+    images = torch.from_numpy(phantom[0][::4])
     background = ~brain_of(images).unsqueeze(1).expand_as(images)
     restored = trained._restored(trained._networks, images)
     assert (restored[background] == 0).all()
     assert (restored[~background] != images[~background]).float().mean() > 0.5
 
 
+@pytest.mark.slow
 def test_score_is_the_mean_absolute_change(trained, phantom):
-    X = phantom[0][::4].copy()
+    X = phantom[0][::8].copy()
     X[:, :, [0, -1], [0, -1]] = 0.1  # brain from corner to corner: slices are seen whole
     restored = trained._restored(trained._networks, torch.from_numpy(X)).numpy()
     expected = -abs(X - restored).mean(axis=1)
@@ -432,8 +436,9 @@ def test_score_is_the_mean_absolute_change(trained, phantom):
     )
 
 
+@pytest.mark.slow
 def test_rounding_does_not_change_scores(trained, phantom):
-    X = phantom[0][::4]
+    X = phantom[0][::8]
     noise = 1e-6 * np.random.default_rng(0).standard_normal(X.shape)
     moved = (X * (1 + noise)).astype(np.float32)
     np.testing.assert_allclose(
@@ -441,8 +446,9 @@ def test_rounding_does_not_change_scores(trained, phantom):
     )
 
 
+@pytest.mark.slow
 def test_restoration_is_in_full_precision(trained, phantom):
-    X = phantom[0][::4]
+    X = phantom[0][::8]
     single, half = (
         trained.set_params(precision=precision).score_samples(X)
         for precision in ("float32", "bfloat16")
@@ -460,6 +466,7 @@ def test_history(trained):
     assert last["loss"] < 0.9 * first["loss"]
 
 
+@pytest.mark.slow
 def test_latent_dim():
     X, y = make_slices()
 

@@ -3,8 +3,6 @@
 import doctest
 import importlib
 import pickle
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -124,6 +122,7 @@ def test_higher_is_more_normal():
     assert detector.score(X, y) == pytest.approx(detector.score(X, labels))
 
 
+@pytest.mark.slow
 def test_cross_val_score_is_that_by_hand():
     X, y = make_labelled()
     labels, folds = slice_labels(y), StratifiedKFold(3)
@@ -147,6 +146,7 @@ def test_cross_val_score_is_that_by_hand():
     assert not np.allclose(precision, anomalies)
 
 
+@pytest.mark.slow
 def test_grid_search():
     X, y = make_labelled()
     labels, folds = slice_labels(y), StratifiedKFold(3)
@@ -231,6 +231,7 @@ def test_around_a_pipeline(as_stack):
     )
 
 
+@pytest.mark.slow
 def test_a_network():
     X, y = make_slices()
     tiny = ADMDetector(
@@ -449,6 +450,7 @@ def test_bad_slices():
         nested.fit(X)
 
 
+@pytest.mark.slow
 def test_callbacks_reach_the_detector():
     class Everywhere(Recorder):
         max_propagation_depth = None
@@ -466,14 +468,7 @@ def test_callbacks_reach_the_detector():
     assert recorder.tasks.count("epoch") == 2
 
 
-def test_import_is_cheap():
-    code = (
-        "import sys, skadm.pooling; from skadm import SliceDetector, VolumeDetector; "
-        "assert 'torch' not in sys.modules"
-    )
-    subprocess.run([sys.executable, "-c", code], check=True)
-
-
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name",
     [
@@ -544,6 +539,7 @@ def volumes_by_hand(train, test, q=0.05):
     return np.array(pooled)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("as_stacks", [True, False])
 def test_ragged_volumes_in_cross_validation(as_stacks):
     volumes = make_volumes(15)

@@ -115,6 +115,7 @@ def assert_same(before, after, X):
 # -- back to the bit ---------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", DETECTORS)
 def test_every_detector_comes_back(name, fitted, stack, file):
     before = fitted(name)
@@ -144,6 +145,7 @@ def with_part(name):
     return make_pipeline(kind(), wrap("FlipAveragedDetector", detector))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", PARTS)
 def test_every_part_comes_back(name, stack, file):
     X, y = (volumes_of(stack), None) if name == "VolumeDetector" else (stack, stack.y)
@@ -155,6 +157,7 @@ def test_every_part_comes_back(name, stack, file):
     assert_same(before, saved_and_loaded(before, file), X)
 
 
+@pytest.mark.slow
 def test_deep_nests_and_records_come_back(stack, file):
     model = PCADetector(random_state=0)
     for name in ("FlipAveragedDetector", "PostprocessedDetector", "SliceDetector"):
@@ -226,6 +229,7 @@ def assert_identical(found, expected):
         assert found == expected or found != found
 
 
+@pytest.mark.slow
 @settings(
     max_examples=60,
     deadline=None,
@@ -385,6 +389,7 @@ def test_card_tells_what_was_trained_on(stack, file):
     assert "Not a medical device" in card["intended_use"]
 
 
+@pytest.mark.slow
 def test_card_is_read_without_torch(saved):
     code = "import sys, skadm; skadm.card(sys.argv[1]); assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", code, saved], check=True)
@@ -562,6 +567,7 @@ def test_attributes_that_a_detector_cannot_have(change, match, saved):
     refused(saved, match)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name", [n for n in DETECTORS if issubclass(DETECTORS[n], TorchDetector)]
 )
@@ -583,6 +589,7 @@ def test_parameters_of_huge_networks_are_refused(name, fitted, file):
         refused(file, "larger networks than the weights|'n_levels' parameter|have shape")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", DETECTORS)
 def test_arrays_that_do_not_fit_the_parameters_are_refused(name, fitted, file):
     """As many bytes, another shape."""

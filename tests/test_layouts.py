@@ -407,6 +407,7 @@ REAL = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", REAL)
 @pytest.mark.filterwarnings("ignore:.*image files are not read")
 def test_real_collections(name, data_directory):

@@ -115,6 +115,7 @@ def module_name(path):
     return str(path.relative_to(PACKAGE))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", MODULES, ids=module_name)
 def test_messages_are_short_and_clear(path):
     for line, text in messages_of(parsed(path)):

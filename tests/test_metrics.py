@@ -118,6 +118,7 @@ def test_areas_equal_sklearn(shape, dtype, ties, rate):
     )
 
 
+@pytest.mark.slow
 @given(labelled_scores)
 @settings(max_examples=150, deadline=None)
 def test_areas_and_threshold_on_any_data(pair):

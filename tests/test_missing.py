@@ -104,6 +104,7 @@ def test_matched_energies_are_equally_rare():
 # -- scores -------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("contrast", [0, 2])
 def test_score_is_that_of_the_marginal(fitted, contrast):
     X, y = make_slices(seed=1)
@@ -172,6 +173,7 @@ def test_what_stood_in_the_channel_does_not_matter(fitted):
     )
 
 
+@pytest.mark.slow
 def test_as_many_normal_pixels_are_flagged(fitted):
     X, y = make_slices(60, seed=2)
     normal = ~(y == 1).any(axis=(1, 2))
@@ -196,6 +198,7 @@ def test_explanation_leaves_the_contrast_out(fitted):
     assert np.isnan(features).sum() == (y[[0, 3]] >= 0).sum()
 
 
+@pytest.mark.slow
 def test_lesion_in_the_other_contrasts_is_found():
     stack = IntensityNormalizer().fit_transform(make_phantom(4, 8, 32, random_state=0))
     X, y = stack.load()
@@ -289,6 +292,7 @@ def write_scans(folder, lacks=None):
     return folder
 
 
+@pytest.mark.slow
 def test_folder_with_an_absent_file(tmp_path):
     scans = write_scans(tmp_path / "scans", lacks=("phantom-001", "T2"))
     with pytest.raises(
@@ -307,6 +311,7 @@ def test_folder_with_an_absent_file(tmp_path):
         read_brats(scans, contrasts=["T2"], allow_missing=True)
 
 
+@pytest.mark.slow
 def test_table_with_an_empty_cell(tmp_path):
     scans = write_scans(tmp_path / "scans")
     place = scans / "phantom-000" / "phantom-000"
@@ -318,6 +323,7 @@ def test_table_with_an_empty_cell(tmp_path):
     np.testing.assert_array_equal(np.isnan(stack.X).all(axis=(0, 2, 3)), [False, True])
 
 
+@pytest.mark.slow
 def test_table_without_the_column(tmp_path):
     """As of controls, of whom none got contrast agent."""
     scans = write_scans(tmp_path / "scans")
@@ -333,6 +339,7 @@ def test_table_without_the_column(tmp_path):
         read_table(table, contrasts=["FLAIR"], allow_missing=True)
 
 
+@pytest.mark.slow
 def test_score_command(tmp_path, capsys):
     whole = write_scans(tmp_path / "whole")
     scans = write_scans(tmp_path / "scans", lacks=("phantom-002", "FLAIR"))

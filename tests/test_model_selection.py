@@ -58,6 +58,7 @@ class Difference(BaseDetector):
         return -self.sign * np.abs(X - self.originals).max(axis=1)
 
 
+@pytest.mark.slow
 def test_who_sees_all_scores_one_and_who_sees_nothing_half(stack):
     X, y = stack.load()
     X = X[~(y == 1).any(axis=(1, 2))]
@@ -95,6 +96,7 @@ def test_candidates_meet_the_same_lesions_and_folds_others(stack, monkeypatch):
     assert seen[-1] not in first
 
 
+@pytest.mark.slow
 def test_abnormal_slices_do_not_enter(stack):
     normal = ~(stack.y == 1).any(axis=(1, 2))
     detector = PCADetector(random_state=0).fit(stack, stack.y)
@@ -105,6 +107,7 @@ def test_abnormal_slices_do_not_enter(stack):
             assert np.isnan(scorer(detector, stack[~normal], stack.y[~normal]))
 
 
+@pytest.mark.slow
 def test_lesions_are_pasted_into_what_the_detector_sees(raw, stack):
     """In a Pipeline, after the steps before it."""
     pipeline = make_pipeline(IntensityNormalizer(), PCADetector(random_state=0))
@@ -114,6 +117,7 @@ def test_lesions_are_pasted_into_what_the_detector_sees(raw, stack):
         assert scorer(pipeline, raw, raw.y) == pytest.approx(scorer(alone, stack, stack.y))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("n_jobs", [1, 2])
 def test_search_without_labels(stack, n_jobs):
     """Both criteria run in a search, on lists and stacks, and survive a worker."""

@@ -68,6 +68,7 @@ def test_normal_and_abnormal_slices(stack):
     assert 0.2 < abnormal.mean() < 0.6
 
 
+@pytest.mark.slow
 def test_every_patient_keeps_normal_slices_with_the_largest_lesions():
     stack = make_phantom(
         6, **SMALL, lesion_radius=(35, 35), lesion_fraction=1, random_state=1
@@ -77,6 +78,7 @@ def test_every_patient_keeps_normal_slices_with_the_largest_lesions():
         assert 0 < abnormal[stack.groups == patient].sum() < SMALL["n_slices"]
 
 
+@pytest.mark.slow
 def test_same_seed_same_patients_for_any_number_of_them():
     few = make_phantom(1, **SMALL, random_state=3)
     many = make_phantom(2, **SMALL, random_state=3)
@@ -85,6 +87,7 @@ def test_same_seed_same_patients_for_any_number_of_them():
     assert not np.array_equal(many[:12].y, many[12:].y)
 
 
+@pytest.mark.slow
 def test_contrast_does_not_depend_on_the_others():
     everything = make_phantom(1, **SMALL, random_state=3)
     part = make_phantom(1, **SMALL, contrasts=("FLAIR", "T1"), random_state=3)
@@ -92,6 +95,7 @@ def test_contrast_does_not_depend_on_the_others():
     np.testing.assert_array_equal(part.X, everything.X[:, [3, 0]])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("make_source", [np.random.RandomState, np.random.default_rng])
 def test_random_state_may_be_a_generator(make_source):
     first, again, other = (
@@ -111,6 +115,7 @@ def test_global_random_state_is_left_alone():
     assert not np.array_equal(first, second)
 
 
+@pytest.mark.slow
 def test_tissues_have_the_right_order_on_every_contrast():
     # A healthy patient without noise, against tissue fractions drawn from the same seed.
     stack = make_phantom(1, **SMALL, lesions=None, noise=0, random_state=4)
@@ -144,6 +149,7 @@ def test_affine_gives_size_and_place(stack):
         assert (size < (175, 205, 160)).all()
 
 
+@pytest.mark.slow
 def test_front_of_the_brain_is_up_and_narrower():
     # The frontal pole is narrower than the parietal part behind the middle.
     brain = make_phantom(3, 10, 64, lesions=None, random_state=0).y[6::10] >= 0
@@ -153,6 +159,7 @@ def test_front_of_the_brain_is_up_and_narrower():
     assert width[:quarter].sum() < width[-quarter:].sum()
 
 
+@pytest.mark.slow
 def test_without_lesions():
     for stack in (
         make_phantom(2, **SMALL, lesions=None, random_state=0),
@@ -161,14 +168,15 @@ def test_without_lesions():
         assert set(np.unique(stack.y)) == {-1, 0}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["tumour", "stroke"])
 def test_lesion_size_follows_the_radius(kind):
     volumes = []
     for radius in (8, 16, 24):
         stack = make_phantom(
             4,
-            24,
-            48,
+            16,
+            32,
             lesions=(kind,),
             lesion_fraction=1,
             lesion_radius=(radius, radius),
@@ -184,6 +192,7 @@ def test_lesion_size_follows_the_radius(kind):
     assert volumes[1] * 1.8 < volumes[2]
 
 
+@pytest.mark.slow
 def test_kinds_of_lesion_differ_in_uptake():
     # Only tumours take up contrast agent: the ratio T1ce / T1 spreads inside their outline.
     spread = {}
@@ -197,6 +206,7 @@ def test_kinds_of_lesion_differ_in_uptake():
     assert spread["tumour"] > spread["stroke"] + 0.2
 
 
+@pytest.mark.slow
 def test_intensity_alone_does_not_solve_it_but_the_combination_helps():
     # Patients differ much: every one of sixteen is tested once, by a mixture of the others.
     stack = make_phantom(n_patients=16, n_slices=12, size=48, random_state=0)
@@ -215,6 +225,7 @@ def test_intensity_alone_does_not_solve_it_but_the_combination_helps():
     assert np.mean(flair) < np.mean(combined) < 0.97
 
 
+@pytest.mark.slow
 def test_noise_adds_up():
     # The difference between a noisy and a noise-free scan of one patient is the noise.
     clean, noisy = (

@@ -173,6 +173,7 @@ def test_curves_of_another_form_are_refused(scan):
 # --- montage
 
 
+@pytest.mark.slow
 def test_montage_has_a_panel_for_each_slice_contrast_and_method(scan):
     X, y, maps = scan
     figure = plot_montage(
@@ -244,6 +245,7 @@ def test_montage_flips_as_told_and_not_without_an_affine(scan):
     assert not figure.axes[0].texts
 
 
+@pytest.mark.slow
 def test_montage_takes_what_a_stack_knows(scan):
     X, y, maps = scan
     stack = as_stack(X, y)
@@ -270,6 +272,7 @@ def test_montage_of_scans_alone_and_of_a_constant_map(scan):
     assert low < high
 
 
+@pytest.mark.slow
 def test_a_wide_montage_goes_on_below(scan):
     X, y, maps = scan
     many = {f"method {i}": maps["good"] + i for i in range(6)}
@@ -395,6 +398,7 @@ def test_history_that_cannot_be_plotted_is_refused():
 # --- matplotlib
 
 
+@pytest.mark.slow
 def test_figures_leave_the_global_settings_alone(scan, tmp_path):
     X, y, maps = scan
     before = dict(matplotlib.rcParams)
@@ -411,6 +415,7 @@ def test_figures_leave_the_global_settings_alone(scan, tmp_path):
     assert dict(matplotlib.rcParams) == before
 
 
+@pytest.mark.slow
 def test_plotting_imports_without_matplotlib_and_without_pyplot():
     code = (
         "import sys, skadm.plotting as p; assert 'matplotlib' not in sys.modules\n"

@@ -142,6 +142,7 @@ def flagged_components(maps, brain, threshold, min_size, through):
     return kept
 
 
+@pytest.mark.slow
 @settings(max_examples=25, deadline=None)
 @given(st.integers(0, 2**31), st.integers(1, 12), st.booleans(), st.sampled_from([0, 1, 9]))
 def test_no_small_component_at_any_threshold(seed, min_size, through, decimals):
@@ -199,6 +200,7 @@ def stack():
     return IntensityNormalizer().fit_transform(made)
 
 
+@pytest.mark.slow
 def test_scores_are_the_filtered_scores(stack):
     each = GaussianSmoother(1.0, sigma_through=1.0)
     detector = PostprocessedDetector(PCADetector(random_state=0), each)
@@ -240,6 +242,7 @@ def test_a_trained_detector_stays_as_it_is(stack):
     np.testing.assert_array_equal(trained.score_samples(stack), before)
 
 
+@pytest.mark.slow
 def test_searches_pipelines_and_the_other_levels(stack):
     single = PostprocessedDetector(IntensityDetector(), GaussianSmoother())
     search = GridSearchCV(

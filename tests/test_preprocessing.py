@@ -413,6 +413,7 @@ def test_lazy_stacks_pickle_small_and_survive_changed_parameters():
     np.testing.assert_array_equal(copy.X, stack.X)
 
 
+@pytest.mark.slow
 def test_real_scan(data_directory):
     from skadm.data import read_brats
 

@@ -11,6 +11,7 @@ import torch
 from test_cli import error_of, write_brats
 
 import skadm
+from benchmarks.lib import pretraining
 from benchmarks.lib.pretraining import (
     Settings,
     draw_patients,
@@ -94,6 +95,7 @@ def test_the_network_knows_which_contrasts_are_there(slotted):
 # -- pretraining --------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_patients_of_a_round_are_z_scored_and_say_which_contrasts_they_have():
     images, present = draw_patients(TINY, 0)
     assert images.shape[1:] == (7, 24, 24)
@@ -145,7 +147,9 @@ def test_learning_rate_rises_stays_and_falls():
     assert rate(settings, 10.0) == 0.0
 
 
-def test_an_interrupted_pretraining_goes_on_as_if_nothing_had_been(tmp_path):
+@pytest.mark.slow
+def test_an_interrupted_pretraining_goes_on_as_if_nothing_had_been(tmp_path, monkeypatch):
+    monkeypatch.setattr(pretraining, "STATISTICS", 3)
     whole = pretrain(TINY, tmp_path / "whole", say=lambda line: None)
 
     def stop(network, number, seconds):
@@ -162,6 +166,7 @@ def test_an_interrupted_pretraining_goes_on_as_if_nothing_had_been(tmp_path):
         assert len(history) == 3
 
 
+@pytest.mark.slow
 def test_pretraining_lowers_the_loss_on_other_brains():
     torch.manual_seed(0)
     settings = Settings(rounds=1, size=32, width=6, n_levels=2, patients=6)
@@ -210,6 +215,7 @@ def test_what_is_shipped_is_small_and_described():
     assert known_contrasts("synthetic") == SEQUENCES
 
 
+@pytest.mark.slow
 def test_the_shipped_network_erases_blobs_and_leaves_the_rest():
     settings = Settings(patients=4, size=64, contrasts=("T1", "T2", "FLAIR"))
     images, present = map(torch.from_numpy, draw_patients(settings, 10**6))
@@ -235,6 +241,7 @@ def _error_of_doing_nothing(images, present, settings):
 # -- fine-tuning --------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_without_epochs_the_networks_stay_and_the_density_is_learned(stack):
     detector = EraserDetector(init="synthetic", max_epochs=0, random_state=0)
     detector.fit(stack, stack.y)
@@ -245,6 +252,7 @@ def test_without_epochs_the_networks_stay_and_the_density_is_learned(stack):
     assert detector.history_ == []
 
 
+@pytest.mark.slow
 def test_fine_tuning_starts_from_the_pretrained_weights(stack):
     settings = {"max_epochs": 1, "learning_rate": 1e-5, "random_state": 0}
     tuned = EraserDetector(init="synthetic", **settings).fit(stack, stack.y)
@@ -255,6 +263,7 @@ def test_fine_tuning_starts_from_the_pretrained_weights(stack):
         assert not np.array_equal(found, expected[name])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "known", [{}, {"prior": {"FLAIR": 1, "T1": -0.5}}, {"prior_sign": "unknown"}]
 )
@@ -285,6 +294,7 @@ def test_evidence_of_presence_by_hand(stack, known):
     np.testing.assert_allclose(maps[brain], -expected[brain], rtol=2e-3, atol=2e-3)
 
 
+@pytest.mark.slow
 def test_evidence_of_residual_and_intensity_by_hand(stack):
     detector = make_detector("EraserDetector", "small-lesions", max_epochs=0)
     detector.set_params(prior={"FLAIR": 1, "T1": -0.5}, sigma=0.7, random_state=0)
@@ -344,6 +354,7 @@ def test_no_epochs_need_weights(stack):
 # -- the model ----------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_loaded_model_scores_and_is_saved(small, stack, tmp_path):
     model = load_pretrained("synthetic", contrasts=stack.contrasts, prior=["FLAIR"])
     maps = model.score_samples(stack)
@@ -374,6 +385,7 @@ def test_smoothing_through_slices_is_no_sign_of_foreign_scans():
         smoothed.predict(stack)
 
 
+@pytest.mark.slow
 def test_a_bright_blob_stands_out(monkeypatch):
     monkeypatch.setattr(pretrained, "_PATIENTS", 2)
     brains = make_phantom(1, 6, 96, contrasts=["FLAIR"], lesions=None, random_state=1)
@@ -403,6 +415,7 @@ def scans(tmp_path_factory):
     return write_brats(tmp_path_factory.mktemp("scans"), 2, masks=False)
 
 
+@pytest.mark.slow
 def test_score_without_a_training(small, scans, tmp_path, capsys):
     arguments = ["score", "--model", "synthetic", "--data", str(scans), "--device", "cpu"]
     arguments += ["--out", str(tmp_path), "--prior", "FLAIR", "T2=0.5", "--binary"]
@@ -417,6 +430,7 @@ def test_score_without_a_training(small, scans, tmp_path, capsys):
             )
 
 
+@pytest.mark.slow
 def test_report_without_a_training(small, scans, tmp_path):
     arguments = ["report", "--model", "synthetic", "--data", str(scans), "--device", "cpu"]
     assert main([*arguments, "--out", str(tmp_path / "report"), "--prior", "FLAIR"]) == 0
@@ -425,6 +439,7 @@ def test_report_without_a_training(small, scans, tmp_path):
     assert "synthetic normal brains" in page
 
 
+@pytest.mark.slow
 def test_unknown_contrasts_are_named(small, tmp_path, capsys):
     scans = write_brats(tmp_path / "scans", 1, masks=False, contrasts=("T1", "FLAIR"))
     place = scans / "phantom-000"
@@ -444,6 +459,7 @@ def test_a_saved_model_has_its_own_prior(tmp_path, scans, capsys):
     assert "--prior is only for --model synthetic" in error_of(capsys)
 
 
+@pytest.mark.slow
 def test_fit_from_the_pretrained_weights(scans, tmp_path, capsys):
     out = tmp_path / "model.skadm"
     arguments = ["fit", "--data", str(scans), "--out", str(out), "--size", "24"]
@@ -455,6 +471,7 @@ def test_fit_from_the_pretrained_weights(scans, tmp_path, capsys):
     assert (eraser.init, eraser.max_epochs, eraser.n_networks) == ("synthetic", 1, 1)
 
 
+@pytest.mark.slow
 def test_a_demo_on_the_phantom_is_refused(tmp_path, capsys):
     arguments = ["demo", "--out", str(tmp_path / "demo"), "--patients", "3", "--slices"]
     arguments += ["4", "--size", "24", "--detector", "EraserDetector", "--epochs", "1"]
@@ -483,7 +500,8 @@ def test_faults_of_one_contrast():
         assert changed[:, 1][brain].std() == pytest.approx(1, abs=1e-3)
 
 
-def test_fine_tuning_benchmark(tmp_path, monkeypatch):
+@pytest.mark.slow
+def test_fine_tuning_benchmark(small, tmp_path, monkeypatch):
     from benchmarks.experiments import zero_shot
     from skadm.presets import PRESETS
 
@@ -499,7 +517,8 @@ def test_fine_tuning_benchmark(tmp_path, monkeypatch):
     assert {row["patient"] for row in rows} == {"phantom-001", "all"}
 
 
-def test_small_lesions_benchmark(tmp_path, monkeypatch):
+@pytest.mark.slow
+def test_small_lesions_benchmark(small, tmp_path, monkeypatch):
     from benchmarks.experiments import small_lesions
     from skadm.presets import PRESETS
 
@@ -523,6 +542,7 @@ def test_small_lesions_benchmark(tmp_path, monkeypatch):
     assert {row["patient"] for row in rows} == {"phantom-001"}
 
 
+@pytest.mark.slow
 def test_zero_shot_benchmark_measures_each_patient(small, tmp_path):
     from benchmarks.experiments import zero_shot
 
@@ -537,6 +557,7 @@ def test_zero_shot_benchmark_measures_each_patient(small, tmp_path):
     assert all(0 <= float(row["ap"]) <= 1 for row in rows)
 
 
+@pytest.mark.slow
 def test_regions_benchmark_measures_each_list(small, tmp_path):
     from benchmarks.experiments import regions
 

@@ -82,6 +82,7 @@ def test_known_sign_is_one_sided(name, weight):
     assert means[0] >= means[1] > means[2]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", TAKERS)
 def test_unknown_sign_is_two_sided(name):
     """The other sign of the weights, and their scale, say the same."""
@@ -137,6 +138,7 @@ def test_axis(name):
     np.testing.assert_array_equal(unknown.axis_, [-0.5, 1, 0])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", TAKERS)
 def test_scores_with_a_prior_are_finite_and_do_not_depend_on_the_batch(name):
     X, y = make_slices()
@@ -238,6 +240,7 @@ def deviations_by_hand(detector, X, brain, normal):
     return patches.reshape(*patches.shape[:2], n * n, -1).mean(axis=2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "detector",
     [
@@ -273,6 +276,7 @@ def test_learned_axis_of_each_detector(detector, tmp_path):
     np.testing.assert_array_equal(loaded.score_samples(X), scores)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", TAKERS)
 def test_axis_that_does_not_fit_the_prior_is_not_loaded(name):
     """As of a file that somebody has changed."""

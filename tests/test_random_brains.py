@@ -23,6 +23,7 @@ def signals_of(name, n_draws=200):
 # -- stacks -------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_shape_names_and_background():
     stack = make_random_brains(3, **SMALL, contrasts=["T1", "ADC"], random_state=0)
     assert stack.shape == (12, 2, 32, 32)
@@ -34,6 +35,7 @@ def test_shape_names_and_background():
     assert 0.1 < (X != 0).any(axis=1).mean() < 0.8
 
 
+@pytest.mark.slow
 def test_brains_are_drawn_by_the_seed_patient_by_patient():
     first = make_random_brains(3, **SMALL, random_state=5).X
     fewer = make_random_brains(2, **SMALL, random_state=5).X
@@ -43,6 +45,7 @@ def test_brains_are_drawn_by_the_seed_patient_by_patient():
     assert not np.array_equal(fewer, other)
 
 
+@pytest.mark.slow
 def test_a_contrast_is_the_same_without_the_others():
     every = make_random_brains(2, **SMALL, random_state=1)
     alone = make_random_brains(2, **SMALL, contrasts="FLAIR", random_state=1)

@@ -409,6 +409,7 @@ def test_scaled_integers(tmp_path):
     assert labels is None
 
 
+@pytest.mark.slow
 def test_real_scans(data_directory):
     folder = data_directory / "brats"
     patient = sorted(path.name for path in folder.iterdir())[0]

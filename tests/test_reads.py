@@ -101,6 +101,7 @@ DETECTORS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:the seed has almost no effect")
 @pytest.mark.parametrize("name", DETECTORS)
 def test_every_file_is_decoded_once_and_the_brain_found_at_most_twice(
@@ -136,6 +137,7 @@ def test_every_file_is_decoded_once_and_the_brain_found_at_most_twice(
     )
 
 
+@pytest.mark.slow
 def test_a_search_over_a_lazy_stack_decodes_every_file_once(folder):
     with Counts() as counts:
         stack = read_brats(folder)
@@ -150,6 +152,7 @@ def test_a_search_over_a_lazy_stack_decodes_every_file_once(folder):
     assert (counts.images, counts.masks) == (N_PATIENTS * N_CONTRASTS, N_PATIENTS)
 
 
+@pytest.mark.slow
 def test_looking_for_lesions_outside_the_brain_reads_no_more_than_the_stack(folder):
     with Counts() as counts:
         lesions_outside_brain(read_brats(folder))
@@ -157,6 +160,7 @@ def test_looking_for_lesions_outside_the_brain_reads_no_more_than_the_stack(fold
     assert counts.brains == N_PATIENTS
 
 
+@pytest.mark.slow
 def test_labels_that_are_left_out_are_not_decoded(folder):
     stack = read_brats(folder)
     stack = pickle.loads(pickle.dumps(stack))
@@ -176,6 +180,7 @@ def decoded_again(stack):
     return counts.images
 
 
+@pytest.mark.slow
 def test_a_pickle_and_a_stack_that_is_gone_keep_nothing(folder):
     stack = read_brats(folder)
     size = len(pickle.dumps(stack))
@@ -190,6 +195,7 @@ def test_a_pickle_and_a_stack_that_is_gone_keep_nothing(folder):
     assert decoded_again(read_brats(folder)) == 16  # other volumes of the same files
 
 
+@pytest.mark.slow
 def test_a_file_that_has_changed_is_decoded_again(folder):
     stack = read_brats(folder, patients=["phantom-000"])
     before = stack.X
@@ -216,6 +222,7 @@ def test_voxels_in_a_second_file_are_never_kept(tmp_path):
     np.testing.assert_array_equal(volume.read()[0], 3 * first)
 
 
+@pytest.mark.slow
 def test_memory_is_bounded(folder):
     stack = read_brats(folder)
     volume_mib = stack[:6].X.nbytes * 1.1 / 2**20

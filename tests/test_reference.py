@@ -130,6 +130,7 @@ def test_extreme_and_few_pixels():
     assert heard(constant.check, images(n_contrasts=1)) == []
 
 
+@pytest.mark.slow
 def test_scoring_warns(trained, raw, normalised):
     others = ~np.isin(normalised.groups, np.unique(normalised.groups)[:3])
     for method in (trained.score_samples, trained.predict, trained.decision_function):
@@ -187,6 +188,7 @@ def test_names_in_another_order_are_an_error(trained, normalised):
         )
 
 
+@pytest.mark.slow
 def test_real_patients(data_directory):
     """Train on three, score three others: silent, unless they are not normalised."""
     raw = read_brats(data_directory / "brats")

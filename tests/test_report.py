@@ -127,6 +127,7 @@ def test_region_that_reaches_over_the_middle(two_regions, n_left, side):
     assert region.side == side
 
 
+@pytest.mark.slow
 def test_colours_are_spent_on_what_is_flagged(report):
     data = report.pictures.data
     assert data["low"] < data["threshold"] < data["high"]
@@ -427,6 +428,7 @@ def test_warnings_of_libraries_are_not_of_the_patient(stack, model, monkeypatch)
     assert "the library is old" not in patient_page(report, describe_model(model))
 
 
+@pytest.mark.slow
 def test_evidence_of_adm_is_its_explanation(stack, adm):
     report = examine(stack.volumes[1], adm)
     prepared = adm[:-1].transform(stack[stack.groups == "phantom-001"])
@@ -441,6 +443,7 @@ def test_evidence_of_adm_is_its_explanation(stack, adm):
     assert f"{best} <b>" in patient_page(report, describe_model(adm))
 
 
+@pytest.mark.slow
 def test_contrast_that_is_missing(stack, adm):
     """The report is of the marginal score, shows what was scanned, and says the rest."""
     images, labels = (array.copy() for array in stack.volumes[0].read())
@@ -467,6 +470,7 @@ def test_contrast_that_is_missing(stack, adm):
     assert " missing" not in patient_page(whole, []) + cohort_page([whole.summary], [])
 
 
+@pytest.mark.slow
 def test_a_calibrated_detector_gives_p_values(stack):
     detector = ConformalDetector(
         IntensityDetector(prior={"FLAIR": 1}), contamination=0.5, random_state=0
@@ -696,6 +700,7 @@ def run_report(arguments, capsys):
     return code, capsys.readouterr()
 
 
+@pytest.mark.slow
 def test_command_names_the_source_of_p_values(written):
     text = " ".join((written / "index.html").read_text().split())
     assert "From normal slices of 2 patients; the minimum possible value is 1 / 3" in text
@@ -734,6 +739,7 @@ def test_names_do_not_lead_out(stack, model_file, tmp_path, capsys):
     assert not any((tmp_path / "elsewhere").iterdir())
 
 
+@pytest.mark.slow
 def test_least_size_of_regions_is_an_option(scans, model_file, tmp_path, capsys):
     def listed(*options):
         out = tmp_path / f"out{len(options)}{options[-1:]}"
@@ -765,6 +771,7 @@ def test_comparison_needs_other_patients(scans, model_file, tmp_path, capsys):
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 def test_comparison_leaves_out_who_is_trained_on_or_reported(
     scans, model_file, tmp_path, capsys
 ):
@@ -779,6 +786,7 @@ def test_comparison_leaves_out_who_is_trained_on_or_reported(
     assert "From normal slices of 1 patient; the minimum possible value is 1 / 2" in text
 
 
+@pytest.mark.slow
 def test_command_says_what_was_supplied(stack, adm, tmp_path, capsys):
     scans = write_table(tmp_path / "in", stack, names=["a", "b", "c"])
     lacks_t2(scans, "phantom-001")
@@ -809,6 +817,7 @@ def lacks_t2(table, volume):
     table.write_text(table.read_text().replace(f"{volume}-T2.nii", ""))
 
 
+@pytest.mark.slow
 def test_patient_that_fails_does_not_stop_the_others(stack, model_file, tmp_path, capsys):
     scans = write_table(tmp_path / "in", stack, names=["a", "<b>", "c"])
     lacks_t2(scans, "phantom-001")

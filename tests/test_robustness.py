@@ -27,6 +27,7 @@ def test_each_fault_spoils_its_contrast_alone_and_more_if_strong(scan):
         assert 0 < errors[fault, "mild"] < errors[fault, "strong"]
 
 
+@pytest.mark.slow
 def test_benchmark_shows_what_faults_cost(tmp_path, monkeypatch):
     few = ("cut at one side", "saturated")
     monkeypatch.setattr(faults, "FAULTS", {name: faults.FAULTS[name] for name in few})
@@ -43,6 +44,7 @@ def test_benchmark_shows_what_faults_cost(tmp_path, monkeypatch):
     assert table["change"].min() < 0
 
 
+@pytest.mark.slow
 def test_alarms_are_counted(tmp_path, capsys):
     from test_coverage import write_scans
 

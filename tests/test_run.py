@@ -57,6 +57,7 @@ def commands_of(printed):
     return [words[1] for words in lines if words[:1] == ["skadm"]]
 
 
+@pytest.mark.slow
 def test_dry_run_prints_the_plan_and_writes_nothing(scans, tmp_path, capsys):
     before = contents(scans)
     assert run(scans, tmp_path / "out", "--dry-run") == 0
@@ -73,6 +74,7 @@ def test_dry_run_prints_the_plan_and_writes_nothing(scans, tmp_path, capsys):
     assert contents(scans) == before
 
 
+@pytest.mark.slow
 def test_estimate_grows_with_the_work(scans, tmp_path, capsys):
     minutes = []
     for epochs in (20, 2000):
@@ -180,6 +182,7 @@ def test_without_masks_the_model_of_the_package_is_used(unmarked, tmp_path, caps
     assert (out / "report" / "index.html").is_file()
 
 
+@pytest.mark.slow
 def test_few_normal_slices_are_not_trained_on(few, tmp_path, capsys):
     assert run(few, tmp_path / "out", "--dry-run") == 0
     printed = capsys.readouterr().out

@@ -181,7 +181,7 @@ def test_time_to_equal_loss():
 
 def run(out, *options):
     """Rows of a quick run."""
-    speed.main(["--quick", "--size", "48", "--width", "8", "--out", str(out), *options])
+    speed.main(["--quick", "--width", "4", "--out", str(out), *options])
     assert json.loads((out / "run.json").read_text())["configuration"]["processor"]
     assert (out / "speed.png").stat().st_size > 1000
     return json.loads((out / "speed.json").read_text())

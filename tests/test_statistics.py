@@ -88,6 +88,7 @@ def share_that_holds_0(low, high):
     return np.mean((np.asarray(low) <= 0) & (np.asarray(high) >= 0))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["normal", "skewed"])
 def test_intervals_over_six_patients_cover_what_they_say(kind):
     """Intervals between the percentiles of a bootstrap do not: they cover 80 to 86 %."""

@@ -160,8 +160,8 @@ def peak(X):
     detector.score_samples(X, out=out)
     return kib("VmHWM") - base
 
-peak(X[:300])  # what has to be loaded once
-print(peak(X[:300]), peak(X))
+peak(X[:100])  # what has to be loaded once
+print(peak(X[:100]), peak(X))
 """
 
 
@@ -169,9 +169,9 @@ print(peak(X[:300]), peak(X))
     not Path("/proc/self/clear_refs").exists(), reason="Linux tells the peak of memory"
 )
 def test_memory_does_not_grow_with_the_number_of_slices(tmp_path):
-    """1500 slices are 39 MB more than 300."""
+    """1100 slices are 33 MB more than 100."""
     X = np.lib.format.open_memmap(
-        tmp_path / "X.npy", "w+", np.float32, shape=(1500, 2, 64, 64)
+        tmp_path / "X.npy", "w+", np.float32, shape=(1100, 2, 64, 64)
     )
     random = np.random.default_rng(0)
     for row in X:

@@ -1,5 +1,6 @@
 """The contract that every wrapper of a detector keeps, alone and around another wrapper."""
 
+import functools
 import pickle
 import warnings
 
@@ -18,7 +19,7 @@ from sklearn.model_selection import (
 )
 from sklearn.pipeline import make_pipeline
 from test_adm import Recorder
-from test_contract import make_slices, tiny
+from test_contract import EVERY_DETECTOR, make_slices, tiny
 
 import skadm.wrappers
 from skadm import (
@@ -35,7 +36,6 @@ from skadm import (
 from skadm._pipelines import scored_unit
 from skadm.data import ArrayVolume, SliceStack, Volume
 from skadm.data._sources import Source
-from skadm.detectors import all_detectors
 from skadm.image_level import slice_labels, volume_labels, volumes_of
 from skadm.model_selection import set_offset_by_f1
 from skadm.pooling import Quantile
@@ -89,7 +89,27 @@ def make_wrapper(name, detector=None):
     return AROUND_ALL[outer](AROUND_ALL[inner](pca() if detector is None else detector))
 
 
-@pytest.fixture(params=NAMES, ids=lambda name: f"{name[0]}({name[1]}(PCA))")
+# Each wrapper once outside; the other pairs where there is time.
+QUICK = [
+    ("Ensemble", "Filtered"),
+    ("Flips", "Through"),
+    ("Through", "Flips"),
+    ("Conformal", "Flips"),
+    ("Slices", "Pipeline"),
+    ("Volumes", "Through"),
+]
+
+
+@pytest.fixture(
+    params=[
+        pytest.param(
+            name,
+            marks=[] if name in QUICK else pytest.mark.slow,
+            id=f"{name[0]}({name[1]}(PCA))",
+        )
+        for name in NAMES
+    ]
+)
 def name(request):
     return request.param
 
@@ -97,6 +117,19 @@ def name(request):
 @pytest.fixture
 def wrapper(name):
     return make_wrapper(name)
+
+
+@functools.cache
+def trained(name):
+    """A trained wrapper in a pickle: for all tests that do not need to train it."""
+    wrapper = make_wrapper(name)
+    return pickle.dumps(wrapper.fit(*data_for(wrapper)[:2]))
+
+
+@pytest.fixture
+def fitted(name):
+    """Trained on `STACK`."""
+    return pickle.loads(trained(name))
 
 
 class Counted(Source):
@@ -160,9 +193,8 @@ def test_every_wrapper_is_tested():
 # -- scores -------------------------------------------------------------------------------
 
 
-def test_scores_threshold_and_labels(wrapper):
+def test_scores_threshold_and_labels(wrapper, fitted):
     X, y, _ = data_for(wrapper)
-    fitted = wrapper.fit(X, y)
     scores, decision = fitted.score_samples(X), fitted.decision_function(X)
     labels = fitted.predict(X)
     assert scores.shape == decision.shape == labels.shape == shape_for(wrapper)
@@ -184,9 +216,7 @@ def test_scores_threshold_and_labels(wrapper):
         np.testing.assert_array_equal(out, scores)
 
 
-def test_no_brain_is_normal(wrapper):
-    X, y, _ = data_for(wrapper)
-    fitted = wrapper.fit(X, y)
+def test_no_brain_is_normal(wrapper, fitted):
     empty = np.zeros((6, 3, *SHAPE), np.float32)
     volume = ArrayVolume(empty, patient="empty", contrasts=STACK.contrasts)
     unseen = SliceStack.from_volumes([volume])
@@ -197,9 +227,8 @@ def test_no_brain_is_normal(wrapper):
     assert (background == background.dtype.type(fitted.background_score_)).all()
 
 
-def test_scores_do_not_depend_on_what_is_scored_together(wrapper):
-    X, y, _ = data_for(wrapper)
-    fitted = wrapper.fit(X, y)
+def test_scores_do_not_depend_on_what_is_scored_together(wrapper, fitted):
+    X, _, _ = data_for(wrapper)
     together = fitted.decision_function(X)
     if scored_unit(wrapper) == "volume":
         same(np.concatenate([fitted.decision_function([each]) for each in X]), together)
@@ -263,11 +292,10 @@ def test_no_training_sees_a_lesion(wrapper, trained_on):
         assert set(trained_on[0].tolist()) == allowed
 
 
-def test_the_threshold_does_not_depend_on_lesions(wrapper):
+def test_the_threshold_does_not_depend_on_lesions(wrapper, fitted):
     if "through" in repr(wrapper):
         pytest.skip("neighbours of lesions are smoothed with them")
-    X, y, _ = data_for(wrapper)
-    fitted = clone(wrapper).fit(X, y)
+    X, _, _ = data_for(wrapper)
     volumes = []
     for volume in STACK.volumes:
         images, labels = volume.read()
@@ -299,19 +327,18 @@ def test_without_masks_all_is_taken_for_normal(wrapper):
         without.score(X, None)
 
 
-def test_same_seed_same_scores_and_nothing_global_is_touched(wrapper):
+def test_same_seed_same_scores_and_nothing_global_is_touched(wrapper, fitted):
     X, y, _ = data_for(wrapper)
     before = np.random.get_state()[1].copy(), torch.get_rng_state()
-    first, again = (clone(wrapper).fit(X, y) for _ in range(2))
-    np.testing.assert_array_equal(first.score_samples(X), again.score_samples(X))
-    assert first.offset_ == again.offset_
+    again = wrapper.fit(X, y)
+    np.testing.assert_array_equal(fitted.score_samples(X), again.score_samples(X))
+    assert fitted.offset_ == again.offset_
     np.testing.assert_array_equal(np.random.get_state()[1], before[0])
     assert torch.equal(torch.get_rng_state(), before[1])
 
 
-def test_a_failed_fit_leaves_the_wrapper_as_it_was(wrapper, monkeypatch):
-    X, y, _ = data_for(wrapper)
-    fitted = wrapper.fit(X, y)
+def test_a_failed_fit_leaves_the_wrapper_as_it_was(fitted, monkeypatch):
+    X, y, _ = data_for(fitted)
     expected = fitted.score_samples(X)
     with monkeypatch.context() as patch:
 
@@ -324,7 +351,7 @@ def test_a_failed_fit_leaves_the_wrapper_as_it_was(wrapper, monkeypatch):
     np.testing.assert_array_equal(fitted.score_samples(X), expected)
 
 
-def test_wrong_input(wrapper):
+def test_wrong_input(wrapper, fitted):
     X, y, _ = data_for(wrapper)
     with pytest.raises(NotFittedError):
         clone(wrapper).predict(X)
@@ -335,7 +362,6 @@ def test_wrong_input(wrapper):
         clone(wrapper).fit(X, ill if scored_unit(wrapper) == "volume" else np.stack(ill))
     with pytest.raises(ValueError, match="'contamination' parameter"):
         clone(wrapper).set_params(contamination=1.5).fit(X, y)
-    fitted = wrapper.fit(X, y)
     fewer = SliceStack.from_volumes(
         [ArrayVolume(STACK.X[:6, :2], patient="p", contrasts=("T1", "T2"))]
     )
@@ -363,6 +389,7 @@ def test_parameters_copies_and_files(wrapper, tmp_path):
     assert not hasattr(again, "offset_")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "n_trainings"),
     [
@@ -411,7 +438,7 @@ def reads(stack):
     return counts
 
 
-@pytest.mark.parametrize("detector", [name for name, _ in all_detectors()])
+@pytest.mark.parametrize("detector", EVERY_DETECTOR)
 def test_a_detector_decodes_each_volume_once(detector):
     stack = make_stack()
     fitted = tiny(detector).fit(stack, Y)
@@ -441,6 +468,7 @@ def test_a_wrapper_decodes_each_volume_once(wrapper):
     assert reads(stack) == [1] * 7
 
 
+@pytest.mark.slow
 def test_a_search_decodes_each_volume_once_for_every_fit_and_score():
     for detector in (pca(), make_wrapper(("Filtered", "Flips"))):
         stack = make_stack()
