@@ -30,13 +30,16 @@ demo: $(VENV)/demo.stamp
 
 test: $(VENV)/dev.stamp
 	# One thread for each worker: two workers with two threads each would wait for each other.
-	# loadfile: the tests of a file share what its fixtures compute.
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile --durations=25
+	# loadfile: the tests of a file share what its fixtures compute. Files stay in the order
+	# of conftest.py, the longest first.
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile \
+		--no-loadscope-reorder --durations=25
 
 test-fast: $(VENV)/dev.stamp
 	# Without clusters, browsers, other processes, trainings from end to end, and what else
 	# takes more than a third of a second.
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile -m "not slow"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile \
+		--no-loadscope-reorder -m "not slow"
 
 test-portable: $(VENV)/dev.stamp
 	# What rests on the kernels of the processor, as on an older one without bfloat16, and as

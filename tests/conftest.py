@@ -24,6 +24,28 @@ def pytest_configure(config):
         module.computes_bfloat16 = lambda device: chosen == "yes"
 
 
+# Files that take longest, in this order: one of them at the end would leave the other
+# workers idle. What a file takes: `make test` lists the longest tests.
+LONGEST = (
+    "test_contract.py",
+    "test_scaling_docs.py",
+    "test_prepare.py",
+    "test_benchmarks.py",
+    "test_processes.py",
+    "test_wrapper_contract.py",
+    "test_pretrained.py",
+    "test_speed.py",
+    "test_cli.py",
+    "test_compare.py",
+    "test_checkpoints.py",
+)
+
+
+def pytest_collection_modifyitems(items):
+    place = {name: number for number, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: place.get(item.path.name, len(LONGEST)))
+
+
 def pytest_collection_finish():
     # Modules and tests stay to the end: no search for garbage has to go through them.
     gc.collect()

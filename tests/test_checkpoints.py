@@ -226,7 +226,7 @@ for _ in range(5):
     before, process = written(), start()
     while written() == before:
         assert os.waitpid(process, os.WNOHANG) == (0, 0), "it ended by itself"
-        time.sleep(0.001)
+        time.sleep(0.003)
     time.sleep(random.uniform(0, 0.03))
     os.kill(process, 9)
     assert os.waitpid(process, 0)[1] == 9, "it ended before it was killed"

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from test_cli import error_of
 
+from skadm import pretrained
 from skadm.cli import main
 
 pydicom = pytest.importorskip("pydicom")
@@ -147,12 +148,20 @@ def test_background_does_not_bleed_into_the_brain(original, maps, tmp_path):
     np.testing.assert_allclose(values, 5, atol=1e-4)
 
 
+def make_smaller(patch):
+    """Few and small synthetic brains for density and threshold of the model."""
+    patch.setattr(pretrained, "_SIZE", 64)
+    patch.setattr(pretrained, "_PATIENTS", 3)
+
+
 @pytest.fixture(scope="class")
 def reported(head_scans, prepared, tmp_path_factory):  # noqa: F811
     out = tmp_path_factory.mktemp("report") / "out"
     words = ["report", "--model", "synthetic", "--data", str(prepared)]
     words += ["--out", str(out), "--dicom", str(head_scans / "dicom")]
-    assert main([*words, "--prior", "FLAIR", "--device", "cpu"]) == 0
+    with pytest.MonkeyPatch.context() as patch:
+        make_smaller(patch)
+        assert main([*words, "--prior", "FLAIR", "--device", "cpu"]) == 0
     return out
 
 
@@ -186,6 +195,7 @@ def test_one_command_from_the_scanner_to_the_report(
         skadm.raw, "HDBET", lambda device: skadm.raw.GivenMasks(head_scans / "masks")
     )
     monkeypatch.setattr(_run, "require_preparation", lambda step: None)
+    make_smaller(monkeypatch)
     out = tmp_path / "out"
     words = ["run", "--data", str(head_scans / "dicom"), "--out", str(out)]
     words += ["--prior", "FLAIR", "--size", "32", "--device", "cpu"]

@@ -10,6 +10,7 @@ import pytest
 from test_cli import error_of, write_brats
 
 import skadm
+from skadm import pretrained
 from skadm.cli import _found, main
 
 QUICK = ["--preset", "quick", "--epochs", "1", "--size", "16", "--device", "cpu"]
@@ -171,7 +172,12 @@ def test_interrupted_training_goes_on_from_its_checkpoints(
 
 
 @pytest.mark.slow
-def test_without_masks_the_model_of_the_package_is_used(unmarked, tmp_path, capsys):
+def test_without_masks_the_model_of_the_package_is_used(
+    unmarked, tmp_path, capsys, monkeypatch
+):
+    # Few and small synthetic brains for density and threshold.
+    monkeypatch.setattr(pretrained, "_SIZE", 32)
+    monkeypatch.setattr(pretrained, "_PATIENTS", 3)
     out = tmp_path / "out"
     assert run(unmarked, out, "--prior", "FLAIR", "--device", "cpu") == 0
     printed = capsys.readouterr().out
