@@ -175,8 +175,8 @@ def test_lesion_size_follows_the_radius(kind):
     for radius in (8, 16, 24):
         stack = make_phantom(
             4,
-            16,
-            32,
+            24,
+            48,
             lesions=(kind,),
             lesion_fraction=1,
             lesion_radius=(radius, radius),
