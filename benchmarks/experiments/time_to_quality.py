@@ -76,7 +76,7 @@ def trained_for(detector: Detector, share: float) -> Detector:
 def make_methods(
     contrasts: Sequence[str], names: Sequence[str] | None
 ) -> dict[str, Detector]:
-    """Detectors to train, by name; those that need a contrast that is missing are left out."""
+    """Detectors to train, by name, without those that need a missing contrast."""
     from benchmarks.lib.methods import choose
     from skadm.presets import make_detector
 
@@ -174,8 +174,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     page = Page(
         options,
         "Time to quality",
-        f"{options.data}: {split.learning.sum()} slices to train on, "
-        f"{split.validation.sum()} to validate on, of {options.size} x {options.size} pixels",
+        f"{options.data}: {split.learning.sum()} training and {split.validation.sum()} "
+        f"validation slices of {options.size} x {options.size} pixels",
     )
     detectors = make_methods(stack.contrasts, options.methods)
     rows = untrained(split, list(detectors))
