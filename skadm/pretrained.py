@@ -103,7 +103,7 @@ def load_pretrained(
         random_state=random_state,
     )
     make_brains = _seeded_brains if isinstance(random_state, Integral) else _make_brains
-    brains = make_brains(_PATIENTS, contrasts, random_state)
+    brains = make_brains(_PATIENTS, _SIZE, contrasts, random_state)
     steps = [("normalise", IntensityNormalizer()), ("resize", SliceResizer(_SIZE))]
     model = Pipeline([*steps, ("detector", eraser)])
     with warnings.catch_warnings():
@@ -120,11 +120,11 @@ def load_pretrained(
 
 
 def _make_brains(
-    n_patients: int, contrasts: tuple[str, ...], random_state: Any
+    n_patients: int, size: int, contrasts: tuple[str, ...], random_state: Any
 ) -> SliceStack:
     """Make the normal brains for the threshold."""
     return make_random_brains(
-        n_patients, _SLICES, _SIZE, contrasts=contrasts, random_state=random_state
+        n_patients, _SLICES, size, contrasts=contrasts, random_state=random_state
     )
 
 
