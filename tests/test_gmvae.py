@@ -396,6 +396,7 @@ def test_restoration_lowers_its_objective_at_every_step(trained, phantom, tv_wei
     assert np.diff(means).max() <= 1e-3 * fall
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sign", [1, -1])
 def test_a_blob_is_taken_away(trained, phantom, sign):
     X, y = phantom
@@ -457,6 +458,7 @@ def test_restoration_is_in_full_precision(trained, phantom):
     np.testing.assert_array_equal(single, half)
 
 
+@pytest.mark.slow
 def test_history(trained):
     assert [record["stage"] for record in trained.history_] == ["autoencoder"] * 40
     names = ("reconstruction", "conditional_prior", "w_prior", "c_prior")
