@@ -101,3 +101,4 @@ $(VENV)/docs.stamp: $(BIN)/python setup.cfg constraints.txt
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .*_cache docs/_build docs/auto_examples docs/generated
+	find $(SOURCES) -name __pycache__ -prune -exec rm -rf {} +
