@@ -20,6 +20,7 @@ version = release = skadm.__version__
 
 extensions = [
     "equations",
+    "layers",
     "myst_parser",
     "numpydoc",
     "sphinx.ext.autodoc",
