@@ -25,6 +25,7 @@ extensions = [
     "numpydoc",
     "sphinx.ext.autodoc",
     "sphinx.ext.autosummary",
+    "sphinx_design",
     "sphinx_gallery.gen_gallery",
 ]
 exclude_patterns = ["_build", "_templates", "auto_examples/**/*.ipynb"]
@@ -33,9 +34,10 @@ suppress_warnings = ["config.cache"]  # an order of examples is no value that ca
 
 # -- pages -------------------------------------------------------------------------------
 
-myst_enable_extensions = ["amsmath", "dollarmath"]
+myst_enable_extensions = ["amsmath", "colon_fence", "dollarmath"]
 myst_heading_anchors = 3
 default_role = "py:obj"
+highlight_language = "none"  # what has no language is not Python
 
 # -- reference ---------------------------------------------------------------------------
 
@@ -103,7 +105,7 @@ html_copy_source = False
 html_theme_options = {
     "navigation_with_keys": False,
     "navbar_align": "left",
-    "header_links_before_dropdown": 7,
+    "header_links_before_dropdown": 4,
     "show_prev_next": False,
     "show_nav_level": 2,
     "secondary_sidebar_items": ["page-toc"],
