@@ -3,13 +3,16 @@
 import warnings
 from collections.abc import Callable, Iterable
 from functools import wraps
+from typing import Any, TypeVar, cast
+
+Method = TypeVar("Method", bound=Callable[..., Any])
 
 
-def unchanged_on_failure(fit: Callable) -> Callable:
+def unchanged_on_failure(fit: Method) -> Method:
     """Restore the previous state of an estimator if fit raises."""
 
     @wraps(fit)
-    def wrapper(self, *arguments, **keywords):
+    def wrapper(self: Any, *arguments: Any, **keywords: Any) -> Any:
         before = dict(self.__dict__)
         try:
             return fit(self, *arguments, **keywords)
@@ -18,7 +21,7 @@ def unchanged_on_failure(fit: Callable) -> Callable:
             self.__dict__.update(before)
             raise
 
-    return wrapper
+    return cast(Method, wrapper)
 
 
 def warnings_of_scan(

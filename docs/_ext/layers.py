@@ -38,7 +38,7 @@ def read_layers(path: Path = SETUP) -> list[list[str]]:
 
 def read_imports(package: str = PACKAGE) -> dict[str, set[str]]:
     """Modules that each module of a package imports; those below it count as part of it."""
-    graph = grimp.build_graph(package)
+    graph = grimp.build_graph(package, exclude_type_checking_imports=True)
     children = graph.find_children(package)
     for child in children:
         graph.squash_module(child)

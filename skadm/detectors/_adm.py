@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterator
 from numbers import Integral, Real
+from typing import Any
 
 import numpy as np
 import torch
@@ -234,11 +235,11 @@ class ADMDetector(ADMScoring):
         tol: float = 1e-4,
         warm_start: bool = False,
         checkpoints: str | os.PathLike | Checkpoints | None = None,
-        memory=None,
+        memory: Any = None,
         contamination: float = 0.01,
         device: str | torch.device = "auto",
         precision: str = "auto",
-        random_state=None,
+        random_state: Any = None,
     ) -> None:
         super().__init__(
             max_epochs=max_epochs,

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
@@ -32,7 +33,7 @@ class ADMScoring(TorchDetector):
     def _scores_without_contrast(self) -> bool:
         return self.features != "reduction"  # which has no translation
 
-    def pixel_features(self, X):
+    def pixel_features(self, X: Any) -> NDArray[np.floating]:
         """Compute what the density sees: translation errors, then reduced contrasts.
 
         Parameters
@@ -53,7 +54,7 @@ class ADMScoring(TorchDetector):
         """
         return self._apply_to_checked(self._masked_features, X)
 
-    def explain(self, X) -> Explanation:
+    def explain(self, X: Any) -> Explanation:
         """Part the anomaly of each pixel into features.
 
         The energy (Eq. 12), the negative of the score, is a sum of one part for each

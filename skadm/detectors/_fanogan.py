@@ -2,6 +2,7 @@
 
 import os
 from numbers import Integral, Real
+from typing import Any
 
 import torch
 from numpy.typing import NDArray
@@ -183,7 +184,7 @@ class FAnoGANDetector(TorchDetector):
         contamination: float = 0.01,
         device: str | torch.device = "auto",
         precision: str = "auto",
-        random_state=None,
+        random_state: Any = None,
     ) -> None:
         super().__init__(
             max_epochs=max_epochs,
