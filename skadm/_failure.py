@@ -3,12 +3,20 @@
 import warnings
 from collections.abc import Callable, Iterable
 from functools import wraps
-from typing import Any, TypeVar, cast
+from typing import Any, Protocol, TypeVar, cast
 
-Method = TypeVar("Method", bound=Callable[..., Any])
+Estimator = TypeVar("Estimator")
 
 
-def unchanged_on_failure(fit: Method) -> Method:
+class FitMethod(Protocol):
+    """Type of `fit`, which scikit-learn's decorators lose: it returns its estimator."""
+
+    def __get__(
+        self, estimator: Estimator, owner: Any = None
+    ) -> Callable[..., Estimator]: ...
+
+
+def unchanged_on_failure(fit: Callable) -> FitMethod:
     """Restore the previous state of an estimator if fit raises."""
 
     @wraps(fit)
@@ -21,7 +29,7 @@ def unchanged_on_failure(fit: Method) -> Method:
             self.__dict__.update(before)
             raise
 
-    return cast(Method, wrapper)
+    return cast(FitMethod, wrapper)
 
 
 def warnings_of_scan(

@@ -4,12 +4,12 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from functools import partial
 from numbers import Real
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 from sklearn.base import BaseEstimator, OutlierMixin
-from sklearn.callback import CallbackSupportMixin
+from sklearn.callback import CallbackSupportMixin, with_callbacks
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from skadm._brain import brain_mask, brain_values, ignore_background
@@ -19,7 +19,7 @@ from skadm._failure import unchanged_on_failure
 from skadm._missing import check_missing, describe_missing
 from skadm._quantile import quantile
 from skadm._reference import ScoreReference, ScoreWatch, TrainingReference
-from skadm._sklearn import Interval, fit_context, with_callbacks
+from skadm._sklearn import Interval, fit_context
 from skadm._validation import check_labels, check_shape, normal_slices
 from skadm._version import __version__
 from skadm.data import Slices
@@ -314,7 +314,7 @@ class BaseDetector(CallbackSupportMixin, Detector):
     @unchanged_on_failure
     @with_callbacks
     @fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X: Any, y: Any = None) -> Self:
+    def fit(self, X: Any, y: Any = None) -> Any:
         """Fit the detector to normal slices.
 
         Parameters

@@ -3,7 +3,6 @@
 import os
 from collections.abc import Iterator
 from numbers import Integral, Real
-from typing import Any
 
 import numpy as np
 import torch
@@ -235,11 +234,11 @@ class ADMDetector(ADMScoring):
         tol: float = 1e-4,
         warm_start: bool = False,
         checkpoints: str | os.PathLike | Checkpoints | None = None,
-        memory: Any = None,
+        memory=None,
         contamination: float = 0.01,
         device: str | torch.device = "auto",
         precision: str = "auto",
-        random_state: Any = None,
+        random_state=None,
     ) -> None:
         super().__init__(
             max_epochs=max_epochs,

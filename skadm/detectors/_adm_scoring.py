@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any
 
 import numpy as np
 import torch
@@ -33,7 +32,7 @@ class ADMScoring(TorchDetector):
     def _scores_without_contrast(self) -> bool:
         return self.features != "reduction"  # which has no translation
 
-    def pixel_features(self, X: Any) -> NDArray[np.floating]:
+    def pixel_features(self, X) -> NDArray[np.floating]:
         """Compute what the density sees: translation errors, then reduced contrasts.
 
         Parameters
@@ -54,7 +53,7 @@ class ADMScoring(TorchDetector):
         """
         return self._apply_to_checked(self._masked_features, X)
 
-    def explain(self, X: Any) -> Explanation:
+    def explain(self, X) -> Explanation:
         """Part the anomaly of each pixel into features.
 
         The energy (Eq. 12), the negative of the score, is a sum of one part for each

@@ -3,7 +3,7 @@
 import os
 from functools import partial
 from numbers import Integral, Real
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from numpy.typing import NDArray
@@ -175,7 +175,7 @@ class DAGDetector(TorchDetector):
         contamination: float = 0.01,
         device: str | torch.device = "auto",
         precision: str = "auto",
-        random_state: Any = None,
+        random_state=None,
     ) -> None:
         super().__init__(
             max_epochs=max_epochs,

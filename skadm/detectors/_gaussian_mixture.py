@@ -132,7 +132,7 @@ class GaussianMixtureDetector(PriorDetector):
         n_init: int = 1,
         max_iter: int = 100,
         contamination: float = 0.01,
-        random_state: Any = None,
+        random_state=None,
     ) -> None:
         super().__init__(contamination=contamination)
         self.prior = prior

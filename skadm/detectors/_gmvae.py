@@ -2,7 +2,6 @@
 
 import os
 from numbers import Integral, Real
-from typing import Any
 
 import torch
 from numpy.typing import NDArray
@@ -187,7 +186,7 @@ class GMVAEDetector(TorchDetector):
         contamination: float = 0.01,
         device: str | torch.device = "auto",
         precision: str = "auto",
-        random_state: Any = None,
+        random_state=None,
     ) -> None:
         super().__init__(
             max_epochs=max_epochs,

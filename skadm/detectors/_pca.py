@@ -128,7 +128,7 @@ class PCADetector(PriorDetector):
         neighbourhood: int = 1,
         max_samples: int | None = 100_000,
         contamination: float = 0.01,
-        random_state: Any = None,
+        random_state=None,
     ) -> None:
         super().__init__(contamination=contamination)
         self.prior = prior

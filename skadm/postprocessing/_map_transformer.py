@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -33,7 +33,7 @@ class MapTransformer(TransformerMixin, BaseEstimator, ABC):
     @fit_context(prefer_skip_nested_validation=True)
     def fit(
         self, maps: Any, y: Any = None, *, brain: Any = None, groups: Any = None
-    ) -> Self:
+    ) -> Any:
         """Check the parameters and fit the filter.
 
         Parameters

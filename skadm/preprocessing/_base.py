@@ -5,11 +5,10 @@ from typing import TYPE_CHECKING, Any, Self, overload
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, TransformerMixin
-from sklearn.callback import CallbackSupportMixin
+from sklearn.callback import CallbackSupportMixin, with_callbacks
 
 from skadm._arrays import as_numbers
 from skadm._missing import check_missing, missing_contrasts
-from skadm._sklearn import with_callbacks
 from skadm._validation import check_shape
 from skadm.data import SliceStack
 from skadm.data._slices import as_slices

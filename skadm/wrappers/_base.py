@@ -4,12 +4,12 @@ from abc import abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from numbers import Real
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import MetaEstimatorMixin
-from sklearn.callback import CallbackSupportMixin
+from sklearn.callback import CallbackSupportMixin, with_callbacks
 from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
 
@@ -22,7 +22,7 @@ from skadm._pipelines import (
     scored_unit,
 )
 from skadm._reference import ScoreReference
-from skadm._sklearn import HasMethods, Interval, fit_context, with_callbacks
+from skadm._sklearn import HasMethods, Interval, fit_context
 from skadm._validation import check_labels, check_shape, normal_slices
 from skadm.base import Chunk, Detector
 from skadm.data import SliceStack
@@ -138,7 +138,7 @@ class MetaDetector(CallbackSupportMixin, MetaEstimatorMixin, Detector):
     @unchanged_on_failure
     @with_callbacks
     @fit_context(prefer_skip_nested_validation=False)
-    def fit(self, X: Any, y: Any = None) -> Self:
+    def fit(self, X: Any, y: Any = None) -> Any:
         """Train on the normal slices and set the threshold.
 
         Parameters

@@ -2,11 +2,12 @@
 
 from collections.abc import Iterator
 from numbers import Real
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import clone
+from sklearn.callback import with_callbacks
 from sklearn.frozen import FrozenEstimator
 from sklearn.metrics import roc_auc_score
 from sklearn.utils import check_random_state
@@ -15,7 +16,7 @@ from sklearn.utils.validation import check_is_fitted
 from skadm._arrays import as_numbers
 from skadm._failure import unchanged_on_failure
 from skadm._pipelines import is_search, last_step, looks_at_abnormal, scored_unit
-from skadm._sklearn import HasMethods, Interval, fit_context, with_callbacks
+from skadm._sklearn import HasMethods, Interval, fit_context
 from skadm._validation import check_labels, check_shape, normal_slices
 from skadm.conformal import Calibration, CandidateLesions
 from skadm.wrappers._base import MetaDetector
@@ -117,7 +118,7 @@ class ConformalDetector(MetaDetector):
     @unchanged_on_failure
     @with_callbacks
     @fit_context(prefer_skip_nested_validation=False)
-    def fit(self, X: Any, y: Any = None, groups: Any = None) -> Self:
+    def fit(self, X: Any, y: Any = None, groups: Any = None) -> Any:
         """Train the detector and calibrate the threshold.
 
         Parameters

@@ -1,7 +1,7 @@
 """Detector with filtered maps."""
 
 from collections.abc import Iterable, Sequence
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -92,7 +92,7 @@ class PostprocessedDetector(MetaDetector, BaseComposition):
             return BaseEstimator.get_params(self, deep)
         return self._get_params("postprocessing", deep=deep)
 
-    def set_params(self, **params: Any) -> Self:
+    def set_params(self, **params: Any) -> Any:
         """Set parameters, including those of the detector and the filters.
 
         Parameters
