@@ -4,6 +4,7 @@ Nothing is downloaded while it is built, and the pages need nothing from elsewhe
 """
 
 import sys
+import warnings
 from pathlib import Path
 
 from sphinx_gallery.sorting import ExplicitOrder
@@ -58,6 +59,9 @@ def setup(app):
 
 
 # -- gallery -----------------------------------------------------------------------------
+
+# Networks that train for seconds flag too much. The warnings would hide the results.
+warnings.filterwarnings("ignore", category=skadm.FlaggedShareWarning)
 
 sphinx_gallery_conf = {
     "examples_dirs": "../examples",
