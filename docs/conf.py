@@ -20,8 +20,8 @@ project_copyright = author
 version = release = skadm.__version__
 
 extensions = [
-    "equations",
     "layers",
+    "equations",
     "myst_parser",
     "numpydoc",
     "sphinx.ext.autodoc",

@@ -23,6 +23,7 @@ BENCHMARKS = sorted(
     if path.relative_to(ROOT / "benchmarks").as_posix() not in _UNREVISED
     and path.parent.name != "speed"
 )
+MODULES = PACKAGE + BENCHMARKS
 MOST_SENTENCES = 3
 
 
@@ -136,7 +137,7 @@ def module_name(path):
     return str(path.relative_to(ROOT))
 
 
-@pytest.mark.parametrize("path", PACKAGE + BENCHMARKS, ids=module_name)
+@pytest.mark.parametrize("path", MODULES, ids=module_name)
 def test_messages_are_short_and_clear(path):
     for line, text in messages_of(parsed(path)):
         assert n_sentences(text) <= MOST_SENTENCES, f"line {line}: {text}"
