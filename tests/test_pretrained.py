@@ -513,7 +513,7 @@ def test_fit_from_the_pretrained_weights(scans, tmp_path, capsys):
 
 @pytest.mark.slow
 def test_a_demo_on_the_phantom_is_refused(tmp_path, capsys):
-    arguments = ["demo", "--out", str(tmp_path / "demo"), "--patients", "3", "--slices"]
+    arguments = ["demo", "--out", str(tmp_path / "demo"), "--n-patients", "3", "--slices"]
     arguments += ["4", "--size", "24", "--detector", "EraserDetector", "--epochs", "1"]
     assert main([*arguments, "--init", "synthetic"]) == 1
     assert "results on the phantom are not valid" in error_of(capsys)
