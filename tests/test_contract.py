@@ -310,11 +310,11 @@ def test_scores_depend_on_training(detector, fitted):
 # Settings with which few slices of a phantom are enough to learn from; else "quick" with
 # more epochs.
 _LEARNING = {
-    "ADMDetector": {"width": 4, "n_blocks": 1, "max_epochs": 20, "learning_rate": 5e-3},
+    "ADMDetector": {"width": 4, "n_blocks": 1, "max_epochs": 10, "learning_rate": 5e-3},
     "DAEDetector": {"width": 4, "n_levels": 2, "max_epochs": 30, "learning_rate": 5e-3},
     "DAGDetector": {"max_epochs": 20, "learning_rate": 1e-2, "penalty_weight": 1e-5},
-    "DAGcDetector": {"max_epochs": 20, "learning_rate": 1e-2, "penalty_weight": 1e-5},
-    "DSVDDDetector": {"width": 8, "max_epochs": 20, "learning_rate": 5e-3},
+    "DAGcDetector": {"max_epochs": 10, "learning_rate": 1e-2, "penalty_weight": 1e-5},
+    "DSVDDDetector": {"width": 8, "max_epochs": 10, "learning_rate": 5e-3},
     "EraserDetector": {"width": 4, "n_levels": 2, "max_epochs": 30, "learning_rate": 5e-3},
     # Untrained, its residual is nearly the image itself, which is no bad score.
     "GMVAEDetector": {

@@ -221,6 +221,7 @@ def test_slices_do_not_meet():
             torch.testing.assert_close(ours[0], other[n])
 
 
+@pytest.mark.slow
 def test_gradient_of_the_negative_elbo():
     """Against finite differences, in float64."""
     net, (images, brain) = (

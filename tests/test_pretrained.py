@@ -369,6 +369,7 @@ def test_a_loaded_model_scores_and_is_saved(small, stack, tmp_path):
     np.testing.assert_array_equal(again.score_samples(stack), maps)
 
 
+@pytest.mark.slow
 def test_models_with_other_priors_share_synthetic_brains(monkeypatch):
     drawn = []
     make = pretrained.make_random_brains

@@ -197,6 +197,7 @@ def test_few_normal_slices_are_not_trained_on(few, tmp_path, capsys):
     assert "--model synthetic" in printed
 
 
+@pytest.mark.slow
 def test_masks_can_be_left_unread(scans, tmp_path, capsys):
     assert run(scans, tmp_path / "out", "--dry-run", "--no-masks") == 0
     printed = capsys.readouterr().out

@@ -93,7 +93,6 @@ def make_wrapper(name, detector=None):
 QUICK = [
     ("Ensemble", "Filtered"),
     ("Flips", "Through"),
-    ("Through", "Flips"),
     ("Conformal", "Flips"),
     ("Slices", "Pipeline"),
     ("Volumes", "Through"),
