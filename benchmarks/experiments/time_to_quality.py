@@ -56,6 +56,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=[0.1, 0.25, 0.5, 1.0],
         help="of the epochs of the preset, at least one epoch",
     )
+    parser.add_argument("--learning-rate", type=float, help="instead of that of the preset")
     parser.add_argument(
         "--methods", nargs="+", metavar="NAME", help=f"some of {', '.join(METHODS)}"
     )
@@ -74,7 +75,7 @@ def trained_for(detector: Detector, share: float) -> Detector:
 
 
 def make_methods(
-    contrasts: Sequence[str], names: Sequence[str] | None
+    contrasts: Sequence[str], names: Sequence[str] | None, learning_rate: float | None
 ) -> dict[str, Detector]:
     """Detectors to train, by name, without those that need a missing contrast."""
     from benchmarks.lib.methods import choose
@@ -88,6 +89,8 @@ def make_methods(
             say(f"{name}: left out; expected FLAIR or T2 among {', '.join(contrasts)}")
             continue
         more: dict[str, Any] = {"prior": prior} if directed else {}
+        if learning_rate is not None:
+            more["learning_rate"] = learning_rate
         # One network for all erasers: time is what is compared.
         if kind == "EraserDetector":
             more["n_networks"] = 1
@@ -182,7 +185,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         f"{options.data}: {split.learning.sum()} training and {split.validation.sum()} "
         f"validation slices of {options.size} x {options.size} pixels",
     )
-    detectors = make_methods(stack.contrasts, options.methods)
+    detectors = make_methods(stack.contrasts, options.methods, options.learning_rate)
     warm_up(next(iter(detectors.values())), split)
     rows = untrained(split, list(detectors))
     for row in measure_all(detectors, options.shares, split):

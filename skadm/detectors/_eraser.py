@@ -170,7 +170,7 @@ class EraserDetector(PriorDetector, TorchDetector):
         # There is no paper; the training length is that of the DAE.
         "paper": {"width": 64, "learning_rate": 1e-4, "max_epochs": 200},
         # From pretrained weights: at most a minute per patient on two cores.
-        "fine-tune": {"init": "synthetic", "max_epochs": 5, "learning_rate": 5e-4},
+        "fine-tune": {"init": "synthetic", "max_epochs": 5, "learning_rate": 2e-3},
         # Slices at full resolution, about 1 mm. Needs a prior with a known sign.
         "small-lesions": {
             "init": "synthetic",
