@@ -178,6 +178,16 @@ def chosen_studies(options: argparse.Namespace) -> list[Study]:
     return studies
 
 
+def check_methods(
+    names: Iterable[str] | None, studies: Iterable[Study], preset: str
+) -> None:
+    """Refuse methods that no study has; thresholds have the name of a contrast."""
+    from benchmarks.lib.methods import choose
+
+    found = [methods(study, preset, 1.0, 1.0, budget=False) for study in studies]
+    choose(names, dict.fromkeys(name for each in found for name in each))
+
+
 def load(study: Study, data: Path) -> tuple[list[Split], dict[str, str]]:
     """Splits of a study, cropped to the brain, and the folder of each tested patient."""
     from sklearn.utils import check_random_state
@@ -292,7 +302,6 @@ def run_study(
     study: Study, options: argparse.Namespace
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]], dict[str, Any]]:
     """Rows of patients, rows of methods that failed, and a description of the data."""
-    from benchmarks.lib.methods import choose
     from benchmarks.lib.runs import carry_out, seeded
     from benchmarks.lib.scans import FIELD_OF_VIEW, slice_distance
     from benchmarks.lib.summary import in_a_line
@@ -301,12 +310,10 @@ def run_study(
     distance = slice_distance(splits[0].stack) if study.through else 1.0
     pixel = FIELD_OF_VIEW / study.size
     known = methods(study, options.preset, pixel, distance, budget=not options.full)
-    # Thresholds have the name of a contrast: not each study has each method.
-    chosen = [m for m in options.methods or known if m in known]
-    detectors = {name: known[name] for name in choose(chosen, known)}
     runs = [
         run
-        for name, detector in detectors.items()
+        for name, detector in known.items()
+        if name in (options.methods or known)
         for run in seeded(name, detector, options.seeds)
     ]
     rows, failed = [], []
@@ -511,6 +518,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     torch.set_num_threads(1)
     studies = chosen_studies(options)
+    check_methods(options.methods, studies, options.preset)
     rows: list[dict[str, Any]] = []
     failed: list[dict[str, Any]] = []
     data: dict[str, Any] = {}

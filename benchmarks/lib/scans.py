@@ -29,7 +29,7 @@ def load_scans(
     for folder in folders:
         with warnings.catch_warnings():
             # Files of other contrasts, and masks of normal ageing.
-            warnings.filterwarnings("ignore", "[0-9]+ image files are not read")
+            warnings.filterwarnings("ignore", "[0-9]+ image files? (is|are) not read")
             stack = read_any(
                 folder, contrasts=contrasts, patients=patients, allow_empty_masks=True
             )
