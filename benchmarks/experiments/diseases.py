@@ -76,6 +76,14 @@ STUDIES = (
         full={"size": 128, "gap": 1.0},
     ),
     Study(
+        {"lgg": "lower-grade glioma, TCGA"},
+        ("T1", "T1ce", "FLAIR"),
+        {"FLAIR": 1.0},
+        fixed=(16, 12),
+        gap=10.0,
+        full={"size": 128, "gap": 1.0},
+    ),
+    Study(
         {
             "mslesseg": "multiple sclerosis",
             "open_ms/mni": "multiple sclerosis",
@@ -89,14 +97,6 @@ STUDIES = (
         train_every=3,
         sigma=1.0,
         full={"size": 240, "gap": 1.0, "train_every": 2},
-    ),
-    Study(
-        {"lgg": "lower-grade glioma, TCGA"},
-        ("T1", "T1ce", "FLAIR"),
-        {"FLAIR": 1.0},
-        fixed=(16, 12),
-        gap=10.0,
-        full={"size": 128, "gap": 1.0},
     ),
     Study(
         {"brats2020": "glioma, BraTS 2020", "healthy": "healthy"},
