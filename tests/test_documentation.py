@@ -137,10 +137,8 @@ SUPERSEDED = {"0.778", "0.772"}
 
 def unmeasured(readme, tables):
     """Rows of the tables of results of a text whose numbers no row of `tables` has."""
-    found = [row for table in tables for row in tables_of(table)]
-    measured = [
-        set(re.findall(r"\d\.\d+", " ".join(row.values()))) for row in found if len(row) > 1
-    ]
+    found = [row for text in tables for table in tables_of(text) for row in table]
+    measured = [set(re.findall(r"\d\.\d+", " ".join(row.values()))) for row in found]
     rows = [row for table in tables_of(readme) for row in table if "AP" in row]
     return [
         row

@@ -92,13 +92,13 @@ _THRESHOLDS = (
         "conformal",
         "conformal",
         "conformal.csv",
-        behind=(*_MIXTURE, "skadm.conformal.ConformalDetector"),
+        behind=(*_MIXTURE, "skadm.ConformalDetector"),
     ),
     Table(
         "conformal_lgg",
         f"conformal --data {_DATA}/lgg --alpha 0.1 0.25 --splits 10",
         "conformal.csv",
-        behind=(*_MIXTURE, "skadm.conformal.ConformalDetector"),
+        behind=(*_MIXTURE, "skadm.ConformalDetector"),
     ),
     Table(
         "grid",
