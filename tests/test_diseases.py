@@ -13,6 +13,7 @@ from sklearn.metrics import average_precision_score, precision_recall_curve, roc
 
 from benchmarks.experiments import diseases
 from benchmarks.experiments.diseases import STUDIES, Study
+from benchmarks.lib import runs
 from benchmarks.lib.data import Split
 from benchmarks.lib.scans import in_the_middle, load_scans, slice_distance
 from benchmarks.lib.summary import mean_with_interval
@@ -194,6 +195,27 @@ def test_a_method_that_fails_is_left_out_with_its_reason(
     (row,) = read(tmp_path / "left_out.csv")
     assert row["method"].startswith("Broken")
     assert "Got -1" in row["reason"]
+
+
+def test_only_what_is_finished_in_all_folds_is_shown(scans, studies, tmp_path):
+    run(scans, tmp_path, "--methods", "FLAIR threshold")
+    # PCA in one of three folds.
+    (split, *_), _ = diseases.load(TUMOURS, scans)
+    known = diseases.methods(TUMOURS, "quick", 10.0, 1.0, budget=True)
+    todo = runs.seeded("PCA", known["PCA"], 1)
+    assert next(runs.carry_out(todo, split, tmp_path / "cache")).error is None
+    assert runs.is_done(todo[0], split, tmp_path / "cache")
+    chosen = ["--methods", "FLAIR threshold", "PCA", "GMVAE"]
+    assert run(scans, tmp_path, "--finished", *chosen) == 0
+    rows = read(tmp_path / "per_patient.csv")
+    assert {(row["collection"], row["method"]) for row in rows} == {
+        ("tumours", "FLAIR threshold"),
+        ("wmh", "FLAIR threshold"),
+        ("healthy", "FLAIR threshold"),
+    }
+    left = {(row["collection"], row["method"]) for row in read(tmp_path / "left_out.csv")}
+    assert ("tumours", "PCA") in left
+    assert ("wmh, healthy", "GMVAE") in left
 
 
 def test_methods_that_no_study_has_are_refused(scans, studies, tmp_path):
