@@ -322,6 +322,16 @@ def test_each_table_file_is_shown_by_a_page():
     assert {path.stem for path in (DOCS / "tables").glob("*.md")} == shown
 
 
+@pytest.mark.parametrize("name", ["detectors", "tuning", "presets"])
+def test_the_catalogue_in_the_docs_is_that_of_the_package(tmp_path, name):
+    importlib.import_module("benchmarks.experiments.catalogue").main(
+        ["--out", str(tmp_path / "results")]
+    )
+    path = script.write(script.tables()[name], tmp_path / "results", tmp_path)
+    now = parse(path.read_text(encoding="utf-8"))[1]
+    assert parse((DOCS / "tables" / path.name).read_text(encoding="utf-8"))[1] == now
+
+
 def test_pages_are_read_with_their_tables(docs):
     write(docs)
     assert lib.with_tables(docs / "page.md") == f"# Page\n\n{ROWS}\n"

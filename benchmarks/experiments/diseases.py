@@ -455,7 +455,19 @@ def draw(rows: Sequence[Mapping[str, Any]], summary: Sequence[Mapping[str, Any]]
         axes.grid(axis="y", linewidth=0.4, color="0.85")
         axes.tick_params(labelsize=7)
         axes.set_axisbelow(True)
-    panels[-1, 0].set_xticks(range(len(names)), names, rotation=60, ha="right", fontsize=7)
+        for place in range(1, len(names)):
+            if tier_of[names[place]] != tier_of[names[place - 1]]:
+                axes.axvline(place - 0.5, linewidth=0.6, color="0.6")
+    # The colours say the supervision.
+    labels = [name.partition(", ")[0] for name in names]
+    panels[-1, 0].set_xticks(
+        range(len(names)),
+        labels,
+        rotation=60,
+        ha="right",
+        fontsize=7,
+        rotation_mode="anchor",
+    )
     panels[-1, 0].set_xlim(-0.6, len(names) - 0.4)
     figure.supylabel("average precision", fontsize=8)
     shown_tiers = [tier for tier in TIERS if tier in handles]
