@@ -329,6 +329,12 @@ def test_one_patient_has_no_interval():
     assert np.isnan(high)
 
 
+@pytest.mark.parametrize(("n", "text"), [(3, "0.62 (0.50 to 0.75)"), (2, "0.625")])
+def test_intervals_of_two_patients_are_not_shown(n, text):
+    row = {"n_patients": n, "ap": 0.625, "ap_low": 0.5, "ap_high": 0.75}
+    assert diseases.interval_text(row, "ap") == text
+
+
 def test_slices_show_the_middle_of_the_brain():
     images, labels = np.zeros((1, 1, 9, 5)), np.zeros((1, 9, 5), np.int8)
     images[0, 0, 5:8, 1] = 1, 2, 3

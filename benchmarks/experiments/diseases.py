@@ -416,9 +416,14 @@ def shown(summary: Iterable[Mapping[str, Any]], disease: str) -> list[dict[str, 
 
 
 def interval_text(row: Mapping[str, Any], metric: str) -> str:
-    """For instance "0.81 (0.70 to 0.92)"; without an interval for a single patient."""
+    """For instance "0.81 (0.70 to 0.92)".
+
+    Without the interval for fewer than three patients: it would be wider than 0 to 1.
+    """
     mean, low, high = (row[f"{metric}{end}"] for end in ("", "_low", "_high"))
-    return f"{mean:.3f}" if np.isnan(low) else f"{mean:.2f} ({low:.2f} to {high:.2f})"
+    if row["n_patients"] < 3:
+        return f"{mean:.3f}"
+    return f"{mean:.2f} ({low:.2f} to {high:.2f})"
 
 
 def draw(rows: Sequence[Mapping[str, Any]], summary: Sequence[Mapping[str, Any]]) -> Figure:
