@@ -92,7 +92,7 @@ def use(wheel: Path, place: Path) -> None:
     run(python, "-m", "pip", "check")
     code = f"import skadm; assert skadm.__file__.startswith({str(environment)!r})"
     run(python, "-c", code, cwd=place)
-    size = ["--patients", "4", "--slices", "8", "--size", "32", "--epochs", "1"]
+    size = ["--n-patients", "4", "--slices", "8", "--size", "32", "--epochs", "1"]
     run(bin / "skadm", "demo", "--preset", "quick", *size, "--out", "out", cwd=place)
     require(wheel, {path.name for path in (place / "out").iterdir()}, BY_DEMO)
 

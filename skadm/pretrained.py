@@ -3,13 +3,15 @@
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import lru_cache
+from numbers import Integral
 from typing import Any
 
 import numpy as np
 import torch
 from sklearn.pipeline import Pipeline
 
-from skadm.data import make_random_brains
+from skadm.data import SliceStack, make_random_brains
 from skadm.detectors import EraserDetector
 from skadm.detectors._prior import Prior
 from skadm.postprocessing import GaussianSmoother
@@ -100,9 +102,8 @@ def load_pretrained(
         device=device,
         random_state=random_state,
     )
-    brains = make_random_brains(
-        _PATIENTS, _SLICES, _SIZE, contrasts=contrasts, random_state=random_state
-    )
+    make_brains = _seeded_brains if isinstance(random_state, Integral) else _make_brains
+    brains = make_brains(_PATIENTS, contrasts, random_state)
     steps = [("normalise", IntensityNormalizer()), ("resize", SliceResizer(_SIZE))]
     model = Pipeline([*steps, ("detector", eraser)])
     with warnings.catch_warnings():
@@ -116,6 +117,19 @@ def load_pretrained(
         model.steps[-1] = ("detector", _smoothed(eraser, smooth_through))
     model.training_ = describe_pretrained(name, contrasts, prior, contamination)
     return model
+
+
+def _make_brains(
+    n_patients: int, contrasts: tuple[str, ...], random_state: Any
+) -> SliceStack:
+    """Make the normal brains for the threshold."""
+    return make_random_brains(
+        n_patients, _SLICES, _SIZE, contrasts=contrasts, random_state=random_state
+    )
+
+
+# They take as long as scoring a patient, and models with different priors share them.
+_seeded_brains = lru_cache(maxsize=2)(_make_brains)
 
 
 def _smoothed(eraser: EraserDetector, smooth_through: float) -> PostprocessedDetector:

@@ -76,7 +76,7 @@ def model(scans, tmp_path_factory):
 @pytest.fixture(scope="module")
 def demo(tmp_path_factory):
     out = tmp_path_factory.mktemp("demo") / "out"
-    size = ["--patients", "4", "--slices", "8", "--seed", "1"]
+    size = ["--n-patients", "4", "--slices", "8", "--seed", "1"]
     assert main(["demo", "--out", str(out), *QUICK, *size]) == 0
     return out
 
@@ -146,7 +146,10 @@ def test_fit_prints_what_it_did(scans, tmp_path, capsys):
     printed = capsys.readouterr()
     assert "4 (phantom-000, phantom-001, phantom-002, phantom-003)" in printed.out
     assert str(out) in printed.out
-    assert skadm.load(out)[-1].contrasts_ == ("FLAIR",)
+    detector = skadm.load(out)[-1]
+    assert detector.contrasts_ == ("FLAIR",)
+    # The sign of the maps, as printed by score.
+    assert f"threshold: {-detector.offset_:.6g} (pixels above it" in printed.out
     assert [file.name for file in out.parent.iterdir()] == ["model.skadm"]
 
 
@@ -450,7 +453,16 @@ def test_demo_model_serves_score_and_evaluate(demo, scans, tmp_path):
 @pytest.mark.slow
 def test_demo_on_files_without_t2(scans, tmp_path, capsys):
     out = tmp_path / "out"
-    arguments = ["demo", "--data", str(scans), "--out", str(out), *QUICK, "--patients", "3"]
+    arguments = [
+        "demo",
+        "--data",
+        str(scans),
+        "--out",
+        str(out),
+        *QUICK,
+        "--n-patients",
+        "3",
+    ]
     options = ["--contrasts", "T1", "FLAIR", "--no-figures"]
     assert main([*arguments, *options, "--test-fraction", "1/3"]) == 0
     printed = capsys.readouterr().out
@@ -734,8 +746,12 @@ class TestRefusals:
 
     def test_one_patient_cannot_be_split(self, tmp_path, capsys):
         arguments = ["demo", "--out", tmp_path / "out", "--size", "16", "--slices", "4"]
-        message = refused([*arguments, "--patients", "1"], capsys)
+        message = refused([*arguments, "--n-patients", "1"], capsys)
         assert "holds one patient; expected at least two" in message
+
+    def test_the_phantom_has_no_patients_to_choose(self, tmp_path, capsys):
+        arguments = ["demo", "--out", tmp_path / "out", "--patients", "phantom-001"]
+        assert "pass --n-patients for the number" in refused(arguments, capsys)
 
     def test_slices_are_for_the_phantom(self, scans, tmp_path, capsys):
         arguments = ["demo", "--data", scans, "--out", tmp_path / "out", "--slices", "5"]

@@ -1,6 +1,8 @@
 """The network that is trained already: slots, half precision, fine-tuning, the commands."""
 
 import csv
+import subprocess
+import sys
 import warnings
 from pathlib import Path
 
@@ -356,6 +358,44 @@ def test_a_loaded_model_scores_and_is_saved(small, stack, tmp_path):
     np.testing.assert_array_equal(again.score_samples(stack), maps)
 
 
+def test_models_with_other_priors_share_synthetic_brains(monkeypatch):
+    drawn = []
+    make = pretrained.make_random_brains
+
+    def counted(*sizes, **options):
+        drawn.append(options)
+        return make(*sizes, **options)
+
+    monkeypatch.setattr(pretrained, "_PATIENTS", 1)
+    monkeypatch.setattr(pretrained, "make_random_brains", counted)
+    options = {"contrasts": ["PD"], "random_state": 5}
+    plain = load_pretrained(**options)
+    directed = load_pretrained(**options, prior=["PD"])
+    again = load_pretrained(**options)
+    assert len(drawn) == 1
+    assert plain[-1].offset_ == again[-1].offset_ != directed[-1].offset_
+    # A generator gives other brains each time.
+    generator = np.random.RandomState(0)
+    first, second = (
+        load_pretrained(contrasts=["PD"], random_state=generator) for _ in range(2)
+    )
+    assert len(drawn) == 3
+    assert first[-1].offset_ != second[-1].offset_
+
+
+@pytest.mark.slow
+def test_scoring_imports_neither_a_compiler_nor_symbolic_algebra():
+    """Each takes as long to import as a patient takes to score."""
+    code = (
+        "import sys, skadm\n"
+        "skadm.load_pretrained(contrasts=['FLAIR'])\n"
+        "print(sorted({'sympy', 'torch._dynamo'} & set(sys.modules)))"
+    )
+    command = [sys.executable, "-c", code]
+    shown = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    assert shown.strip() == "[]"
+
+
 @pytest.mark.slow
 def test_smoothing_through_slices_is_no_sign_of_foreign_scans():
     """Smoothed scores are distributed in another way than those of the synthetic brains."""
@@ -456,7 +496,7 @@ def test_fit_from_the_pretrained_weights(scans, tmp_path, capsys):
 
 
 def test_a_demo_on_the_phantom_is_refused(tmp_path, capsys):
-    arguments = ["demo", "--out", str(tmp_path / "demo"), "--patients", "3", "--slices"]
+    arguments = ["demo", "--out", str(tmp_path / "demo"), "--n-patients", "3", "--slices"]
     arguments += ["4", "--size", "24", "--detector", "EraserDetector", "--epochs", "1"]
     assert main([*arguments, "--init", "synthetic"]) == 1
     assert "results on the phantom are not valid" in error_of(capsys)

@@ -32,7 +32,7 @@ on the phantom are not representative of real scans.
 
 _EPILOG = """\
 examples:
-  skadm demo --patients 6 --preset quick --out try/      a quick test
+  skadm demo --n-patients 6 --preset quick --out try/    a quick test
   skadm demo                                             the full phantom, some minutes
   skadm demo --data scans/ --test-fraction 1/4 --seed 1 --out scans_1/
 
@@ -62,7 +62,7 @@ def add_parser(commands: Any) -> None:
         help="output folder (default: %(default)s)",
     )
     parser.add_argument(
-        "--patients",
+        "--n-patients",
         type=_options.positive,
         metavar="N",
         help=f"patients of the phantom (default: {_PHANTOM_PATIENTS}), or the first N of "
@@ -82,7 +82,7 @@ def add_parser(commands: Any) -> None:
         help="fraction of patients to test on (default: 1/3)",
     )
     _options.add_training(parser)
-    _options.add_selection(parser, patients=False)
+    _options.add_selection(parser)
     _options.add_empty_masks(parser)
     _options.add_figures(parser)
     _options.add_device(parser)
@@ -191,9 +191,14 @@ def run(args: argparse.Namespace) -> None:
 def _phantom(args: argparse.Namespace) -> Any:
     from skadm.data import make_phantom
 
+    if args.patients is not None:
+        raise ValueError(
+            "--patients selects patients of a folder, but --data is the phantom; pass "
+            "--n-patients for the number of its patients"
+        )
     options = {} if args.contrasts is None else {"contrasts": args.contrasts}
     return make_phantom(
-        n_patients=args.patients or _PHANTOM_PATIENTS,
+        n_patients=args.n_patients or _PHANTOM_PATIENTS,
         n_slices=args.slices or 40,
         size=args.size,
         random_state=args.seed,
@@ -210,13 +215,13 @@ def _read(args: argparse.Namespace) -> Any:
         args.data,
         contrasts=args.contrasts,
         allow_empty_masks=args.allow_empty_masks,
-        **_options.selected(args, *_options.SELECTION, *_options.MASKS),
+        **_options.selected(args),
     )
     if not stack.volumes[0].has_labels:
         raise ValueError(f"{args.data} has no masks; expected masks to evaluate")
-    if args.patients is None:
+    if args.n_patients is None:
         return stack
-    first = list(dict.fromkeys(stack.groups.tolist()))[: args.patients]
+    first = list(dict.fromkeys(stack.groups.tolist()))[: args.n_patients]
     chosen = stack[[patient in first for patient in stack.groups.tolist()]]
     chosen.record = stack.record
     return chosen

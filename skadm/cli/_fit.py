@@ -8,7 +8,7 @@ from skadm.cli import _options, _progress
 from skadm.cli._choice import print_choice, settle
 from skadm.cli._data import lesions_outside_brain, print_data
 from skadm.cli._model import make_detector, preprocessing, save_model
-from skadm.cli._output import check_folder, check_new_file, say
+from skadm.cli._output import check_folder, check_new_file, print_threshold, say
 
 _TEXT = """\
 Train a detector and save it.
@@ -116,7 +116,7 @@ def _run(args: argparse.Namespace, out: Path, rank: int) -> None:
         "left_out": left_out,
     }
     save_model(out, steps, detector, training)
-    print(f"threshold: {detector.offset_:.6g} ({source})")
+    print_threshold(detector, source)
     print(f"model:     {out}")
 
 

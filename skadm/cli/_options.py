@@ -112,13 +112,12 @@ def add_device(parser: Any) -> None:
     )
 
 
-def add_selection(parser: Any, *, masks: bool = True, patients: bool = True) -> None:
+def add_selection(parser: Any, *, masks: bool = True) -> None:
     """Add the options that select files and mask values."""
     group = parser.add_argument_group("selection of files")
-    if patients:
-        group.add_argument(
-            "--patients", nargs="+", metavar="ID", help="read only these patients"
-        )
+    group.add_argument(
+        "--patients", nargs="+", metavar="ID", help="read only these patients"
+    )
     group.add_argument(
         "--sessions", nargs="+", metavar="ID", help="read only these sessions"
     )

@@ -145,6 +145,12 @@ def write_csv(
     replace_atomically(path, write)
 
 
+def print_threshold(detector: Any, source: str) -> None:
+    """Print the threshold of the anomaly maps, and what it was set on."""
+    print(f"threshold: {-detector.offset_:.6g} (pixels above it are anomalies)")
+    print(f"threshold from: {source}")
+
+
 def print_supplied(name: str, contrasts: Iterable[str]) -> None:
     """Print the contrasts of a volume that the model supplied."""
     print(f"{name}: {', '.join(contrasts)} missing, supplied by translation")

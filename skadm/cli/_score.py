@@ -5,7 +5,14 @@ from typing import Any
 
 from skadm.cli import _options
 from skadm.cli._model import model_and_stack
-from skadm.cli._output import check_folder, print_files, print_supplied, raise_failures, say
+from skadm.cli._output import (
+    check_folder,
+    print_files,
+    print_supplied,
+    print_threshold,
+    raise_failures,
+    say,
+)
 
 _TEXT = """\
 Write an anomaly map of each patient, as a NIfTI file on the grid of the patient's own
@@ -111,8 +118,7 @@ def run(args: argparse.Namespace) -> None:
         raise FileExistsError(
             f"{error}; pass --force to replace it, or --skip-existing to keep it"
         ) from error
-    print(f"threshold: {-model[-1].offset_:.6g} (pixels above it are anomalies)")
-    print(f"threshold from: {model.training_.get('threshold', 'unknown')}")
+    print_threshold(model[-1], model.training_.get("threshold", "unknown"))
     print_files(out, report.files)
     for name, contrasts in report.supplied.items():
         print_supplied(name, contrasts)

@@ -36,8 +36,8 @@ def build(factory: Callable[[], Network], generator: torch.Generator) -> Network
         module = factory()
     if only_shapes:
         return module
-    module.to_empty(device="cpu")
     for layer in module.modules():
+        _allocate(layer)
         if isinstance(layer, nn.Conv2d | nn.Linear):
             nn.init.kaiming_uniform_(layer.weight, a=math.sqrt(5), generator=generator)
             if layer.bias is not None:
@@ -46,6 +46,17 @@ def build(factory: Callable[[], Network], generator: torch.Generator) -> Network
         elif isinstance(layer, nn.BatchNorm2d | nn.InstanceNorm2d):
             layer.reset_parameters()  # to constants: nothing is drawn
     return module
+
+
+def _allocate(layer: nn.Module) -> None:
+    """Move the tensors of a layer from the meta device to the CPU, not initialised.
+
+    As `Module.to_empty`, which imports SymPy: that takes as long as scoring ten slices.
+    """
+    for name, parameter in layer.named_parameters(recurse=False):
+        setattr(layer, name, nn.Parameter(torch.empty(parameter.shape)))
+    for name, buffer in layer.named_buffers(recurse=False):
+        setattr(layer, name, torch.empty(buffer.shape, dtype=buffer.dtype))
 
 
 def convolution(

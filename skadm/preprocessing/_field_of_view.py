@@ -76,16 +76,15 @@ def _beyond_edges(
     brain: NDArray[np.bool_], values: NDArray, least: float
 ) -> Iterator[NDArray[np.bool_]]:
     """Yield the brain voxels beyond each edge."""
-    voxels = np.argwhere(brain)
+    voxels = np.array(np.nonzero(brain))
     silent = values < LOW
     if np.count_nonzero(silent) < least:
         return
     if silent.all():  # no tissue in common with any other contrast
         yield silent
         return
-    for direction, region in _directions(brain, voxels, silent, least):
-        depth = voxels @ direction
-        layer = (depth.max() - depth).astype(np.intp)
+    for depth, region in _depths(brain, voxels, silent, least):
+        layer = (depth.max() - depth).astype(np.intp, copy=False)
         n = np.bincount(layer)
         n_silent = np.bincount(layer, silent)
         # Cumulated from the outside: the outermost layers may have only a few voxels.
@@ -113,27 +112,34 @@ def _median(values: NDArray, layer: NDArray[np.intp], number: int) -> float:
     return float(np.median(values[layer == number]))
 
 
-def _directions(
-    brain: NDArray[np.bool_], voxels: NDArray, silent: NDArray[np.bool_], least: float
+def _depths(
+    brain: NDArray[np.bool_],
+    voxels: NDArray[np.intp],
+    silent: NDArray[np.bool_],
+    least: float,
 ) -> Iterator[tuple[NDArray, NDArray[np.intp] | None]]:
-    """Yield vectors that point out of the brain, one voxel long along their main axis.
+    """Yield the position of the voxels (3, n) along directions out of the brain.
 
+    A position grows by one from a voxel to the next along the main axis of a direction.
     Directions fitted to a region come with the voxels of that region.
     """
-    for axis in np.eye(3):
-        yield axis, None
-        yield -axis, None
-    low = np.zeros(brain.shape, bool)
-    low[brain] = silent
+    for positions in voxels:
+        yield positions, None
+        yield -positions, None
+    # Only the box around the brain: what is outside has no signal to find.
+    low_corner, high_corner = voxels.min(axis=1), voxels.max(axis=1) + 1
+    box = tuple(map(slice, low_corner, high_corner))
+    low = np.zeros(high_corner - low_corner, bool)
+    low[brain[box]] = silent
     # Separate regions from sulcal fluid, which is dark in many contrasts.
-    width = np.ptp(voxels[:, 1:], axis=0).min()
+    width = np.ptp(voxels[1:], axis=1).min()
     disc = ndimage.generate_binary_structure(2, 1)[None]  # within slices
     low = ndimage.binary_opening(low, disc, iterations=max(1, round(_SULCUS * width)))
-    regions = ndimage.label(low)[0][brain]
+    regions = ndimage.label(low)[0][brain[box]]
     for region in np.flatnonzero(np.bincount(regions)[1:] >= 0.5 * least) + 1:
         inside = np.flatnonzero(regions == region)
-        direction = _across(voxels[inside], voxels[~silent])
-        yield direction / np.abs(direction).max(), inside
+        direction = _across(voxels[:, inside].T, voxels[:, ~silent].T)
+        yield direction / np.abs(direction).max() @ voxels, inside
 
 
 def _across(outside: NDArray, rest: NDArray) -> NDArray:

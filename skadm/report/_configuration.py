@@ -35,7 +35,7 @@ def describe_model(model: Any) -> list[Setting]:
         Setting("Model", "version of skadm", __version__),
         Setting("Model", "detector", type(detector).__name__),
         Setting("Model", "contrasts", ", ".join(contrasts) or "without names"),
-        Setting("Model", "threshold (normality)", f"{detector.offset_:.6g}"),
+        Setting("Model", "threshold of the anomaly score", f"{-detector.offset_:.6g}"),
     ]
     settings += [
         Setting("Training", name, _text(value))

@@ -238,11 +238,13 @@ class Trainer:
         self._progress = _Progress(ended=self._n_epochs == 0)
         self._windows = Windows(stage.parts[0])
         n_batches = -(-len(stage.parts[0]) // self.engine.batch_size)
+        # None without epochs: importing what an optimiser of torch needs takes seconds.
         self._optimisers = [
             make_optimiser(
                 objective, self._n_epochs * n_batches, detector.learning_rate, device
             )
             for objective in stage.objectives
+            if self._n_epochs
         ]
         # No synchronisation with the GPU within a step: after the first non-finite
         # gradient it skips all steps, which is checked at the end of the epoch.
