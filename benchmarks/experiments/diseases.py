@@ -426,14 +426,16 @@ def interval_text(row: Mapping[str, Any], metric: str) -> str:
     return f"{mean:.2f} ({low:.2f} to {high:.2f})"
 
 
-def draw(rows: Sequence[Mapping[str, Any]], summary: Sequence[Mapping[str, Any]]) -> Figure:
+def draw(rows: Sequence[dict[str, Any]], summary: Sequence[dict[str, Any]]) -> Figure:
     """Average precision: a dot a patient, a bar the mean, a panel a disease."""
     from matplotlib.figure import Figure
 
     from benchmarks.lib.summary import TIER_COLOURS
     from skadm._supervision import TIERS
 
-    tier_of = {row["method"]: row["supervision"] for row in summary}
+    # One column for the threshold, on whichever contrast.
+    rows = [row | {"method": column(row["method"])} for row in rows]
+    tier_of = {column(row["method"]): row["supervision"] for row in summary}
     names = sorted(tier_of, key=lambda name: TIERS.index(tier_of[name]))
     ill = [row for row in rows if not np.isnan(row["auc"])]
     diseases = list(dict.fromkeys(row["disease"] for row in ill))
@@ -489,6 +491,11 @@ def draw(rows: Sequence[Mapping[str, Any]], summary: Sequence[Mapping[str, Any]]
     return figure
 
 
+def column(method: str) -> str:
+    """Name of a method's column in the figure."""
+    return "threshold" if method.endswith(" threshold") else method
+
+
 def by_patient(rows: Iterable[Mapping[str, Any]], method: str) -> NDArray[np.float64]:
     """AP of each patient by a method, mean over seeds."""
     values: dict[str, list[float]] = {}
@@ -501,7 +508,7 @@ def by_patient(rows: Iterable[Mapping[str, Any]], method: str) -> NDArray[np.flo
 def show(
     options: argparse.Namespace,
     studies: Sequence[Study],
-    rows: Sequence[Mapping[str, Any]],
+    rows: Sequence[dict[str, Any]],
     failed: Sequence[Mapping[str, Any]],
     data: Mapping[str, Any],
 ) -> None:
