@@ -1,11 +1,13 @@
 """Build a release and use it as a stranger would: ``make release-check``.
 
-Wheel and sdist are built, the wheel from the sdist; both are looked into; the wheel is
-installed in an empty environment, where the demo runs, outside of the checkout. Nothing is
-uploaded; the two files stay in ``dist``.
+Wheel and sdist are built, the wheel from the sdist, and their contents are checked. The
+wheel is installed in an empty environment, outside of the checkout. There the demo runs,
+mypy checks the Python of the README as a user's program, and cffconvert checks
+``CITATION.cff``. Nothing is uploaded; the two files stay in ``dist``.
 """
 
 import os
+import re
 import subprocess
 import sys
 import tarfile
@@ -36,6 +38,20 @@ IN_SDIST = {
     *("examples/quick_start.py", "benchmarks/experiments/compare.py"),
     *("benchmarks/lib/page.html", "benchmarks/lib/published.csv"),
 }
+MOST_BYTES = 5_000_000  # of the wheel
+TYPES = """
+from typing import assert_type
+
+import numpy as np
+from numpy.typing import NDArray
+
+from skadm import ADMDetector
+from skadm.data import SliceStack
+
+assert_type(stack, SliceStack)
+assert_type(maps, NDArray[np.floating])
+assert_type(ADMDetector().fit(stack), ADMDetector)
+"""
 BY_DEMO = {"metrics.json", "roc.png", "montage.png", "model.skadm", "run.json", "maps"}
 
 
@@ -46,7 +62,8 @@ def main() -> None:
     look_into(wheel, sdist)
     with tempfile.TemporaryDirectory(prefix="skadm-release-") as place:
         use(wheel, Path(place))
-    print(f"{wheel.name} and {sdist.name} are good: {time.perf_counter() - started:.0f} s")
+    seconds = time.perf_counter() - started
+    print(f"{wheel.name} and {sdist.name} are good ({seconds:.0f} s)")
 
 
 def build() -> tuple[Path, Path]:
@@ -71,7 +88,9 @@ def look_into(wheel: Path, sdist: Path) -> None:
     strange = [name for name in in_wheel if not name.startswith(("skadm/", info))]
     built = [name for name in in_sdist if "_build/" in name or "auto_examples" in name]
     if strange or built:
-        sys.exit(f"not to be released: {sorted(strange + built)[:10]}")
+        sys.exit(f"must not be released: {sorted(strange + built)[:10]}")
+    if (size := wheel.stat().st_size) > MOST_BYTES:
+        sys.exit(f"{wheel.name} has {size} bytes; expected at most {MOST_BYTES}")
 
 
 def require(file: Path, found: set[str], expected: set[str]) -> None:
@@ -95,6 +114,14 @@ def use(wheel: Path, place: Path) -> None:
     size = ["--n-patients", "4", "--slices", "8", "--size", "32", "--epochs", "1"]
     run(bin / "skadm", "demo", "--preset", "quick", *size, "--out", "out", cwd=place)
     require(wheel, {path.name for path in (place / "out").iterdir()}, BY_DEMO)
+    run(python, "-m", "pip", "install", "-q", "-c", constraints, "mypy")
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"^```python\n(.*?)^```$", readme, re.DOTALL | re.MULTILINE)
+    (place / "readme.py").write_text("".join(blocks) + TYPES, encoding="utf-8")
+    run(python, "-m", "mypy", "--strict", "readme.py", cwd=place)
+    # Last and without constraints: it needs an older jsonschema.
+    run(python, "-m", "pip", "install", "-q", "cffconvert")
+    run(bin / "cffconvert", "--validate", "--infile", ROOT / "CITATION.cff", cwd=place)
 
 
 def run(*command: object, cwd: Path | None = None) -> None:

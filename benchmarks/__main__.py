@@ -10,20 +10,20 @@ FOLDERS = ("experiments", "speed")
 
 
 def find_scripts() -> dict[str, Path]:
-    """File of each benchmark by its name, folder by folder."""
+    """Find the file of each benchmark, folder by folder."""
     here = Path(__file__).parent
     paths = [path for name in FOLDERS for path in sorted((here / name).glob("[!_]*.py"))]
     return {path.stem: path for path in paths}
 
 
 def summary_of(path: Path) -> str:
-    """First line of a script's docstring, without importing it."""
+    """Return the first line of a script's docstring without importing it."""
     docstring = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8")))
     return (docstring or "").partition("\n")[0]
 
 
 def list_scripts(scripts: dict[str, Path]) -> str:
-    """Names of the benchmarks with a line on each."""
+    """List the benchmarks, one line each."""
     lines = ["usage: python -m benchmarks NAME [options]"]
     for folder in FOLDERS:
         lines += ["", f"{folder}:"]

@@ -4,6 +4,7 @@ Nothing is downloaded while it is built, and the pages need nothing from elsewhe
 """
 
 import sys
+import warnings
 from pathlib import Path
 
 from sphinx_gallery.sorting import ExplicitOrder
@@ -19,12 +20,14 @@ project_copyright = author
 version = release = skadm.__version__
 
 extensions = [
+    "layers",
     "equations",
     "measured",
     "myst_parser",
     "numpydoc",
     "sphinx.ext.autodoc",
     "sphinx.ext.autosummary",
+    "sphinx_design",
     "sphinx_gallery.gen_gallery",
 ]
 exclude_patterns = ["_build", "_templates", "tables", "auto_examples/**/*.ipynb"]
@@ -33,9 +36,10 @@ suppress_warnings = ["config.cache"]  # an order of examples is no value that ca
 
 # -- pages -------------------------------------------------------------------------------
 
-myst_enable_extensions = ["amsmath", "dollarmath"]
+myst_enable_extensions = ["amsmath", "colon_fence", "dollarmath"]
 myst_heading_anchors = 3
 default_role = "py:obj"
+highlight_language = "none"  # what has no language is not Python
 
 # -- reference ---------------------------------------------------------------------------
 
@@ -56,6 +60,9 @@ def setup(app):
 
 
 # -- gallery -----------------------------------------------------------------------------
+
+# Networks that train for seconds flag too much. The warnings would hide the results.
+warnings.filterwarnings("ignore", category=skadm.FlaggedShareWarning)
 
 sphinx_gallery_conf = {
     "examples_dirs": "../examples",
@@ -103,7 +110,7 @@ html_copy_source = False
 html_theme_options = {
     "navigation_with_keys": False,
     "navbar_align": "left",
-    "header_links_before_dropdown": 7,
+    "header_links_before_dropdown": 4,
     "show_prev_next": False,
     "show_nav_level": 2,
     "secondary_sidebar_items": ["page-toc"],

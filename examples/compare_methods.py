@@ -2,14 +2,12 @@
 Compare methods
 ===============
 
-Several detectors on the same patients, beside plain intensity, with several seeds and
-intervals over patients. For all detectors at the sizes of ``docs/results.md`` there is
-``python -m benchmarks compare``.
+Several detectors and plain intensity on the same patients, with several seeds and intervals
+over patients. ``python -m benchmarks compare`` compares all detectors at full size.
 """
 
 # %%
-# Every detector comes with named sets of parameters: ``quick``, to see that all runs,
-# ``cpu``, and those of its paper.
+# Every detector has presets: ``quick`` for a test run, ``cpu``, and that of its paper.
 
 from skadm.data import make_phantom
 from skadm.evaluation import intensity_baselines, patient_split
@@ -22,7 +20,7 @@ train, test = patient_split(stack.groups, random_state=0)
 
 
 def methods(seed):
-    """Detectors of one seed; what a sceptic asks for first is among them."""
+    """Detectors of one seed, and intensity baselines."""
     names = ("DAEDetector", "PCADetector", "GaussianMixtureDetector")
     trained = {
         name.removesuffix("Detector"): make_detector(name, "quick", random_state=seed)
@@ -32,8 +30,8 @@ def methods(seed):
 
 
 # %%
-# One protocol for all: normal slices train, abnormal slices of the same patients set the
-# threshold, all slices of other patients test.
+# All methods follow one protocol. They are trained on normal slices, thresholds are set on
+# abnormal slices of the same patients, and all slices of other patients are the test.
 
 from skadm.evaluation import evaluate_split, format_table, summarise_seeds
 
@@ -48,9 +46,9 @@ columns = ("method", "auc", "auc_std", "ap", "f1")
 print(format_table([{key: row[key] for key in columns} for row in summary]))
 
 # %%
-# The spread over seeds says how much a training depends on chance. How much depends on who
-# was tested, the differences of patients say; pixels of one brain are not independent. With
-# so few patients the t interval of their mean is wide.
+# The spread over seeds shows how much a training depends on chance. It says nothing about
+# other patients. Use the differences of patients for that, because pixels of one brain are
+# not independent. With so few patients, the t interval of their mean is wide.
 
 from skadm.evaluation import paired_t_tests, verdict
 
@@ -60,7 +58,7 @@ columns = ("method", "n", "difference", "low", "high")
 print(format_table([{key: row[key] for key in columns} for row in differences]))
 
 # %%
-# What it comes to, in two sentences:
+# ``verdict`` summarises the table:
 
 print(verdict(found[0].rows, found[0].patient_rows))
 

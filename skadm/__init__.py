@@ -1,8 +1,36 @@
 """Unsupervised anomaly detection in multicontrast MR images, as scikit-learn estimators."""
 
 from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 from skadm._version import __version__
+
+if TYPE_CHECKING:  # for the type checkers of users; __getattr__ imports them
+    from skadm._reference import FlaggedShareWarning, IntensityShiftWarning
+    from skadm.augmentation import Augmentation
+    from skadm.detectors import (
+        ADMDetector,
+        DAEDetector,
+        DAGcDetector,
+        DAGDetector,
+        DSVDDDetector,
+        EraserDetector,
+        FAnoGANDetector,
+        GaussianMixtureDetector,
+        GMVAEDetector,
+        IntensityDetector,
+        PCADetector,
+    )
+    from skadm.io import card, load, save
+    from skadm.pretrained import load_pretrained
+    from skadm.wrappers import (
+        ConformalDetector,
+        EnsembleDetector,
+        FlipAveragedDetector,
+        PostprocessedDetector,
+        SliceDetector,
+        VolumeDetector,
+    )
 
 __all__ = [
     "ADMDetector",
@@ -49,7 +77,7 @@ _HOMES = {
 }
 
 
-def __getattr__(name: str):
+def __getattr__(name: str) -> Any:
     # Import torch lazily: it takes seconds, and reading or writing files does not need
     # it.
     home = _HOMES.get(name, "skadm.detectors" if name.endswith("Detector") else None)

@@ -3,13 +3,24 @@
 import warnings
 from collections.abc import Callable, Iterable
 from functools import wraps
+from typing import Any, Protocol, TypeVar, cast
+
+Estimator = TypeVar("Estimator")
 
 
-def unchanged_on_failure(fit: Callable) -> Callable:
+class FitMethod(Protocol):
+    """Type of `fit`, which scikit-learn's decorators lose: it returns its estimator."""
+
+    def __get__(
+        self, estimator: Estimator, owner: Any = None
+    ) -> Callable[..., Estimator]: ...
+
+
+def unchanged_on_failure(fit: Callable) -> FitMethod:
     """Restore the previous state of an estimator if fit raises."""
 
     @wraps(fit)
-    def wrapper(self, *arguments, **keywords):
+    def wrapper(self: Any, *arguments: Any, **keywords: Any) -> Any:
         before = dict(self.__dict__)
         try:
             return fit(self, *arguments, **keywords)
@@ -18,7 +29,7 @@ def unchanged_on_failure(fit: Callable) -> Callable:
             self.__dict__.update(before)
             raise
 
-    return wrapper
+    return cast(FitMethod, wrapper)
 
 
 def warnings_of_scan(

@@ -57,7 +57,7 @@ class Detector(OutlierMixin, BaseEstimator, ABC):
         Names of the contrasts, if X has them.
     """
 
-    def __init_subclass__(cls, **keywords) -> None:
+    def __init_subclass__(cls, **keywords: Any) -> None:
         super().__init_subclass__(**keywords)
         cls.__doc__ = with_descriptions(cls)
 
@@ -68,10 +68,10 @@ class Detector(OutlierMixin, BaseEstimator, ABC):
     training_scores_: ScoreReference
 
     @abstractmethod
-    def _chunks(self, X) -> Iterator[Chunk]:
+    def _chunks(self, X: Any) -> Iterator[Chunk]:
         """Yield the scores of all slices of X, chunk by chunk."""
 
-    def _watched_chunks(self, X) -> Iterator[Chunk]:
+    def _watched_chunks(self, X: Any) -> Iterator[Chunk]:
         """Yield chunks, then warn about brains unlike those of the training."""
         if not hasattr(self, "training_scores_"):  # not a pixel detector, or an old model
             yield from self._chunks(X)
@@ -84,15 +84,17 @@ class Detector(OutlierMixin, BaseEstimator, ABC):
             yield chunk
         watch.warn()
 
-    def _input(self, X) -> Any:
+    def _input(self, X: Any) -> Any:
         """Convert the input to slices, or to volumes for volume detectors."""
         return as_slices(X)
 
-    def _shape_and_type(self, X) -> tuple[tuple[int, ...], DTypeLike]:
+    def _shape_and_type(self, X: Any) -> tuple[tuple[int, ...], DTypeLike]:
         """Return the shape and type of the scores of X."""
         return _map_shape(X), _map_dtype(X)
 
-    def score_samples(self, X, out=None):
+    def score_samples(
+        self, X: Any, out: NDArray[np.floating] | None = None
+    ) -> NDArray[np.floating]:
         """Compute the normality of every pixel, or of every slice or volume.
 
         Parameters
@@ -132,7 +134,7 @@ class Detector(OutlierMixin, BaseEstimator, ABC):
             release(out)
         return out
 
-    def decision_function(self, X):
+    def decision_function(self, X: Any) -> NDArray[np.floating]:
         """Compute the normality relative to the threshold.
 
         Parameters
@@ -151,7 +153,7 @@ class Detector(OutlierMixin, BaseEstimator, ABC):
             out[chunk.places] = self._decision(chunk)
         return out
 
-    def predict(self, X):
+    def predict(self, X: Any) -> NDArray[np.int8]:
         """Label every pixel, or every slice or volume.
 
         Parameters
@@ -174,7 +176,7 @@ class Detector(OutlierMixin, BaseEstimator, ABC):
         decision = chunk.maps - chunk.maps.dtype.type(self.offset_)
         return np.maximum(decision, 0, out=decision, where=~chunk.brain)
 
-    def fit_predict(self, X, y=None):
+    def fit_predict(self, X: Any, y: Any = None) -> NDArray[np.int8]:
         """Fit the detector and label the same data.
 
         Parameters
@@ -192,7 +194,7 @@ class Detector(OutlierMixin, BaseEstimator, ABC):
         # scikit-learn's fit_predict ignores y, and would train on slices with an anomaly.
         return self.fit(X, y).predict(X)
 
-    def score(self, X, y):
+    def score(self, X: Any, y: Any) -> float:
         """Compute the ROC AUC over brain pixels, with the anomaly as positive class.
 
         Parameters
@@ -216,7 +218,7 @@ class Detector(OutlierMixin, BaseEstimator, ABC):
             y[chunk.places] = ignore_background(y[chunk.places], chunk.brain)
         return pixel_roc_auc_score(y, maps)
 
-    def __sklearn_tags__(self):
+    def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
         tags.input_tags.two_d_array = False
         return tags
@@ -312,7 +314,7 @@ class BaseDetector(CallbackSupportMixin, Detector):
     @unchanged_on_failure
     @with_callbacks
     @fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X, y=None):
+    def fit(self, X: Any, y: Any = None) -> Any:
         """Fit the detector to normal slices.
 
         Parameters
@@ -391,7 +393,7 @@ class BaseDetector(CallbackSupportMixin, Detector):
             )
         return images, brain, kept
 
-    def _slices_with_anomaly(self, X, chosen: NDArray[np.intp]) -> NDArray[np.float32]:
+    def _slices_with_anomaly(self, X: Any, chosen: NDArray[np.intp]) -> NDArray[np.float32]:
         return self._training_slices(X, chosen, "with an anomaly")[0]
 
     def _read_slices(
@@ -423,7 +425,7 @@ class BaseDetector(CallbackSupportMixin, Detector):
         sizes = np.count_nonzero(brain, axis=(1, 2))
         self.training_scores_ = ScoreReference.of(scores, sizes, patients)
 
-    def _chunks(self, X) -> Iterator[Chunk]:
+    def _chunks(self, X: Any) -> Iterator[Chunk]:
         check_is_fitted(self)
         dtype = _map_dtype(X)
         for part in self._checked(X):

@@ -2,7 +2,7 @@
 
 import sys
 import time
-from typing import TextIO
+from typing import Any, TextIO
 
 __all__ = ["ProgressLog"]
 
@@ -38,7 +38,7 @@ class ProgressLog:
         self.interval = interval
         self.stream = stream
 
-    def setup(self, estimator, context) -> None:
+    def setup(self, estimator: Any, context: Any) -> None:
         """Do nothing; required by scikit-learn.
 
         Parameters
@@ -49,7 +49,7 @@ class ProgressLog:
             Its context.
         """
 
-    def teardown(self, estimator, context) -> None:
+    def teardown(self, estimator: Any, context: Any) -> None:
         """Do nothing; required by scikit-learn.
 
         Parameters
@@ -60,7 +60,7 @@ class ProgressLog:
             Its context.
         """
 
-    def on_fit_task_begin(self, estimator, context) -> None:
+    def on_fit_task_begin(self, estimator: Any, context: Any) -> None:
         """Record the start of a stage.
 
         Parameters
@@ -74,7 +74,7 @@ class ProgressLog:
             self._began = time.monotonic()
             self._printed = -float("inf")
 
-    def on_fit_task_end(self, estimator, context) -> None:
+    def on_fit_task_end(self, estimator: Any, context: Any) -> None:
         """Print a line if the interval has passed.
 
         Parameters

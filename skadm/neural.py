@@ -104,7 +104,7 @@ class TorchDetector(BaseDetector):
         contamination: float = 0.01,
         device: str | torch.device = "auto",
         precision: str = "auto",
-        random_state=None,
+        random_state: Any = None,
     ) -> None:
         super().__init__(contamination=contamination)
         self.max_epochs = max_epochs

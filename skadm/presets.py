@@ -30,7 +30,7 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
 _DEPARTURES = {"density": "em", "brain_channel": True}
 
 
-def make_detector(name: str, preset: str | None = None, **parameters) -> Detector:
+def make_detector(name: str, preset: str | None = None, **parameters: Any) -> Detector:
     """Create a detector from its name and a preset.
 
     Parameters

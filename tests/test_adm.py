@@ -124,7 +124,7 @@ def test_every_contrast_is_a_target():
     )
 
 
-def test_median_prior_is_told_to_the_network():
+def test_network_gets_the_median_prior():
     X, y = make_slices()
     images = torch.from_numpy(X)
     medians = tiny()._priors(images)

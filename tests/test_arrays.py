@@ -129,7 +129,7 @@ def test_wrappers_take_tensors_and_lists(kind):
             assert fitted.score(given, masks) == pytest.approx(fitted.score(X, y))
 
 
-def test_labels_maps_and_masks_are_read_alike(tmp_path):
+def test_labels_maps_and_masks_are_read_in_the_same_way(tmp_path):
     X, y = make_slices()
     tensor, masks = torch.from_numpy(X.copy()), torch.from_numpy(y.copy())
     fitted = pca().fit(X, y)
@@ -242,7 +242,7 @@ REFUSED = {
 
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
 @pytest.mark.parametrize("case", REFUSED)
-def test_refused_by_fit_and_score_alike(case):
+def test_refused_by_fit_and_score(case):
     make, message = REFUSED[case]
     X, y = make_slices()
     bad = make(X)

@@ -348,7 +348,7 @@ def test_published_numbers_are_those_of_the_paper():
     assert n_rows == 4 * 2 * 2 * 6 + 4 * 2 * 2 * 4
 
 
-def test_published_numbers_fit_each_other():
+def test_published_numbers_are_consistent():
     """F1 is about that of the mean precision and recall: a slip of a digit would show."""
     for row in PUBLISHED.to_dict("records"):
         harmonic = 2 * row["precision"] * row["recall"] / (row["precision"] + row["recall"])

@@ -166,7 +166,7 @@ def test_writing_maps_decodes_no_file_again(stack, tmp_path, decoded):
     assert decoded == ["A", "B", "C"]
 
 
-def test_steps_go_on_after_the_cache(files, tmp_path):
+def test_steps_can_follow_the_cache(files, tmp_path):
     normalised = IntensityNormalizer().fit_transform(files)
     cached = normalised.cache(tmp_path / "cache")
     assert_equal(SliceResizer(16).fit_transform(cached), prepare(files))
@@ -250,7 +250,7 @@ def test_a_damaged_file_is_named(stack, tmp_path, kind):
     assert path.read_bytes() == intact
 
 
-def test_an_interrupted_build_goes_on_where_it_stopped(stack, tmp_path, decoded):
+def test_an_interrupted_build_resumes(stack, tmp_path, decoded):
     damaged = tmp_path / "scans" / "C_T2.nii.gz"
     intact, times = damaged.read_bytes(), damaged.stat()
     damaged.write_bytes(intact[:-20] + b"\0" * 20)
@@ -264,7 +264,7 @@ def test_an_interrupted_build_goes_on_where_it_stopped(stack, tmp_path, decoded)
     assert decoded == ["C"]
 
 
-def test_a_full_disk_is_told_and_keeps_what_is_finished(stack, tmp_path, monkeypatch):
+def test_a_full_disk_raises_and_keeps_finished_volumes(stack, tmp_path, monkeypatch):
     folder, save, room = tmp_path / "cache", np.save, 6
     with monkeypatch.context() as patch:
         patch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=9))
@@ -454,7 +454,7 @@ def test_normal_slices_are_those_without_an_anomaly(stack, tmp_path):
         SliceStack.from_volumes([bare]).normal()
 
 
-def test_what_a_stack_knows_is_kept_but_not_pickled(stack):
+def test_metadata_of_a_stack_are_cached_but_not_pickled(stack):
     size = len(pickle.dumps(stack))
     for name in ("shape", "groups", "volume_ids", "affines", "voxel_sizes"):
         assert getattr(stack, name) is getattr(stack, name)

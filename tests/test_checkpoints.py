@@ -89,7 +89,7 @@ def test_a_resumed_fit_ends_like_one_that_was_never_interrupted(
     assert without_seconds(detector.history_) == without_seconds(expected.history_)
 
 
-def test_what_is_done_is_not_done_again(tmp_path, monkeypatch):
+def test_a_finished_training_is_not_repeated(tmp_path, monkeypatch):
     detector = clone(DETECTORS[0]).set_params(checkpoints=tmp_path).fit(X, Y)
 
     def batch(self, rows):
@@ -100,7 +100,7 @@ def test_what_is_done_is_not_done_again(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("change", [{"energy_weight": 0.1}, {"random_state": 1}, "X"])
-def test_another_training_starts_anew(change, tmp_path):
+def test_another_training_does_not_resume(change, tmp_path):
     clone(DETECTORS[0]).set_params(checkpoints=tmp_path).fit(X, Y)
     n_files = len(list(tmp_path.iterdir()))
     other, slices = clone(DETECTORS[0]), X

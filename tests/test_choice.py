@@ -85,7 +85,7 @@ def test_without_an_abnormal_slice_nothing_is_learned_of_lesions(labels):
     assert "the masks mark no slice" in chosen["prior"]
 
 
-def test_what_is_stated_goes_before_what_is_chosen():
+def test_explicit_options_override_the_choice():
     stack = make_phantom(2, 6, 16, lesion_fraction=1.0, random_state=0)
     args, _ = settled(stack, preset="best", prior=["FLAIR"], smooth_through=1.0)
     assert (args.prior, args.smooth_through) == (["FLAIR"], 1.0)
@@ -108,7 +108,7 @@ def test_detector_that_is_named_needs_no_reason():
 
 
 @pytest.mark.slow
-def test_fit_says_which_detector_it_takes(scans, tmp_path, capsys):
+def test_fit_prints_the_chosen_detector(scans, tmp_path, capsys):
     out = tmp_path / "model.skadm"
     arguments = ["fit", "--data", str(scans), "--out", str(out)]
     assert main([*arguments, *QUICK]) == 0

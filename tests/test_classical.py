@@ -220,7 +220,7 @@ def test_pca_leaves_out_a_component_that_varies():
     assert fitted.score_samples(multiple)[(X[:, 0] != 0)].std() > 1e-3
 
 
-def test_pca_of_pixels_that_are_all_alike():
+def test_pca_of_identical_pixels():
     X = np.full((2, 3, 4, 4), 7, np.float32)
     with warnings.catch_warnings():
         warnings.simplefilter("error")

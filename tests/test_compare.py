@@ -177,7 +177,7 @@ def test_patients_are_averaged_over_seeds_first(compare, tmp_path, capsys):
     assert shown == f"{np.mean(means):.3f} ± {np.std(means, ddof=1):.3f}"
 
 
-def test_an_interrupted_run_goes_on(compare, tmp_path, capsys, monkeypatch):
+def test_an_interrupted_run_resumes(compare, tmp_path, capsys, monkeypatch):
     with monkeypatch.context() as interrupted:
         interrupted.setattr(SecondDetector, "error", KeyboardInterrupt())
         assert compare.main(arguments(tmp_path)) == 130
@@ -216,7 +216,7 @@ def test_a_damaged_file_is_noticed_and_made_again(compare, tmp_path, capsys, dam
     assert FirstDetector.n_fits == 4  # the new files are whole
 
 
-def test_what_changes_is_trained_again(compare, tmp_path, capsys, monkeypatch):
+def test_changed_methods_are_trained_again(compare, tmp_path, capsys, monkeypatch):
     only_first = arguments(tmp_path, "--methods", "First")
     compare.main(only_first)
     with monkeypatch.context() as changed:
@@ -377,7 +377,7 @@ def test_cost_does_not_depend_on_how_long_the_training_is():
     assert counted[1]["training_s"] > longer
 
 
-def test_signed_dae_is_told_which_contrasts_are_bright():
+def test_signed_dae_gets_the_bright_contrasts():
     options = argparse.Namespace(preset="quick", seeds=1, budget=False)
     contrasts = ("T1", "T2", "Flair")
     signed, plain = methods.plan([methods.SIGNED, "DAE"], {}, contrasts, options)

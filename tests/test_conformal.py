@@ -184,7 +184,7 @@ def test_a_trained_detector_is_calibrated_with_all_patients(stack):
     assert without.calibration_.n_groups == normal.sum()
 
 
-def test_too_few_patients_are_told_before_any_training(stack):
+def test_too_few_patients_raise_before_training(stack):
     class Untrainable(IntensityDetector):
         def fit(self, X, y=None):
             raise AssertionError("trained")

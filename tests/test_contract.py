@@ -612,7 +612,7 @@ def test_not_fitted(detector):
         detector.score_samples(make_slices()[0])
 
 
-def test_intensity_detector_is_what_it_says():
+def test_intensity_detector_is_the_weighted_sum():
     stack = make_stack()
     X = stack.X
     brain = (X != 0).any(axis=1)

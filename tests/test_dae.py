@@ -126,7 +126,7 @@ def test_bright_lesions_score_lower_than_dark_ones_with_a_positive_weight():
         ({"median_size": 4}, "median_size=4 .*odd"),
     ],
 )
-def test_bad_parameters_are_told_before_the_training(parameters, message, monkeypatch):
+def test_bad_parameters_raise_before_training(parameters, message, monkeypatch):
     monkeypatch.setattr(DAEDetector, "_train", lambda *_: pytest.fail("it was trained"))
     with pytest.raises(ValueError, match=message):
         tiny(**parameters).fit(*make_slices())

@@ -149,7 +149,7 @@ def test_half_of_the_units_are_dropped_in_training():
 
 
 @pytest.mark.parametrize(("cls", "reach"), [(DAGDetector, 0), (DAGcDetector, 6)])
-def test_what_a_pixel_sees(cls, reach):
+def test_receptive_field_of_a_pixel(cls, reach):
     """DAG sees one pixel; DAGc three convolutions' worth of neighbours, either way."""
     X, _ = make_slices(4, height=21, width=21)
     X[:] += (X == 0) * 0.5  # brain everywhere

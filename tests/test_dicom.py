@@ -361,7 +361,7 @@ def places_of(folder, words):
     return found
 
 
-def test_secrets_are_found_where_there_are_any(scanner, tmp_path):
+def test_the_search_for_secrets_detects_them(scanner, tmp_path):
     """The test below can fail."""
     scanner.write("T1", VOXELS, AFFINE)
     assert len(places_of(scanner.folder, SECRETS)) == len(VOXELS)

@@ -134,7 +134,7 @@ def test_every_parameter_that_a_docstring_names_is_described(module):
         assert "%(" not in getattr(module, name).__doc__, name
 
 
-def test_functions_are_described_by_what_they_have_in_common():
+def test_functions_share_descriptions_of_parameters():
     @described_by(size="size : int\n    How large.")
     def function(size):
         """Do.

@@ -178,7 +178,7 @@ def test_one_class_loss_is_distance_and_decay():
     assert terms["loss"].item() == pytest.approx(expected, rel=1e-5)
 
 
-def test_warm_start_goes_on_with_the_soft_boundary():
+def test_warm_start_continues_with_the_soft_boundary():
     X, y = make_slices()
     detector = tiny(warm_start=True, objective="soft-boundary").fit(X, y).fit(X, y)
     stages = [record["stage"] for record in detector.history_]

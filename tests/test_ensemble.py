@@ -298,7 +298,7 @@ def test_scores_of_huge_intensities_stay_finite(ensemble):
         assert np.isfinite(maps).all()
 
 
-def test_an_ensemble_that_the_seed_does_not_change_is_told():
+def test_an_ensemble_without_randomness_warns():
     with pytest.warns(UserWarning, match="the seed has almost no effect on a PCADetector"):
         EnsembleDetector(PCADetector(), n_detectors=2, random_state=0).fit(STACK, STACK.y)
 
@@ -326,7 +326,7 @@ def test_a_mapped_array_is_scored_chunk_by_chunk(ensemble, tmp_path, monkeypatch
     assert max(sizes) == 5
 
 
-def test_a_pipeline_that_resizes_is_told_which_slices_are_abnormal():
+def test_a_pipeline_that_resizes_gets_the_abnormal_slices():
     resized = make_pipeline(SliceResizer(16), eraser())
     outer = SliceDetector(resized).fit(STACK, slice_labels(STACK.y))
     small = SliceResizer(16).fit_transform(STACK)

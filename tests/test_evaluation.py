@@ -271,7 +271,7 @@ def test_evaluate_leaves_the_threshold_alone(cohort):
         ),
     ],
 )
-def test_what_is_missing_is_told_before_training(cohort, sides, change, message):
+def test_missing_inputs_raise_before_training(cohort, sides, change, message):
     X, y, groups = cohort
     X = np.where(X == 0, 1e-3, X).astype(np.float32)  # brain in every slice
     y = y.copy()

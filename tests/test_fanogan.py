@@ -160,7 +160,7 @@ def test_penalty_is_computed_in_full_precision():
 # -- critic -------------------------------------------------------------------------------
 
 
-def test_critic_takes_each_slice_for_itself():
+def test_critic_scores_slices_independently():
     """No norm over the batch: the penalty is per slice."""
     critic = build_critic(3, 4, 2, generator())
     assert not any(

@@ -177,7 +177,7 @@ def test_files_and_pickles_keep_it(detector, far, tmp_path):
         assert len(heard(copy.predict, far)) == 1
 
 
-def test_what_is_made_of_detectors_warns_once(home, far, detector):
+def test_wrappers_warn_once(home, far, detector):
     parts = PCADetector(n_components=1, max_samples=500)
     for composed in (
         FlipAveragedDetector(FrozenEstimator(detector)),
@@ -208,7 +208,7 @@ def test_scores_of_a_cohort_tell_it(detector, far, tmp_path, n_jobs):
     assert not list(tmp_path.glob("*.json"))
 
 
-def test_the_page_of_a_patient_tells_it(detector, far, home):
+def test_the_page_of_a_patient_shows_the_warning(detector, far, home):
     pytest.importorskip("jinja2")
     pytest.importorskip("PIL")
     from skadm.report import examine

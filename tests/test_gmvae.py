@@ -294,7 +294,7 @@ def test_proximal_step_is_the_minimum():
     np.testing.assert_allclose(found[0, 0][brain[0]], expected, atol=2e-3)
 
 
-def test_proximal_step_goes_on_from_the_last_one():
+def test_proximal_step_starts_from_the_last_one():
     values = draw(1, 1, 20, 20)
     brain = torch.ones(1, 20, 20, dtype=torch.bool)
     exact = TotalVariationStep(brain, 2000)(values, 0.7)

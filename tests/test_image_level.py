@@ -688,7 +688,7 @@ def test_bad_volumes():
         detector.predict([arrays[0], arrays[1][:, :2]])
 
 
-def test_pooling_of_ones_own():
+def test_custom_pooling():
     class Mean(Pooling):
         def _pool(self, decision, brain):
             return decision[brain].mean()

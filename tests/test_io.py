@@ -274,7 +274,7 @@ def test_nothing_is_replaced_unless_forced(saved):
     assert isinstance(skadm.load(saved), IntensityDetector)
 
 
-def test_failed_save_leaves_what_was_there(saved, monkeypatch):
+def test_failed_save_keeps_the_old_file(saved, monkeypatch):
     before = saved.read_bytes()
 
     def full(*_):
@@ -330,7 +330,7 @@ def test_unknown_types_are_refused_by_name_and_place(value, named, file):
     assert not file.exists()
 
 
-def test_what_could_not_be_loaded_is_not_saved(fitted, file, monkeypatch):
+def test_models_that_cannot_be_loaded_are_not_saved(fitted, file, monkeypatch):
     model = Pipeline([("detector", IntensityDetector())])
     model.training_ = [model]
     with pytest.raises(ValueError, match="refers to itself"):
@@ -363,7 +363,7 @@ def test_users_classes_are_saved_and_loaded_when_they_are_given(stack, file):
 # -- the card ----------------------------------------------------------------------------
 
 
-def test_card_tells_what_was_trained_on(stack, file):
+def test_card_describes_the_training_data(stack, file):
     pipeline = make_pipeline(IntensityNormalizer(), PCADetector())
     pipeline.fit(stack.without_labels())
     skadm.save(pipeline, file, metrics={"auc": np.float64(0.75), "ap": float("nan")})
@@ -618,7 +618,7 @@ def test_weights_that_are_no_numbers_are_refused(name, value, fitted, file):
 @pytest.mark.parametrize(
     ("name", "tensor"), [("EnsembleDetector", "scales_"), ("ConformalDetector", "_below")]
 )
-def test_arrays_that_do_not_fit_each_other_are_refused(name, tensor, stack, file):
+def test_inconsistent_arrays_are_refused(name, tensor, stack, file):
     model = wrap(name, PCADetector(max_samples=50)).fit(stack, stack.y)
     if name == "EnsembleDetector":
         model.scales_ = np.append(model.scales_, 1.0)
@@ -724,7 +724,7 @@ def test_other_formats_are_refused(number, match, saved):
         refused(saved, match, read)
 
 
-def test_other_versions_are_told(saved):
+def test_other_versions_warn(saved):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         skadm.load(saved)
@@ -733,7 +733,7 @@ def test_other_versions_are_told(saved):
         skadm.load(saved)
 
 
-def test_scikit_learn_tells_of_its_versions(saved):
+def test_scikit_learn_warns_of_other_versions(saved):
     def change(tree):
         tree["$object"][1]["pca_"]["$object"][1]["_sklearn_version"] = "1.0"
 

@@ -236,7 +236,7 @@ def test_masks_of_bids(name, tmp_path):
     assert found(tmp_path)["sub-1"][2] == f"sub-1_{name}.nii.gz"
 
 
-def test_what_looks_like_a_mask_stops_a_training(tmp_path):
+def test_a_possible_mask_stops_a_training(tmp_path):
     make(tmp_path, "P1/P1_flair.nii.gz")
     labels = np.zeros((60, 50, 30), np.uint8)
     labels[10:20, 10:20, 10:20] = 1
@@ -324,7 +324,7 @@ def test_one_ambiguous_patient_stops_no_other(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["sub-{}/ses-{}/sub-{}_ses-{}_FLAIR", "{}/ses-{}/FLAIR"])
-def test_a_session_that_is_not_there_is_refused(name, tmp_path):
+def test_an_unknown_session_is_refused(name, tmp_path):
     visits = [("1", "01"), ("1", "02"), ("2", "01")]
     make(tmp_path, *(f"{name.format(*visit, *visit)}.nii.gz" for visit in visits))
     assert len(found(tmp_path, sessions=["ses-01"])) == 2
@@ -525,7 +525,7 @@ def test_numbers_of_patients_are_no_sessions(names, tmp_path):
         ["P01", "P1", "P2"],
     ],
 )
-def test_what_may_be_sessions_is_noticed(names, tmp_path):
+def test_possible_sessions_warn(names, tmp_path):
     make(tmp_path, *(f"{name}/FLAIR.nii.gz" for name in names))
     with pytest.warns(UserWarning, match=r"(?i)P1 .*count as different patients"):
         read_any(tmp_path)

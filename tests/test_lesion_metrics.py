@@ -176,7 +176,7 @@ def test_dice_at_fpr_tries_all_thresholds(fpr, decimals):
     assert dice_at_fpr(y, scores, fpr) == pytest.approx(expected)
 
 
-def test_what_is_undefined_or_wrong():
+def test_undefined_metrics_and_invalid_input():
     y, scores, groups = draw(5)
     normal = np.where(y == 1, 0, y)
     for metric in (pixel_aupro_score, pixel_fpr_at_tpr_score):

@@ -82,7 +82,7 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("case", sorted(REFUSED))
-def test_what_is_no_mask_is_refused(case, tmp_path):
+def test_other_images_are_refused_as_masks(case, tmp_path):
     mask, message = REFUSED[case]
     with pytest.raises(ValueError, match=message):
         read_any(patient(tmp_path, mask)).load()

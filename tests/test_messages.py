@@ -9,8 +9,21 @@ import pytest
 
 from skadm.cli import _parser
 
-PACKAGE = Path(__file__).parents[1] / "skadm"
-MODULES = sorted(PACKAGE.rglob("*.py"))
+ROOT = Path(__file__).parents[1]
+PACKAGE = sorted((ROOT / "skadm").rglob("*.py"))
+# Benchmarks whose texts have not been revised.
+_UNREVISED = {
+    *(f"experiments/{name}.py" for name in ("adm", "beyond", "compare", "diseases")),
+    *(f"lib/{name}.py" for name in ("methods", "runs", "folds", "page", "summary")),
+    *("lib/fingerprints.py", "experiments/tables.py", "lib/tables.py"),
+}
+BENCHMARKS = sorted(
+    path
+    for path in (ROOT / "benchmarks").rglob("*.py")
+    if path.relative_to(ROOT / "benchmarks").as_posix() not in _UNREVISED
+    and path.parent.name != "speed"
+)
+MODULES = PACKAGE + BENCHMARKS
 MOST_SENTENCES = 3
 
 
@@ -107,12 +120,21 @@ def docstrings_of(tree):
             ]
 
 
+def texts_of(tree):
+    """Line and literal parts of every text: docstrings, help texts, captions."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Constant | ast.JoinedStr):
+            text = literal(node)
+            if " " in text.strip():
+                yield node.lineno, text
+
+
 def parsed(path):
     return ast.parse(path.read_text(encoding="utf-8"))
 
 
 def module_name(path):
-    return str(path.relative_to(PACKAGE))
+    return str(path.relative_to(ROOT))
 
 
 @pytest.mark.parametrize("path", MODULES, ids=module_name)
@@ -122,10 +144,16 @@ def test_messages_are_short_and_clear(path):
         assert not unclear(text, UNCLEAR_IN_MESSAGES), f"line {line}: {text}"
 
 
-@pytest.mark.parametrize("path", MODULES, ids=module_name)
+@pytest.mark.parametrize("path", PACKAGE, ids=module_name)
 def test_docstrings_are_clear(path):
     for line, text in docstrings_of(parsed(path)):
         assert not unclear(text, UNCLEAR), f"line {line}"
+
+
+@pytest.mark.parametrize("path", BENCHMARKS, ids=module_name)
+def test_texts_of_benchmarks_are_clear(path):
+    for line, text in texts_of(parsed(path)):
+        assert not unclear(text, UNCLEAR), f"line {line}: {text}"
 
 
 def parsers(parser):
@@ -158,6 +186,7 @@ def train(name, path):
     assert n_sentences(texts[0]) == 5
     assert unclear(texts[0], UNCLEAR) == {"stands alone": "replaces, represents"}
     assert list(unclear(texts[1], UNCLEAR_IN_MESSAGES)) == ["own"]
+    assert next(text for _, text in texts_of(tree)) == "Go on from the last epoch."
     (_, docstring), *rest = docstrings_of(tree)
     assert list(unclear(docstring, UNCLEAR)) == ["Go on"]
     assert rest == []

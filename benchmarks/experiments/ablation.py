@@ -1,7 +1,7 @@
 """ADM without one of its parts (Tables 3 and 4 of the paper).
 
-ADM_ct has no reduction network, ADM_dr no translation network; in ADM_woj the two terms of
-Eq. 14 train their own networks. All of them see the same batches, and those that translate
+ADM_ct has no reduction network and ADM_dr no translation network. In ADM_woj, each term of
+Eq. 14 trains a separate network. All variants see the same batches. Those that translate
 share the translation network of their seed.
 
     python -m benchmarks ablation --data brats
@@ -44,8 +44,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     page = Page(
         options,
         "Ablations (Tables 3 and 4)",
-        "ADM_ct: no reduction network. ADM_dr: no translation network. ADM_woj: the two "
-        "terms of Eq. 14 train their own networks.",
+        "ADM_ct: no reduction network. ADM_dr: no translation network. ADM_woj: each term "
+        "of Eq. 14 trains a separate network.",
     )
     show(page, "ablation", outcomes)
     tests = paired_t_tests(all_rows(outcomes, "test"), "ADM", ("auc", "ap", "f1"))

@@ -1,8 +1,8 @@
-"""Training on another data set's normal slices, too (paper 2.4, for ISLES with BraTS).
+"""Training with normal slices of a second data set (paper 2.4, for ISLES with BraTS).
 
 Both data sets are reduced to their common contrasts. The normal slices of all patients of
-the other data set are added to those of the training patients; validation and test stay
-what they are.
+the second data set are added to those of the training patients. Validation and test do not
+change.
 
     python -m benchmarks added_normals --data isles --add brats
 
@@ -19,7 +19,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
     add_experiment_arguments(parser)
     parser.add_argument(
-        "--add", default="phantom", help="as --data: where normal slices are added from"
+        "--add", default="phantom", help="second data set, in the same form as --data"
     )
 
 
@@ -50,15 +50,15 @@ def main(argv: Sequence[str] | None = None) -> None:
             f"{options.data} has the contrasts {first.contrasts}, {options.add} has "
             f"{added.contrasts}: expected at least 2 in common"
         )
-    # One box for both: their slices are trained on together.
+    # One box for both, because their slices are trained on together.
     both = crop(join(first, added[normal_slices(added)], contrasts))
     alone = split_of(options.data, both[np.isin(both.groups, first.groups)])
     test = np.isin(both.groups, alone.patients["test"])
     together = Split(f"{options.data} + {options.add}", both, both.y, ~test, test)
     detector = make_detector("ADMDetector", options.preset)
     outcomes = [
-        *run_variants({"ADM, own normals": detector}, alone, options),
-        *run_variants({"ADM, added normals": detector}, together, options),
+        *run_variants({"ADM, normals of one data set": detector}, alone, options),
+        *run_variants({"ADM, normals of both data sets": detector}, together, options),
     ]
     page = Page(
         options,
@@ -69,6 +69,6 @@ def main(argv: Sequence[str] | None = None) -> None:
     )
     show(page, "added_normals", outcomes)
     rows = all_rows(outcomes, "test")
-    tests = paired_t_tests(rows, "ADM, own normals", ("auc", "ap", "f1"))
+    tests = paired_t_tests(rows, "ADM, normals of one data set", ("auc", "ap", "f1"))
     page.table("t_tests", tests, "Paired t-test over seeds")
     page.close(together.describe(), parameters=parameters(outcomes))

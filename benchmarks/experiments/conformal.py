@@ -1,12 +1,11 @@
-"""False-positive rates that conformal thresholds hold on normal slices of new patients.
+"""False positive rates of conformal thresholds on normal slices of new patients.
 
-Over random splits by patient: a detector is trained on some patients, its threshold is
-calibrated on normal slices of others, and the share of normal pixels (or slices) flagged is
-counted on patients that were in neither. With patients as units, the mean over splits lies
-by theory between α - 1/(K + 1) and α, for K calibration patients; the tolerance of a mean
-over so many splits is its standard error, which stands beside it. With slices as units (no
-groups) the guarantee needs slices to be exchangeable, which those of one patient are not:
-what that costs is shown, too.
+Each random split divides the patients into three parts. A detector is trained on the first,
+its threshold is calibrated on normal slices of the second, and the share of normal pixels
+(or slices) that it flags is counted on the third. With patients as units, theory puts the
+mean over splits between α - 1/(K + 1) and α for K calibration patients. The table shows the
+standard error of the mean beside it. With slices as units (no groups), the guarantee
+assumes exchangeable slices. Slices of one patient are not, and the table shows the effect.
 
     python -m benchmarks conformal --data phantom
     python -m benchmarks conformal --data lgg --alpha 0.05 0.1
@@ -45,9 +44,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def one_split(
     detector: BaseEstimator, split: Split, seed: int, alphas: Sequence[float]
 ) -> list[dict[str, Any]]:
-    """Rows for every level, unit and α that can be held.
+    """Return rows for every level, unit and α that has enough units.
 
-    A third of the patients each, with their normal slices, to train, to calibrate, to test.
+    A third of the patients is for training, a third for calibration, a third for the test;
+    all with their normal slices only.
     """
     import numpy as np
     from sklearn.frozen import FrozenEstimator
@@ -78,7 +78,7 @@ def one_split(
                     rows.append(head | {"note": "too few units for this α"})
                     continue
                 conformal = ConformalDetector(FrozenEstimator(trained), contamination=alpha)
-                # An array: a stack would bring its own groups.
+                # An array, because a stack has groups.
                 conformal.fit(stack[calibrate].X, groups=calibration_groups)
                 flagged = scores < conformal.offset_
                 rates = [
@@ -92,7 +92,7 @@ def one_split(
 
 
 def summarise(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Mean rate over the splits, its standard error, and whether it is within theory."""
+    """Compare the mean rate over the splits and its standard error with theory."""
     import pandas as pd
 
     table = pd.DataFrame(rows, columns=[*KEYS, "K", "rate", "note"])
@@ -121,7 +121,7 @@ def summarise(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def draw(rows: Sequence[dict[str, Any]], alphas: Sequence[float]) -> Figure:
-    """Rates of the splits beside α, for each level and unit."""
+    """Draw the rates of the splits beside α, for each level and unit."""
     import numpy as np
     from matplotlib.figure import Figure
 
@@ -145,7 +145,7 @@ def draw(rows: Sequence[dict[str, Any]], alphas: Sequence[float]) -> Figure:
         axes.set_xticks(range(len(alphas)), [f"α = {alpha:g}" for alpha in alphas])
         axes.set_title(f"{level} flagged")
         axes.spines[["top", "right"]].set_visible(False)
-    figure.axes[0].set_ylabel("share of normal ones, new patients")
+    figure.axes[0].set_ylabel("share of normal ones flagged, new patients")
     figure.axes[0].legend(frameon=False)
     return figure
 
@@ -172,5 +172,5 @@ def main(argv: Sequence[str] | None = None) -> None:
     )
     page.table("conformal", rows, "Share of normal pixels and slices", summarise(rows))
     figure = draw(rows, options.alpha)
-    page.figure("conformal", figure, "A point is a split, a bar the mean over splits")
+    page.figure("conformal", figure, "Points are splits, bars their means")
     page.close(split.describe())

@@ -1,12 +1,12 @@
 """What makes pixels anomalous for ADM: features and components of the mixture.
 
-Every pixel's anomaly is parted into its features, which add up to it: errors of the
-translation of each contrast, and latent features. The table shows their mean part on lesion
-pixels and on the normal pixels that are flagged with them.
+The anomaly score of each pixel is decomposed into contributions of features that add up to
+it: the translation error of each contrast, and latent features. The table shows their mean
+contribution on lesion pixels and on normal pixels, flagged or not.
 
     python -m benchmarks explanation --data brats
 
-Trains ADM with seed 0 (in the memory of compare, if it is given its cache). Writes
+Trains ADM with seed 0, or uses the run of compare if --cache is its cache. Writes
 explanation.csv, explanation.png and run.json.
 """
 
@@ -63,8 +63,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     page = Page(
         options,
         "What makes a pixel anomalous",
-        "Mean part of each feature in the anomaly of test pixels, at the threshold with "
-        "the best F1 on the validation slices; features and baseline add up to it.",
+        "Mean contribution of each feature to the anomaly score of test pixels, at the "
+        "threshold with the best F1 on the validation slices. Features and baseline add up "
+        "to the score.",
     )
     page.table("explanation", rows, "Parts of the anomaly")
     shown = representative_slices(masks, test.groups)

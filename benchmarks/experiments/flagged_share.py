@@ -1,8 +1,9 @@
-"""How often scoring warns that too much of a brain is flagged, at home and elsewhere.
+"""How often scoring warns that too much of a brain is flagged, on the same and other data.
 
-Every second patient of --train is trained on (normal slices); the others, and all patients
-of --score, are scored at the threshold of the contamination, and at that with the best F1
-on the abnormal slices of the training patients. Networks have the preset "quick".
+Detectors are trained on the normal slices of every second patient of --train. The other
+patients, and all patients of --score, are scored with two thresholds: that of the
+contamination, and that with the best F1 on the abnormal slices of the training patients.
+Networks have the preset "quick".
 
     python -m benchmarks flagged_share --train ../shared/data/lgg --score phantom
 
@@ -27,14 +28,16 @@ PHANTOM = "phantom"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
     parser.add_argument("--train", required=True, help="folder of scans, or 'phantom'")
-    parser.add_argument("--score", nargs="*", default=[], help="others, likewise")
+    parser.add_argument(
+        "--score", nargs="*", default=[], help="more folders of scans, or 'phantom'"
+    )
     parser.add_argument("--contrasts", nargs="+", default=["T1", "FLAIR"], help="names")
     parser.add_argument("--step", type=positive, default=3, help="use every STEP-th slice")
     parser.add_argument("--size", type=positive, default=64, help="pixels along a side")
 
 
 def read(name: str, options: argparse.Namespace, seed: int) -> Any:
-    """Slices of the phantom or of a folder, prepared."""
+    """Read and prepare the slices of the phantom or of a folder."""
     from sklearn.pipeline import make_pipeline
 
     from skadm.data import make_phantom, read_any
@@ -66,7 +69,7 @@ def detectors() -> Iterator[tuple[str, Any]]:
 
 
 def flagged(detector: Any, stack: Any) -> dict[str, Any]:
-    """How many volumes there are and are warned of, and how much of them is flagged."""
+    """Count volumes and warnings, and the share of the brain that is flagged."""
     from skadm import FlaggedShareWarning
 
     with warnings.catch_warnings(record=True) as caught:

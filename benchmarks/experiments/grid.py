@@ -1,15 +1,16 @@
-"""AUC over a grid of λ and C, as GridSearchCV finds it, in two ways.
+"""AUC over a grid of λ and C, by GridSearchCV with two kinds of folds.
 
-Hold-out, the paper's way (2.6): train on the normal slices of the training patients,
-measure on their abnormal slices (`PredefinedSplit`). By patient: `GroupKFold` over the
-training patients, all slices of the patients left out. Test patients are not looked at.
-The translation network depends on neither λ nor C, and is trained once for each fold.
+Hold-out (paper 2.6): detectors are trained on the normal slices of the training patients
+and validated on the abnormal slices of the same patients (`PredefinedSplit`). By patient:
+`GroupKFold` over the training patients, validated on all slices of the patients left out.
+Test patients are not used. The translation network depends on neither λ nor C, so it is
+trained once for each fold.
 
     python -m benchmarks grid --data brats
     python -m benchmarks grid --energy-weight 5e-4 5e-3 --n-components 3 6
 
-Writes grid.csv, heat maps and run.json. Each candidate is in the cache as soon as it is
-done.
+Writes grid.csv, heat maps and run.json. Each candidate is cached when it
+is finished.
 """
 
 import argparse
@@ -27,7 +28,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--n-components", nargs="+", type=positive, default=[3, 6, 9], help="C"
     )
-    parser.add_argument("--folds", type=positive, default=3, help="of GroupKFold")
+    parser.add_argument(
+        "--folds", type=positive, default=3, help="number of folds of GroupKFold"
+    )
     parser.set_defaults(seeds=1)
 
 
@@ -49,7 +52,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     split = load_split(options)
     detector = make_seeded("ADM", options)
     slices = np.flatnonzero(split.train)
-    # The abnormal slices are the only fold to measure on.
+    # The abnormal slices are the only validation fold.
     hold_out = PredefinedSplit(np.where(split.abnormal[slices], 0, -1))
     ways = {"hold-out": hold_out, "by patient": by_patient(split, slices, options.folds)}
     grid = {

@@ -1,7 +1,7 @@
-"""How often scoring warns of intensities, on patients as they are and on spoilt ones.
+"""How often scoring warns of unusual intensities, on intact and on altered patients.
 
-One half of the patients is the training (normal slices, normalised), the other is checked,
-and the other way round; a row of the table is a way to spoil a patient, or not to.
+Normalised normal slices of one half of the patients are the reference for the other half,
+and the other way round. Each row of the table is one alteration, or none.
 
     python -m benchmarks intensity_shift --data ../shared/data/lgg
 
@@ -35,7 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def ways(
     plain: NDArray, raw: NDArray, normal: NDArray, contrasts: Sequence[str]
 ) -> Iterator[tuple[str, NDArray]]:
-    """Names and slices of one patient."""
+    """Yield names of alterations, and the slices of one patient after each."""
     from skadm.data import brain_mask
 
     if normal.any():
@@ -54,7 +54,7 @@ def ways(
 
 
 def warns(reference: TrainingReference, images: NDArray) -> bool:
-    """Whether the check says anything."""
+    """Return whether the check warns."""
     from skadm import IntensityShiftWarning
 
     with warnings.catch_warnings(record=True) as caught:

@@ -1,11 +1,11 @@
-"""How often 95 % intervals over a few patients hold the true difference of two methods.
+"""How often 95 % intervals over a few patients contain the true difference of two methods.
 
-Synthetic patients, no data needed. The scores of a patient's normal and anomalous pixels
-are normally distributed, one standard deviation wide; patients differ in the share of
-anomalous pixels, in the level of all their scores, and in how far the anomalous ones lie
-apart from the normal ones, which is less far for the second method. Each patient's
-difference in average precision (AP) follows; how skewed the differences are depends on how
-unlike patients are in what the second method misses. Beside them, normal differences.
+All patients are synthetic. The scores of the normal and of the anomalous pixels of a
+patient are normally distributed with standard deviation 1. Patients differ in the share of
+anomalous pixels, in the level of all scores, and in the distance between the two means,
+which is smaller for the second method. This gives each patient's difference in average
+precision (AP). The more the loss of the second method varies over patients, the more
+skewed are the differences. Normally distributed differences are simulated as well.
 
 Intervals of the mean of the patients' differences: t, and the BCa and percentile bootstrap
 (`scipy.stats`). Interval of the difference in AP of pooled pixels: percentile bootstrap.
@@ -34,7 +34,7 @@ LIMITS = np.linspace(-5, 9, 113)  # thresholds of pooled pixels
 
 
 class Kind(NamedTuple):
-    """How far apart two methods are, and how much that varies over patients."""
+    """Difference between two methods, and how much it varies over patients."""
 
     lead: float  # mean difference of the separations, in standard deviations of scores
     spread: float  # standard deviation of that over patients; gamma distributed
@@ -63,7 +63,7 @@ def draw(rng: np.random.Generator, n: int, kind: Kind) -> Patients:
 
 
 def average_precision(share: NDArray, separation: NDArray) -> NDArray:
-    """AP of each patient, with so many pixels that chance plays no part."""
+    """Compute the AP of each patient in the limit of many pixels."""
     from scipy.stats import norm
 
     recall = (np.arange(200) + 0.5) / 200
@@ -73,7 +73,7 @@ def average_precision(share: NDArray, separation: NDArray) -> NDArray:
 
 
 def pooled_average_precision(patients: Patients, lag: NDArray, weights: NDArray) -> NDArray:
-    """AP of all pixels together, for each row of weights of the patients."""
+    """Compute the AP of all pixels pooled, for each row of patient weights."""
     from scipy.stats import norm
 
     beyond = patients.level[:, None] - LIMITS[::-1]
@@ -85,23 +85,23 @@ def pooled_average_precision(patients: Patients, lag: NDArray, weights: NDArray)
 
 
 def pooled_difference(patients: Patients, weights: NDArray) -> NDArray:
-    """Difference of two methods in the AP of all pixels together."""
+    """Compute the difference of two methods in the AP of all pixels pooled."""
     return pooled_average_precision(
         patients, np.zeros_like(patients.lag), weights
     ) - pooled_average_precision(patients, patients.lag, weights)
 
 
 def covered(low: NDArray, high: NDArray, truth: float) -> float:
-    """Share of the intervals that hold the truth; one that is not defined does not."""
+    """Return the share of intervals that contain the truth; undefined ones do not."""
     return float(np.mean((low <= truth) & (truth <= high)))
 
 
 def coverage_of_mean(
     differences: NDArray, truth: float, n_resamples: int, rng: np.random.Generator
 ) -> dict[str, float]:
-    """Coverage of the intervals of a mean; differences have shape (n_trials, n).
+    """Compute the coverage of intervals of a mean; differences have shape (n_trials, n).
 
-    The bootstrap takes long, and gets a tenth of the trials.
+    The bootstrap is slow and uses a tenth of the trials.
     """
     from scipy.stats import bootstrap, ttest_1samp
 
@@ -130,7 +130,7 @@ def coverage_of_pooled(
     n_resamples: int,
     rng: np.random.Generator,
 ) -> float:
-    """Coverage of the percentile bootstrap of the difference in AP of pooled pixels."""
+    """Compute the coverage of the percentile bootstrap of the pooled AP difference."""
     tail = (1 - LEVEL) / 2
     ends = []
     for _ in range(n_trials):
@@ -151,9 +151,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="numbers",
     )
     parser.add_argument(
-        "--trials", type=positive, default=20_000, help="t intervals; a tenth by bootstrap"
+        "--trials",
+        type=positive,
+        default=20_000,
+        help="number of t intervals; the bootstrap uses a tenth",
     )
-    parser.add_argument("--resamples", type=positive, default=1000, help="of a bootstrap")
+    parser.add_argument(
+        "--resamples", type=positive, default=1000, help="resamples of a bootstrap"
+    )
 
 
 def main(argv: Sequence[str] | None = None) -> None:

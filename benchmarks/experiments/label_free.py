@@ -1,18 +1,17 @@
-"""Hyperparameters chosen without labels: how well, against the choice with labels.
+"""Choice of hyperparameters without labels, compared with the choice with labels.
 
-Every candidate of a grid is trained on part of the training patients and measured on the
-others in three ways: AUC with the lesion labels, detection of synthetic lesions in their
-normal slices, and the likelihood of their normal slices (GroupKFold). Each is trained on
-all training patients, too, and tested. Reported for each criterion: its rank correlation
-(Spearman) with the labelled AUC of the same folds and with the AUC of the test; and the
-regret: test AUC of the candidate that labels would have chosen, less that of the candidate
-chosen without.
+Every candidate of a grid is trained on some training patients and validated on the others
+(GroupKFold) by three criteria: AUC with the lesion labels, detection of synthetic lesions
+in normal slices, and the likelihood of normal slices. Each candidate is also trained on all
+training patients and tested. The table shows for each criterion its rank correlation
+(Spearman) with the labelled AUC of the same folds and with the test AUC, and the regret:
+the test AUC of the candidate chosen with labels minus that of the candidate chosen without.
 
     python -m benchmarks label_free --data brats
     python -m benchmarks label_free --methods PCA GaussianMixture --budget
 
 Writes label_free.csv (a row for each criterion), candidates.csv, a figure for each
-criterion, and run.json. Each candidate is in the cache as soon as it is done.
+criterion, and run.json. Each candidate is cached when it is finished.
 """
 
 from __future__ import annotations
@@ -54,14 +53,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
     add_experiment_arguments(parser)
     add_methods(parser, list(GRIDS))
-    parser.add_argument("--folds", type=positive, default=2, help="of GroupKFold")
+    parser.add_argument(
+        "--folds", type=positive, default=2, help="number of folds of GroupKFold"
+    )
     parser.set_defaults(seeds=1)
 
 
 def measure(
     name: str, grid: Mapping[str, Sequence[Any]], split: Split, options: argparse.Namespace
 ) -> list[dict[str, Any]]:
-    """A row for each candidate: the three criteria, and the AUC of the test."""
+    """Return a row for each candidate: the three criteria and the test AUC."""
     import numpy as np
     from sklearn.model_selection import PredefinedSplit
 
@@ -87,7 +88,7 @@ def measure(
 
 
 def summarise(name: str, candidates: DataFrame) -> list[dict[str, Any]]:
-    """For each criterion without labels: rank correlations, and what it costs."""
+    """Return rank correlations and the regret of each criterion without labels."""
     ranks = candidates[["labelled", "test", *CRITERIA]].corr("spearman")
     tested = candidates["test"]
     with_labels = tested[candidates["labelled"].idxmax()]
@@ -112,7 +113,7 @@ def summarise(name: str, candidates: DataFrame) -> list[dict[str, Any]]:
 
 
 def draw(candidates: DataFrame, criterion: str) -> Figure:
-    """AUC of the test against a criterion, a panel for each method."""
+    """Draw the test AUC against a criterion, one panel for each method."""
     from matplotlib.figure import Figure
 
     methods = candidates.groupby("method", sort=False)
@@ -146,9 +147,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     page = Page(
         options,
         "Hyperparameters chosen without labels",
-        "For each criterion, its rank correlation with the AUC that lesion labels give on "
-        "the same folds, and with the AUC of the test; and the regret: test AUC of the "
-        "candidate chosen with labels, less that of the candidate chosen without.",
+        "Rank correlation of each criterion with the labelled AUC of the same folds and "
+        "with the test AUC. Regret: test AUC of the candidate chosen with labels minus "
+        "that of the candidate chosen without.",
     )
     rows: list[dict[str, Any]] = []
     summary: list[dict[str, Any]] = []

@@ -1,12 +1,12 @@
 """AUC of each slice by the size of its lesion (Fig. 7 of the paper).
 
-Eight bins of 200 pixels, from 0 to 1600, on the test slices with a lesion; pixels are those
-of the resized slices (--size). The AUC of a slice is over its own pixels: it tells how well
-the lesion stands out in its own slice, not whether one threshold would do for all slices.
+Test slices with a lesion are put into eight bins of 200 pixels, from 0 to 1600 pixels of
+the resized slices (--size). The AUC is computed within each slice. It says how well the
+lesion stands out in that slice, not whether one threshold works for all slices.
 
     python -m benchmarks lesion_size --data brats
 
-Uses the runs of compare if it is given their cache. Writes lesion_size.csv,
+Uses the runs of compare if --cache is its cache. Writes lesion_size.csv,
 lesion_size.png and run.json.
 """
 

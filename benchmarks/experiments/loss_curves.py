@@ -2,7 +2,7 @@
 
     python -m benchmarks loss_curves --data brats
 
-Uses the runs of compare if it is given their cache. Writes loss_curves.csv,
+Uses the runs of compare if --cache is its cache. Writes loss_curves.csv,
 loss_curves.png and run.json.
 """
 

@@ -1,14 +1,14 @@
 """Derive the tissue maps of the built-in phantom from the MNI152 template.
 
 The phantom (``skadm.data.make_phantom``) deforms one small file,
-``skadm/data/tissue_maps/mni152_tissue_maps.npz``. This script makes that file anew from
-the grey- and white-matter probability maps and the skull-stripped T1 template (ICBM 2009a
-nonlinear symmetric) which nilearn ships. nilearn is no dependency of skadm: ::
+``skadm/data/tissue_maps/mni152_tissue_maps.npz``. This script makes that file from the
+grey- and white-matter probability maps and the skull-stripped T1 template (ICBM 2009a
+nonlinear symmetric) that nilearn ships. Install nilearn first; skadm does not need it: ::
 
     pip install nilearn
     python -m benchmarks make_tissue_maps
 
-The result is the same to the byte for the same template and the same versions of NumPy,
+The file is identical byte for byte with the same template and the same versions of NumPy,
 SciPy and zlib.
 """
 
@@ -26,7 +26,7 @@ TARGET = Path(__file__).parents[2] / "skadm" / "data" / "tissue_maps"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the options: there is but --out."""
+    """Add no options; --out is always there."""
     parser.set_defaults(out=TARGET)
 
 

@@ -1,10 +1,10 @@
-"""What a missing contrast costs: AUC and AP of ADM on patients who lack one.
+"""AUC and AP of ADM on patients who lack a contrast.
 
-ADM is trained once, on normal slices of patients who have all contrasts; the last patients
-are the test. Then each contrast in turn is taken away from them: it is supplied by
-translation and its evidence left out of the density, or, for comparison, set to 0 (the mean
-of a normalised volume) as if it had been measured. Last, the same for the first test
-patient only, with the scores of all test patients pooled.
+ADM is trained once, on normal slices of patients with all contrasts. The last patients are
+the test patients. Each contrast in turn is removed from them. Then it is either translated
+from the others and excluded from the density, or, for comparison, set to 0 (the mean of a
+normalised volume) as if measured. The same is done for the first test patient only, with
+the scores of all test patients pooled.
 
     python -m benchmarks missing_contrasts --data path/to/brats
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
     add_data_arguments(parser)
-    parser.add_argument("--preset", default="cpu", help="parameters of ADM")
+    parser.add_argument("--preset", default="cpu", help="preset of ADM")
     parser.add_argument("--test", type=positive, default=2, help="test patients")
     parser.set_defaults(patients=6)
 
@@ -43,7 +43,7 @@ def rows_of(
     first: NDArray[np.bool_],
     contrasts: Sequence[str],
 ) -> list[dict[str, Any]]:
-    """AUC and AP with all contrasts, and with each of them missing.
+    """Compute AUC and AP with all contrasts, and with each of them missing.
 
     `first` marks the slices of the first test patient.
     """
@@ -55,11 +55,11 @@ def rows_of(
         for how, value in (("translated", np.nan), ("zero-filled", 0)):
             changed = X.copy()
             changed[:, index] = value
-            # What only this contrast showed is not brain any more.
+            # Pixels that only this contrast shows are no longer brain.
             labels = np.where(brain_mask(changed), y, -1)
             scores = detector.score_samples(changed)
             rows.append(row(name, f"{how}, all", detector, labels, scores))
-            # Slices do not see each other: the others keep the scores they had.
+            # Slices are scored independently: the other scores do not change.
             labels = np.where(first[:, None, None], labels, y)
             scores = np.where(first[:, None, None], scores, whole)
             rows.append(row(name, f"{how}, the first", detector, labels, scores))
@@ -74,7 +74,7 @@ def row(
 
     return {
         "missing": name,
-        "in its place, in patients": how,
+        "replaced by, in patients": how,
         "AUC": pixel_roc_auc_score(y, scores),
         "AP": pixel_average_precision_score(y, scores),
         "normal pixels flagged": float((scores[y == 0] < detector.offset_).mean()),
@@ -93,7 +93,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     names = list(dict.fromkeys(stack.groups.tolist()))
     if options.test >= len(names):
         raise ValueError(
-            f"--test {options.test} of {len(names)} patients leaves none to train on"
+            f"--test {options.test} of {len(names)} patients leaves no training patient"
         )
     test = np.isin(stack.groups, names[-options.test :])
     detector = make_detector("ADMDetector", options.preset, random_state=0)

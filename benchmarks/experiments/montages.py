@@ -1,12 +1,12 @@
 """Score maps and segmentations of all methods (Fig. 6 and S2 of the paper).
 
-A pixel is segmented where its score is below the method's threshold, that with the best F1
-on validation slices. Shows test slices and validation slices, with the outlines of the
-lesions, of the first seed.
+A pixel is segmented if its score is below the threshold with the best F1 on validation
+slices. The figures show test and validation slices of the first seed, with the outlines of
+the lesions.
 
     python -m benchmarks montages --data brats
 
-Uses the runs of compare if it is given their cache. Writes four montages and run.json.
+Uses the runs of compare if --cache is its cache. Writes four montages and run.json.
 """
 
 import argparse

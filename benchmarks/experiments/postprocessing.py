@@ -1,12 +1,12 @@
-"""What filters of the score maps buy: median, smoothing, border erosion, small components.
+"""Effect of filters of score maps: median, smoothing, border erosion, small components.
 
-Each filter is applied to the same maps of each method; the threshold is set anew on the
-validation slices. The sizes are fixed beforehand (`filters`), not chosen. "Through slices"
-filters take the neighbouring slices of the patient in, as they lie in the data.
+Each filter is applied to the same maps of each method, and the threshold is set again on
+the validation slices. The sizes are fixed in advance (`filters`). Filters "through slices"
+also use the neighbouring slices of the patient, in the order of the data.
 
     python -m benchmarks postprocessing --data brats
 
-Uses the runs of compare if it is given their cache. Writes postprocessing.csv (a row for
+Uses the runs of compare if --cache is its cache. Writes postprocessing.csv (a row for
 each method, seed, filter and side), montage.png and run.json.
 """
 
@@ -32,7 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def filters() -> dict[str, list[MapTransformer]]:
-    """Filters that are applied one after the other, by what they are called."""
+    """Lists of filters that are applied in order, by name."""
     from skadm.postprocessing import (
         BorderEroder,
         GaussianSmoother,
@@ -53,7 +53,7 @@ def filters() -> dict[str, list[MapTransformer]]:
 
 
 def rows_of(split: Split, maps: dict[str, NDArray]) -> list[dict[str, Any]]:
-    """AUC, AP and F1 of either side, at the best threshold of the validation slices."""
+    """Compute AUC, AP and F1 of both sides, at the best threshold on validation slices."""
     from benchmarks.lib.filters import SIDES
     from benchmarks.lib.measures import measure
     from skadm.metrics import best_f1_threshold
@@ -92,8 +92,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     page = Page(
         options,
         "Post-processing of score maps",
-        "Filters applied to the same maps; thresholds set anew on the validation slices. "
-        "The DAE's own median filter comes before them.",
+        "Filters applied to the same maps; thresholds set again on the validation slices. "
+        "The median filter of the DAE comes before them.",
     )
     test = [row for row in rows if row["split"] == "test"]
     means = mean_over_seeds(test, ["method", "filter"], ["auc", "ap", "f1"])

@@ -1,27 +1,26 @@
-"""Preparation of raw scans, against masks and transforms that others have made.
+"""Preparation of raw scans, compared with reference masks and transforms.
 
-Two data sets, whichever the folder holds:
+Two data sets are used if the folder contains them:
 
-- open_ms/raw (Lesjak et al. 2018): multiple sclerosis, each contrast on its own grid, with
-  the authors' transforms between contrasts and a brain mask. Target registration error: the
-  distance in mm between where our transform and theirs puts a point of the brain, averaged
-  over such points. Theirs may scale and shear, ours may not: "best rigid" is what the rigid
-  transform nearest to theirs would leave, "headers" what the scanner's own positions leave.
-  Theirs are no truth either, but the result of another program.
-- lgg_raw (TCGA): contrasts on one grid, which is taken for the truth; slices are 5 to 8 mm
-  thick. "Displaced": every contrast but the reference is moved by a known rotation of 6°
-  and a shift of 10 mm before it is registered, and loses 16 columns, so that neither
-  headers nor centres give the place away; the error is the distance to where it was.
-  "In plane": the part of the error within slices. "Between": distance between where the
-  two registrations put a point; if it is less than the errors, part of these is of the
-  grid. The mask that is compared with comes from HD-BET too, run on the FLAIR as it is:
-  the overlap shows what N4 and the new grid change, nothing about HD-BET. That of open_ms
-  does.
+- open_ms/raw (Lesjak et al. 2018): multiple sclerosis, each contrast on a separate grid,
+  with the authors' transforms between contrasts and a brain mask. The target registration
+  error is the mean distance in mm between the places to which our transform and theirs move
+  a point of the brain. Their transforms may scale and shear, ours may not. "Best rigid" is
+  the error of the rigid transform nearest to theirs, "headers" that of the positions in the
+  headers. Their transforms are not ground truth, but the result of another program.
+- lgg_raw (TCGA): contrasts on one grid, which is taken as ground truth; slices are 5 to 8
+  mm thick. "Displaced": every contrast but the reference is rotated by 6° and shifted by 10
+  mm before it is registered, and loses 16 columns, so that neither headers nor centres
+  reveal its position. The error is the distance to the original position. "In plane" is the
+  part of the error within slices. "Between" is the distance between the results of the two
+  registrations. If it is smaller than the errors, the grid itself is partly wrong. The
+  reference mask also comes from HD-BET, run on the FLAIR as it is: the overlap measures the
+  effect of N4 and of the new grid, not HD-BET. The mask of open_ms measures HD-BET.
 
     python -m benchmarks preparation --data ../shared/data
 
-Prints a table of each, and the seconds that each step took. A second run prepares nothing
-again: the seconds are those of the first. Writes a CSV file for each table, and run.json.
+Prints a table of each, and the seconds of each step. A second run prepares nothing again
+and shows the seconds of the first. Writes a CSV file for each table, and run.json.
 """
 
 from __future__ import annotations
@@ -49,9 +48,11 @@ _DEGREES, _SHIFT = 6.0, (6.0, -6.0, 5.29)  # the shift is 10 mm long
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
-    parser.add_argument("--data", type=Path, required=True, help="folder of both")
-    parser.add_argument("--jobs", type=positive, default=1, help="patients at a time")
-    parser.add_argument("--patients", type=positive, help="at most so many of each")
+    parser.add_argument("--data", type=Path, required=True, help="folder of both data sets")
+    parser.add_argument(
+        "--jobs", type=positive, default=1, help="patients to prepare in parallel"
+    )
+    parser.add_argument("--patients", type=positive, help="most patients of each data set")
 
 
 def ms_studies(folder: Path) -> list[Study]:
@@ -72,7 +73,7 @@ def ms_studies(folder: Path) -> list[Study]:
 
 
 def points_in(mask: sitk.Image) -> NDArray[np.float64]:
-    """Points of a mask, in mm."""
+    """Return points of a mask, in mm."""
     import SimpleITK as sitk
 
     indices = np.argwhere(sitk.GetArrayViewFromImage(mask) > 0)[::_EVERY, ::-1]
@@ -80,22 +81,22 @@ def points_in(mask: sitk.Image) -> NDArray[np.float64]:
 
 
 def moved(transform: Any, points: NDArray) -> NDArray:
-    """Where a transform puts points."""
+    """Apply a transform to points."""
     return np.array([transform.TransformPoint(point) for point in points.tolist()])
 
 
 def distance(first: NDArray, second: NDArray) -> NDArray:
-    """Distance of each point from its counterpart."""
+    """Return the distance of each point from its counterpart."""
     return np.linalg.norm(first - second, axis=1)
 
 
 def across(points: NDArray, image: sitk.Image) -> NDArray:
-    """Coordinates of points within the slices of an image, in mm."""
+    """Return coordinates of points within the slices of an image, in mm."""
     return points @ np.array(image.GetDirection()).reshape(3, 3)[:, :2]
 
 
 def nearest_rigid(points: NDArray, targets: NDArray) -> NDArray:
-    """Points after the rigid motion that brings them nearest to the targets."""
+    """Move points rigidly as near to the targets as possible."""
     a, b = points - points.mean(0), targets - targets.mean(0)
     left, _, right = np.linalg.svd(a.T @ b)
     sign = np.diag([1, 1, np.linalg.det(left @ right)])
@@ -103,12 +104,12 @@ def nearest_rigid(points: NDArray, targets: NDArray) -> NDArray:
 
 
 def dice(first: NDArray, second: NDArray) -> float:
-    """Overlap of two masks."""
+    """Compute the Dice coefficient of two masks."""
     return float(2 * (first & second).sum() / (first.sum() + second.sum()))
 
 
 def on_grid(mask: sitk.Image, grid: sitk.Image, transform: Any = None) -> NDArray[np.bool_]:
-    """Values of a mask on another grid."""
+    """Resample a mask to another grid."""
     import SimpleITK as sitk
 
     nearest = sitk.sitkNearestNeighbor
@@ -117,7 +118,7 @@ def on_grid(mask: sitk.Image, grid: sitk.Image, transform: Any = None) -> NDArra
 
 
 def prepared(outcome: Any, ending: str) -> sitk.Image:
-    """An image that was written."""
+    """Read an image that was written."""
     from skadm.raw._itk import read_image
 
     file = next(file for file in outcome.record["outputs"] if file.endswith(ending))
@@ -125,7 +126,7 @@ def prepared(outcome: Any, ending: str) -> sitk.Image:
 
 
 def ms_rows(study: Study, outcome: Any) -> Iterator[dict[str, Any]]:
-    """Compare a study of open_ms with what its authors give."""
+    """Compare a study of open_ms with the transforms and the mask of its authors."""
     import SimpleITK as sitk
 
     from skadm.raw._itk import read_image
@@ -160,7 +161,7 @@ def ms_rows(study: Study, outcome: Any) -> Iterator[dict[str, Any]]:
 
 
 def lgg_rows(study: Study, outcome: Any, stripped: Path) -> Iterator[dict[str, Any]]:
-    """Compare a patient of lgg_raw with the skull-stripped scan, and with its own grid."""
+    """Compare a patient of lgg_raw with the skull-stripped scan and the original grid."""
     import SimpleITK as sitk
 
     from skadm.raw._itk import read_image
@@ -200,7 +201,7 @@ def lgg_rows(study: Study, outcome: Any, stripped: Path) -> Iterator[dict[str, A
 
 
 def displaced(image: sitk.Image, motion: sitk.Euler3DTransform) -> sitk.Image:
-    """The same voxels, but for some at the side, elsewhere in the scanner."""
+    """Move an image in the scanner and remove some columns."""
     out = image[_LOST:, :, :]
     out.SetOrigin(motion.TransformPoint(out.GetOrigin()))
     turn = np.array(motion.GetMatrix()).reshape(3, 3)

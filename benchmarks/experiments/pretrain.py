@@ -1,10 +1,9 @@
-"""Train the network of the package: on synthetic brains, for any set of contrasts.
+"""Train the pretrained model of the package on synthetic brains, for any set of contrasts.
 
-Each round draws patients of its own, so that no brain is seen in two of them. A checkpoint
-is written after each round; the same command goes on from it. With --watch, the average
-precision on some patients of a folder of scans (FLAIR and T2 bright, as far as there are
-these contrasts) is noted as the training goes on. They are looked at, not trained on: take
-only patients of development.
+Each round draws new synthetic patients, so no brain occurs in two rounds. A checkpoint is
+written after each round, and the same command resumes from it. --watch records the average
+precision on some patients of a folder of scans during training (lesions bright on FLAIR and
+T2, if present). These patients are not trained on. Use development patients only.
 
     python -m benchmarks pretrain --watch ../shared/data/lgg
     python -m benchmarks pretrain --quick
@@ -28,28 +27,34 @@ if TYPE_CHECKING:
     from skadm.nn.slots import SlottedUNet
 
 QUICK = {"rounds": 2, "patients": 2, "size": 32, "width": 4}
-SCORED = 128  # pixels of a side, as the model of the package scores them
+SCORED = 128  # pixels along a side at which the pretrained model scores
 WEIGHTS = {"FLAIR": 1.0, "T2": 0.5}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
     parser.add_argument("--rounds", type=positive, default=13)
-    parser.add_argument("--patients", type=positive, default=48, help="of a round")
-    parser.add_argument("--size", type=positive, default=80, help="pixels of a side")
-    parser.add_argument("--width", type=positive, default=16, help="of the network")
-    parser.add_argument("--levels", type=positive, default=3, help="of the network")
+    parser.add_argument(
+        "--patients", type=positive, default=48, help="synthetic patients of a round"
+    )
+    parser.add_argument("--size", type=positive, default=80, help="pixels along a side")
+    parser.add_argument("--width", type=positive, default=16, help="width of the network")
+    parser.add_argument("--levels", type=positive, default=3, help="levels of the network")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument(
-        "--contrasts", nargs="+", help="one fixed set, to compare with (default: any)"
+        "--contrasts",
+        nargs="+",
+        help="one fixed set of contrasts, for comparison (default: any set)",
     )
     parser.add_argument("--watch", help="folder of scans with masks")
-    parser.add_argument("--watched", type=positive, default=8, help="patients of it")
+    parser.add_argument(
+        "--watched", type=positive, default=8, help="patients of that folder"
+    )
     parser.add_argument("--every", type=positive, default=5, help="rounds between looks")
 
 
 def watched_volumes(folder: str, n_patients: int) -> list[Any]:
-    """Every few slices of some patients: images, masks and names of contrasts."""
+    """Read every few slices of some patients: images, masks and names of contrasts."""
     from skadm.data import read_any
     from skadm.preprocessing import IntensityNormalizer, SliceResizer
 

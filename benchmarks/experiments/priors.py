@@ -1,8 +1,8 @@
 """ADM with and without the median prior and intensity scaling (Fig. S3 of the paper).
 
-The median of the contrast to be made tells the translation network how bright it is
-(Eq. 3); without it, 0 stands there. Random scaling of intensities is a part of the
-augmentation.
+The translation network gets the median of the contrast that it predicts, so it knows how
+bright that is (Eq. 3). Without the median prior it gets 0. Random scaling of intensities is
+a part of the augmentation.
 
     python -m benchmarks priors --data brats
 
@@ -43,7 +43,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     page = Page(
         options,
         "Median prior and intensity scaling (Fig. S3)",
-        "ADM as it is; told 0 instead of the median of the contrast to be made; trained "
+        "ADM; ADM with 0 instead of the median of the predicted contrast; trained "
         "without random scaling of intensities; without both.",
     )
     show(page, "priors", outcomes)

@@ -1,14 +1,15 @@
-"""What the lists of a report are worth: regions that are lesions, and lesions on top.
+"""How many listed regions of a report are lesions, and how many lesions are listed first.
 
-Each patient is scored by the model of the package, and lists of at most 20 regions are made
-in three ways: components of flagged voxels by strength; the regions of a report, split at
-saddles and of a least size, by strength; the same by contrast, the mean anomaly of a region
-less that of the brain within 8 mm around it. A region is a hit if a fifth of it or more
-lies on lesions, all of which it touches are then found.
+Each patient is scored by the pretrained model. Lists of at most 20 regions are made in
+three ways: connected components of flagged voxels by strength; the regions of a report
+(split at saddles, with a least size) by strength; and the same regions by contrast, which
+is the mean anomaly of a region minus that of the brain within 8 mm around it. A region is a
+hit if at least a fifth of it lies on lesions. All lesions that a hit touches count as
+detected.
 
-With --share, voxels are flagged above the threshold at which this share of the brain is,
-rather than at that of the model: lists of a detector that flags much. With --known, lesions
-are known to be bright on FLAIR and half as much on T2 (or bright on DWI and dark on ADC).
+--share flags this share of the brain instead of using the threshold of the model, like a
+detector that flags much. --known gives the model a prior: lesions are bright on FLAIR and
+half as much on T2 (or bright on DWI and dark on ADC).
 
     python -m benchmarks regions --data lgg brats wmh
     python -m benchmarks regions --data lgg brats wmh --share 0.15
@@ -37,16 +38,18 @@ SURROUNDINGS = 8.0  # mm
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
     parser.add_argument("--data", nargs="+", required=True, help="folders of scans")
-    parser.add_argument("--patients", nargs="+", help="by default all there are")
-    parser.add_argument("--share", type=float, help="of the brain to flag")
-    parser.add_argument("--known", action="store_true", help="lesions' direction is known")
+    parser.add_argument("--patients", nargs="+", help="default: all patients")
+    parser.add_argument("--share", type=float, help="share of the brain to flag")
     parser.add_argument(
-        "--min-region", type=float, default=0.1, help="ml of the smallest region"
+        "--known", action="store_true", help="use the known direction of lesions as prior"
+    )
+    parser.add_argument(
+        "--min-region", type=float, default=0.1, help="size of the smallest region in ml"
     )
 
 
 def components(decision: NDArray, grid: Any, min_ml: float) -> NDArray[np.intp]:
-    """Ranks of flagged components by strength."""
+    """Rank flagged components by strength."""
     from scipy import ndimage
 
     found, _ = ndimage.label(decision < 0, np.ones((3, 3, 3)))
@@ -54,7 +57,7 @@ def components(decision: NDArray, grid: Any, min_ml: float) -> NDArray[np.intp]:
 
 
 def by_strength(decision: NDArray, grid: Any, min_ml: float) -> NDArray[np.intp]:
-    """Ranks of the regions of a report."""
+    """Rank the regions of a report by strength."""
     from skadm.report._regions import UNLISTED, rank_regions
 
     numbers = rank_regions(decision, grid, min_ml=min_ml).numbers.astype(np.intp)
@@ -62,7 +65,7 @@ def by_strength(decision: NDArray, grid: Any, min_ml: float) -> NDArray[np.intp]
 
 
 def by_contrast(decision: NDArray, grid: Any, min_ml: float) -> NDArray[np.intp]:
-    """Ranks of the same regions by their contrast against the brain around them."""
+    """Rank the same regions by their contrast with the brain around them."""
     from scipy import ndimage
 
     from skadm.report._regions import rank_regions
@@ -91,7 +94,7 @@ LISTS = {
 
 
 def ranked(regions: NDArray, values: NDArray) -> NDArray[np.intp]:
-    """Ranks, highest value first, of numbered regions; 0 for those beyond 20."""
+    """Rank numbered regions, highest value first; 0 for those beyond 20."""
     order = np.argsort(-values, kind="stable")[: max(TOPS)]
     rank_of = np.zeros(len(values) + 1, np.intp)
     rank_of[order + 1] = np.arange(1, len(order) + 1)
@@ -99,7 +102,7 @@ def ranked(regions: NDArray, values: NDArray) -> NDArray[np.intp]:
 
 
 def measure(ranks: NDArray[np.intp], labels: NDArray, voxel_ml: float) -> dict[str, Any]:
-    """A patient's list, against the labels."""
+    """Compare a patient's list with the labels."""
     from skadm.metrics._lesion_detection import count_hits
 
     listed = int(ranks.max())
@@ -116,7 +119,7 @@ def measure(ranks: NDArray[np.intp], labels: NDArray, voxel_ml: float) -> dict[s
 
 
 def score_folder(folder: str, options: argparse.Namespace) -> list[dict[str, Any]]:
-    """Rows of all patients of a folder with a lesion, by kind of list."""
+    """Return rows of all patients of a folder with a lesion, by kind of list."""
     from benchmarks.experiments.zero_shot import known_direction
     from skadm import load_pretrained
     from skadm.data import SliceStack, read_any

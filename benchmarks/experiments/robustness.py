@@ -1,15 +1,15 @@
-"""What a fault of one contrast costs: cut, coarse, saturated, ghosts, motion, bias field.
+"""Effect of a fault in one contrast: cut, coarse, saturated, ghosts, motion, bias field.
 
-Detectors are trained on patients as they are. Each contrast of the test patients in turn is
-given each fault, mild and strong; then all is prepared as 'skadm fit' and 'skadm score' do
-it. Contrasts that are cut are also tested without `CoverageImputer` ("not filled in"). The
-table shows the average precision, mean over test patients, less that of the same patients
-without a fault. Methods are told that lesions are bright on FLAIR and, half as much, on T2,
-but for PCA, the mixture and ADM, which are told nothing. The pretrained eraser has seen
-synthetic brains alone, in slices of 128 pixels.
+Detectors are trained on intact scans. Each contrast of the test patients in turn gets each
+fault, mild and strong. Then the scans are prepared as by 'skadm fit' and 'skadm score'. Cut
+contrasts are also tested without `CoverageImputer` ("not filled in"). The table shows the
+average precision, mean over test patients, minus that of the same patients without a fault.
+All methods have the prior that lesions are bright on FLAIR and half as much on T2, except
+PCA, the mixture and ADM, which have none. The pretrained eraser was trained on synthetic
+brains only, in slices of 128 pixels.
 
-With --alarms nothing is trained: it counts the scans in which `CoverageImputer` finds a
-contrast that does not cover the brain.
+--alarms trains nothing. It counts the scans in which `CoverageImputer` finds a contrast
+that does not cover the brain.
 
     python -m benchmarks robustness --data brats --size 64 --preset quick --every 4
     python -m benchmarks robustness --alarms brats lgg wmh
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
 QUICK = {"size": 32, "patients": 4, "slices": 8, "preset": "quick", "every": 2}
 WEIGHTS = {"FLAIR": 1.0, "T2": 0.5}
-LEAD = ("FLAIR",)  # lesions that it alone shows are lost with it
+LEAD = ("FLAIR",)  # lesions that only it shows are lost with it
 CLEAN = ("none", "none", "none", "none")
 OTHERS = ("PCA", "GaussianMixture", "ADM", "ADM+")
 KEYS = ("contrast", "fault", "severity", "cut")
@@ -52,34 +52,36 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_experiment_arguments(parser)
     add_methods(parser)
     parser.add_argument(
-        "--every", type=positive, default=1, help="test slices to a scored one"
+        "--every", type=positive, default=1, help="score every n-th test slice"
     )
     parser.add_argument("--alarms", nargs="+", metavar="PATH", help="folders of scans")
-    parser.add_argument("--contrasts", nargs="+", help="of --alarms, by default all")
+    parser.add_argument(
+        "--contrasts", nargs="+", help="contrasts of --alarms; default: all"
+    )
     parser.set_defaults(seeds=1)
 
 
 def methods(contrasts: Sequence[str], preset: str) -> dict[str, Detector]:
-    """All that is compared, by name, not fitted."""
+    """Return the unfitted methods to compare, by name."""
     from benchmarks.lib.methods import SIGNED, make_method
     from skadm import EraserDetector, IntensityDetector
     from skadm.presets import make_detector
 
-    told = {name: weight for name, weight in WEIGHTS.items() if name in contrasts}
+    prior = {name: weight for name, weight in WEIGHTS.items() if name in contrasts}
     pretrained = EraserDetector(
-        init="synthetic", evidence="presence", max_epochs=0, prior=told
+        init="synthetic", evidence="presence", max_epochs=0, prior=prior
     )
     return {
-        "FLAIR + T2/2, smoothed": IntensityDetector(prior=told, sigma=2.0),
+        "FLAIR + T2/2, smoothed": IntensityDetector(prior=prior, sigma=2.0),
         SIGNED: make_method(SIGNED, preset, contrasts),
-        "Eraser, directed": make_detector("EraserDetector", preset, prior=told),
+        "Eraser, directed": make_detector("EraserDetector", preset, prior=prior),
         "Eraser, pretrained": pretrained,
         **{name: make_method(name, preset, contrasts) for name in OTHERS},
     }
 
 
 def load_faulty(options: argparse.Namespace) -> tuple[Split, dict[str, tuple[str, ...]]]:
-    """Patients to train on, the others without and with faults, and which volume has which.
+    """Split patients into training and test, and add faults to the test patients.
 
     Returns
     -------
@@ -117,7 +119,7 @@ def load_faulty(options: argparse.Namespace) -> tuple[Split, dict[str, tuple[str
 def _prepared(
     volume: Any, images: Any = None, name: str = "", every: int = 1, *, filled: bool = True
 ) -> Any:
-    """Every n-th slice of a volume, or of it with other images, as a detector sees it."""
+    """Prepare every n-th slice of a volume, or of the same volume with other images."""
     from skadm.data import ArrayVolume, SliceStack
     from skadm.preprocessing import CoverageImputer, IntensityNormalizer
 
@@ -129,13 +131,13 @@ def _prepared(
     if filled:
         stack = CoverageImputer().fit_transform(stack)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # the cuts are meant
+        warnings.simplefilter("ignore", UserWarning)  # the cuts are intended
         images = IntensityNormalizer().fit_transform(stack).X
     return ArrayVolume(images[::every], labels[::every], name=volume.name, **known)
 
 
 def _with_faults(volume: Any) -> Iterator[tuple[tuple[str, ...], Any]]:
-    """Images of the volume as they are and with each fault, and what it is."""
+    """Yield the images of a volume without and with each fault, and its description."""
     from benchmarks.lib.faults import faulty
 
     read = volume.decode()
@@ -150,7 +152,7 @@ def _with_faults(volume: Any) -> Iterator[tuple[tuple[str, ...], Any]]:
 def patient_rows(
     method: str, maps: Any, split: Split, kinds: dict[str, tuple[str, ...]]
 ) -> list[dict[str, Any]]:
-    """AP of each test patient with each fault."""
+    """Compute the AP of each test patient with each fault."""
     from skadm.metrics import pixel_average_precision_score
 
     stack, labels = split.stack[split.test], split.labels[split.test]
@@ -165,10 +167,10 @@ def patient_rows(
 
 
 def costs(rows: Sequence[dict[str, Any]]) -> tuple[list[dict[str, Any]], list[Any]]:
-    """Mean AP of each method and fault less that without; and the table to be shown.
+    """Subtract the mean AP without a fault from that with it; also return the table.
 
-    The table has the worst of the contrasts that the others can stand in for, and FLAIR
-    apart.
+    The table has a row for FLAIR, and one for the worst of the other contrasts, which the
+    remaining contrasts can replace.
     """
     import pandas as pd
 
@@ -188,7 +190,7 @@ def costs(rows: Sequence[dict[str, Any]]) -> tuple[list[dict[str, Any]], list[An
 
 
 def count_alarms(folders: Sequence[str], contrasts: Any) -> list[dict[str, Any]]:
-    """How many scans of each folder are not complete, as they are."""
+    """Count the scans of each folder that have an incomplete contrast."""
     from skadm.data import SliceStack, read_any
     from skadm.preprocessing import CoverageImputer
 
@@ -225,7 +227,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     detectors = methods(split.stack.contrasts, options.preset)
     chosen = choose(options.methods, detectors)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # of brains that are not as trained on
+        warnings.simplefilter("ignore", UserWarning)  # about brains unlike the training
         outcomes = run_variants({name: detectors[name] for name in chosen}, split, options)
     rows = []
     for outcome in outcomes:

@@ -1,9 +1,9 @@
-"""Every experiment of the paper on one data set, and one page with all that they show.
+"""Every experiment of the paper on one data set, with one page of results.
 
-Experiments run one after another, each in a process of its own; runs that several of them
-need are done once. One that fails does not stop the others. The same command after an
-interruption goes on where it stopped. The page shows what the folder holds: experiments
-that ran before, with other options or by themselves, stay on it, each with its command.
+Experiments run one after another, each in a separate process. Runs that several experiments
+need are done once. If one experiment fails, the others continue. After an interruption, the
+same command resumes. The page shows all experiments in the folder, including earlier ones
+with other options, each with its command.
 
     python -m benchmarks run_all --data brats --add lgg --out out/brats
     python -m benchmarks run_all --data phantom --budget --seeds 1
@@ -28,13 +28,13 @@ from typing import Any
 
 from benchmarks.lib.options import add_experiment_arguments, read_options, say
 
-# In the order of the page; the first trains what the next ones look at.
+# In the order of the page; the next ones use the runs of the first.
 EXPERIMENTS = (
     *("compare", "montages", "lesion_size", "loss_curves", "ablation", "priors"),
     *("singularity", "grid", "postprocessing", "explanation", "label_free", "conformal"),
     "added_normals",
 )
-# About optimisation, and about rates over many patients: they choose their own.
+# These set their presets themselves: optimisation, and rates over many patients.
 OWN_SIZE = ("singularity", "conformal")
 ONE_SEED = ("grid", "label_free", "montages", "explanation")
 
@@ -43,7 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
     add_experiment_arguments(parser)
     parser.add_argument(
-        "--add", help="data whose normal slices are added; without, that is left out"
+        "--add", help="data set for added_normals; without it, that experiment is skipped"
     )
     parser.add_argument(
         "--only", nargs="+", choices=EXPERIMENTS, default=EXPERIMENTS, metavar="NAME"
@@ -68,19 +68,19 @@ def command(name: str, options: argparse.Namespace) -> list[str]:
 
 
 def run(name: str, options: argparse.Namespace) -> bool:
-    """Run an experiment, and tell whether it failed."""
+    """Run an experiment and return whether it failed."""
     parts = command(name, options)
     say(shlex.join(["python", *parts]))
     folder = options.out / name
     folder.mkdir(parents=True, exist_ok=True)
     record = folder / "run.json"
-    record.unlink(missing_ok=True)  # that of an earlier run would pass for this one's
+    record.unlink(missing_ok=True)  # the record of an earlier run would count as this one's
     started = time.perf_counter()
     with (folder / "log.txt").open("w", encoding="utf-8") as log:
         code = subprocess.run(
             [sys.executable, *parts], stdout=log, stderr=subprocess.STDOUT, check=False
         ).returncode
-    # A comparison some of whose methods failed has results all the same.
+    # A comparison has results even if some of its methods failed.
     failed = not record.exists()
     minutes = (time.perf_counter() - started) / 60
     say(f"   {'failed' if failed else 'done'} ({code}) after {minutes:.1f} min")
@@ -88,7 +88,7 @@ def run(name: str, options: argparse.Namespace) -> bool:
 
 
 def section(name: str, folder: Path, failed: bool) -> dict[str, Any] | None:
-    """Tables, figures and configuration of an experiment, for the page."""
+    """Read tables, figures and configuration of an experiment for the page."""
     path = folder / "run.json"
     if failed:
         log = (folder / "log.txt").read_text(encoding="utf-8").splitlines()
@@ -108,14 +108,14 @@ def section(name: str, folder: Path, failed: bool) -> dict[str, Any] | None:
 
 
 def cell(value: Any) -> str:
-    """A value of a table as text."""
+    """Format a value of a table."""
     if value is None or value != value:
         return "-"
     return f"{value:.3f}" if isinstance(value, float) else str(value)
 
 
 def write_page(out: Path, failed: Collection[str], data: str) -> Path:
-    """Render index.html from what the folders of the experiments hold."""
+    """Render index.html from the folders of the experiments."""
     from jinja2 import Environment, FileSystemLoader
 
     sections = [section(name, out / name, name in failed) for name in EXPERIMENTS]
@@ -141,7 +141,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if name in options.only and (options.add or name != "added_normals"):
             if run(name, options):
                 failed.add(name)
-            # After each, so that there is a page whatever comes next.
+            # After each, so that there is a page even if the next one fails.
             page = write_page(options.out, failed, options.data)
             say(f"   {page}")
     return 1 if failed else 0

@@ -1,9 +1,9 @@
 """Training without a constraint, with a penalty, with the floor (paper 2.7, Fig. 8).
 
-As in the paper, the features are three reduced contrasts alone (ADM_dr). Their number is
-above the intrinsic dimension, so that they collapse onto a plane: without the eigenvalue
-floor the training stops there. λ is higher than for detection (0.01): with less, collapse
-takes more epochs; with more, all features collapse to a point at once.
+As in the paper, the only features are three reduced contrasts (ADM_dr). That is more than
+the intrinsic dimension, so they collapse onto a plane, and training without the eigenvalue
+floor stops there. λ is higher than for detection (0.01). With a smaller λ, the collapse
+takes more epochs; with a larger one, all features collapse to a point at once.
 
     python -m benchmarks singularity --seeds 10
     python -m benchmarks singularity --data brats --seeds 3
@@ -49,7 +49,7 @@ SETTINGS = {
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
     add_experiment_arguments(parser)
-    parser.add_argument("--epochs", type=positive, default=100, help="of each run")
+    parser.add_argument("--epochs", type=positive, default=100, help="epochs of each run")
     parser.add_argument(
         "--train-slices", type=positive, default=60, help="normal slices to train on"
     )
@@ -57,7 +57,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def train(X: NDArray, constraint: str, seed: int, max_epochs: int) -> ADMDetector:
-    """A fitted detector, whose history tells where it had to stop."""
+    """Fit a detector; its history shows where it stopped."""
     from sklearn.exceptions import ConvergenceWarning
 
     from skadm import ADMDetector
@@ -66,7 +66,7 @@ def train(X: NDArray, constraint: str, seed: int, max_epochs: int) -> ADMDetecto
         constraint=constraint, random_state=seed, max_epochs=max_epochs, **SETTINGS
     )
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)  # it is what we came to see
+        warnings.simplefilter("ignore", ConvergenceWarning)  # the expected result
         detector.fit(X)
     if not np.isfinite(detector.score_samples(X[:4])).all():
         raise RuntimeError(f"scores are not finite: {constraint}, seed {seed}")
@@ -74,12 +74,12 @@ def train(X: NDArray, constraint: str, seed: int, max_epochs: int) -> ADMDetecto
 
 
 def latent_features(detector: ADMDetector, X: NDArray) -> NDArray:
-    """Features of the brain pixels, (n_pixels, 3)."""
+    """Return the features of the brain pixels, (n_pixels, 3)."""
     return detector.pixel_features(X).transpose(0, 2, 3, 1)[(X != 0).any(axis=1)]
 
 
 def summarise(constraint: str, seed: int, history: list[dict]) -> dict:
-    """Row of singularity.csv."""
+    """Return a row of singularity.csv."""
     done = [record for record in history if "singular" not in record]
     singular = [record["epoch"] for record in history if "singular" in record]
     return {
@@ -96,7 +96,7 @@ def summarise(constraint: str, seed: int, history: list[dict]) -> dict:
 def draw(
     histories: Mapping[str, Sequence[list[dict]]], key: str, label: str, log: bool
 ) -> Figure:
-    """A number of each epoch, a line for each run; a cross where one had to stop."""
+    """Draw a number of each epoch, one line for each run; a cross where a run stopped."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(9, 3.4), layout="constrained")
@@ -161,7 +161,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     page.table("singularity", rows, "Runs")
     page.rows("curves", points)
     if collapsed is None:
-        say("no run became singular: there is no feature space just before it to show")
+        say("no run became singular: there is no collapsed feature space to show")
     else:
         seed, constraint, features = collapsed
         page.figure(

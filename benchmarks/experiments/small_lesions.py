@@ -1,11 +1,11 @@
-"""Small lesions at full resolution, beside thresholds on FLAIR with the same smoothing.
+"""Small lesions at full resolution, compared with thresholds on smoothed FLAIR.
 
-An eraser (preset "small-lesions", lesions known to be bright on FLAIR) is fine-tuned on the
-normal slices of the patients of --train, which have other diseases or none. The patients
-of --data are tested: average precision and best Dice of each. The slices keep their pixels.
-Scores are smoothed by a Gaussian in millimetres, within slices, and through slices that
-are at most 2 mm apart. FLAIR is shown with several widths, so that the best threshold on
-it is among them; the eraser has the one that was fixed beforehand, 1 mm.
+An eraser (preset "small-lesions", with the prior that lesions are bright on FLAIR) is
+fine-tuned on normal slices of the patients of --train, who have other diseases or none. It
+is tested on the patients of --data: average precision and best Dice of each. Slices are not
+resized. Scores are smoothed by a Gaussian in millimetres, within slices and through slices
+that are at most 2 mm apart. FLAIR is smoothed with several widths, so that the best one is
+among them. The eraser has a width fixed in advance, 1 mm.
 
     python -m benchmarks small_lesions --train brats healthy --data mslesseg open_ms/mni wmh
 
@@ -33,20 +33,22 @@ if TYPE_CHECKING:
 CONTRASTS = ("FLAIR", "T1")
 WIDTHS = (0.7, 1.0, 1.5, 2.0)  # mm: standard deviations of the Gaussian
 WIDTH = 1.0  # mm: of the eraser
-THIN = 2.0  # mm: slices that are smoothed through
+THIN = 2.0  # mm: largest distance of slices for smoothing through them
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
     parser.add_argument("--train", nargs="+", required=True, help="folders of scans")
     parser.add_argument("--data", nargs="+", required=True, help="folders of scans")
-    parser.add_argument("--every", type=positive, default=2, help="training slices to one")
-    parser.add_argument("--epochs", type=positive, help="by default those of the preset")
+    parser.add_argument(
+        "--every", type=positive, default=2, help="use every n-th training slice"
+    )
+    parser.add_argument("--epochs", type=positive, help="default: those of the preset")
     parser.add_argument("--seed", type=int, default=0)
 
 
 def patients_of(folder: str) -> Iterator[tuple[str, SliceStack]]:
-    """Patients with normalised slices that show brain, in memory."""
+    """Read the normalised slices of patients that show brain."""
     from skadm.data import read_any
     from skadm.preprocessing import IntensityNormalizer
 
@@ -57,14 +59,14 @@ def patients_of(folder: str) -> Iterator[tuple[str, SliceStack]]:
 
 
 def padded(array: NDArray, shape: tuple[int, int], value: float) -> NDArray:
-    """Slices in the middle of larger ones."""
+    """Put slices in the middle of larger ones."""
     spare = [wanted - found for wanted, found in zip(shape, array.shape[-2:])]
     sides = [(0, 0)] * (array.ndim - 2) + [(s // 2, s - s // 2) for s in spare]
     return np.pad(array, sides, constant_values=value)
 
 
 def training_stack(folders: Sequence[str], every: int) -> SliceStack:
-    """Normal slices of all patients, all of one size."""
+    """Return the normal slices of all patients, padded to one size."""
     from skadm.data import ArrayVolume, SliceStack
 
     scans = [patient for folder in folders for patient in patients_of(folder)]
@@ -82,7 +84,7 @@ def training_stack(folders: Sequence[str], every: int) -> SliceStack:
 def smoothed(
     values: NDArray, brain: NDArray, voxel_size: Sequence[float], width: float
 ) -> NDArray:
-    """Smoothed by so many mm within the brain, through thin slices too."""
+    """Smooth by some mm within the brain, also through thin slices."""
     from skadm.postprocessing import GaussianSmoother
 
     *in_plane, thickness = voxel_size
@@ -93,7 +95,7 @@ def smoothed(
 
 
 def maps_of(eraser: EraserDetector, scan: SliceStack) -> dict[str, NDArray]:
-    """Normality of a scan, by method."""
+    """Compute the normality of a scan by each method."""
     X = scan.X
     brain = (X != 0).any(axis=1)
     voxel_size = scan.voxel_sizes[0]

@@ -1,7 +1,7 @@
 """AUC and AP on validation slices for several values of one parameter of ADM.
 
 Trains on the normal slices of the training patients and scores the abnormal slices of the
-same patients; test patients are not looked at. Writes validation_grid.csv and run.json.
+same patients. Test patients are not used. Writes validation_grid.csv and run.json.
 
     python -m benchmarks validation_grid --data brats --parameter norm \\
         --values batch instance none
@@ -18,14 +18,14 @@ from benchmarks.lib.options import add_data_arguments, positive, read_options, s
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
     add_data_arguments(parser)
-    parser.add_argument("--preset", default="cpu", help="what the other parameters are")
-    parser.add_argument("--parameter", required=True, help="of ADMDetector")
+    parser.add_argument("--preset", default="cpu", help="preset of the other parameters")
+    parser.add_argument("--parameter", required=True, help="parameter of ADMDetector")
     parser.add_argument("--values", nargs="+", type=literal, required=True)
     parser.add_argument("--seeds", type=positive, default=1, help="runs for each value")
 
 
 def literal(text: str) -> Any:
-    """A number, True, None, or else the word itself."""
+    """Parse a number, True or None; other words stay text."""
     try:
         return ast.literal_eval(text)
     except (SyntaxError, ValueError):

@@ -1,18 +1,17 @@
-"""What the model of the package finds in real scans, without a training on any.
+"""The pretrained model on real scans, without training on any of them.
 
-The network was trained on synthetic brains alone (`pretrain`). Each folder of scans is
-scored with lesions known to be bright on FLAIR and half as much on T2 (or bright on DWI and
-dark on ADC), with these contrasts but no direction, and with no knowledge at all; "3-D"
-methods are smoothed through the slices of scans of thin slices. Beside them is what needs
-no network: the intensities themselves, known as far, smoothed or not. Thresholds of the
-network's methods are those of synthetic normal brains; the best Dice is that of the best
-threshold of the patient.
+The network was trained on synthetic brains only (`pretrain`). Each folder of scans is
+scored with three priors: known direction (lesions are bright on FLAIR and half as much on
+T2, or bright on DWI and dark on ADC), known contrasts without direction, and none. "3-D"
+methods are also smoothed through the slices of scans with thin slices. For comparison,
+plain intensities with the same priors are scored, smoothed and not. Thresholds of the
+network are those of synthetic normal brains. The best Dice uses the best threshold of each
+patient.
 
-With --fine-tune, also erasers that go on from there with the normal slices of so many
-patients (with --from-scratch others too, that start from random weights); the other
-patients are tested. With --corrupt, one contrast after the other is cut (the fifth of the
-brain's columns on one side), coarse (pixels three times as high) or saturated (at its 90 %
-quantile).
+--fine-tune N also fine-tunes erasers on the normal slices of N patients and tests them on
+the others. --from-scratch also trains erasers from random weights. --corrupt damages one
+contrast after the other: cut (a fifth of the brain's columns on one side), coarse (pixels
+three times as high) or saturated (at its 90 % quantile).
 
     python -m benchmarks zero_shot --data brats open_ms/mni mslesseg wmh
     python -m benchmarks zero_shot --data isles2022 --contrasts DWI ADC
@@ -41,7 +40,7 @@ if TYPE_CHECKING:
 
 WEIGHTS = {"FLAIR": 1.0, "T2": 0.5}
 OF_DIFFUSION = {"DWI": 1.0, "ADC": -0.5}
-THIN = 2.0  # mm: slices that are smoothed through
+THIN = 2.0  # mm: largest distance of slices for smoothing through them
 THROUGH = 5.0  # mm: standard deviation of that Gaussian
 SIGMA = 2.0
 
@@ -49,18 +48,20 @@ SIGMA = 2.0
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
     parser.add_argument("--data", nargs="+", required=True, help="folders of scans")
-    parser.add_argument("--contrasts", nargs="+", help="by default all there are")
-    parser.add_argument("--patients", nargs="+", help="by default all there are")
-    parser.add_argument("--every", type=positive, default=1, help="slices to a scored one")
+    parser.add_argument("--contrasts", nargs="+", help="default: all of them")
+    parser.add_argument("--patients", nargs="+", help="default: all of them")
+    parser.add_argument("--every", type=positive, default=1, help="score every n-th slice")
     parser.add_argument(
-        "--fine-tune", type=positive, help="patients to go on with; the others are tested"
+        "--fine-tune",
+        type=positive,
+        help="number of patients to fine-tune on; the others are tested",
     )
     parser.add_argument(
-        "--corrupt", action="store_true", help="also with faults of one contrast"
+        "--corrupt", action="store_true", help="also test faults of one contrast"
     )
-    parser.add_argument("--folds", type=positive, default=1, help="of --fine-tune")
+    parser.add_argument("--folds", type=positive, default=1, help="folds of --fine-tune")
     parser.add_argument(
-        "--from-scratch", action="store_true", help="also from random weights"
+        "--from-scratch", action="store_true", help="also train from random weights"
     )
 
 
@@ -73,7 +74,7 @@ def known_direction(contrasts: Sequence[str]) -> dict[str, float]:
 def measure(
     labels: NDArray[np.int8], maps: NDArray, threshold: float | None
 ) -> dict[str, float]:
-    """Of one patient: AUC, AP, best Dice; Dice and flagged share at the threshold."""
+    """Compute AUC, AP and best Dice; and Dice and flagged share at a threshold."""
     from skadm.metrics import (
         best_dice_score,
         pixel_average_precision_score,
@@ -95,7 +96,7 @@ def measure(
 
 
 class ZeroShot:
-    """All ways to score scans with the network of the package, in one pass of it."""
+    """Score scans with the pretrained network in all ways, in one pass."""
 
     def __init__(self, contrasts: Sequence[str]) -> None:
         from skadm import load_pretrained
@@ -116,13 +117,13 @@ class ZeroShot:
         self.contrasts = tuple(contrasts)
 
     def prepare(self, stack: SliceStack) -> tuple[NDArray, NDArray]:
-        """Slices of a scan as the models see them, and their labels."""
+        """Return prepared slices of a scan, and their labels."""
         prepared = next(iter(self.models.values()))[:-1].transform(stack)
         X, y = prepared.load()
         return X, np.where((X != 0).any(axis=1), 0, -1) if y is None else y
 
     def score(self, X: NDArray, thickness: float) -> dict[str, tuple[NDArray, float]]:
-        """Maps of a whole scan and their threshold, by method."""
+        """Compute maps of a whole scan and their threshold, by method."""
         from skadm.postprocessing import GaussianSmoother
 
         brain = (X != 0).any(axis=1)
@@ -153,7 +154,7 @@ class ZeroShot:
         return found
 
     def intensities(self, X: NDArray, brain: NDArray) -> tuple[NDArray, NDArray]:
-        """Normality by intensity alone: of one contrast; of the weighted sum, smoothed."""
+        """Score by the contrast of the largest weight, and by the sum, smoothed."""
         from skadm._filters import smooth_in_brain
 
         axis = np.array([self.weights.get(name, 0.0) for name in self.contrasts])
@@ -178,7 +179,7 @@ class ZeroShot:
 
 
 def corrupted(X: NDArray, contrast: int, fault: str) -> NDArray:
-    """Prepared slices of a scan with a fault of one contrast, prepared again."""
+    """Add a fault to one contrast of a scan and prepare it again."""
     from skadm.data._corruptions import coarsen
     from skadm.preprocessing._intensity import zscore
 
@@ -197,7 +198,7 @@ def corrupted(X: NDArray, contrast: int, fault: str) -> NDArray:
 
 
 def score_corrupted(folder: str, options: argparse.Namespace) -> list[dict[str, Any]]:
-    """Rows of scans with a fault of one contrast, direction known."""
+    """Return rows of scans with a fault in one contrast, with known direction."""
     from skadm.data import read_any
 
     stack = read_any(folder, contrasts=options.contrasts, patients=options.patients)
@@ -229,7 +230,7 @@ def score_corrupted(folder: str, options: argparse.Namespace) -> list[dict[str, 
 
 
 def score_folder(folder: str, options: argparse.Namespace) -> list[dict[str, Any]]:
-    """Rows of all patients of a folder, by method; then those of all pixels together."""
+    """Return rows of all patients of a folder, by method, then of all pixels pooled."""
     from skadm.data import read_any
 
     stack = read_any(
@@ -266,7 +267,7 @@ def score_folder(folder: str, options: argparse.Namespace) -> list[dict[str, Any
 
 
 def fine_tune(folder: str, options: argparse.Namespace) -> list[dict[str, Any]]:
-    """Rows of patients that erasers were not fine-tuned on."""
+    """Return rows of patients that erasers were not fine-tuned on."""
     from skadm import EraserDetector
     from skadm.data import read_any
     from skadm.preprocessing import IntensityNormalizer, SliceResizer

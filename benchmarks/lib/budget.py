@@ -1,4 +1,4 @@
-"""What --budget means: so much less work, whatever the machine."""
+"""Less work with --budget, the same on every machine."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ BUDGET_SLICES = 1000  # of all patients together
 
 
 def with_fewer_epochs(detector: Detector) -> Detector:
-    """The detector with `BUDGET_EPOCHS` of its epochs in each stage, at least one."""
+    """Reduce the epochs of each stage to `BUDGET_EPOCHS` of them, at least one."""
     epochs = {
         name: max(1, round(value * BUDGET_EPOCHS))
         for name, value in detector.get_params().items()
@@ -25,7 +25,7 @@ def with_fewer_epochs(detector: Detector) -> Detector:
 
 
 def with_fewer_slices(stack: SliceStack) -> SliceStack:
-    """About `BUDGET_SLICES` slices, of every patient the same share, evenly spread."""
+    """Choose about `BUDGET_SLICES` slices, evenly, the same share of each patient."""
     share = min(1, BUDGET_SLICES / len(stack))
     groups = stack.groups
     chosen = []

@@ -1,4 +1,4 @@
-"""The slices of a benchmark, and who is trained and tested on."""
+"""Slices of a benchmark, and their split into training and test patients."""
 
 import argparse
 from collections.abc import Sequence
@@ -22,9 +22,9 @@ AUGMENTED_TEST = 3  # as many test slices as there are; 2100 became 6300 in the 
 
 @dataclass(frozen=True)
 class Split:
-    """Slices of either side, and the data they are of."""
+    """Training and test slices, and their data."""
 
-    name: str  # "phantom", or the folder the slices are from
+    name: str  # "phantom" or a folder
     stack: SliceStack
     labels: NDArray[np.int8]  # (n_slices, H, W)
     train: NDArray[np.bool_]  # (n_slices,)
@@ -47,18 +47,18 @@ class Split:
 
     @property
     def patients(self) -> dict[str, list[str]]:
-        """Patients of either side."""
+        """Patients of both sides."""
         groups = self.stack.groups
         sides = {"training": self.train, "test": self.test}
         return {name: np.unique(groups[side]).tolist() for name, side in sides.items()}
 
     @property
     def n_test_patients_with_anomaly(self) -> int:
-        """Over so many patients a spread can be told."""
+        """Number of test patients with an anomaly, over which results can be averaged."""
         return len(np.unique(self.stack.groups[self.test & self.abnormal]))
 
     def describe(self) -> dict:
-        """What the data were, for run.json."""
+        """Describe the data for run.json."""
         return {
             "name": self.name,
             "fingerprint": data_fingerprint(self.stack),
@@ -76,63 +76,63 @@ class Split:
 def load_stack(
     data: str, size: int, n_patients: int = 12, n_slices: int = 24, **phantom: Any
 ) -> SliceStack:
-    """Normalised slices with brain and masks, in memory: "phantom", or a folder of scans.
+    """Read normalised slices that show brain, with masks: "phantom" or a folder of scans.
 
-    `n_patients`, `n_slices` and more parameters of `make_phantom` are of the phantom. Scans
-    without masks are a ValueError.
+    `n_patients`, `n_slices` and other parameters of `make_phantom` apply to the phantom.
+    Scans without masks raise a ValueError.
     """
     if data == "phantom":
         stack = make_phantom(n_patients, n_slices, size, random_state=0, **phantom)
     else:
         stack = SliceResizer(size).fit_transform(read_any(data))
     if not stack.volumes[0].has_labels:
-        raise ValueError(f"{data} has no masks: a benchmark needs them")
+        raise ValueError(f"{data} has no masks; benchmarks need them")
     stack = IntensityNormalizer().fit_transform(stack).in_memory()
     return stack[np.array([image.any() for image in stack])]
 
 
 def normal_slices(stack: SliceStack, n_slices: int | None = None) -> NDArray[np.intp]:
-    """Slices without lesion; so many at most, evenly spread. None is a ValueError."""
+    """Return at most some slices without lesion, evenly spread; a ValueError if none."""
     normal = np.flatnonzero((stack.y != 1).all(axis=(1, 2)))
     if not len(normal):
-        raise ValueError("no slice is without lesion: there is nothing to train on")
+        raise ValueError("every slice contains a lesion; training needs normal slices")
     return spread(normal, n_slices or len(normal))
 
 
 def spread(values: NDArray, n: int) -> NDArray:
-    """So many of the values at most, evenly spread."""
+    """Return at most some of the values, evenly spread."""
     return values[np.linspace(0, len(values) - 1, min(n, len(values))).astype(int)]
 
 
 def load_split(options: argparse.Namespace) -> Split:
-    """Slices of `options`, cropped to the brain and split by patient with seed 0."""
+    """Read the slices of `options`, crop them to the brain, and split them by patient."""
     split = split_of(options.data, crop(load_slices(options.data, options)))
     return with_augmented_test(split) if options.augment_test else split
 
 
 def load_slices(data: str, options: argparse.Namespace) -> SliceStack:
-    """Slices of "phantom" or a folder; fewer with --budget."""
+    """Read the slices of "phantom" or a folder; fewer with --budget."""
     stack = load_stack(data, options.size, options.patients, options.slices)
     return with_fewer_slices(stack) if options.budget else stack
 
 
 def crop(stack: SliceStack) -> SliceStack:
-    """Slices without most of their background, in memory.
+    """Crop slices to the brain.
 
-    Over half of the pixels are background: nothing to learn or to measure. The box is that
-    of all brains, and says nothing about labels.
+    Over half of the pixels are background, which is neither trained on nor measured. The
+    box is that of all brains and does not depend on labels.
     """
     return BrainCropper(margin=4).fit_transform(stack).in_memory()
 
 
 def split_of(name: str, stack: SliceStack) -> Split:
-    """The split by patient with seed 0."""
+    """Split by patient with seed 0."""
     train, test = patient_split(stack.groups, random_state=0)
     return Split(name, stack, stack.y, train, test)
 
 
 def with_augmented_test(split: Split) -> Split:
-    """The split with changed copies of the test slices, as the paper's test sets had.
+    """Add augmented copies of the test slices to a split, as in the paper.
 
     Flipped, translated, cropped and scaled as in training, from seed 0.
     """
@@ -145,7 +145,7 @@ def with_augmented_test(split: Split) -> Split:
     for number in range(1, AUGMENTED_TEST):
         moved = augmentation.move(torch.cat([images, labels], dim=1), generator)
         changed = augmentation.scale(moved[:, :-1], generator)
-        # A crop is smaller: background around it makes it a slice of the old size again.
+        # A crop is smaller and is padded with background.
         rim = [a - b for a, b in zip(images.shape[2:], changed.shape[2:])]
         margins = (0, rim[1], 0, rim[0])
         changed, moved = (
@@ -170,7 +170,7 @@ def with_augmented_test(split: Split) -> Split:
 
 
 def of_contrasts(stack: SliceStack, contrasts: Sequence[str]) -> list[ArrayVolume]:
-    """Volumes with these contrasts alone, in this order."""
+    """Return volumes with these contrasts only, in this order."""
     places = [stack.contrasts.index(name) for name in contrasts]
     X, y = stack.load()
     return [
@@ -185,9 +185,9 @@ def of_contrasts(stack: SliceStack, contrasts: Sequence[str]) -> list[ArrayVolum
 
 
 def deal(name: str, stack: SliceStack, n_folds: int) -> list[Split]:
-    """Splits in which each patient is tested once, dealt at random with seed 0.
+    """Return random splits (seed 0) that test each patient once.
 
-    Fewer than two folds, or fewer patients than folds, are a ValueError.
+    Fewer than two folds, or fewer patients than folds, raise a ValueError.
     """
     patients = check_random_state(0).permutation(np.unique(stack.groups))
     if not 2 <= n_folds <= len(patients):
@@ -200,7 +200,7 @@ def deal(name: str, stack: SliceStack, n_folds: int) -> list[Split]:
 
 
 def join(first: SliceStack, second: SliceStack, contrasts: Sequence[str]) -> SliceStack:
-    """Both data sets, with these contrasts; they must have them, and share no patient."""
+    """Read both data sets with these contrasts; they must not share a patient."""
     for stack in (first, second):
         if missing := set(contrasts) - set(stack.contrasts):
             raise ValueError(

@@ -15,54 +15,54 @@ Fault = Callable[[NDArray, NDArray, float], NDArray]
 
 
 def _beyond(volume: NDArray, kept: NDArray[np.bool_]) -> NDArray:
-    """Noise of magnitude images (Rayleigh) in the columns that are not kept."""
+    """Fill columns that are not kept with the noise of magnitude images (Rayleigh)."""
     rng = np.random.default_rng(0)
     level = NOISE * np.median(volume[volume > 0])
     return np.where(kept, volume, rng.rayleigh(level, volume.shape))
 
 
 def _columns(brain: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """Place of each column between the first that shows brain (0) and the last (1)."""
+    """Return the position of each column, from the first with brain (0) to the last (1)."""
     shown = np.flatnonzero(brain.any(axis=(0, 1)))
     return (np.arange(brain.shape[2]) - shown[0]) / max(1, shown[-1] - shown[0])
 
 
 def cut_one_side(volume: NDArray, brain: NDArray[np.bool_], share: float) -> NDArray:
-    """The field of view ends at a column: noise beyond it."""
+    """End the field of view at a column, with noise beyond it."""
     return _beyond(volume, _columns(brain) >= share)
 
 
 def cut_both_sides(volume: NDArray, brain: NDArray[np.bool_], share: float) -> NDArray:
-    """The same, by half as many columns on either side."""
+    """Do the same on both sides, with half as many columns each."""
     place = _columns(brain)
     return _beyond(volume, (place >= share / 2) & (place <= 1 - share / 2))
 
 
 def cut_top(volume: NDArray, brain: NDArray[np.bool_], share: float) -> NDArray:
-    """The field of view ends at a slice."""
+    """End the field of view at a slice."""
     shown = np.flatnonzero(brain.any(axis=(1, 2)))
     place = (np.arange(len(brain)) - shown[0]) / max(1, shown[-1] - shown[0])
     return _beyond(volume, (place <= 1 - share)[:, None, None])
 
 
 def thick_slices(volume: NDArray, brain: NDArray[np.bool_], factor: float) -> NDArray:
-    """Slices so many times as thick, interpolated."""
+    """Make slices several times as thick, by interpolation."""
     turned = volume.swapaxes(0, 1), brain.swapaxes(0, 1)
     return coarsen(*turned, factor, 1.0).swapaxes(0, 1)
 
 
 def saturate(volume: NDArray, brain: NDArray[np.bool_], quantile: float) -> NDArray:
-    """All above a quantile of the brain is equal."""
+    """Clip values at a quantile of the brain."""
     return np.minimum(volume, np.quantile(volume[brain], quantile))
 
 
 def ghost(volume: NDArray, brain: NDArray[np.bool_], strength: float) -> NDArray:
-    """A copy that is weaker and half a field of view away."""
+    """Add a weaker copy, shifted by half a field of view."""
     return volume + strength * np.roll(volume, volume.shape[1] // 2, axis=1)
 
 
 def move(volume: NDArray, brain: NDArray[np.bool_], degrees: float) -> NDArray:
-    """The head turns within slices while a third of the lines of k-space is measured."""
+    """Rotate the head within slices during a third of the lines of k-space."""
     turned = rotate(volume, degrees, axes=(1, 2), reshape=False, order=1)
     still, moved = (np.fft.fft2(each, axes=(1, 2)) for each in (volume, turned))
     lines = np.random.default_rng(0).random(volume.shape[1]) < 1 / 3
@@ -71,7 +71,7 @@ def move(volume: NDArray, brain: NDArray[np.bool_], degrees: float) -> NDArray:
 
 
 def bias(volume: NDArray, brain: NDArray[np.bool_], strength: float) -> NDArray:
-    """The coil is nearer to one side and to the top."""
+    """Multiply by a gain that is higher at one side and at the top."""
     columns = np.linspace(-1, 1, volume.shape[2])
     slices = np.linspace(-1, 1, len(volume))[:, None, None]
     return volume * np.exp(strength * (columns + slices) / 2)
@@ -93,7 +93,7 @@ FAULTS: dict[str, tuple[Fault, float, float]] = {
 def faulty(
     images: NDArray, brain: NDArray[np.bool_], contrast: int
 ) -> Iterator[tuple[str, str, NDArray]]:
-    """Spoil one contrast of a scan in all ways.
+    """Add each fault to one contrast of a scan.
 
     Parameters
     ----------
@@ -101,7 +101,7 @@ def faulty(
         Not normalised; exactly 0 outside the brain.
     brain : ndarray of bool, shape (n_slices, H, W)
     contrast : int
-        Which one.
+        Index of the contrast.
 
     Yields
     ------

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 def plot_features_3d(features: ArrayLike, *, n_points: int = 4000) -> "Figure":
     """Show three features of many pixels, (n_pixels, 3), with the plane they lie in.
 
-    Two panels have so many pixels, drawn at random; in red the plane of the two largest
+    Both panels show a random sample of pixels; in red the plane of the two largest
     eigenvectors of their covariance, two standard deviations to each side; in the title the
     eigenvalues. One view shows the plane as such, and one lies in it: features that have
     collapsed are a line.
@@ -46,9 +46,9 @@ def plot_features_3d(features: ArrayLike, *, n_points: int = 4000) -> "Figure":
         )
         axes.set_aspect(
             "equal", adjustable="datalim"
-        )  # or directions would not be what they are in numbers
+        )  # with other scales, angles would be distorted
         axes.view_init(elevation, azimuth)
-        axes.set_proj_type("ortho")  # seen along it, a plane is a line
+        axes.set_proj_type("ortho")  # a plane seen from the side is a line
         axes.tick_params(labelsize=SMALL_FONT_SIZE - 1, pad=-2)
         for axis, name in zip((axes.xaxis, axes.yaxis, axes.zaxis), "123"):
             axis.set_label_text(f"feature {name}", fontsize=SMALL_FONT_SIZE)
@@ -59,8 +59,8 @@ def plot_features_3d(features: ArrayLike, *, n_points: int = 4000) -> "Figure":
 
 
 def _direction(normal: np.ndarray, angle: float) -> tuple[float, float]:
-    """Elevation and azimuth, in degrees, from which a normal is seen under an angle."""
-    # A vector within the plane that lies as level as can be.
+    """Return elevation and azimuth, in degrees, that see a normal under an angle."""
+    # The most horizontal vector within the plane.
     level = np.cross(normal, [0.0, 0.0, 1.0])
     if np.linalg.norm(level) < 1e-6:
         level = np.array([1.0, 0.0, 0.0])

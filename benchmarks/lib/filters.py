@@ -1,4 +1,4 @@
-"""Filters of the maps of a run."""
+"""Filtering of the maps of a run."""
 
 from collections.abc import Sequence
 
@@ -13,7 +13,7 @@ SIDES = ("validation", "test")
 def apply(
     steps: Sequence[MapTransformer], split: Split, maps: dict[str, NDArray]
 ) -> dict[str, NDArray]:
-    """Maps of either side after the filters, which are fitted on validation slices."""
+    """Filter the maps of both sides; the filters are fitted on validation slices."""
     known = {
         side: {
             "brain": split.labels[slices] >= 0,

@@ -1,4 +1,4 @@
-"""Metrics of maps that more than one benchmark shows, or a benchmark alone."""
+"""Metrics of maps that only benchmarks use."""
 
 from typing import Any
 
@@ -16,7 +16,7 @@ from skadm.metrics import (
 def measure(
     labels: NDArray, maps: NDArray, threshold: float | None = None
 ) -> dict[str, float]:
-    """AUC and AP of maps, and F1 at a threshold."""
+    """Compute AUC and AP of maps, and F1 at a threshold."""
     row = {
         "auc": pixel_roc_auc_score(labels, maps),
         "ap": pixel_average_precision_score(labels, maps),
@@ -27,10 +27,10 @@ def measure(
 
 
 def dice_at_fpr(labels: NDArray, maps: NDArray, fpr: float) -> float:
-    """Dice at a false positive rate that is fixed on normal slices.
+    """Compute Dice at a false positive rate on normal slices.
 
     The threshold flags at most the share `fpr` of the brain pixels of the slices without a
-    lesion: one that could be set without any label of a lesion. Dice is over all slices.
+    lesion: setting it needs normal slices, but no mask. Dice is over all slices.
     """
     normal = ~(labels == 1).any(axis=(1, 2))
     scores = np.sort(maps[normal][labels[normal] == 0])
@@ -39,7 +39,7 @@ def dice_at_fpr(labels: NDArray, maps: NDArray, fpr: float) -> float:
             f"each of the {len(labels)} slices holds an anomaly or no brain: there is no "
             "normal slice to fix the false positive rate on"
         )
-    # So many may lie below the threshold; of ties with the next, none does.
+    # This many may lie below the threshold; ties with the next do not.
     threshold = scores[int(np.floor(round(fpr * scores.size, 6)))]
     return pixel_scores_at_threshold(labels, maps, float(threshold))["dice"]
 
@@ -47,7 +47,7 @@ def dice_at_fpr(labels: NDArray, maps: NDArray, fpr: float) -> float:
 def lesion_sensitivities(
     labels: NDArray, maps: NDArray, groups: NDArray, most: tuple[float, ...], **more: Any
 ) -> list[float]:
-    """Largest share of lesions found with at most so many false alarms for each patient.
+    """Return the highest lesion sensitivity for a number of false alarms per patient.
 
     For each number in `most`; 0 where no threshold of `lesion_froc_curve`, which takes
     `more`, keeps to it.

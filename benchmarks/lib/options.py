@@ -1,6 +1,6 @@
 """Command lines of the benchmarks: options, and messages.
 
-Nothing heavy is imported, so that --help is quick.
+No slow imports, so that --help is quick.
 """
 
 import argparse
@@ -15,7 +15,7 @@ from benchmarks.lib.budget import BUDGET_EPOCHS, BUDGET_SLICES
 class _Formatter(
     argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter
 ):
-    """Show the docstring with its own line breaks, and defaults where there are any."""
+    """Keep the line breaks of the docstring, and show defaults if there are any."""
 
     def _get_help_string(self, action: argparse.Action) -> str | None:
         if action.default in (None, False):
@@ -24,11 +24,11 @@ class _Formatter(
 
 
 def read_options(module: str, argv: Sequence[str] | None = None) -> argparse.Namespace:
-    """Options of a benchmark, as its `add_arguments` defines them.
+    """Parse the options of a benchmark, defined by its `add_arguments`.
 
-    `module` is ``__name__`` of the benchmark. Its docstring is the description. If it has
-    `QUICK`, these are the defaults with --quick. Added are `out`, the folder of the
-    results, and `command`, to run the same again.
+    `module` is ``__name__`` of the benchmark. Its docstring is the description. `QUICK`,
+    if it exists, holds the defaults with --quick. The result also has `out`, the folder of
+    the results, and `command`, which repeats the run.
     """
     argv = list(sys.argv[1:] if argv is None else argv)
     script = sys.modules[module]
@@ -46,10 +46,10 @@ def read_options(module: str, argv: Sequence[str] | None = None) -> argparse.Nam
         parser.add_argument(
             "--quick",
             action="store_true",
-            help="everything small, to see that it runs: "
+            help="small test run: "
             + ", ".join(f"{name} {value}" for name, value in quick.items()),
         )
-        # Set before the command line is read, which has the last word.
+        # Set before parsing, so that options on the command line take precedence.
         if parser.parse_known_args(argv)[0].quick:
             parser.set_defaults(**quick)
     options = parser.parse_args(argv)
@@ -66,16 +66,20 @@ def add_data_arguments(parser: argparse.ArgumentParser) -> None:
         default="phantom",
         help="'phantom', or a folder of scans (BraTS or ISLES layout, or a table)",
     )
-    parser.add_argument("--size", type=positive, default=128, help="pixels of a side")
-    parser.add_argument("--patients", type=positive, default=12, help="of the phantom")
-    parser.add_argument("--slices", type=positive, default=24, help="of a phantom patient")
+    parser.add_argument("--size", type=positive, default=128, help="pixels along a side")
+    parser.add_argument(
+        "--patients", type=positive, default=12, help="patients of the phantom"
+    )
+    parser.add_argument(
+        "--slices", type=positive, default=24, help="slices of a phantom patient"
+    )
 
 
 def add_experiment_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add what the paper's experiments share: data, seeds, preset, budget, cache."""
+    """Add the options of the paper's experiments: data, seeds, preset, budget, cache."""
     add_data_arguments(parser)
     parser.add_argument("--seeds", type=positive, default=3, help="runs of each method")
-    parser.add_argument("--preset", default="cpu", help="parameters of the methods")
+    parser.add_argument("--preset", default="cpu", help="preset of the methods")
     parser.add_argument(
         "--budget",
         action="store_true",
@@ -85,31 +89,31 @@ def add_experiment_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--augment-test",
         action="store_true",
-        help="test on changed copies of the test slices too, as the paper did",
+        help="also test on augmented copies of the test slices, as in the paper",
     )
     parser.add_argument(
         "--cache",
         type=Path,
-        help="folder of finished runs, which several experiments may share "
-        "(by default cache in the folder of the results)",
+        help="folder of finished runs, which experiments can share "
+        "(default: cache in the folder of the results)",
     )
 
 
 def add_methods(
     parser: argparse.ArgumentParser, default: Sequence[str] | None = None
 ) -> None:
-    """Add --methods; None stands for all."""
+    """Add --methods; None means all."""
     parser.add_argument(
         "--methods",
         nargs="+",
         metavar="NAME",
         default=default,
-        help="class names without 'Detector'; by default all",
+        help="class names without 'Detector'; default: all",
     )
 
 
 def positive(text: str) -> int:
-    """An integer of at least 1."""
+    """Parse an integer of at least 1."""
     value = int(text)
     if value < 1:
         raise argparse.ArgumentTypeError(f"{text}: expected 1 or more")
@@ -117,5 +121,5 @@ def positive(text: str) -> int:
 
 
 def say(message: str) -> None:
-    """Print a note, which is not a result, to stderr."""
+    """Print a message that is not a result to stderr."""
     print(message, file=sys.stderr, flush=True)

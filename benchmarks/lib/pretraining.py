@@ -1,4 +1,4 @@
-"""The training of the shipped network: on synthetic brains alone."""
+"""Training of the shipped network, on synthetic brains only."""
 
 import json
 import time
@@ -22,7 +22,7 @@ from skadm.preprocessing._intensity import zscore
 from skadm.training._checkpoints import CheckpointFile
 from skadm.training._windows import Windows
 
-# Sets of contrasts that scans come in, and how often; the rest are sets of any.
+# Common sets of contrasts and their frequency; other sets are random.
 SETS = (
     (("T1", "T1ce", "T2", "FLAIR"), 0.45),
     (("T1", "T2", "FLAIR"), 0.1),
@@ -32,24 +32,24 @@ SETS = (
     (("DWI", "ADC", "FLAIR"), 0.06),
     (("T1", "T2", "PD", "FLAIR"), 0.04),
 )
-# Of a contrast to be left out of a slice.
+# Probability that a contrast is left out of a slice.
 LEFT_OUT = 0.15
 SLICES = 8  # of a patient
-# A pixel belongs to a blob if any contrast is changed by so much of the standard deviation.
+# A pixel belongs to a blob if a contrast changes by this share of the standard deviation.
 PRESENT = 1 / 3
-AVERAGED = 0.5  # of the rounds, the last ones, after which weights are averaged
-STATISTICS = 40  # patients of whom the norm layers' statistics are
-DECAY = 0.3  # of the rounds, in which the learning rate falls to 0
+AVERAGED = 0.5  # share of the rounds, the last ones, whose weights are averaged
+STATISTICS = 40  # patients for the statistics of the norm layers
+DECAY = 0.3  # share of the rounds in which the learning rate falls to 0
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What a pretraining depends on."""
+    """Parameters of a pretraining."""
 
     seed: int = 0  # of weights, brains and blobs
-    rounds: int = 13  # each with patients of its own
+    rounds: int = 13  # each with new patients
     patients: int = 48  # of a round
-    passes: int = 2  # how often their slices are trained on, with other blobs
+    passes: int = 2  # passes over their slices, with new blobs each time
     # Pixels of a slice's side. Scans are scored at 128, which makes no difference to what
     # is found (docs/results.md), and takes twice as long to train.
     size: int = 80
@@ -60,14 +60,14 @@ class Settings:
     lesion_std: float = 1.2  # this and the next two as of `EraserDetector`
     lesion_scales: tuple[int, ...] = (4, 8, 16, 32)
     presence_weight: float = 2.0
-    # one set of contrasts, of which none is ever left out; None: any
+    # one fixed set of contrasts; None: any set
     contrasts: tuple[str, ...] | None = None
 
 
 def draw_patients(
     settings: Settings, number: int
 ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-    """Slices of a round, (n, 7, H, W), z-scored, and which contrasts they have, (n, 7)."""
+    """Make z-scored slices of a round, (n, 7, H, W), and mark their contrasts, (n, 7)."""
     images, present = [], []
     root = np.random.SeedSequence((settings.seed, number))
     for seed in root.spawn(settings.patients):
@@ -110,14 +110,14 @@ def loss_of(
     settings: Settings,
     generator: torch.Generator,
 ) -> dict[str, torch.Tensor]:
-    """As the loss of `EraserDetector`, of the contrasts that are there."""
+    """Compute the loss of `EraserDetector` over the present contrasts."""
     brain = brain_of(images)
     there = present[:, :, None, None].float()
     noise = blob_noise(images.shape, settings.lesion_scales, generator)
     noise = noise * there * brain.unsqueeze(1)
     output = network(images + settings.lesion_std * noise, present)
     errors = ((output[:, :-1] - images).square() * there).sum(dim=1)
-    # As if there were four contrasts, however many there are.
+    # Scaled to four contrasts, for any number of contrasts.
     share = 4 / present.sum(dim=1).view(-1, 1, 1)
     error = brain_mean(errors * share, brain)
     changed = (noise.abs().amax(dim=1) > PRESENT).float()
@@ -135,7 +135,7 @@ def loss_of(
 def batches(
     images: NDArray, present: NDArray, settings: Settings, generator: torch.Generator
 ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-    """Batches of slices, flipped, scaled and without some contrasts; one pass."""
+    """Yield batches of slices, flipped, scaled and without some contrasts; one pass."""
     order = torch.randperm(len(images), generator=generator)
     windows = Windows(images)
     for rows in order.split(settings.batch_size):
@@ -146,7 +146,7 @@ def batches(
         batch = batch * there[:, :, None, None]
         flip = torch.rand(len(rows), 1, 1, 1, generator=generator) < 0.5
         batch = torch.where(flip, batch.flip(-1), batch)
-        # A lesion somewhere in the volume moves the mean and the deviation.
+        # A lesion in the volume changes mean and standard deviation.
         inside = (batch != 0).any(dim=1, keepdim=True) & there[:, :, None, None]
         draw = torch.rand(2, *there.shape, 1, 1, generator=generator) - 0.5
         batch = torch.where(inside, batch * (1 + 0.4 * draw[0]) + 0.4 * draw[1], 0)
@@ -155,7 +155,7 @@ def batches(
 
 
 def rate(settings: Settings, number: float) -> float:
-    """Learning rate: constant after a short rise, then falling to 0."""
+    """Return a learning rate: a short rise, constant, then a decline to 0."""
     left = (settings.rounds - number) / (DECAY * settings.rounds)
     return settings.learning_rate * min(1.0, (number + 0.1) / 1.0, max(left, 0.0))
 
@@ -166,14 +166,14 @@ def pretrain(
     watch: Callable[[SlottedUNet, int, float], None] | None = None,
     say: Callable[[str], None] = print,
 ) -> SlottedUNet:
-    """Train, or go on from "checkpoint.npz" in the folder, beside "history.jsonl".
+    """Train, or resume from "checkpoint.npz" in the folder.
 
-    Rounds do not depend on those before them but by the weights, so that a training that
-    was interrupted goes on with the round under way. After each round `watch` is given the
-    network, the number of finished rounds and the seconds of training.
+    Rounds depend on earlier ones only through the weights, so an interrupted training
+    resumes with the current round. After each round, `watch` gets the network, the number
+    of finished rounds and the seconds of training.
 
-    The network returned has the mean of the weights after each round of the second half,
-    since what carries over to real scans differs much between rounds.
+    The returned network has the mean of the weights after each round of the second half,
+    because results on real scans vary much between rounds.
     """
     folder.mkdir(parents=True, exist_ok=True)
     initial = torch.Generator().manual_seed(settings.seed)
@@ -239,7 +239,7 @@ def pretrain(
 
 
 def mean_of(states: Sequence[dict[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
-    """Mean of several networks' weights."""
+    """Average the weights of several networks."""
     return {
         name: torch.stack([state[name].double() for state in states]).mean(0).to(like.dtype)
         for name, like in states[0].items()
@@ -249,10 +249,10 @@ def mean_of(states: Sequence[dict[str, torch.Tensor]]) -> dict[str, torch.Tensor
 def set_statistics(network: SlottedUNet, settings: Settings) -> None:
     """Set the statistics of the norm layers to those of many brains.
 
-    Those of the training are of its last few batches, of few sets of contrasts.
+    Those of the training come from its last few batches, with few sets of contrasts.
     """
     others = replace(settings, patients=STATISTICS)
-    images, present = draw_patients(others, settings.rounds)  # that of no round
+    images, present = draw_patients(others, settings.rounds)  # the seed of no round
     generator = torch.Generator().manual_seed(settings.seed)
     for layer in network.modules():
         if isinstance(layer, torch.nn.BatchNorm2d):
@@ -294,7 +294,7 @@ def average_precision(
     weights: dict[str, float],
     sigma: float = 2.0,
 ) -> list[float]:
-    """AP of each volume: of the residuals' weighted sum, where lesions are bright."""
+    """Compute the AP of each volume, by the weighted sum of residuals (bright lesions)."""
     from skadm.metrics import pixel_average_precision_score
     from skadm.nn.mirror import mirrored
     from skadm.nn.smoothing import smooth_in_brain

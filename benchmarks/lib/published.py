@@ -1,4 +1,4 @@
-"""The numbers of Kim et al. 2021 (doi:10.1002/mp.15269), to stand beside ours.
+"""Published numbers of Kim et al. 2021 (doi:10.1002/mp.15269).
 
 published.csv holds Tables 1 and 2 ("comparison") and 3 and 4 ("ablation"): BraTS 2019 (221
 patients for training and validation, 20 for test) and ISLES 2015 (18 and 6), test sets
@@ -19,7 +19,7 @@ PUBLISHED = pd.read_csv(Path(__file__).with_suffix(".csv"))
 
 
 def beside_published(ours: Iterable[dict[str, Any]], table: str) -> list[dict[str, Any]]:
-    """Rows of `summarise_seeds` as text, with the published numbers beside them.
+    """Format rows of `summarise_seeds`, with the published numbers beside them.
 
     `table` is "comparison" or "ablation".
     """

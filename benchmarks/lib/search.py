@@ -1,4 +1,4 @@
-"""Grid searches whose candidates are kept as soon as they are done."""
+"""Grid searches that cache each finished candidate."""
 
 import argparse
 import json
@@ -35,11 +35,11 @@ def search(
     scorers: Mapping[str, Scorer],
     options: argparse.Namespace,
 ) -> list[dict[str, Any]]:
-    """Mean scores over the folds of each candidate of a grid.
+    """Compute the mean scores of each candidate of a grid over folds.
 
-    Each candidate is a `GridSearchCV` of its own, so that an interrupted search goes on. A
-    row holds its parameters, and for each scorer the mean, the standard deviation over
-    folds (as auc_std), and the values of the folds (as auc_folds).
+    Each candidate is a separate `GridSearchCV`, so an interrupted search resumes. A row
+    holds its parameters, and for each scorer the mean, the standard deviation over folds
+    (such as auc_std), and the values of the folds (such as auc_folds).
     """
     code = code_fingerprint(type(detector), *(type(scorer) for scorer in scorers.values()))
     memory = open_cache(options.cache / f"search-{code}")
@@ -73,7 +73,7 @@ def search(
 
 
 def by_patient(split: Split, slices: NDArray[np.intp], n_folds: int) -> GroupKFold:
-    """So many folds of the patients of these slices, if there are as many patients."""
+    """Return folds by patient, at most one for each patient."""
     return GroupKFold(min(n_folds, len(np.unique(split.stack.groups[slices]))))
 
 

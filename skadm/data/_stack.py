@@ -338,7 +338,9 @@ class SliceStack:
         """The same slices of other volumes."""
         return SliceStack(volumes, self._volume_index, self.z)
 
-    def load(self) -> tuple[NDArray[np.float32], NDArray[np.int8] | None]:
+    # Labels may be None. The type is `| Any`, so that programs whose data have labels pass
+    # a type checker without a check for None.
+    def load(self) -> tuple[NDArray[np.float32], NDArray[np.int8] | Any]:
         """Read images and labels in one pass.
 
         Returns
@@ -363,7 +365,7 @@ class SliceStack:
         return self._gathered("images")[0]
 
     @property
-    def y(self) -> NDArray[np.int8] | None:
+    def y(self) -> NDArray[np.int8] | Any:
         """Labels, shape (n_slices, H, W), or None; reads every volume, as `load` does."""
         return self._gathered("labels")[0]
 

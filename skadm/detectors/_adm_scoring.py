@@ -32,7 +32,7 @@ class ADMScoring(TorchDetector):
     def _scores_without_contrast(self) -> bool:
         return self.features != "reduction"  # which has no translation
 
-    def pixel_features(self, X):
+    def pixel_features(self, X) -> NDArray[np.floating]:
         """Compute what the density sees: translation errors, then reduced contrasts.
 
         Parameters

@@ -63,7 +63,7 @@ class Evaluation:
 
 
 def patient_split(
-    groups: ArrayLike, *, test_fraction: float = 1 / 3, random_state
+    groups: ArrayLike, *, test_fraction: float = 1 / 3, random_state: Any
 ) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
     """Split slices into training and test by patient.
 

@@ -31,7 +31,9 @@ class MapTransformer(TransformerMixin, BaseEstimator, ABC):
         return False
 
     @fit_context(prefer_skip_nested_validation=True)
-    def fit(self, maps, y=None, *, brain=None, groups=None):
+    def fit(
+        self, maps: Any, y: Any = None, *, brain: Any = None, groups: Any = None
+    ) -> Any:
         """Check the parameters and fit the filter.
 
         Parameters
@@ -62,7 +64,7 @@ class MapTransformer(TransformerMixin, BaseEstimator, ABC):
         self.image_shape_ = values.shape[1:]
         return self
 
-    def transform(self, maps, *, brain=None, groups=None):
+    def transform(self, maps: Any, *, brain: Any = None, groups: Any = None) -> NDArray:
         """Filter maps.
 
         Parameters
@@ -132,7 +134,7 @@ class MapTransformer(TransformerMixin, BaseEstimator, ABC):
             )
         return values, inside, patients
 
-    def __sklearn_tags__(self):
+    def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
         tags.input_tags.two_d_array = False
         return tags

@@ -1,9 +1,9 @@
 """Base class and input checks of the transformers."""
 
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self, overload
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.callback import CallbackSupportMixin, with_callbacks
 
@@ -70,6 +70,15 @@ class StackTransformer(  # type: ignore[call-arg]
     CallbackSupportMixin, TransformerMixin, BaseEstimator, auto_wrap_output_keys=None
 ):
     """Base of the transformers: checks, and the number of contrasts seen in `fit`."""
+
+    if TYPE_CHECKING:  # scikit-learn has no types
+        n_features_in_: int
+
+        @overload
+        def fit_transform(self, X: SliceStack, y: Any = None) -> SliceStack: ...
+        @overload
+        def fit_transform(self, X: ArrayLike, y: Any = None) -> NDArray[np.float32]: ...
+        def fit_transform(self, X: Any, y: Any = None) -> Any: ...
 
     @with_callbacks
     def fit(self, X: Any, y: Any = None) -> Self:

@@ -2,7 +2,7 @@
 
 import warnings
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -81,6 +81,14 @@ class IntensityNormalizer(StackTransformer):
             out[members] = zscore(X[members], brain_mask(X[members]))
         return out
 
+    @overload
+    def fit_transform(
+        self, X: SliceStack, y: Any = None, groups: ArrayLike | None = None
+    ) -> SliceStack: ...
+    @overload
+    def fit_transform(
+        self, X: ArrayLike, y: Any = None, groups: ArrayLike | None = None
+    ) -> NDArray[np.float32]: ...
     def fit_transform(self, X: Any, y: Any = None, groups: ArrayLike | None = None) -> Any:
         """Normalise slices; the same as `transform`.
 

@@ -71,7 +71,7 @@ class MetaDetector(CallbackSupportMixin, MetaEstimatorMixin, Detector):
     # To be implemented by a wrapper.
 
     @abstractmethod
-    def __init__(self, detector, *, contamination: float = 0.01) -> None:
+    def __init__(self, detector: Any, *, contamination: float = 0.01) -> None:
         self.detector = detector
         self.contamination = contamination
 
@@ -138,7 +138,7 @@ class MetaDetector(CallbackSupportMixin, MetaEstimatorMixin, Detector):
     @unchanged_on_failure
     @with_callbacks
     @fit_context(prefer_skip_nested_validation=False)
-    def fit(self, X, y=None):
+    def fit(self, X: Any, y: Any = None) -> Any:
         """Train on the normal slices and set the threshold.
 
         Parameters
@@ -187,7 +187,9 @@ class MetaDetector(CallbackSupportMixin, MetaEstimatorMixin, Detector):
         context = self._init_callback_context(max_subtasks=self._n_trainings())
         context.call_on_fit_task_begin(estimator=self)
 
-        def fit_detector(detector: Any, X: Any, normal: NDArray[np.intp], **known) -> Any:
+        def fit_detector(
+            detector: Any, X: Any, normal: NDArray[np.intp], **known: Any
+        ) -> Any:
             task = context.subcontext(task_name="fit-detector")
             with task.propagate_callback_context(detector):
                 task.call_on_fit_task_begin(estimator=self)
@@ -240,7 +242,7 @@ class MetaDetector(CallbackSupportMixin, MetaEstimatorMixin, Detector):
         return looks_through_slices(self.detector)
 
     @property
-    def n_features_in_(self):
+    def n_features_in_(self) -> int:
         """Number of contrasts seen in `fit`."""
         check_is_fitted(self)
         return self._trained.n_features_in_

@@ -104,11 +104,11 @@ class ConformalDetector(MetaDetector):
 
     def __init__(
         self,
-        detector,
+        detector: Any,
         *,
         contamination: float = 0.05,
         calibration_fraction: float = 0.5,
-        random_state=None,
+        random_state: Any = None,
     ) -> None:
         self.detector = detector
         self.contamination = contamination
@@ -118,7 +118,7 @@ class ConformalDetector(MetaDetector):
     @unchanged_on_failure
     @with_callbacks
     @fit_context(prefer_skip_nested_validation=False)
-    def fit(self, X, y=None, groups=None):
+    def fit(self, X: Any, y: Any = None, groups: Any = None) -> Any:
         """Train the detector and calibrate the threshold.
 
         Parameters
@@ -198,7 +198,7 @@ class ConformalDetector(MetaDetector):
         inner = last_step(self.detector_)
         self.background_score_ = getattr(inner, "background_score_", highest)
 
-    def score(self, X, y):
+    def score(self, X: Any, y: Any) -> float:
         """Compute the ROC AUC over brain pixels, or over slices for a detector of slices.
 
         Parameters
@@ -218,7 +218,7 @@ class ConformalDetector(MetaDetector):
             return roc_auc_score(self._labels(X, y), self.decision_function(X))
         return super().score(X, y)
 
-    def p_values(self, X):
+    def p_values(self, X: Any) -> NDArray[np.float64]:
         """Compute the p-value of every pixel, or slice.
 
         Parameters
@@ -252,7 +252,9 @@ class ConformalDetector(MetaDetector):
             p_values[places] = np.where(shown, self.calibration_.p_values(scores), 1.0)
         return p_values
 
-    def candidate_lesions(self, X, y=None, groups=None) -> CandidateLesions:
+    def candidate_lesions(
+        self, X: Any, y: Any = None, groups: Any = None
+    ) -> CandidateLesions:
         """Fit candidate lesions to the false positives of normal slices.
 
         Parameters

@@ -82,18 +82,18 @@ class EnsembleDetector(MetaDetector):
 
     def __init__(
         self,
-        detector,
+        detector: Any,
         *,
         n_detectors: int = 5,
         contamination: float = 0.01,
-        random_state=None,
+        random_state: Any = None,
     ) -> None:
         self.detector = detector
         self.n_detectors = n_detectors
         self.contamination = contamination
         self.random_state = random_state
 
-    def uncertainty(self, X):
+    def uncertainty(self, X: Any) -> NDArray[np.floating]:
         """Compute the disagreement of the detectors for every pixel.
 
         Parameters

@@ -53,7 +53,7 @@ class FlipAveragedDetector(MetaDetector):
     (16, 32, 32)
     """
 
-    def __init__(self, detector, *, contamination: float = 0.01) -> None:
+    def __init__(self, detector: Any, *, contamination: float = 0.01) -> None:
         self.detector = detector
         self.contamination = contamination
 

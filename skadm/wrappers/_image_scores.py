@@ -48,7 +48,7 @@ class ImageDetector(MetaDetector):
     def _masks_to_labels(self, X: Any, y: Any) -> NDArray[np.int64] | None:
         """Return the labels +1 and -1 if y holds masks, else None."""
 
-    def score(self, X, y):
+    def score(self, X: Any, y: Any) -> float:
         """Compute the ROC AUC over images.
 
         Parameters

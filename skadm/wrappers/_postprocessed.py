@@ -66,7 +66,7 @@ class PostprocessedDetector(MetaDetector, BaseComposition):
 
     def __init__(
         self,
-        detector,
+        detector: Any,
         postprocessing: MapTransformer | Sequence[tuple[str, MapTransformer]],
         *,
         contamination: float = 0.01,
@@ -75,7 +75,7 @@ class PostprocessedDetector(MetaDetector, BaseComposition):
         self.postprocessing = postprocessing
         self.contamination = contamination
 
-    def get_params(self, deep=True):
+    def get_params(self, deep: bool = True) -> dict[str, Any]:
         """Get the parameters, including those of the detector and the filters.
 
         Parameters
@@ -92,7 +92,7 @@ class PostprocessedDetector(MetaDetector, BaseComposition):
             return BaseEstimator.get_params(self, deep)
         return self._get_params("postprocessing", deep=deep)
 
-    def set_params(self, **params):
+    def set_params(self, **params: Any) -> Any:
         """Set parameters, including those of the detector and the filters.
 
         Parameters
