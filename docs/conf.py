@@ -12,7 +12,7 @@ from sphinx_gallery.sorting import ExplicitOrder
 import skadm
 
 _HERE = Path(__file__).parent
-sys.path.append(str(_HERE / "_ext"))
+sys.path += [str(_HERE / "_ext"), str(_HERE.parent)]
 
 project = "skadm"
 author = "The skadm developers"
@@ -22,6 +22,7 @@ version = release = skadm.__version__
 extensions = [
     "layers",
     "equations",
+    "measured",
     "myst_parser",
     "numpydoc",
     "sphinx.ext.autodoc",
@@ -29,7 +30,7 @@ extensions = [
     "sphinx_design",
     "sphinx_gallery.gen_gallery",
 ]
-exclude_patterns = ["_build", "_templates", "auto_examples/**/*.ipynb"]
+exclude_patterns = ["_build", "_templates", "tables", "auto_examples/**/*.ipynb"]
 templates_path = ["_templates"]
 suppress_warnings = ["config.cache"]  # an order of examples is no value that can be kept
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 import skadm.detectors
+from benchmarks.lib.tables import with_tables
 from skadm._catalogue import METHODS
 from skadm.base import BaseDetector
 from skadm.cli import main
@@ -120,6 +121,6 @@ def test_list(capsys):
 
 
 def test_every_detector_is_in_the_docs():
-    page = (Path(__file__).parent.parent / "docs" / "detectors.md").read_text("utf-8")
+    page = with_tables(Path(__file__).parent.parent / "docs" / "detectors.md")
     for name in NAMES:
         assert f"`{name}`" in page

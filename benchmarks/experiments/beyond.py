@@ -235,18 +235,17 @@ def draw(rows: Sequence[Mapping[str, Any]]) -> Figure:
     """Average precision of each method as bars, the best at the top."""
     from matplotlib.figure import Figure
 
-    from skadm._supervision import TIERS
+    from benchmarks.lib.summary import TIER_COLOURS
 
     ordered = sorted(rows, key=lambda row: row["ap"])
     figure = Figure(figsize=(7, 0.35 * len(ordered) + 1), layout="constrained")
     axes = figure.subplots()
-    colours = dict(zip(TIERS, ("C0", "C4", "C2", "C1")))
-    for tier, colour in colours.items():
+    for tier, colour in TIER_COLOURS.items():
         bars = {i: row["ap"] for i, row in enumerate(ordered) if row["supervision"] == tier}
         if bars:
             axes.barh(list(bars), list(bars.values()), color=colour, label=tier)
     axes.set_yticks(range(len(ordered)), [row["method"] for row in ordered])
-    figure.legend(title="supervision", loc="outside lower center", ncols=len(colours))
+    figure.legend(title="supervision", loc="outside lower center", ncols=len(TIER_COLOURS))
     axes.margins(y=0.01)
     axes.set_xlabel("average precision")
     axes.set_xlim(0, 1)

@@ -155,6 +155,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     import pandas as pd
     import torch
 
+    from benchmarks.lib.page import Page
+
     torch.set_num_threads(1)
     table = pd.DataFrame(
         row for each in options.data for row in score_folder(each, options)
@@ -165,10 +167,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     sizes = table.explode("sizes_ml").astype({"sizes_ml": float})
     sizes = sizes.groupby(["data", "list"], sort=False)["sizes_ml"]
     lists["median ml"], lists["largest ml"] = sizes.median(), sizes.max()
-    options.out.mkdir(parents=True, exist_ok=True)
     table["sizes_ml"] = [
         " ".join(f"{size:.3f}" for size in own) for own in table["sizes_ml"]
     ]
-    table.to_csv(options.out / "per_patient.csv", index=False)
-    lists.reset_index().to_csv(options.out / "lists.csv", index=False)
-    print(lists.reset_index().round(2).to_markdown(index=False))
+    page = Page(options, "Regions", "Lists of regions, summed over patients.")
+    page.rows("per_patient", table.to_dict("records"))
+    page.table("lists", lists.reset_index().to_dict("records"), page.text)
+    page.close()

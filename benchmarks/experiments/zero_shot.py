@@ -18,7 +18,7 @@ three times as high) or saturated (at its 90 % quantile).
     python -m benchmarks zero_shot --data brats --fine-tune 1
     python -m benchmarks zero_shot --data brats --corrupt --every 4
 
-Writes per_patient.csv, pooled.csv, and run.json.
+Writes per_patient.csv, pooled.csv, tables of patients, and run.json.
 """
 
 from __future__ import annotations
@@ -327,13 +327,25 @@ def main(argv: Sequence[str] | None = None) -> None:
     import pandas as pd
     import torch
 
+    from benchmarks.lib.page import Page
+
     torch.set_num_threads(1)
     run = score_folder if options.fine_tune is None else fine_tune
     run = score_corrupted if options.corrupt else run
     rows = [row for folder in options.data for row in run(folder, options)]
-    table = pd.DataFrame(rows)
-    options.out.mkdir(parents=True, exist_ok=True)
-    table.to_csv(options.out / "per_patient.csv", index=False)
-    pooled = table[table["patient"] == "all"].drop(columns="patient")
-    pooled.to_csv(options.out / "pooled.csv", index=False)
-    print(pooled.to_markdown(index=False, floatfmt=".3f"))
+    page = Page(options, "The pretrained model", "Metrics of patients, and of all pixels.")
+    page.rows("per_patient", rows)
+    pooled = [
+        {key: value for key, value in row.items() if key != "patient"}
+        for row in rows
+        if row["patient"] == "all"
+    ]
+    page.table("pooled", pooled, "All pixels of a folder")
+    if run is score_folder:
+        table = pd.DataFrame(rows)
+        for metric in [name for name in ("ap", "best_dice", "flagged") if name in table]:
+            shown = table.pivot_table(metric, ["data", "patient"], "method", sort=False)
+            page.table(
+                metric, shown.reset_index().to_dict("records"), f"{metric}, patients"
+            )
+    page.close()

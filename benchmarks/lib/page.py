@@ -1,6 +1,7 @@
 """What a benchmark shows: tables and figures as files, and a record of them."""
 
 import argparse
+import datetime
 import json
 import platform
 import time
@@ -10,6 +11,7 @@ from typing import Any
 
 import pandas as pd
 
+from benchmarks.lib.fingerprints import behaviour_fingerprints, loaded_modules
 from benchmarks.lib.options import say
 from skadm.evaluation import format_table
 
@@ -59,7 +61,7 @@ class Page:
         self.figures.append({"file": f"{name}.png", "caption": caption})
 
     def close(self, data: Row | None = None, **more: Any) -> None:
-        """Write run.json: command, configuration, versions, data, tables and figures.
+        """Write run.json: command, configuration, versions, code, data, tables, figures.
 
         `data` are as `Split.describe` tells them, by default their name. More keywords go
         to the configuration.
@@ -78,6 +80,8 @@ class Page:
                 name: version(name) for name in ("skadm", "torch", "scikit-learn", "numpy")
             },
             "machine": platform.machine(),
+            "date": datetime.date.today().isoformat(),
+            "code": behaviour_fingerprints(loaded_modules()),
         }
         text = json.dumps(record, indent=2, default=str)
         (self.folder / "run.json").write_text(text + "\n", encoding="utf-8")

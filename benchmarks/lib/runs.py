@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from joblib import Memory
+from joblib.memory import MemorizedFunc
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, clone
 from sklearn.callback import CallbackSupportMixin
@@ -109,9 +110,7 @@ def run_variants(
 def carry_out(runs: Sequence[Run], split: Split, cache: Path) -> Iterator[Outcome]:
     """Do each run, or read it from the cache; say what happens."""
     data = data_fingerprint(split.stack)
-    remembered = open_cache(cache).cache(
-        train_and_test, ignore=["detector", "split", "cache"]
-    )
+    remembered = _remembered(cache)
     started = time.perf_counter()
     for number, run in enumerate(runs, start=1):
         minutes = (time.perf_counter() - started) / 60
@@ -134,6 +133,20 @@ def carry_out(runs: Sequence[Run], split: Split, cache: Path) -> Iterator[Outcom
             auc = result.rows[-1]["auc"]
             say(f"{head} {result.seconds:.0f} s, test AUC {auc:.3f}")
         yield Outcome(run, result, load_maps=lambda work=work: remembered(*work)[1])
+
+
+def is_done(run: Run, split: Split, cache: Path) -> bool:
+    """Whether a run is in the cache."""
+    if isinstance(run.detector, Exception):
+        return False
+    data = data_fingerprint(split.stack)
+    work = (describe(run, split, data), run.detector, split, cache)
+    return _remembered(cache).check_call_in_cache(*work)
+
+
+def _remembered(cache: Path) -> MemorizedFunc:
+    """`train_and_test` with the cache of a folder."""
+    return open_cache(cache).cache(train_and_test, ignore=["detector", "split", "cache"])
 
 
 def open_cache(folder: Path) -> Memory:

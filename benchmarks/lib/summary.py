@@ -4,18 +4,22 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
+from scipy.stats import t
 
 from benchmarks.lib.data import Split
 from benchmarks.lib.page import Page
 from benchmarks.lib.runs import Outcome
+from skadm._supervision import TIERS
 from skadm.evaluation import summarise_seeds
 from skadm.evaluation._tables import summarise_patients
 from skadm.plotting import plot_montage, representative_slices
 
 METRICS = ("auc", "ap", "precision", "recall", "f1", "dice")
+TIER_COLOURS = dict(zip(TIERS, ("C0", "C4", "C2", "C1")))
 
 Row = dict[str, Any]
 
@@ -25,6 +29,18 @@ def with_spread(mean: float, spread: float = math.nan) -> str:
     if math.isnan(mean):
         return "-"
     return f"{mean:.3f}" if math.isnan(spread) else f"{mean:.3f} ± {spread:.3f}"
+
+
+def mean_with_interval(values: NDArray, level: float = 0.95) -> tuple[float, float, float]:
+    """Mean of patients and the ends of its t interval, which are NaN for fewer than two."""
+    n = len(values)
+    if n == 0:
+        return math.nan, math.nan, math.nan
+    mean = float(np.mean(values))
+    if n == 1:
+        return mean, math.nan, math.nan
+    half = float(t.ppf((1 + level) / 2, n - 1) * np.std(values, ddof=1) / math.sqrt(n))
+    return mean, mean - half, mean + half
 
 
 def mean_over_seeds(

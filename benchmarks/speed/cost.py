@@ -3,8 +3,7 @@
 Every epoch of a stage takes the same time, so the whole training of a preset is told from
 short ones. A training on two tiny slices counts the epochs of each stage, and warms up.
 Short trainings, several times, give the time of an epoch and of what is done once, such as
-a last pass over all slices. Prints a table in Markdown, and writes cost.csv, run.json and
-detectors.md: the same beside what the catalogue says, the table of the documentation.
+a last pass over all slices. Prints a table in Markdown, and writes cost.csv and run.json.
 
     python -m benchmarks cost --size 128 --preset cpu
 """
@@ -113,32 +112,6 @@ def show(row: dict[str, Any]) -> dict[str, Any]:
     return {titles.get(key, key): _short(value) for key, value in row.items()}
 
 
-def catalogue_of(rows: Sequence[dict[str, Any]]) -> str:
-    """Markdown of the catalogue with the costs."""
-    from skadm._catalogue import METHODS
-    from skadm.evaluation import format_table
-
-    entries = []
-    for row in rows:
-        name = f"{row['method']}Detector"
-        method = METHODS[name]
-        training = f"{_short(row['training_s'])} s"
-        if row["epochs"]:
-            training += f" ({row['epochs']} epochs)"
-        entries.append(
-            {
-                "detector": f"`{name}`",
-                "idea": method.idea,
-                "paper": method.paper,
-                "tune first": ", ".join(f"`{name}`" for name in method.tune),
-                "training, per slice": training,
-                "scoring, per slice": f"{_short(row['scoring_ms'])} ms",
-                "good at": method.good_at,
-            }
-        )
-    return format_table(entries, markdown=True)
-
-
 def _short(value: Any) -> Any:
     """Three significant digits are more than a timing is worth."""
     if not isinstance(value, float):
@@ -187,7 +160,5 @@ def main(argv: Sequence[str] | None = None) -> int:
         f"{options.repeats}; {machine['torch_threads']} threads of torch.",
     )
     page.table("cost", rows + failed, page.text, map(show, rows + failed))
-    catalogue = catalogue_of(rows) + "\n"
-    (options.out / "detectors.md").write_text(catalogue, encoding="utf-8")
     page.close(machine=machine)
     return 1 if failed else 0
