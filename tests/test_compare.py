@@ -184,7 +184,7 @@ def test_an_interrupted_run_resumes(compare, tmp_path, capsys, monkeypatch):
     with monkeypatch.context() as interrupted:
         interrupted.setattr(SecondDetector, "error", KeyboardInterrupt())
         assert compare.main(arguments(tmp_path)) == 130
-    assert "the same command goes on" in capsys.readouterr().err
+    assert "the same command resumes" in capsys.readouterr().err
     assert not (tmp_path / "compare.csv").exists()
     assert (FirstDetector.n_fits, SecondDetector.n_fits) == (2, 0)
     assert compare.main(arguments(tmp_path)) == 0

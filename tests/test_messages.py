@@ -11,17 +11,8 @@ from skadm.cli import _parser
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = sorted((ROOT / "skadm").rglob("*.py"))
-# Benchmarks whose texts have not been revised.
-_UNREVISED = {
-    *(f"experiments/{name}.py" for name in ("adm", "beyond", "compare", "diseases")),
-    *(f"lib/{name}.py" for name in ("methods", "runs", "folds", "page", "summary")),
-    *("lib/fingerprints.py", "experiments/tables.py", "lib/tables.py"),
-}
 BENCHMARKS = sorted(
-    path
-    for path in (ROOT / "benchmarks").rglob("*.py")
-    if path.relative_to(ROOT / "benchmarks").as_posix() not in _UNREVISED
-    and path.parent.name != "speed"
+    path for path in (ROOT / "benchmarks").rglob("*.py") if path.parent.name != "speed"
 )
 MODULES = PACKAGE + BENCHMARKS
 MOST_SENTENCES = 3

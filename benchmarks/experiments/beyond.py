@@ -1,14 +1,14 @@
 """The eraser beside its rivals over folds of patients; what its parts buy.
 
-Patients are dealt into folds. Those of a fold are tested by detectors that were trained on
-the normal slices of the others, with the threshold of the best F1 on their abnormal slices.
-The test slices of all folds are pooled, each score relative to its threshold. Intensity,
-"DAE-signed" and "directed" methods are told that lesions are bright on FLAIR and T2, as far
-as there are these contrasts, or on FLAIR alone; those "along" these contrasts, that lesions
-change them, brighter or darker; those with something "learned" look at the abnormal slices
-of the training patients, without their masks. The rivals "Intensity" (of all contrasts)
-and "PCA" learn this as the eraser does. The others are told nothing. Then: mean differences
-of patients with t intervals, and where the false positives are.
+Patients are split into folds. Those of a fold are tested with detectors trained on the
+normal slices of the others. The threshold is that of the best F1 on the abnormal slices of
+the training patients. The test slices of all folds are pooled, each score relative to its
+threshold. Intensity, "DAE-signed" and "directed" methods know the direction: lesions are
+bright on FLAIR and T2, if the data have these contrasts, or on FLAIR alone. Methods "along"
+these contrasts know that lesions change them, brighter or darker. "Learned" methods use the
+abnormal slices of the training patients, without masks; so do the rivals "Intensity" (of
+all contrasts) and "PCA". The others have no prior. Then: mean differences of patients with
+t intervals, and where the false positives are.
 
     python -m benchmarks beyond --data brats
     python -m benchmarks beyond --data brats --test other.csv --out out/beyond_other
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from skadm.base import Detector
 
 WINNER = "Eraser"
-# What is told of lesions. That T2 counts half was chosen on BraTS' validation slices.
+# Known direction of lesions. The weight of T2 was chosen on BraTS' validation slices.
 WEIGHTS = {"FLAIR": 1.0, "T2": 0.5}
 LIKE_ERASER = "FLAIR + T2/2, smoothed"
 LEARNED: dict[str, dict[str, Any]] = {  # from slice labels
@@ -118,7 +118,7 @@ def slice_methods(contrasts: Sequence[str], preset: str) -> dict[str, Detector]:
         name: detector for name, detector in baselines.items() if "smoothed" in name
     }
     weights = stated(contrasts)
-    if len(weights) > 1:  # as the eraser is told
+    if len(weights) > 1:  # the prior of the eraser
         detectors[LIKE_ERASER] = IntensityDetector(prior=weights, sigma=2.0)
     # Rivals learn from slice labels as the eraser does, and are smoothed like the others.
     for how, prior in LEARNED.items():
@@ -148,7 +148,7 @@ def slice_methods(contrasts: Sequence[str], preset: str) -> dict[str, Detector]:
 
 
 def priors(contrasts: Sequence[str]) -> dict[str, dict[str, Any]]:
-    """Parameters that tell the eraser of lesions, by a name for what is told."""
+    """Priors of the eraser, by name."""
     weights = stated(contrasts)
     flair = {name: weight for name, weight in weights.items() if name.upper() == "FLAIR"}
     if not weights:
@@ -213,7 +213,7 @@ def false_positives(
 
 
 def differences(patient_rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Differences of the eraser, whatever it is told, to its rivals, over patients."""
+    """Differences of the eraser, with any prior, to its rivals, over patients."""
     from skadm.evaluation import paired_t_tests
 
     names = dict.fromkeys(row["method"] for row in patient_rows)

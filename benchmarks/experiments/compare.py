@@ -14,9 +14,9 @@ seeds and over patients, and the published numbers beside ours.
 
 Writes a CSV file for each table (compare.csv: a row for each method, seed and side),
 table.md, roc.png (mean over seeds), froc.png and montage.png (seed 0), and run.json. Every
-run is kept in cache/ as soon as it is done: the same command after an interruption goes on
-where it stopped. A run is done again when its parameters, the data, the split, or the code
-or libraries behind it change.
+finished run is kept in cache/, so the same command resumes after an interruption. A run is
+repeated when its parameters, the data, the split, or the code or libraries behind it
+change.
 """
 
 from __future__ import annotations
@@ -201,7 +201,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         outcomes = list(carry_out(runs, split, options.cache))
     except KeyboardInterrupt:
-        say(f"interrupted; what is done is in {options.cache}: the same command goes on")
+        say(f"interrupted; what is done is in {options.cache}: the same command resumes")
         return 130
 
     failures = {o.run: in_a_line(o.error) for o in outcomes if o.error is not None}

@@ -93,7 +93,7 @@ def run_variants(
     """Each variant with each seed, from the cache where it is there.
 
     Variants are not fitted, and have the epochs of their preset. A run that fails is a
-    RuntimeError: without it the experiment says nothing.
+    RuntimeError, since the experiment is not meaningful without it.
     """
     runs: list[Run] = []
     for name, detector in variants.items():

@@ -81,8 +81,8 @@ def slice_distance(stack: SliceStack) -> float:
     found = stack.voxel_sizes[:, 2]
     if found.max() > 1.2 * found.min():
         raise ValueError(
-            f"slices are {found.min():.1f} to {found.max():.1f} mm apart; expected scans "
-            "that are alike, since scores are smoothed through slices"
+            f"slices are {found.min():.1f} to {found.max():.1f} mm apart; expected "
+            "scans of one slice distance, since scores are smoothed through slices"
         )
     return float(found.mean())
 
