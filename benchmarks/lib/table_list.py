@@ -156,6 +156,13 @@ _SCALING = (
             "growth": "--only growth --repeats 2",
         }.items()
     ),
+    Table("main_job", f"main_job {_BRATS} --jobs score", "main_job.csv", behind=_SPEED),
+    Table(
+        "time_to_quality",
+        f"time_to_quality {_BRATS} --shares 0.25 0.5 1 --methods 'Eraser, directed' "
+        "'Eraser, pretrained, directed' 'DAE, directed'",
+        "time_to_quality.csv",
+    ),
     Table("streaming", "streaming", "streaming.csv", behind=_SPEED),
     Table(
         "cache_growth",

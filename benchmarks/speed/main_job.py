@@ -8,7 +8,8 @@ long the whole process takes by the clock, which needs an idle machine.
     python -m benchmarks main_job --data brats
     python -m benchmarks main_job --data brats --jobs score --against path/to/older
 
-With --against, another checkout does the same in turn. Writes main_job.csv and run.json.
+With --against, another checkout does the same in turn. Writes main_job.csv (medians),
+runs.csv and run.json.
 """
 
 from __future__ import annotations
@@ -96,5 +97,6 @@ def main(argv: Sequence[str] | None = None) -> None:
         f"{machine['processor']}, {machine['torch_threads']} threads",
     )
     medians = pd.DataFrame(rows).groupby(["job", "checkout"], sort=False).median()
-    page.table("main_job", rows, page.text, medians.reset_index().to_dict("records"))
+    page.rows("runs", rows)
+    page.table("main_job", medians.reset_index().to_dict("records"), page.text)
     page.close(machine=machine)
