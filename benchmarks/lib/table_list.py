@@ -156,7 +156,12 @@ _SCALING = (
             "growth": "--only growth --repeats 2",
         }.items()
     ),
-    Table("main_job", f"main_job {_BRATS} --jobs score", "main_job.csv", behind=_SPEED),
+    Table(
+        "main_job",
+        f"main_job {_BRATS} --jobs score",
+        "main_job.csv",
+        behind=("skadm.pretrained.load_pretrained", "skadm.cohort.score_cohort"),
+    ),
     Table(
         "time_to_quality",
         f"time_to_quality {_BRATS} --shares 0.25 0.5 1 --methods 'Eraser, directed' "

@@ -76,6 +76,9 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     import pandas as pd
 
+    # Imported for run.json, which records the code of all modules that are loaded.
+    import skadm.cohort
+    import skadm.pretrained  # noqa: F401
     from benchmarks.lib.page import Page
     from benchmarks.lib.speed.machine import describe
 
