@@ -11,9 +11,7 @@ from skadm.cli import _parser
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = sorted((ROOT / "skadm").rglob("*.py"))
-BENCHMARKS = sorted(
-    path for path in (ROOT / "benchmarks").rglob("*.py") if path.parent.name != "speed"
-)
+BENCHMARKS = sorted((ROOT / "benchmarks").rglob("*.py"))
 MODULES = PACKAGE + BENCHMARKS
 MOST_SENTENCES = 3
 

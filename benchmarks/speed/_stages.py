@@ -1,4 +1,4 @@
-"""A command of skadm that tells how long each of its stages takes.
+"""Run a command of skadm and record how long each of its stages takes.
 
     python benchmarks/speed/_stages.py RECORD.json score --model ... --data ...
 

@@ -1,8 +1,8 @@
-"""What a cache of slices costs, as the number of volumes in it grows.
+"""Cost of a cache of slices as its number of volumes grows.
 
-Builds caches of more and more synthetic volumes, and tells what it costs to open one, to
-read random slices, to go through it, and the highest memory that each of these processes
-took (on Linux).
+Builds caches of more and more synthetic volumes. Measures the time to open one, to read
+random slices and to read all slices, and the peak memory of each of these processes (on
+Linux).
 
     OMP_NUM_THREADS=1 python -m benchmarks cache_growth --volumes 100 2000
 

@@ -1,9 +1,10 @@
-"""What each detector costs: time to train and to score a slice, on the phantom.
+"""Cost of each detector: time to train and to score a slice, on the phantom.
 
-Every epoch of a stage takes the same time, so the whole training of a preset is told from
-short ones. A training on two tiny slices counts the epochs of each stage, and warms up.
-Short trainings, several times, give the time of an epoch and of what is done once, such as
-a last pass over all slices. Prints a table in Markdown, and writes cost.csv and run.json.
+Every epoch of a stage takes the same time, so the time of a whole training is extrapolated
+from short ones. A training on two tiny slices counts the epochs of each stage, and warms
+up. Several short trainings give the time of an epoch, and of work that is done once, such
+as a last pass over all slices. Prints a table in Markdown, and writes cost.csv and
+run.json.
 
     python -m benchmarks cost --size 128 --preset cpu
 """

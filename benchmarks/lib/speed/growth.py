@@ -47,7 +47,7 @@ def case(setting: Setting, what: str, size: int) -> Case:
 
 
 def _mixed(images: NDArray[np.float32], n_contrasts: int) -> NDArray[np.float32]:
-    """Other contrasts: linear mixtures of those that there are. Background stays 0."""
+    """Make contrasts as linear mixtures of the given ones. Background stays 0."""
     random = np.random.default_rng(0)
     mixing = random.standard_normal((n_contrasts, images.shape[1])).astype(np.float32)
     return np.einsum("lk,nkhw->nlhw", mixing, images)

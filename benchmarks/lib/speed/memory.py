@@ -14,10 +14,10 @@ _STATUS, _CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 def peak_mib(function: Callable[[], Any]) -> float | None:
     """Mebibytes by which the process grows at most while the function runs; Linux only.
 
-    The kernel keeps the largest resident set of a process (VmHWM), in which everything
-    counts, whoever allocated it; writing 5 to clear_refs sets it back to the present one.
-    Free memory that the allocator still holds is given back first, since what is taken from
-    it would not be seen. None where there is no such file.
+    The kernel keeps the largest resident set of a process (VmHWM), of all allocators.
+    Writing 5 to clear_refs resets it to the present one. Memory that the allocator holds
+    free is returned first, since memory taken from it would not count. None if the file
+    does not exist.
     """
     if not _CLEAR.exists():
         return None

@@ -1,8 +1,8 @@
 """ADM written straight from the equations of Kim et al. 2021, with torch's own layers.
 
-What the detector of the package is measured against: the same networks and losses, in
-float32, on whole slices, with every translation made in every step, and the formulas as
-they stand in the paper. Nothing is done for speed, and nothing against it.
+The reference for the speed of the package's detector: the same networks and losses, in
+float32, on whole slices. Every step makes every translation and evaluates the formulas of
+the paper as printed. Nothing is done for speed, and nothing against it.
 """
 
 import math
@@ -219,7 +219,7 @@ def floored(covariances: torch.Tensor) -> torch.Tensor:
 def plain_of(detector: ADMDetector) -> PlainADM:
     """The plain networks with the weights of a fitted detector, in eval mode.
 
-    Layers are told apart by their order, not by their names; others are a ValueError.
+    Layers correspond by their order, not by their names. Raises a ValueError for others.
     """
     weights: Mapping[str, np.ndarray] = detector.weights_
     means = weights["mixture.means"]

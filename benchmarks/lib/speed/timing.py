@@ -10,7 +10,7 @@ Task = Callable[[], Mapping[str, float]]
 
 
 def timed(name: str, function: Callable[[], Any]) -> Task:
-    """A task that calls the function and tells the seconds that it took."""
+    """A task that calls the function and returns its seconds."""
 
     def task() -> dict[str, float]:
         started = time.perf_counter()
