@@ -295,9 +295,9 @@ def fine_tune(folder: str, options: argparse.Namespace) -> list[dict[str, Any]]:
         chosen = [patients[(fold + i) % len(patients)] for i in range(n_training)]
         training = np.isin(stack.groups, chosen)
         for name, detector in kinds.items():
-            started = time.perf_counter()
+            started = time.process_time()
             detector.fit(stack[training & shown], y[training & shown])
-            seconds = time.perf_counter() - started
+            seconds = time.process_time() - started
             say(f"{name} on {', '.join(chosen)}: {seconds:.0f} s")
             # With a known direction, nothing is learned beside the networks.
             for evidence in ("residual", "presence"):
