@@ -120,7 +120,7 @@ def measure(ranks: NDArray[np.intp], labels: NDArray, voxel_ml: float) -> dict[s
 
 def score_folder(folder: str, options: argparse.Namespace) -> list[dict[str, Any]]:
     """Return rows of all patients of a folder with a lesion, by kind of list."""
-    from benchmarks.experiments.zero_shot import known_direction
+    from benchmarks.lib.priors import known_direction
     from skadm import load_pretrained
     from skadm.data import SliceStack, read_any
 

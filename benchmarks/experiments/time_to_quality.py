@@ -8,8 +8,8 @@ sees (validation). Times are seconds of the processor: other programs do not cou
     python -m benchmarks time_to_quality --data brats
     OMP_NUM_THREADS=1 python -m benchmarks time_to_quality --data brats --shares 0.1 1
 
-"Directed" methods know that lesions are bright on FLAIR and T2, like the smoothed intensity
-that is beside them. Share 0 of "pretrained" are the shipped weights as they are. Writes
+"Directed" methods know that lesions are bright on FLAIR and T2 (or DWI), like the smoothed
+intensity beside them. Share 0 of "pretrained" are the shipped weights as they are. Writes
 time_to_quality.csv, time_to_quality.png and run.json.
 """
 
@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from benchmarks.lib.options import add_data_arguments, read_options, say
+from benchmarks.lib.priors import known_direction
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
     from benchmarks.lib.data import Split
     from skadm.base import Detector
 
-BRIGHT = {"FLAIR": 1.0, "T2": 0.5}
 # Detector and preset of each method, and whether it knows on which contrasts lesions are
 # bright.
 METHODS = {
@@ -66,12 +66,9 @@ def trained_for(detector: Detector, share: float) -> Detector:
     """A copy with a share of the epochs of each stage, at least one."""
     from sklearn.base import clone
 
-    epochs = {
-        name: max(1, round(share * value))
-        for name, value in detector.get_params().items()
-        if name.endswith("epochs") and value
-    }
-    return clone(detector).set_params(**epochs)
+    from benchmarks.lib.budget import with_fewer_epochs
+
+    return with_fewer_epochs(clone(detector), share)
 
 
 def make_methods(
@@ -81,12 +78,12 @@ def make_methods(
     from benchmarks.lib.methods import choose
     from skadm.presets import make_detector
 
-    prior = {name: weight for name, weight in BRIGHT.items() if name in contrasts}
+    prior = known_direction(contrasts)
     detectors = {}
     for name in choose(names, METHODS):
         kind, preset, directed = METHODS[name]
         if directed and not prior:
-            say(f"{name}: left out; expected FLAIR or T2 among {', '.join(contrasts)}")
+            say(f"{name}: left out; expected FLAIR, T2 or DWI among {', '.join(contrasts)}")
             continue
         more: dict[str, Any] = {"prior": prior} if directed else {}
         if learning_rate is not None:
@@ -132,7 +129,7 @@ def untrained(split: Split, names: Sequence[str]) -> list[dict[str, Any]]:
     from skadm import EraserDetector, IntensityDetector
 
     contrasts = split.stack.contrasts
-    prior = {name: weight for name, weight in BRIGHT.items() if name in contrasts}
+    prior = known_direction(contrasts)
     detectors: dict[str, Any] = {}
     if prior:
         name = " + ".join(prior)

@@ -32,14 +32,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from benchmarks.lib.options import positive, read_options, say
+from benchmarks.lib.priors import known_direction
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from skadm.data import SliceStack
 
-WEIGHTS = {"FLAIR": 1.0, "T2": 0.5}
-OF_DIFFUSION = {"DWI": 1.0, "ADC": -0.5}
 THIN = 2.0  # mm: largest distance of slices for smoothing through them
 THROUGH = 5.0  # mm: standard deviation of that Gaussian
 SIGMA = 2.0
@@ -63,12 +62,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--from-scratch", action="store_true", help="also train from random weights"
     )
-
-
-def known_direction(contrasts: Sequence[str]) -> dict[str, float]:
-    """Weights of the contrasts on which lesions are known to be bright or dark."""
-    weights = OF_DIFFUSION if "DWI" in contrasts else WEIGHTS
-    return {name: weight for name, weight in weights.items() if name in contrasts}
 
 
 def measure(

@@ -14,10 +14,10 @@ BUDGET_EPOCHS = 1 / 2  # of the preset's epochs, in every stage
 BUDGET_SLICES = 1000  # of all patients together
 
 
-def with_fewer_epochs(detector: Detector) -> Detector:
-    """Reduce the epochs of each stage to `BUDGET_EPOCHS` of them, at least one."""
+def with_fewer_epochs(detector: Detector, share: float = BUDGET_EPOCHS) -> Detector:
+    """Reduce the epochs of each stage to a share of them, at least one."""
     epochs = {
-        name: max(1, round(value * BUDGET_EPOCHS))
+        name: max(1, round(value * share))
         for name, value in detector.get_params().items()
         if name.endswith("epochs") and value
     }
