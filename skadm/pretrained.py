@@ -16,7 +16,7 @@ from skadm.detectors import EraserDetector
 from skadm.detectors._prior import Prior
 from skadm.postprocessing import GaussianSmoother
 from skadm.preprocessing import CoverageImputer, IntensityNormalizer, SliceResizer
-from skadm.training._pretrained import pretrained_network
+from skadm.training._pretrained_networks import pretrained_network
 from skadm.wrappers import PostprocessedDetector
 
 __all__ = ["load_pretrained"]

@@ -36,7 +36,7 @@ from skadm.pooling import Pooling
 from skadm.postprocessing import GaussianSmoother
 from skadm.postprocessing._map_transformer import MapTransformer
 from skadm.preprocessing import BrainCropper, IntensityNormalizer
-from skadm.preprocessing._base import StackTransformer
+from skadm.preprocessing._stack_transformer import StackTransformer
 
 DETECTORS = dict(all_detectors())
 CLASSES = known_classes()

@@ -24,7 +24,7 @@ from skadm.data import (
 )
 from skadm.metrics import pixel_roc_auc_score
 from skadm.nn.density import FittedMixture, Mixture, marginal
-from skadm.nn.missing import Substitution
+from skadm.nn.substitution import Substitution
 from skadm.preprocessing import BrainCropper, IntensityNormalizer, SliceResizer
 
 NAMES = ("T1", "T2", "FLAIR")

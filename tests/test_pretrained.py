@@ -33,10 +33,10 @@ from skadm.nn.mirror import mirrored
 from skadm.nn.slots import SlottedUNet
 from skadm.preprocessing import CoverageImputer, IntensityNormalizer, SliceResizer
 from skadm.presets import make_detector
-from skadm.training import _pretrained
-from skadm.training._pretrained import known_contrasts, pretrained_network
+from skadm.training import _pretrained_networks
+from skadm.training._pretrained_networks import known_contrasts, pretrained_network
 
-WEIGHTS = Path(_pretrained.__file__).parent / "weights"
+WEIGHTS = Path(_pretrained_networks.__file__).parent / "weights"
 TINY = Settings(rounds=3, patients=2, passes=1, size=24, width=4, n_levels=2)
 
 
@@ -194,8 +194,8 @@ def test_half_precision_goes_out_and_comes_back(tmp_path, monkeypatch, slotted):
     network = SlottedUNet(7, 4, 2).eval()
     (tmp_path / "weights").mkdir()
     export(network, tmp_path / "weights" / "synthetic.safetensors")
-    monkeypatch.setattr(_pretrained.resources, "files", lambda package: tmp_path)
-    _pretrained._read.cache_clear()
+    monkeypatch.setattr(_pretrained_networks.resources, "files", lambda package: tmp_path)
+    _pretrained_networks._read.cache_clear()
     try:
         found = pretrained_network("synthetic", SEQUENCES)
         expected = network.for_contrasts(list(range(7)))
@@ -206,7 +206,7 @@ def test_half_precision_goes_out_and_comes_back(tmp_path, monkeypatch, slotted):
                     found.state_dict()[name], value, rtol=1e-3, atol=1e-6
                 )
     finally:
-        _pretrained._read.cache_clear()
+        _pretrained_networks._read.cache_clear()
 
 
 def test_what_is_shipped_is_small_and_described():
@@ -221,7 +221,7 @@ def test_what_is_shipped_is_small_and_described():
 def test_the_shipped_network_erases_blobs_and_leaves_the_rest():
     settings = Settings(patients=4, size=64, contrasts=("T1", "T2", "FLAIR"))
     images, present = map(torch.from_numpy, draw_patients(settings, 10**6))
-    _, network = _pretrained._read("synthetic")
+    _, network = _pretrained_networks._read("synthetic")
     generator = torch.Generator().manual_seed(0)
     with torch.inference_mode():
         terms = loss_of(network, images, present, settings, generator)

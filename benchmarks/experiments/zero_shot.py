@@ -174,7 +174,7 @@ class ZeroShot:
 def corrupted(X: NDArray, contrast: int, fault: str) -> NDArray:
     """Add a fault to one contrast of a scan and prepare it again."""
     from skadm.data._corruptions import coarsen
-    from skadm.preprocessing._intensity import zscore
+    from skadm.preprocessing._normalize import zscore
 
     X, brain = X.copy(), (X != 0).any(axis=1)
     own = X[:, contrast]

@@ -18,7 +18,7 @@ from skadm.nn.blocks import build
 from skadm.nn.noise import blob_noise
 from skadm.nn.pixels import brain_mean, brain_of
 from skadm.nn.slots import SlottedUNet
-from skadm.preprocessing._intensity import zscore
+from skadm.preprocessing._normalize import zscore
 from skadm.training._checkpoints import CheckpointFile
 from skadm.training._windows import Windows
 
@@ -267,7 +267,7 @@ def set_statistics(network: SlottedUNet, settings: Settings) -> None:
 
 def export(network: SlottedUNet, path: Path) -> None:
     """Write the weights in half precision, as the package reads them."""
-    from skadm.training._pretrained import KEY
+    from skadm.training._pretrained_networks import KEY
 
     tensors = {
         name: tensor.detach().half().contiguous()

@@ -143,7 +143,7 @@ def on_one_grid(*paths: Path) -> bool:
 
 def _has_skull(study: Any, contrasts: list[str]) -> bool:
     from skadm.data import NiftiVolume
-    from skadm.preprocessing._intensity import MOST_BRAIN
+    from skadm.preprocessing._normalize import MOST_BRAIN
 
     volume = NiftiVolume(
         {name: study.images[name] for name in contrasts},

@@ -144,7 +144,7 @@ def _lesson(
 
 def _shipped(args: argparse.Namespace, found: Found, stack: Any) -> list[str]:
     """Return the options of the pretrained model; raise if it is not applicable."""
-    from skadm.training._pretrained import known_contrasts
+    from skadm.training._pretrained_networks import known_contrasts
 
     known = known_contrasts(SHIPPED)
     contrasts = [name for name in found.contrasts if name in known]

@@ -26,9 +26,9 @@ from skadm.nn.density import (
     least_eigenvalue,
     mixture_energy,
 )
-from skadm.nn.missing import Substitution
 from skadm.nn.pixels import brain_mean, brain_of, pixels_of
 from skadm.nn.reduction import ReductionNet
+from skadm.nn.substitution import Substitution
 from skadm.nn.translation import TranslationNet
 from skadm.training import Checkpoints, Objective, Stage, Trainer
 from skadm.training._stage import SingularCovarianceError

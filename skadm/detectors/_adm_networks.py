@@ -3,8 +3,8 @@
 import torch
 
 from skadm.nn.density import EstimationNet, FittedMixture
-from skadm.nn.missing import Substitution
 from skadm.nn.reduction import ReductionNet
+from skadm.nn.substitution import Substitution
 from skadm.nn.translation import TranslationNet
 
 

@@ -11,8 +11,8 @@ from skadm._missing import missing_contrasts
 from skadm.detectors._adm_networks import ADMNetworks
 from skadm.detectors._explanation import Explanation
 from skadm.neural import TorchDetector
-from skadm.nn.missing import Substitution
 from skadm.nn.pixels import brain_of, map_of, pixels_of
+from skadm.nn.substitution import Substitution
 from skadm.nn.translation import TranslationNet, brain_medians, translate_all
 from skadm.training._engine import Engine
 

@@ -22,7 +22,7 @@ from skadm.nn.pixels import brain_mean, brain_of, map_of, pixels_of
 from skadm.nn.smoothing import smooth_in_brain
 from skadm.nn.unet import UNet
 from skadm.training import Checkpoints, Objective, Stage, Trainer
-from skadm.training._pretrained import PRETRAINED, pretrained_network
+from skadm.training._pretrained_networks import PRETRAINED, pretrained_network
 from skadm.training._weights import load_weights
 
 # A pixel belongs to a blob if any contrast changes by this multiple of `lesion_std`.

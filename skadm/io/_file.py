@@ -15,7 +15,7 @@ from sklearn.base import BaseEstimator
 
 from skadm._files import replace_atomically, require_file
 from skadm._version import __version__
-from skadm.io._card import FORMAT, make_card
+from skadm.io._model_card import FORMAT, make_card
 from skadm.io._objects import Decoder, Encoder, known_classes
 
 _MAX_BYTES = 2**31 - 1

@@ -5,7 +5,7 @@ save or show it; no global setting or backend of matplotlib is touched. Matplotl
 imported when a figure is drawn; ``pip install skadm[plot]`` brings it.
 """
 
-from skadm.plotting._explanation import plot_explanation
+from skadm.plotting._decomposition import plot_explanation
 from skadm.plotting._froc import plot_froc
 from skadm.plotting._heat_map import plot_heat_map
 from skadm.plotting._history import plot_history

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from skadm._missing import missing_contrasts
 from skadm.data import SliceStack
 from skadm.data._interfaces import Grid, VolumeStep
-from skadm.preprocessing._base import StackTransformer, keep_brain
 from skadm.preprocessing._field_of_view import uncovered
+from skadm.preprocessing._stack_transformer import StackTransformer, keep_brain
 
 _N_FITTED = 20_000  # voxels for fitting a regression
 _FEWEST = 100  # minimum of these

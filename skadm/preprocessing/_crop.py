@@ -11,7 +11,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from skadm.data import SliceStack, brain_mask
 from skadm.data._interfaces import Grid, VolumeStep
-from skadm.preprocessing._base import NO_BRAIN, StackTransformer, check_maps
+from skadm.preprocessing._stack_transformer import NO_BRAIN, StackTransformer, check_maps
 
 
 class Box(NamedTuple):

@@ -13,7 +13,7 @@ from skadm._brain import ignore_background
 from skadm._missing import missing_contrasts
 from skadm.data import SliceStack, brain_mask
 from skadm.data._interfaces import Grid, VolumeStep
-from skadm.preprocessing._base import (
+from skadm.preprocessing._stack_transformer import (
     StackTransformer,
     check_maps,
     keep_brain,

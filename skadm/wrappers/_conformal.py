@@ -19,7 +19,7 @@ from skadm._pipelines import is_search, last_step, looks_at_abnormal, scored_uni
 from skadm._sklearn import HasMethods, Interval, fit_context
 from skadm._validation import check_labels, check_shape, normal_slices
 from skadm.conformal import Calibration, CandidateLesions
-from skadm.wrappers._base import MetaDetector
+from skadm.wrappers._meta_detector import MetaDetector
 from skadm.wrappers._reading import Places, score_by_volume, score_maps
 
 

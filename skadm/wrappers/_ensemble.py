@@ -12,7 +12,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from skadm._sklearn import Interval
 from skadm._validation import check_arrays
-from skadm.wrappers._base import MetaDetector, Train
+from skadm.wrappers._meta_detector import MetaDetector, Train
 from skadm.wrappers._reading import score_by_volume, score_maps
 
 

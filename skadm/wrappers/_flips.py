@@ -9,7 +9,7 @@ from sklearn.base import clone
 
 from skadm.data import SliceStack
 from skadm.data._interfaces import Grid, VolumeStep
-from skadm.wrappers._base import MetaDetector, Train
+from skadm.wrappers._meta_detector import MetaDetector, Train
 from skadm.wrappers._reading import score_maps
 
 

@@ -15,7 +15,7 @@ from skadm.data import SliceStack
 from skadm.data._slices import brain_of
 from skadm.image_level._labels import check_signed
 from skadm.pooling import Pooling, Quantile
-from skadm.wrappers._base import MetaDetector, Train
+from skadm.wrappers._meta_detector import MetaDetector, Train
 
 
 class ImageDetector(MetaDetector):

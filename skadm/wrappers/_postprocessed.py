@@ -10,7 +10,7 @@ from sklearn.base import BaseEstimator, clone
 from skadm._sklearn import BaseComposition
 from skadm.data import SliceStack
 from skadm.postprocessing._map_transformer import MapTransformer
-from skadm.wrappers._base import MetaDetector, Train
+from skadm.wrappers._meta_detector import MetaDetector, Train
 from skadm.wrappers._reading import score_by_volume, score_maps
 
 

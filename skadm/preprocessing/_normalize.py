@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 from skadm._missing import missing_contrasts
 from skadm.data import SliceStack, brain_mask
 from skadm.data._interfaces import Grid, VolumeStep
-from skadm.preprocessing._base import (
+from skadm.preprocessing._stack_transformer import (
     ALMOST_ZERO,
     NO_BRAIN,
     StackTransformer,

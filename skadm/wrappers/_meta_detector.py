@@ -24,7 +24,8 @@ from skadm._pipelines import (
 from skadm._reference import ScoreReference
 from skadm._sklearn import HasMethods, Interval, fit_context
 from skadm._validation import check_labels, check_shape, normal_slices
-from skadm.base import Chunk, Detector
+from skadm.base import Detector
+from skadm.base._contract import Chunk
 from skadm.data import SliceStack
 from skadm.data._slices import training_slices
 from skadm.wrappers._reading import Places, read_if_it_fits, score_by_volume, take
