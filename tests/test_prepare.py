@@ -537,9 +537,11 @@ def test_hd_bet(data_directory):
     path = data_directory / "lgg_raw" / patient / name
     if not path.is_file():
         pytest.skip(f"no raw scan {path}")
-    found = HDBET()(read_image(path), patient)
-    reference = (
-        sitk.GetArrayFromImage(read_image(data_directory / "lgg" / patient / name)) > 0
+    # Without most of the air: the network then sees one window in place of four.
+    scan, reference = (
+        read_image(data_directory / folder / patient / name)[25:229, 22:226]
+        for folder in ("lgg_raw", "lgg")
     )
-    mask = sitk.GetArrayFromImage(found) > 0
+    mask = sitk.GetArrayFromImage(HDBET()(scan, patient)) > 0
+    reference = sitk.GetArrayFromImage(reference) > 0
     assert 2 * (mask & reference).sum() / (mask.sum() + reference.sum()) > 0.9

@@ -19,12 +19,14 @@ pytestmark = pytest.mark.slow
 _TRAIN = """
 import pickle, sys, torch
 torch.set_num_threads(1)
+from skadm.cli import main
 from skadm.training import launched
+folder, *command = sys.argv[1:]
 with launched() as processes:
-    folder = sys.argv[1]
     tasks = pickle.load(open(f"{folder}/tasks.pkl", "rb"))
     trained = {name: detector.fit(X) for name, (detector, X) in tasks.items()}
     pickle.dump(trained, open(f"{folder}/result{processes.rank}.pkl", "wb"))
+sys.exit(main(command))
 """
 
 EXACT = ADMDetector(
@@ -81,12 +83,28 @@ TASKS = {
 
 
 @pytest.fixture(scope="module")
-def trained_by_two(tmp_path_factory):
-    """All tasks, from each of the two processes: starting them takes longest."""
+def command(tmp_path_factory):
+    """Arguments of the command line, up to the name of the model."""
+    scans = write_brats(tmp_path_factory.mktemp("scans") / "scans", n_patients=2)
+    return ["fit", "--data", str(scans), *QUICK, "--seed", "0", "--out"]
+
+
+@pytest.fixture(scope="module")
+def two_processes(tmp_path_factory, command):
+    """Results of two processes, which are started once: that takes longest.
+
+    The folder has all trained tasks of each process and the model of the command line.
+    """
     folder = tmp_path_factory.mktemp("two")
     (folder / "tasks.pkl").write_bytes(pickle.dumps(TASKS))
     (folder / "train.py").write_text(_TRAIN)
-    launch_two(folder / "train.py", folder)
+    printed = launch_two(folder / "train.py", folder, *command, folder / "two.skadm")
+    return folder, printed
+
+
+@pytest.fixture(scope="module")
+def trained_by_two(two_processes):
+    folder, _ = two_processes
     return [pickle.loads((folder / f"result{rank}.pkl").read_bytes()) for rank in range(2)]
 
 
@@ -126,14 +144,13 @@ def test_processes_agree_on_all_that_is_learned(task, trained_by_two):
         )
 
 
-def test_the_command_line_trains_with_two(tmp_path):
-    """One model, told of once, which is that of one process but for its batch norm."""
-    scans = write_brats(tmp_path / "scans", n_patients=2)
-    command = ["fit", "--data", str(scans), *QUICK, "--seed", "0", "--out"]
-    printed = launch_two("-m", "skadm", *command, tmp_path / "two.skadm")
+def test_the_command_line_trains_with_two(two_processes, command, tmp_path):
+    """One model, reported once, which is that of one process but for its batch norm."""
+    folder, printed = two_processes
     assert printed.count("model:") == 1
     assert main([*command, str(tmp_path / "one.skadm")]) == 0
-    one, two = (skadm.load(tmp_path / f"{name}.skadm")[-1] for name in ("one", "two"))
+    one = skadm.load(tmp_path / "one.skadm")[-1]
+    two = skadm.load(folder / "two.skadm")[-1]
     stages = [record["stage"] for record in one.history_]
     assert [record["stage"] for record in two.history_] == stages
     assert losses(two, stages[0])[0] == pytest.approx(losses(one, stages[0])[0], rel=0.2)

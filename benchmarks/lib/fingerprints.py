@@ -64,10 +64,15 @@ _WITHOUT_EFFECT = ("annotation", "returns", "kind", "type_comment")  # fields of
 def behaviour_fingerprints(names: Iterable[str]) -> dict[str, str]:
     """Digest of what each of these modules does, by its name; wording does not count."""
     return {
-        name: joblib.hash(behaviour(_source(str(sys.modules[name].__file__))))
+        name: _behaviour_digest(_source(str(sys.modules[name].__file__)))
         for name in sorted(names)
         if name.split(".")[1] not in READ_OR_WORD
     }
+
+
+@functools.cache
+def _behaviour_digest(source: bytes) -> str:
+    return joblib.hash(behaviour(source))
 
 
 def behaviour(source: bytes | str) -> list[Any]:
