@@ -111,6 +111,7 @@ def test_model_is_a_pipeline_that_scores_files(model, scans):
     assert set(np.unique(pipeline.predict(stack))) <= {-1, 1}
 
 
+@pytest.mark.slow
 def test_model_carries_its_record_and_no_callback(model):
     pipeline = skadm.load(model)
     training = pipeline.training_

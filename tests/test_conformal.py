@@ -130,6 +130,7 @@ def stack():
     return IntensityNormalizer().fit_transform(made)
 
 
+@pytest.mark.slow
 def test_detector_of_pixels(stack):
     detector = ConformalDetector(
         PCADetector(random_state=0), contamination=0.25, random_state=0

@@ -82,6 +82,7 @@ def centres(result):
     )
 
 
+@pytest.mark.slow
 def test_scores_lie_where_they_were_found(written):
     result = pydicom.dcmread(written[0])
     points = centres(result)

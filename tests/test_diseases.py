@@ -100,6 +100,7 @@ def flair_in_mm(folder, name):
 # -- from end to end ----------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_metrics_of_each_patient_are_those_of_scikit_learn(scans, studies, tmp_path):
     assert run(scans, tmp_path, "--methods", "FLAIR threshold") == 0
     rows = read(tmp_path / "per_patient.csv")
@@ -134,6 +135,7 @@ def test_metrics_of_each_patient_are_those_of_scikit_learn(scans, studies, tmp_p
         assert float(row["f1"]) == pytest.approx(expected, abs=0.02)
 
 
+@pytest.mark.slow
 def test_summary_has_t_intervals_of_patients(scans, studies, tmp_path):
     run(scans, tmp_path, "--methods", "FLAIR threshold", "PCA")
     rows = read(tmp_path / "per_patient.csv")
@@ -157,6 +159,7 @@ def test_summary_has_t_intervals_of_patients(scans, studies, tmp_path):
         assert (tmp_path / part["file"]).stat().st_size > 20
 
 
+@pytest.mark.slow
 def test_networks_are_trained_once_for_all_priors(scans, studies, tmp_path, monkeypatch):
     from skadm.training import Trainer
 
@@ -180,6 +183,7 @@ def test_networks_are_trained_once_for_all_priors(scans, studies, tmp_path, monk
     assert (tmp_path / "per_patient.csv").read_bytes() == before
 
 
+@pytest.mark.slow
 def test_a_method_that_fails_is_left_out_with_its_reason(
     scans, studies, tmp_path, monkeypatch
 ):
@@ -197,6 +201,7 @@ def test_a_method_that_fails_is_left_out_with_its_reason(
     assert "Got -1" in row["reason"]
 
 
+@pytest.mark.slow
 def test_only_what_is_finished_in_all_folds_is_shown(scans, studies, tmp_path):
     run(scans, tmp_path, "--methods", "FLAIR threshold")
     # PCA in one of three folds.

@@ -98,6 +98,7 @@ def test_maps_add_up_to_the_score(features, kinds):
         found["T9 translation"]
 
 
+@pytest.mark.slow
 def test_names_of_a_stack_and_a_copy_from_a_file():
     stack = make_phantom(n_patients=2, n_slices=6, size=32, random_state=0)
     detector = tiny().fit(stack, stack.y)

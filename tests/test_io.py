@@ -175,6 +175,7 @@ def test_deep_nests_and_records_come_back(stack, file):
     assert after.training_["patients"] == model.training_["patients"]
 
 
+@pytest.mark.slow
 def test_frozen_detector_comes_back_and_is_written_once(fitted, stack, file):
     detector = fitted("PCADetector")
     before = skadm.PostprocessedDetector(FrozenEstimator(detector), GaussianSmoother(1))

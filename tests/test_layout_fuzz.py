@@ -316,10 +316,9 @@ def read(place):
     return stack, ""
 
 
-@pytest.mark.parametrize(
-    "block", [0, *(pytest.param(n, marks=pytest.mark.slow) for n in range(1, 10))]
-)
+@pytest.mark.parametrize("block", range(10))
 @pytest.mark.filterwarnings("ignore::UserWarning")
+@pytest.mark.slow
 def test_right_or_refused_by_name(block, tmp_path):
     for seed in range(block, N_CASES, 10):
         folder = tmp_path / str(seed)

@@ -28,6 +28,7 @@ def stack(raw):
     return IntensityNormalizer().fit_transform(raw)
 
 
+@pytest.mark.slow
 def test_likelihood_is_that_of_scikit_learn(stack):
     X, y = stack.load()
     normal = ~(y == 1).any(axis=(1, 2))

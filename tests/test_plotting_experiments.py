@@ -98,6 +98,7 @@ def test_features_lie_in_the_plane_that_is_drawn():
         plot_features_3d(features * np.inf)
 
 
+@pytest.mark.slow
 def test_explanation_shows_every_part():
     stack = make_phantom(n_patients=2, n_slices=6, size=32, random_state=0)
     detector = ADMDetector(width=4, n_blocks=1, max_epochs=1, random_state=0)

@@ -222,6 +222,7 @@ def test_scores_are_the_filtered_scores(stack):
     np.testing.assert_array_equal(copy.score_samples(stack), scores)
 
 
+@pytest.mark.slow
 def test_abnormal_slices_are_not_learned_from(stack):
     normal = ~(stack.y == 1).any(axis=(1, 2))
     detector = PostprocessedDetector(

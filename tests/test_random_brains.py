@@ -62,6 +62,7 @@ def test_unknown_contrasts_are_refused():
 
 
 @pytest.mark.parametrize(("margin", "sign"), [(3.0, 1), (-3.0, -1)])
+@pytest.mark.slow
 def test_masks_reach_too_far_or_not_far_enough(margin, sign):
     masks = [
         build_anatomy(np.random.default_rng(0), 6, 48, [], Variation(margin=each)).brain

@@ -6,8 +6,9 @@ import warnings
 import numpy as np
 import pytest
 
-from skadm import IntensityDetector, IntensityShiftWarning, PCADetector, base
+from skadm import IntensityDetector, IntensityShiftWarning, PCADetector
 from skadm._reference import LEVELS, TrainingReference
+from skadm.base import _learning
 from skadm.data import ArrayVolume, SliceStack, make_phantom, read_brats
 from skadm.preprocessing import IntensityNormalizer
 
@@ -139,6 +140,7 @@ def test_scoring_warns(trained, raw, normalised):
         assert {text.split(":")[0] for text in messages} == set(raw.contrasts)
 
 
+@pytest.mark.slow
 def test_scoring_warns_once_whatever_is_read_at_a_time(trained, raw, normalised, tmp_path):
     """Of one patient among others too; the chunks of the rest are not looked at again."""
     patients = np.unique(raw.groups)
@@ -159,13 +161,13 @@ def test_scoring_warns_once_whatever_is_read_at_a_time(trained, raw, normalised,
 
 
 def test_slices_are_validated_once(trained, normalised, monkeypatch):
-    seen, validate = [], base.validate_data
+    seen, validate = [], _learning.validate_data
 
     def counting(estimator, X, **options):
         seen.append(len(X))
         return validate(estimator, X, **options)
 
-    monkeypatch.setattr(base, "validate_data", counting)
+    monkeypatch.setattr(_learning, "validate_data", counting)
     monkeypatch.setattr("skadm._disk.CHUNK_BYTES", 10 * normalised.X[:1].nbytes)
     trained.score_samples(normalised.X)
     assert seen == [len(normalised)]

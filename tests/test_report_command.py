@@ -33,6 +33,7 @@ def test_command_names_the_source_of_p_values(written):
     assert "skadm report --model" in text
 
 
+@pytest.mark.slow
 def test_pages_are_small(written):
     assert (written / "patients" / "second.html").stat().st_size < 300_000
 

@@ -205,6 +205,7 @@ def test_masks_can_be_left_unread(scans, tmp_path, capsys):
     assert commands_of(printed) == ["score", "report"]
 
 
+@pytest.mark.slow
 def test_patients_without_a_mask_are_scored_and_not_trained_on(scans, tmp_path, capsys):
     data = tmp_path / "data"
     shutil.copytree(scans, data)

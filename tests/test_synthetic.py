@@ -26,6 +26,7 @@ def normal():
 @pytest.mark.parametrize("name", KINDS)
 @settings(max_examples=8, deadline=None)
 @given(seed=st.integers(0, 2**31))
+@pytest.mark.slow
 def test_labels_tell_what_changed(normal, name, seed):
     before = normal.copy()
     X, y = paste_lesions(normal, KINDS[name], random_state=seed)

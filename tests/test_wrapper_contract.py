@@ -264,6 +264,7 @@ def normal_slices_of(wrapper):
     return set(np.flatnonzero(~np.isin(STACK.groups, ["p0", "p1", "p2"])).tolist())
 
 
+@pytest.mark.slow
 def test_no_training_sees_a_lesion(wrapper, trained_on):
     X, y, groups = data_for(wrapper)
     labels = y
