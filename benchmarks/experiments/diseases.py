@@ -8,7 +8,7 @@ Methods appear with each supervision that they can have: none; which slices have
 also with the rule that every one of them is ("all contrasts").
 The scores of all methods are smoothed alike, in mm, all networks have the same budget, and
 none is an ensemble. "Pretrained" is the network that the package comes with, without a
-training; "Eraser, small lesions" is fine-tuned from it by the preset of that name. ADM+ calls the outermost pixel of the brain normal, which belongs to it.
+training; "Small-lesion eraser" is fine-tuned from it by the preset of that name. ADM+ calls the outermost pixel of the brain normal, which belongs to it.
 
     python -m benchmarks diseases
     python -m benchmarks diseases --only brats isles2022 --methods "Eraser" "DAE"
@@ -290,7 +290,7 @@ def methods(
         detectors[f"Eraser{tier}"] = smoothed_through(one)
         if prior and prior.get("prior") != "learned":
             small = make_detector("EraserDetector", "small-lesions", sigma=sigma, **prior)
-            detectors[f"Eraser, small lesions{tier}"] = smoothed_through(small)
+            detectors[f"Small-lesion eraser{tier}"] = smoothed_through(small)
         if prior.get("prior") != "learned":
             detectors[f"Pretrained{tier}"] = smoothed_through(
                 EraserDetector(
