@@ -6,19 +6,20 @@ slices of other patients; the threshold has the best F1 on these patients' abnor
 Methods appear with each supervision that they can have: none; which slices have a lesion
 ("learned direction"); on which contrasts lesions are bright or dark ("known direction"),
 also with the rule that every one of them is ("all contrasts").
+
 The scores of all methods are smoothed alike, in mm, all networks have the same budget, and
 none is an ensemble. "Pretrained" is the network that the package comes with, without a
-training; "Small-lesion eraser" is fine-tuned from it by the preset of that name. ADM+ calls the outermost pixel of the brain normal, which belongs to it.
+training; "Small-lesion eraser" is fine-tuned from it by the preset "small-lesions". ADM+
+calls the outermost pixel of the brain normal, which belongs to it.
 
     python -m benchmarks diseases
     python -m benchmarks diseases --only brats isles2022 --methods "Eraser" "DAE"
     python -m benchmarks diseases --full
 
-Slices are coarse and far apart, epochs halved and batches small, so that everything takes
-about an hour of one core; --full has fine pixels, all slices, epochs and batches of the
-preset. Writes per_patient.csv
-(a row for each method, seed and patient), summary.csv, diseases.png and run.json, again
-after each study; runs are kept in cache/, so the same command resumes.
+Slices are coarse and far apart, epochs halved and batches small; --full has fine pixels,
+all slices, epochs and batches of the preset. Writes per_patient.csv (a row for each method,
+seed and patient), summary.csv, diseases.png and run.json, again after each study; runs are
+kept in cache/, so the same command resumes.
 """
 
 from __future__ import annotations
@@ -111,9 +112,8 @@ STUDIES = (
         {"DWI": 1.0, "ADC": -0.5},
         size=120,
         gap=2.0,
-        train_every=2,
         sigma=1.0,
-        full={"train_every": 1},
+        through=1.0,
     ),
 )
 """In the order of running."""
