@@ -872,16 +872,6 @@ def test_version(capsys):
     assert capsys.readouterr().out == f"skadm {skadm.__version__}\n"
 
 
-def test_help_imports_nothing_heavy():
-    code = (
-        "import sys\nfrom skadm.cli import main\n"
-        "try: main(['--help'])\nexcept SystemExit: pass\n"
-        "heavy = {'torch', 'numpy', 'sklearn', 'nibabel'} & set(sys.modules)\n"
-        "sys.exit(str(heavy) if heavy else 0)"
-    )
-    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
-
-
 @pytest.mark.slow
 def test_python_m_skadm():
     done = subprocess.run(

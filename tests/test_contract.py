@@ -662,20 +662,6 @@ def test_smoothing_stays_in_the_brain():
 
 
 @pytest.mark.slow
-def test_import_is_cheap():
-    code = (
-        "import sys, skadm; assert 'torch' not in sys.modules; "
-        "assert not hasattr(skadm, 'Abacus'); assert 'torch' not in sys.modules; "
-        "import skadm.pooling; from skadm import SliceDetector, VolumeDetector; "
-        "assert 'torch' not in sys.modules; "
-        "skadm.ADMDetector; assert 'torch' in sys.modules; "
-        "assert not hasattr(skadm, 'AbacusDetector')"
-    )
-    with warnings.catch_warnings():
-        subprocess.run([sys.executable, "-c", code], check=True)
-
-
-@pytest.mark.slow
 def test_callbacks_pass_through_a_pipeline():
     from test_adm import Recorder
 

@@ -1,7 +1,6 @@
 """Figures: axes, lines, labels and the data in them."""
 
 import io
-import subprocess
 import sys
 from itertools import islice, pairwise
 
@@ -413,16 +412,6 @@ def test_figures_leave_the_global_settings_alone(scan, tmp_path):
         figure.savefig(tmp_path / f"{number}.png", dpi=30)
         assert (tmp_path / f"{number}.png").stat().st_size > 500
     assert dict(matplotlib.rcParams) == before
-
-
-@pytest.mark.slow
-def test_plotting_imports_without_matplotlib_and_without_pyplot():
-    code = (
-        "import sys, skadm.plotting as p; assert 'matplotlib' not in sys.modules\n"
-        "p.plot_history([{'epoch': 0, 'loss': 1.0}])\n"
-        "assert 'matplotlib.pyplot' not in sys.modules"
-    )
-    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_missing_matplotlib_names_the_extra(scan, monkeypatch):
