@@ -13,6 +13,7 @@ from skadm._sklearn import HasMethods, Interval, StrOptions
 from skadm.augmentation import Augmentation
 from skadm.detectors._em import mixture_by_em
 from skadm.detectors._prior import Prior, PriorDetector, learned_axis
+from skadm.detectors._self_training import Students, self_train
 from skadm.neural import TorchDetector
 from skadm.nn.blocks import NORMS, build
 from skadm.nn.density import FittedMixture, mixture_energy
@@ -62,6 +63,10 @@ class EraserDetector(PriorDetector, TorchDetector):
         of the normalised brain.
     lesion_scales : sequence of int, default=(8, 16, 32)
         Sizes of the blobs in pixels; one is drawn per batch.
+    self_training_epochs : int, default=0
+        Epochs of self-training. It needs y, but uses only slice-level labels: the score
+        marks the most abnormal regions of slices with an anomaly, and a U-Net that starts
+        from the trained one learns to find them; see Notes. 0: none.
     presence_weight : float, default=2.0
         Weight in the loss of a second task, the detection of the blobs, in squared
         standard deviations. It is used in training only. 0: no such task.
@@ -138,6 +143,13 @@ class EraserDetector(PriorDetector, TorchDetector):
     residual and intensity. It needs a prior with a known sign. Combine it with slices at
     full resolution, small blobs and little smoothing: the preset "small-lesions".
 
+    Targets of self-training are found without masks. In slices with an anomaly, a region
+    whose scores exceed 98 % of the normal pixels is a lesion if one of its pixels exceeds
+    99.9 %; other regions are left out. In normal slices nothing is a lesion. The score is
+    multiplied by the smoothed probability of a lesion, after subtracting its median on
+    normal pixels; lower scores become 0. This is pseudo-labelling (Lee 2013) with one
+    round; quantiles and product are ours.
+
     The blobs make no assumption about lesions: brighter and darker are equally likely,
     independently for each contrast. Since most of a slice is unchanged, the U-Net can use
     it as reference. Unlike a denoiser with noise everywhere (`DAEDetector`), it hardly
@@ -150,6 +162,9 @@ class EraserDetector(PriorDetector, TorchDetector):
 
     A. Abid, M. J. Zhang, V. K. Bagaria, J. Zou. Exploring patterns enriched in a dataset
     with contrastive principal component analysis. Nature Communications 9:2134, 2018.
+
+    D.-H. Lee. Pseudo-label: the simple and efficient semi-supervised learning method for
+    deep neural networks. ICML workshop on challenges in representation learning, 2013.
 
     Examples
     --------
@@ -190,6 +205,7 @@ class EraserDetector(PriorDetector, TorchDetector):
         "lesion_std": [Interval(Real, 0, None, closed="left")],
         "lesion_scales": ["array-like"],
         "presence_weight": [Interval(Real, 0, None, closed="left")],
+        "self_training_epochs": [Interval(Integral, 0, None, closed="left")],
         "mirror": ["boolean"],
         "sigma": [Interval(Real, 0, None, closed="left")],
         "n_networks": [Interval(Integral, 1, None, closed="left")],
@@ -211,6 +227,7 @@ class EraserDetector(PriorDetector, TorchDetector):
         lesion_std: float = 1.2,
         lesion_scales: Sequence[int] = (8, 16, 32),
         presence_weight: float = 2.0,
+        self_training_epochs: int = 0,
         mirror: bool = True,
         sigma: float = 2.0,
         n_networks: int = 1,
@@ -254,6 +271,7 @@ class EraserDetector(PriorDetector, TorchDetector):
         self.lesion_std = lesion_std
         self.lesion_scales = lesion_scales
         self.presence_weight = presence_weight
+        self.self_training_epochs = self_training_epochs
         self.mirror = mirror
         self.sigma = sigma
         self.n_networks = n_networks
@@ -283,6 +301,20 @@ class EraserDetector(PriorDetector, TorchDetector):
         # The axis is learned during training, since the mixture depends on it.
         self._fit(X, self._abnormal_slices(abnormal))
 
+    @property
+    def _looks_at_abnormal(self) -> bool:
+        return self._learns_axis or self.self_training_epochs > 0
+
+    @property
+    def _without_abnormal(self) -> str:
+        if self._learns_axis:
+            return super()._without_abnormal
+        return (
+            f"self_training_epochs={self.self_training_epochs} needs slices with an "
+            "anomaly, but there are none; expected y with pixels of 1, or "
+            "self_training_epochs=0."
+        )
+
     def _check_parameters(self, n_contrasts: int) -> None:
         if self.init is not None:
             self._pretrained()  # raises for unsupported contrasts
@@ -294,20 +326,10 @@ class EraserDetector(PriorDetector, TorchDetector):
     def _pretrained(self) -> UNet:
         """Return the pretrained network for the contrasts of X; check its parameters."""
         assert self.init is not None
-        network = pretrained_network(self.init, self.contrasts_)
-        shape = {
-            "width": network.head.in_channels,
-            "n_levels": network.n_levels,
-            "norm": "batch",
-            "mirror": True,
-        }
-        for name, value in shape.items():
-            if getattr(self, name) != value:
-                raise ValueError(
-                    f"{name}={getattr(self, name)!r}; expected {name}={value!r}, as in "
-                    f"the pretrained network {self.init!r}."
-                )
-        return network
+        shape = {name: getattr(self, name) for name in ("width", "n_levels", "norm")}
+        return pretrained_network(
+            self.init, self.contrasts_, shape | {"mirror": self.mirror}
+        )
 
     def _initialise(self, networks: "_Networks") -> None:
         if self.init is not None:
@@ -325,15 +347,15 @@ class EraserDetector(PriorDetector, TorchDetector):
 
     def _build(self, n_contrasts: int, generator: torch.Generator) -> "_Networks":
         n_in = n_contrasts * (1 + self.mirror)
-        nets = [
-            build(
-                lambda: UNet(n_in, n_contrasts + 1, self.width, self.n_levels, self.norm),
-                generator,
-            )
-            for _ in range(self.n_networks)
-        ]
+        shape = n_in, n_contrasts + 1, self.width, self.n_levels, self.norm
+        # Students are overwritten by trained networks.
+        nets, students = (
+            [build(lambda: UNet(*shape), generator) for _ in range(n)]
+            for n in (self.n_networks, self.n_networks * bool(self.self_training_epochs))
+        )
         n_features = n_contrasts if self.prior is None else 1
-        return _Networks(nets, FittedMixture(self.n_components, n_features))
+        mixture = FittedMixture(self.n_components, n_features)
+        return _Networks(nets, mixture, Students(students) if students else None)
 
     def _train(self, networks: "_Networks", images: NDArray, trainer: Trainer) -> None:
         augmentation = trainer.augmentation
@@ -351,7 +373,7 @@ class EraserDetector(PriorDetector, TorchDetector):
                 lesion_scales=tuple(self.lesion_scales),
                 presence_weight=self.presence_weight,
             )
-        if trainer.abnormal is not None:
+        if self._learns_axis:
             self.axis_ = learned_axis(
                 self._pixels(self._residuals, networks, trainer.abnormal, trainer),
                 self._pixels(self._residuals, networks, images, trainer),
@@ -367,6 +389,19 @@ class EraserDetector(PriorDetector, TorchDetector):
                 max_samples=self.max_samples,
             )
             networks.mixture.set(mixture)
+        if networks.students is not None:
+            self_train(
+                networks.students,
+                networks.nets,
+                partial(self._before_self_training, networks),
+                self._logit,
+                trainer,
+                augmentation,
+                self.self_training_epochs,
+                memory=self.memory,
+                norm=self.norm,
+                mirror=self.mirror,
+            )
 
     def _loss(
         self, net: torch.nn.Module, generator: torch.Generator, batch: torch.Tensor
@@ -428,12 +463,27 @@ class EraserDetector(PriorDetector, TorchDetector):
         return self.prior is None or not self._sign_is_known
 
     def _anomaly(self, networks: "_Networks", images: torch.Tensor) -> torch.Tensor:
+        score = self._before_self_training(networks, images)
+        students = networks.students
+        if students is None:
+            return score
+        found = students.probability(self._logit, images)
+        smoothed = smooth_in_brain(found, brain_of(images), self.sigma)[:, 0]
+        return smoothed * (score - students.usual).clamp_min(0)
+
+    def _before_self_training(
+        self, networks: "_Networks", images: torch.Tensor
+    ) -> torch.Tensor:
         return self._anomaly_of(networks, images, self._outputs(networks, images))
+
+    def _logit(self, net: torch.nn.Module, images: torch.Tensor) -> torch.Tensor:
+        """Return the logit of a lesion, (n, H, W)."""
+        return self._output(net, images)[:, -1].float()
 
     def _anomaly_of(
         self, networks: "_Networks", images: torch.Tensor, outputs: torch.Tensor
     ) -> torch.Tensor:
-        """Compute the score from the outputs of the networks."""
+        """Compute the score from the outputs of the erasers."""
         brain = brain_of(images)
         if self.evidence == "presence":
             return self._presence_of(images, outputs, brain)
@@ -466,7 +516,10 @@ class EraserDetector(PriorDetector, TorchDetector):
 class _Networks(torch.nn.Module):
     """The erasers and the mixture of their residuals on normal slices."""
 
-    def __init__(self, nets: Sequence[UNet], mixture: FittedMixture) -> None:
+    def __init__(
+        self, nets: Sequence[UNet], mixture: FittedMixture, students: Students | None
+    ) -> None:
         super().__init__()
         self.nets = torch.nn.ModuleList(nets)
         self.mixture = mixture
+        self.students = students

@@ -64,8 +64,21 @@ class PriorDetector(BaseDetector):
         raise NotImplementedError
 
     @property
-    def _looks_at_abnormal(self) -> bool:
+    def _learns_axis(self) -> bool:
         return isinstance(self.prior, str)  # "learned"
+
+    @property
+    def _looks_at_abnormal(self) -> bool:
+        return self._learns_axis
+
+    @property
+    def _without_abnormal(self) -> str:
+        """Message for y without an anomaly."""
+        return (
+            "prior='learned' needs slices with an anomaly, but there are none; "
+            "expected y with pixels of 1. Alternatively name the contrasts, as in "
+            "prior={'FLAIR': 1}."
+        )
 
     @property
     def _sign_is_known(self) -> bool:
@@ -73,10 +86,8 @@ class PriorDetector(BaseDetector):
 
     @property
     def _supervision(self) -> str:
-        if self.prior is None:
-            return "none"
-        if self._looks_at_abnormal:
-            return "slice labels"
+        if self.prior is None or self._learns_axis:
+            return super()._supervision
         return "known direction" if self._sign_is_known else "known contrasts"
 
     def _fit_beside(self, X: NDArray, abnormal: Callable[[], NDArray] | None) -> None:
@@ -90,7 +101,7 @@ class PriorDetector(BaseDetector):
         super()._check_learned()
         n_contrasts = self.n_features_in_
         stated = self._stated_axis(n_contrasts) is not None
-        if stated or self._looks_at_abnormal:
+        if stated or self._learns_axis:
             check_arrays(self, {"axis_": (n_contrasts,)})
         elif self.axis_ is not None:
             raise ValueError(
@@ -111,15 +122,11 @@ class PriorDetector(BaseDetector):
         return weights if self._sign_is_known else weights / np.abs(weights).max()
 
     def _abnormal_slices(self, abnormal: Callable[[], NDArray] | None) -> NDArray | None:
-        """Read the slices for learning the axis; None if it is not learned."""
+        """Read the slices with an anomaly, if `fit` uses them."""
         if not self._looks_at_abnormal:
             return None
         if abnormal is None:
-            raise ValueError(
-                "prior='learned' needs slices with an anomaly, but there are none; "
-                "expected y with pixels of 1. Alternatively name the contrasts, as in "
-                "prior={'FLAIR': 1}."
-            )
+            raise ValueError(self._without_abnormal)
         return abnormal()
 
 
