@@ -12,22 +12,20 @@ from numpy.typing import NDArray
 from skadm._sklearn import HasMethods, Interval, StrOptions
 from skadm.augmentation import Augmentation
 from skadm.detectors._em import mixture_by_em
+from skadm.detectors._eraser_networks import ErasingNetworks, erasing_loss, erasing_networks
 from skadm.detectors._prior import Prior, PriorDetector, learned_axis
-from skadm.detectors._self_training import Students, self_train
+from skadm.detectors._self_training import self_train
 from skadm.neural import TorchDetector
-from skadm.nn.blocks import NORMS, build
+from skadm.nn.blocks import NORMS
 from skadm.nn.density import FittedMixture, mixture_energy
 from skadm.nn.mirror import mirrored
 from skadm.nn.noise import blob_noise
-from skadm.nn.pixels import brain_mean, brain_of, map_of, pixels_of
+from skadm.nn.pixels import brain_of, map_of, pixels_of
 from skadm.nn.smoothing import smooth_in_brain
 from skadm.nn.unet import UNet
 from skadm.training import Checkpoints, Objective, Stage, Trainer
 from skadm.training._pretrained import PRETRAINED, pretrained_network
 from skadm.training._weights import load_weights
-
-# A pixel belongs to a blob if any contrast changes by this multiple of `lesion_std`.
-_PRESENT = 1 / 3
 
 # Minimum ratio of abnormal to normal variance along a learned axis. In gliomas it is 3 or
 # more; where strokes of a few millilitres misled the axis, it was below 1.1.
@@ -182,6 +180,11 @@ class EraserDetector(PriorDetector, TorchDetector):
     _presets = {
         "quick": {"width": 4, "max_epochs": 4, "max_samples": 2_000},
         "cpu": {"n_networks": 3, "max_epochs": 20, "learning_rate": 2e-3},
+        "self-trained": {
+            "prior": "learned",
+            "self_training_epochs": 10,
+            **{"n_networks": 3, "max_epochs": 20, "learning_rate": 2e-3},
+        },
         # There is no paper; the training length is that of the DAE.
         "paper": {"width": 64, "learning_rate": 1e-4, "max_epochs": 200},
         # From pretrained weights: at most a minute per patient on two cores.
@@ -305,16 +308,6 @@ class EraserDetector(PriorDetector, TorchDetector):
     def _looks_at_abnormal(self) -> bool:
         return self._learns_axis or self.self_training_epochs > 0
 
-    @property
-    def _without_abnormal(self) -> str:
-        if self._learns_axis:
-            return super()._without_abnormal
-        return (
-            f"self_training_epochs={self.self_training_epochs} needs slices with an "
-            "anomaly, but there are none; expected y with pixels of 1, or "
-            "self_training_epochs=0."
-        )
-
     def _check_parameters(self, n_contrasts: int) -> None:
         if self.init is not None:
             self._pretrained()  # raises for unsupported contrasts
@@ -331,13 +324,13 @@ class EraserDetector(PriorDetector, TorchDetector):
             self.init, self.contrasts_, shape | {"mirror": self.mirror}
         )
 
-    def _initialise(self, networks: "_Networks") -> None:
+    def _initialise(self, networks: ErasingNetworks) -> None:
         if self.init is not None:
             weights = self._pretrained().state_dict()
             for net in networks.nets:
                 net.load_state_dict(weights)
 
-    def _go_on_from(self, networks: "_Networks", weights: dict[str, NDArray]) -> None:
+    def _go_on_from(self, networks: ErasingNetworks, weights: dict[str, NDArray]) -> None:
         net_weights = {
             name.removeprefix("nets."): value
             for name, value in weights.items()
@@ -345,19 +338,20 @@ class EraserDetector(PriorDetector, TorchDetector):
         }
         load_weights(networks.nets, net_weights)  # the mixture is refitted
 
-    def _build(self, n_contrasts: int, generator: torch.Generator) -> "_Networks":
-        n_in = n_contrasts * (1 + self.mirror)
-        shape = n_in, n_contrasts + 1, self.width, self.n_levels, self.norm
-        # Students are overwritten by trained networks.
-        nets, students = (
-            [build(lambda: UNet(*shape), generator) for _ in range(n)]
-            for n in (self.n_networks, self.n_networks * bool(self.self_training_epochs))
+    def _build(self, n_contrasts: int, generator: torch.Generator) -> ErasingNetworks:
+        return erasing_networks(
+            n_contrasts,
+            generator,
+            n_networks=self.n_networks,
+            mirror=self.mirror,
+            unet=(self.width, self.n_levels, self.norm),
+            mixture=FittedMixture(
+                self.n_components, n_contrasts if self.prior is None else 1
+            ),
+            with_students=self.self_training_epochs > 0,
         )
-        n_features = n_contrasts if self.prior is None else 1
-        mixture = FittedMixture(self.n_components, n_features)
-        return _Networks(nets, mixture, Students(students) if students else None)
 
-    def _train(self, networks: "_Networks", images: NDArray, trainer: Trainer) -> None:
+    def _train(self, networks: ErasingNetworks, images: NDArray, trainer: Trainer) -> None:
         augmentation = trainer.augmentation
         if self.augmentation == "default":
             augmentation = Augmentation(crop=1)
@@ -374,6 +368,7 @@ class EraserDetector(PriorDetector, TorchDetector):
                 presence_weight=self.presence_weight,
             )
         if self._learns_axis:
+            assert trainer.abnormal is not None
             self.axis_ = learned_axis(
                 self._pixels(self._residuals, networks, trainer.abnormal, trainer),
                 self._pixels(self._residuals, networks, images, trainer),
@@ -406,20 +401,20 @@ class EraserDetector(PriorDetector, TorchDetector):
     def _loss(
         self, net: torch.nn.Module, generator: torch.Generator, batch: torch.Tensor
     ) -> dict[str, torch.Tensor]:
-        brain = brain_of(batch)
-        noise = blob_noise(batch.shape, self.lesion_scales, generator).to(batch.device)
-        output = self._output(net, batch + self.lesion_std * noise * brain.unsqueeze(1))
-        error = brain_mean((output[:, :-1] - batch).square().sum(dim=1), brain)
-        present = (noise.abs().amax(dim=1) > _PRESENT).float()
-        doubt = torch.nn.functional.binary_cross_entropy_with_logits(
-            output[:, -1].float(), present, reduction="none"
+        return erasing_loss(
+            partial(self._output, net),
+            batch,
+            self.lesion_std,
+            blob_noise(batch.shape, self.lesion_scales, generator).to(batch.device),
+            self.presence_weight,
         )
-        presence = brain_mean(doubt, brain)
-        loss = error + self.presence_weight * presence
-        return {"loss": loss, "error": error, "presence": presence}
 
     def _pixels(
-        self, function: Callable, networks: "_Networks", images: NDArray, trainer: Trainer
+        self,
+        function: Callable,
+        networks: ErasingNetworks,
+        images: NDArray,
+        trainer: Trainer,
     ) -> Iterator[NDArray]:
         """Yield a function of networks and slices in the brain pixels, (n_pixels, d)."""
         for batch in trainer.engine.batches(images):
@@ -433,19 +428,19 @@ class EraserDetector(PriorDetector, TorchDetector):
         """Return slices without lesions and the logit of a lesion, (n, K + 1, H, W)."""
         return net(torch.cat([images, mirrored(images)], dim=1) if self.mirror else images)
 
-    def _outputs(self, networks: "_Networks", images: torch.Tensor) -> torch.Tensor:
+    def _outputs(self, networks: ErasingNetworks, images: torch.Tensor) -> torch.Tensor:
         """Average the outputs of the networks, (n, K + 1, H, W)."""
         outputs = [self._output(net, images).float() for net in networks.nets]
         return torch.stack(outputs).mean(dim=0)
 
-    def _residuals(self, networks: "_Networks", images: torch.Tensor) -> torch.Tensor:
+    def _residuals(self, networks: ErasingNetworks, images: torch.Tensor) -> torch.Tensor:
         """Return signed residuals, smoothed over the brain, (n, K, H, W)."""
         return self._residuals_of(images, self._outputs(networks, images))
 
     def _residuals_of(self, images: torch.Tensor, outputs: torch.Tensor) -> torch.Tensor:
         return smooth_in_brain(images - outputs[:, :-1], brain_of(images), self.sigma)
 
-    def _features(self, networks: "_Networks", images: torch.Tensor) -> torch.Tensor:
+    def _features(self, networks: ErasingNetworks, images: torch.Tensor) -> torch.Tensor:
         return self._along_axis(self._residuals(networks, images))
 
     def _along_axis(self, residuals: torch.Tensor) -> torch.Tensor:
@@ -462,17 +457,14 @@ class EraserDetector(PriorDetector, TorchDetector):
             return False
         return self.prior is None or not self._sign_is_known
 
-    def _anomaly(self, networks: "_Networks", images: torch.Tensor) -> torch.Tensor:
+    def _anomaly(self, networks: ErasingNetworks, images: torch.Tensor) -> torch.Tensor:
         score = self._before_self_training(networks, images)
-        students = networks.students
-        if students is None:
+        if networks.students is None:
             return score
-        found = students.probability(self._logit, images)
-        smoothed = smooth_in_brain(found, brain_of(images), self.sigma)[:, 0]
-        return smoothed * (score - students.usual).clamp_min(0)
+        return networks.students.weighted(score, images, self._logit, self.sigma)
 
     def _before_self_training(
-        self, networks: "_Networks", images: torch.Tensor
+        self, networks: ErasingNetworks, images: torch.Tensor
     ) -> torch.Tensor:
         return self._anomaly_of(networks, images, self._outputs(networks, images))
 
@@ -481,7 +473,7 @@ class EraserDetector(PriorDetector, TorchDetector):
         return self._output(net, images)[:, -1].float()
 
     def _anomaly_of(
-        self, networks: "_Networks", images: torch.Tensor, outputs: torch.Tensor
+        self, networks: ErasingNetworks, images: torch.Tensor, outputs: torch.Tensor
     ) -> torch.Tensor:
         """Compute the score from the outputs of the erasers."""
         brain = brain_of(images)
@@ -511,15 +503,3 @@ class EraserDetector(PriorDetector, TorchDetector):
         else:
             amount = self._along_axis(self._residuals_of(images, outputs)).abs()
         return (probability * amount)[:, 0]
-
-
-class _Networks(torch.nn.Module):
-    """The erasers and the mixture of their residuals on normal slices."""
-
-    def __init__(
-        self, nets: Sequence[UNet], mixture: FittedMixture, students: Students | None
-    ) -> None:
-        super().__init__()
-        self.nets = torch.nn.ModuleList(nets)
-        self.mixture = mixture
-        self.students = students

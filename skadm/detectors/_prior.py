@@ -72,15 +72,6 @@ class PriorDetector(BaseDetector):
         return self._learns_axis
 
     @property
-    def _without_abnormal(self) -> str:
-        """Message for y without an anomaly."""
-        return (
-            "prior='learned' needs slices with an anomaly, but there are none; "
-            "expected y with pixels of 1. Alternatively name the contrasts, as in "
-            "prior={'FLAIR': 1}."
-        )
-
-    @property
     def _sign_is_known(self) -> bool:
         return self.prior_sign == "known"
 
@@ -126,7 +117,15 @@ class PriorDetector(BaseDetector):
         if not self._looks_at_abnormal:
             return None
         if abnormal is None:
-            raise ValueError(self._without_abnormal)
+            needs, instead = (
+                ("prior='learned'", "name the contrasts, as in prior={'FLAIR': 1}")
+                if self._learns_axis
+                else ("self-training", "set self_training_epochs=0")
+            )
+            raise ValueError(
+                f"{needs} needs slices with an anomaly, but there are none; expected y "
+                f"with pixels of 1. Alternatively {instead}."
+            )
         return abnormal()
 
 
