@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from skadm._sklearn import HasMethods, Interval, StrOptions
 from skadm.augmentation import Augmentation
 from skadm.detectors._em import mixture_by_em
-from skadm.detectors._eraser_networks import ErasingNetworks, erasing_loss, erasing_networks
+from skadm.detectors._eraser_networks import Erasers, erasing_loss, erasing_networks
 from skadm.detectors._prior import Prior, PriorDetector, learned_axis
 from skadm.detectors._self_training import self_train
 from skadm.neural import TorchDetector
@@ -34,6 +34,8 @@ _LEAST_RATIO = 1.5
 # Added to the diagonal of the mixture's covariances, and minimum eigenvalue, in squared
 # standard deviations of the brain: residuals below 0.01 are not distinguished.
 _FLOOR = 1e-4
+
+_CPU = {"n_networks": 3, "max_epochs": 20, "learning_rate": 2e-3}  # a preset
 
 
 class EraserDetector(PriorDetector, TorchDetector):
@@ -180,12 +182,8 @@ class EraserDetector(PriorDetector, TorchDetector):
     _good_at = "Lesions in nearly symmetric organs; better with a prior, as intensity is."
     _presets = {
         "quick": {"width": 4, "max_epochs": 4, "max_samples": 2_000},
-        "cpu": {"n_networks": 3, "max_epochs": 20, "learning_rate": 2e-3},
-        "self-trained": {
-            "prior": "learned",
-            "self_training_epochs": 10,
-            **{"n_networks": 3, "max_epochs": 20, "learning_rate": 2e-3},
-        },
+        "cpu": _CPU,
+        "self-trained": _CPU | {"prior": "learned", "self_training_epochs": 10},
         # There is no paper; the training length is that of the DAE.
         "paper": {"width": 64, "learning_rate": 1e-4, "max_epochs": 200},
         # From pretrained weights: at most a minute per patient on two cores.
@@ -327,13 +325,13 @@ class EraserDetector(PriorDetector, TorchDetector):
             self.init, self.contrasts_, shape | {"mirror": self.mirror}
         )
 
-    def _initialise(self, networks: ErasingNetworks) -> None:
+    def _initialise(self, networks: Erasers) -> None:
         if self.init is not None:
             weights = self._pretrained().state_dict()
             for net in networks.nets:
                 net.load_state_dict(weights)
 
-    def _go_on_from(self, networks: ErasingNetworks, weights: dict[str, NDArray]) -> None:
+    def _go_on_from(self, networks: Erasers, weights: dict[str, NDArray]) -> None:
         net_weights = {
             name.removeprefix("nets."): value
             for name, value in weights.items()
@@ -341,20 +339,19 @@ class EraserDetector(PriorDetector, TorchDetector):
         }
         load_weights(networks.nets, net_weights)  # the mixture is refitted
 
-    def _build(self, n_contrasts: int, generator: torch.Generator) -> ErasingNetworks:
+    def _build(self, n_contrasts: int, generator: torch.Generator) -> Erasers:
+        n_features = n_contrasts if self.prior is None else 1
         return erasing_networks(
             n_contrasts,
             generator,
             n_networks=self.n_networks,
             mirror=self.mirror,
             unet=(self.width, self.n_levels, self.norm),
-            mixture=FittedMixture(
-                self.n_components, n_contrasts if self.prior is None else 1
-            ),
+            mixture=FittedMixture(self.n_components, n_features),
             with_students=self.self_training_epochs > 0,
         )
 
-    def _train(self, networks: ErasingNetworks, images: NDArray, trainer: Trainer) -> None:
+    def _train(self, networks: Erasers, images: NDArray, trainer: Trainer) -> None:
         augmentation = trainer.augmentation
         if self.augmentation == "default":
             augmentation = Augmentation(crop=1)
@@ -391,7 +388,7 @@ class EraserDetector(PriorDetector, TorchDetector):
             self_train(
                 networks.students,
                 networks.nets,
-                partial(self._before_self_training, networks),
+                partial(self._base_score, networks),
                 self._logit,
                 trainer,
                 augmentation,
@@ -413,11 +410,7 @@ class EraserDetector(PriorDetector, TorchDetector):
         )
 
     def _pixels(
-        self,
-        function: Callable,
-        networks: ErasingNetworks,
-        images: NDArray,
-        trainer: Trainer,
+        self, function: Callable, networks: Erasers, images: NDArray, trainer: Trainer
     ) -> Iterator[NDArray]:
         """Yield a function of networks and slices in the brain pixels, (n_pixels, d)."""
         for batch in trainer.engine.batches(images):
@@ -431,19 +424,19 @@ class EraserDetector(PriorDetector, TorchDetector):
         """Return slices without lesions and the logit of a lesion, (n, K + 1, H, W)."""
         return net(torch.cat([images, mirrored(images)], dim=1) if self.mirror else images)
 
-    def _outputs(self, networks: ErasingNetworks, images: torch.Tensor) -> torch.Tensor:
+    def _outputs(self, networks: Erasers, images: torch.Tensor) -> torch.Tensor:
         """Average the outputs of the networks, (n, K + 1, H, W)."""
         outputs = [self._output(net, images).float() for net in networks.nets]
         return torch.stack(outputs).mean(dim=0)
 
-    def _residuals(self, networks: ErasingNetworks, images: torch.Tensor) -> torch.Tensor:
+    def _residuals(self, networks: Erasers, images: torch.Tensor) -> torch.Tensor:
         """Return signed residuals, smoothed over the brain, (n, K, H, W)."""
         return self._residuals_of(images, self._outputs(networks, images))
 
     def _residuals_of(self, images: torch.Tensor, outputs: torch.Tensor) -> torch.Tensor:
         return smooth_in_brain(images - outputs[:, :-1], brain_of(images), self.sigma)
 
-    def _features(self, networks: ErasingNetworks, images: torch.Tensor) -> torch.Tensor:
+    def _features(self, networks: Erasers, images: torch.Tensor) -> torch.Tensor:
         return self._along_axis(self._residuals(networks, images))
 
     def _along_axis(self, residuals: torch.Tensor) -> torch.Tensor:
@@ -458,15 +451,13 @@ class EraserDetector(PriorDetector, TorchDetector):
             return False
         return self.prior is None or not self._sign_is_known
 
-    def _anomaly(self, networks: ErasingNetworks, images: torch.Tensor) -> torch.Tensor:
-        score = self._before_self_training(networks, images)
+    def _anomaly(self, networks: Erasers, images: torch.Tensor) -> torch.Tensor:
+        score = self._base_score(networks, images)
         if networks.students is None:
             return score
         return networks.students.weighted(score, images, self._logit, self.sigma)
 
-    def _before_self_training(
-        self, networks: ErasingNetworks, images: torch.Tensor
-    ) -> torch.Tensor:
+    def _base_score(self, networks: Erasers, images: torch.Tensor) -> torch.Tensor:
         return self._anomaly_of(networks, images, self._outputs(networks, images))
 
     def _logit(self, net: torch.nn.Module, images: torch.Tensor) -> torch.Tensor:
@@ -474,7 +465,7 @@ class EraserDetector(PriorDetector, TorchDetector):
         return self._output(net, images)[:, -1].float()
 
     def _anomaly_of(
-        self, networks: ErasingNetworks, images: torch.Tensor, outputs: torch.Tensor
+        self, networks: Erasers, images: torch.Tensor, outputs: torch.Tensor
     ) -> torch.Tensor:
         """Compute the score from the outputs of the erasers."""
         brain = brain_of(images)
