@@ -254,22 +254,20 @@ def make_confusing_slices(n_slices, seed):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("prior", [{1: 1.0}, None])
-def test_false_positives_of_normal_slices_are_unlearned(prior):
-    X, y = make_confusing_slices(48, seed=0)
-    X_test, y_test = make_confusing_slices(24, seed=1)
+def test_lesions_are_told_from_rare_normal_structures():
+    X, y = make_confusing_slices(40, seed=0)
+    X_test, y_test = make_confusing_slices(16, seed=1)
     found = {}
-    for epochs in (0, 10):
+    for epochs in (0, 20):
         detector = tiny(
-            prior=prior,
-            width=8,
-            max_epochs=10,
+            prior={1: 1.0},
+            max_epochs=5,
             learning_rate=5e-3,
             lesion_scales=(4, 8),
-            batch_size=8,
+            batch_size=4,
             sigma=1.0,
             self_training_epochs=epochs,
         ).fit(X, y)
         maps = detector.score_samples(X_test)
         found[epochs] = pixel_average_precision_score(y_test, maps)
-    assert found[10] > found[0] + 0.1, found
+    assert found[20] > found[0] + 0.05, found
