@@ -64,13 +64,13 @@ class EraserDetector(PriorDetector, TorchDetector):
         of the normalised brain.
     lesion_scales : sequence of int, default=(8, 16, 32)
         Sizes of the blobs in pixels; one is drawn per batch.
+    presence_weight : float, default=2.0
+        Weight in the loss of a second task, the detection of the blobs, in squared
+        standard deviations. It is used in training only. 0: no such task.
     self_training_epochs : int, default=0
         Epochs of self-training. It needs y, but uses only slice-level labels: the score
         marks the most abnormal regions of slices with an anomaly, and a U-Net that starts
         from the trained one learns to find them; see Notes. 0: none.
-    presence_weight : float, default=2.0
-        Weight in the loss of a second task, the detection of the blobs, in squared
-        standard deviations. It is used in training only. 0: no such task.
     mirror : bool, default=True
         Whether the mirror image of the slice (left to right, last axis) is also an input:
         a brain is nearly symmetric, a lesion is not.
