@@ -291,8 +291,14 @@ def methods(
             detectors[f"{name}{tier}"] = smoothed(name, **prior)
         one = make_detector("EraserDetector", preset, n_networks=1, sigma=sigma, **prior)
         detectors[f"Eraser{tier}"] = smoothed_through(one)
-        trained = clone(one).set_params(self_training_epochs=SELF_TRAINING_EPOCHS)
-        detectors[f"Eraser{tier}, self-trained"] = smoothed_through(trained)
+        trained: dict[str, Any] = {"self_training_epochs": SELF_TRAINING_EPOCHS}
+        for how, changed in {
+            "edge-aware": {"edge_aware": True},
+            "self-trained": trained,
+            "self-trained, edge-aware": trained | {"edge_aware": True},
+        }.items():
+            other = clone(one).set_params(**changed)
+            detectors[f"Eraser{tier}, {how}"] = smoothed_through(other)
         if prior and prior.get("prior") != "learned":
             small = make_detector("EraserDetector", "small-lesions", sigma=sigma, **prior)
             detectors[f"Small-lesion eraser{tier}"] = smoothed_through(small)

@@ -4,6 +4,7 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from numbers import Integral, Real
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,9 +20,8 @@ from skadm.neural import TorchDetector
 from skadm.nn.blocks import NORMS
 from skadm.nn.density import FittedMixture, mixture_energy
 from skadm.nn.mirror import mirrored
-from skadm.nn.noise import blob_noise
 from skadm.nn.pixels import brain_of, map_of, pixels_of
-from skadm.nn.smoothing import smooth_in_brain
+from skadm.nn.smoothing import guided_in_brain, smooth_in_brain
 from skadm.nn.unet import UNet
 from skadm.training import Checkpoints, Objective, Stage, Trainer
 from skadm.training._pretrained import PRETRAINED, pretrained_network
@@ -34,7 +34,6 @@ _LEAST_RATIO = 1.5
 # Added to the diagonal of the mixture's covariances, and minimum eigenvalue, in squared
 # standard deviations of the brain: residuals below 0.01 are not distinguished.
 _FLOOR = 1e-4
-
 _CPU = {"n_networks": 3, "max_epochs": 20, "learning_rate": 2e-3}  # a preset
 
 
@@ -77,6 +76,9 @@ class EraserDetector(PriorDetector, TorchDetector):
     sigma : float, default=2.0
         Standard deviation in pixels of the in-plane Gaussian that smooths residuals and
         the log-density over the brain. 0: no smoothing.
+    edge_aware : bool, default=False
+        Whether scores are also smoothed by a guided filter with windows of 3 `sigma` on
+        either side, which does not smooth across edges of the slice; see Notes.
     n_networks : int, default=1
         Number of U-Nets, trained one after another with different weights, batches and
         blobs; restored slices are averaged. This reduces false positives of single
@@ -146,10 +148,12 @@ class EraserDetector(PriorDetector, TorchDetector):
 
     Targets of self-training are found without masks. In slices with an anomaly, a region
     whose scores exceed 98 % of the normal pixels is a lesion if one of its pixels exceeds
-    99.9 %; other regions are left out. In normal slices nothing is a lesion. The score is
-    multiplied by the smoothed probability of a lesion, after subtracting its median on
-    normal pixels; lower scores become 0. This is pseudo-labelling (Lee 2013) with one
-    round; quantiles and product are ours.
+    99.9 %; other regions are left out. In normal slices nothing is a lesion. The score,
+    above its median on normal pixels, is multiplied by the smoothed probability of a
+    lesion. This is pseudo-labelling (Lee 2013); quantiles and product are ours.
+
+    The guided filter (He et al. 2013) follows the contrasts as the prior combines them.
+    Without a prior, the results for all contrasts are averaged.
 
     The blobs make no assumption about lesions: brighter and darker are equally likely,
     independently for each contrast. Since most of a slice is unchanged, the U-Net can use
@@ -163,6 +167,8 @@ class EraserDetector(PriorDetector, TorchDetector):
 
     A. Abid, M. J. Zhang, V. K. Bagaria, J. Zou. Exploring patterns enriched in a dataset
     with contrastive principal component analysis. Nature Communications 9:2134, 2018.
+
+    K. He, J. Sun, X. Tang. Guided image filtering. IEEE TPAMI 35(6):1397-1409, 2013.
 
     D.-H. Lee. Pseudo-label: the simple and efficient semi-supervised learning method for
     deep neural networks. ICML workshop on challenges in representation learning, 2013.
@@ -210,6 +216,7 @@ class EraserDetector(PriorDetector, TorchDetector):
         "self_training_epochs": [Interval(Integral, 0, None, closed="left")],
         "mirror": ["boolean"],
         "sigma": [Interval(Real, 0, None, closed="left")],
+        "edge_aware": ["boolean"],
         "n_networks": [Interval(Integral, 1, None, closed="left")],
         "n_components": [Interval(Integral, 1, None, closed="left")],
         "max_samples": [Interval(Integral, 1, None, closed="left")],
@@ -233,6 +240,7 @@ class EraserDetector(PriorDetector, TorchDetector):
         self_training_epochs: int = 0,
         mirror: bool = True,
         sigma: float = 2.0,
+        edge_aware: bool = False,
         n_networks: int = 1,
         n_components: int = 4,
         max_samples: int = 100_000,
@@ -278,6 +286,7 @@ class EraserDetector(PriorDetector, TorchDetector):
         self.self_training_epochs = self_training_epochs
         self.mirror = mirror
         self.sigma = sigma
+        self.edge_aware = edge_aware
         self.n_networks = n_networks
         self.n_components = n_components
         self.max_samples = max_samples
@@ -296,11 +305,7 @@ class EraserDetector(PriorDetector, TorchDetector):
         if self.evidence == "residual+intensity" and (
             self.prior is None or not self._sign_is_known
         ):
-            raise ValueError(
-                "evidence='residual+intensity' sums intensities in the direction of "
-                f"lesions, but prior={self.prior!r} and prior_sign={self.prior_sign!r}; "
-                "state a prior such as {'FLAIR': 1} with prior_sign='known'."
-            )
+            raise self._without_direction("evidence='residual+intensity'", {"FLAIR": 1})
         self.axis_ = self._stated_axis(X.shape[1])
         # The axis is learned during training, since the mixture depends on it.
         self._fit(X, self._abnormal_slices(abnormal))
@@ -320,10 +325,8 @@ class EraserDetector(PriorDetector, TorchDetector):
     def _pretrained(self) -> UNet:
         """Return the pretrained network for the contrasts of X; check its parameters."""
         assert self.init is not None
-        shape = {name: getattr(self, name) for name in ("width", "n_levels", "norm")}
-        return pretrained_network(
-            self.init, self.contrasts_, shape | {"mirror": self.mirror}
-        )
+        shape = {n: getattr(self, n) for n in ("width", "n_levels", "norm", "mirror")}
+        return pretrained_network(self.init, self.contrasts_, shape)
 
     def _initialise(self, networks: Erasers) -> None:
         if self.init is not None:
@@ -355,18 +358,18 @@ class EraserDetector(PriorDetector, TorchDetector):
         augmentation = trainer.augmentation
         if self.augmentation == "default":
             augmentation = Augmentation(crop=1)
+        settings: dict[str, Any] = {
+            "lesion_std": self.lesion_std,
+            "lesion_scales": tuple(self.lesion_scales),
+            "presence_weight": self.presence_weight,
+        }
+        # What the weights do not tell, for the memory.
+        known = {"norm": self.norm, "mirror": self.mirror}
         for number, net in enumerate(networks.nets, start=1):
-            objective = Objective(net, partial(self._loss, net, trainer.generator))
-            trainer.fit_stage(
-                Stage(f"erasing {number}", images, [objective], augmentation),
-                memory=self.memory,
-                # What the weights do not tell.
-                norm=self.norm,
-                mirror=self.mirror,
-                lesion_std=self.lesion_std,
-                lesion_scales=tuple(self.lesion_scales),
-                presence_weight=self.presence_weight,
-            )
+            output = partial(self._output, net)
+            loss = partial(erasing_loss, output, trainer.generator, **settings)
+            stage = Stage(f"erasing {number}", images, [Objective(net, loss)], augmentation)
+            trainer.fit_stage(stage, memory=self.memory, **known, **settings)
         if self._learns_axis:
             assert trainer.abnormal is not None
             self.axis_ = learned_axis(
@@ -394,20 +397,8 @@ class EraserDetector(PriorDetector, TorchDetector):
                 augmentation,
                 self.self_training_epochs,
                 memory=self.memory,
-                norm=self.norm,
-                mirror=self.mirror,
+                **known,
             )
-
-    def _loss(
-        self, net: torch.nn.Module, generator: torch.Generator, batch: torch.Tensor
-    ) -> dict[str, torch.Tensor]:
-        return erasing_loss(
-            partial(self._output, net),
-            batch,
-            self.lesion_std,
-            blob_noise(batch.shape, self.lesion_scales, generator).to(batch.device),
-            self.presence_weight,
-        )
 
     def _pixels(
         self, function: Callable, networks: Erasers, images: NDArray, trainer: Trainer
@@ -455,10 +446,22 @@ class EraserDetector(PriorDetector, TorchDetector):
         score = self._base_score(networks, images)
         if networks.students is None:
             return score
-        return networks.students.weighted(score, images, self._logit, self.sigma)
+        found = networks.students.probability(images, self._logit)
+        smooth = smooth_in_brain(found, brain_of(images), self.sigma)[:, 0]
+        usual = networks.students.usual
+        return self._refined(smooth, images).clamp_min(0) * (score - usual).clamp_min(0)
 
     def _base_score(self, networks: Erasers, images: torch.Tensor) -> torch.Tensor:
-        return self._anomaly_of(networks, images, self._outputs(networks, images))
+        score = self._anomaly_of(networks, images, self._outputs(networks, images))
+        return self._refined(score, images)
+
+    def _refined(self, maps: torch.Tensor, images: torch.Tensor) -> torch.Tensor:
+        """Smooth maps (n, H, W) along the edges of slices, if `edge_aware`."""
+        if not self.edge_aware:
+            return maps
+        scale = 1.0 if self.axis_ is None else float(np.abs(self.axis_).max())
+        guides = self._along_axis(images) / scale
+        return guided_in_brain(maps, guides, brain_of(images), round(3 * self.sigma))
 
     def _logit(self, net: torch.nn.Module, images: torch.Tensor) -> torch.Tensor:
         """Return the logit of a lesion, (n, H, W)."""

@@ -1,12 +1,13 @@
 """Networks of the eraser, and their loss."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 import torch
 
 from skadm.detectors._self_training import Students
 from skadm.nn.blocks import build
 from skadm.nn.density import FittedMixture
+from skadm.nn.noise import blob_noise
 from skadm.nn.pixels import brain_mean, brain_of
 from skadm.nn.unet import UNet
 
@@ -53,13 +54,16 @@ def erasing_networks(
 
 def erasing_loss(
     output_of: Callable[[torch.Tensor], torch.Tensor],
+    generator: torch.Generator,
     batch: torch.Tensor,
+    *,
     lesion_std: float,
-    noise: torch.Tensor,
+    lesion_scales: Sequence[int],
     presence_weight: float,
 ) -> dict[str, torch.Tensor]:
-    """Return the loss of slices with blobs (noise): squared error and cross-entropy."""
+    """Add blobs to slices; return the squared error and cross-entropy of the output."""
     brain = brain_of(batch)
+    noise = blob_noise(batch.shape, lesion_scales, generator).to(batch.device)
     output = output_of(batch + lesion_std * noise * brain.unsqueeze(1))
     error = brain_mean((output[:, :-1] - batch).square().sum(dim=1), brain)
     present = (noise.abs().amax(dim=1) > _PRESENT).float()

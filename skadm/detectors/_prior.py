@@ -120,16 +120,19 @@ class PriorDetector(BaseDetector):
         """Return the weights of the contrasts; None for no prior or a learned prior."""
         stated = self.prior is not None and not isinstance(self.prior, str)
         if self.prior_rule == "all" and not (stated and self._sign_is_known):
-            raise ValueError(
-                "prior_rule='all' needs the contrasts that lesions change and the "
-                f"direction, but prior={self.prior!r} and prior_sign={self.prior_sign!r}; "
-                "state a prior such as {'DWI': 1, 'ADC': -1} with prior_sign='known'."
-            )
+            raise self._without_direction("prior_rule='all'", {"DWI": 1, "ADC": -1})
         if not stated:
             return None
         assert self.prior is not None
         weights = contrast_weights(self.prior, n_contrasts, self.contrasts_)
         return weights if self._sign_is_known else weights / np.abs(weights).max()
+
+    def _without_direction(self, what: str, example: Mapping[str, float]) -> ValueError:
+        return ValueError(
+            f"{what} needs the contrasts that lesions change and the direction, but "
+            f"prior={self.prior!r} and prior_sign={self.prior_sign!r}; state a prior such "
+            f"as {example!r} with prior_sign='known'."
+        )
 
     def _combined(self, contrasts: Iterable[Any]) -> Any:
         """Weight the deviations of each contrast and combine them by `prior_rule`.

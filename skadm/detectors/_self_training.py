@@ -20,7 +20,6 @@ from skadm._brain import brain_mask
 from skadm._disk import scratch_array
 from skadm.augmentation import Augmentation
 from skadm.nn.pixels import brain_of
-from skadm.nn.smoothing import smooth_in_brain
 from skadm.training import Objective, Stage, Trainer
 
 # Quantiles of the scores of normal pixels. In slices with an anomaly, a region above the
@@ -59,14 +58,10 @@ class Students(torch.nn.Module):
         self.nets = torch.nn.ModuleList(nets)
         self.register_buffer("usual", torch.zeros(()))
 
-    def weighted(
-        self, score: torch.Tensor, images: torch.Tensor, logit: Logit, sigma: float
-    ) -> torch.Tensor:
-        """Multiply anomaly scores (n, H, W) by the smoothed probability of a lesion."""
+    def probability(self, images: torch.Tensor, logit: Logit) -> torch.Tensor:
+        """Return the probability of a lesion, mean over the networks, (n, 1, H, W)."""
         found = torch.stack([torch.sigmoid(logit(net, images)) for net in self.nets], dim=1)
-        mean = found.mean(dim=1, keepdim=True)
-        probability = smooth_in_brain(mean, brain_of(images), sigma)[:, 0]
-        return probability * (score - self.usual).clamp_min(0)
+        return found.mean(dim=1, keepdim=True)
 
 
 def self_train(
