@@ -189,7 +189,8 @@ class EraserDetector(PriorDetector, TorchDetector):
     _presets = {
         "quick": {"width": 4, "max_epochs": 4, "max_samples": 2_000},
         "cpu": _CPU,
-        "self-trained": _CPU | {"prior": "learned", "self_training_epochs": 10},
+        "self-trained": _CPU
+        | {"prior": "learned", "self_training_epochs": 10, "edge_aware": True},
         # There is no paper; the training length is that of the DAE.
         "paper": {"width": 64, "learning_rate": 1e-4, "max_epochs": 200},
         # From pretrained weights: at most a minute per patient on two cores.
@@ -302,9 +303,7 @@ class EraserDetector(PriorDetector, TorchDetector):
                 f"lesion_scales={self.lesion_scales!r}; expected one or more integers of "
                 "at least 1."
             )
-        if self.evidence == "residual+intensity" and (
-            self.prior is None or not self._sign_is_known
-        ):
+        if self.evidence == "residual+intensity" and not self._has_direction:
             raise self._without_direction("evidence='residual+intensity'", {"FLAIR": 1})
         self.axis_ = self._stated_axis(X.shape[1])
         # The axis is learned during training, since the mixture depends on it.
@@ -438,9 +437,7 @@ class EraserDetector(PriorDetector, TorchDetector):
 
     @property
     def _scores_density(self) -> bool:
-        if self.evidence == "presence":
-            return False
-        return self.prior is None or not self._sign_is_known
+        return self.evidence != "presence" and not self._has_direction
 
     def _anomaly(self, networks: Erasers, images: torch.Tensor) -> torch.Tensor:
         score = self._base_score(networks, images)

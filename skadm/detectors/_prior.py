@@ -87,6 +87,10 @@ class PriorDetector(BaseDetector):
         return self.prior_sign == "known"
 
     @property
+    def _has_direction(self) -> bool:
+        return self.prior is not None and self._sign_is_known
+
+    @property
     def _supervision(self) -> str:
         if self.prior is None or self._learns_axis:
             return super()._supervision
