@@ -34,6 +34,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from benchmarks.lib.options import positive, read_options, say
+from benchmarks.lib.priors import BRIGHT, RESTRICTED
 
 if TYPE_CHECKING:
     from benchmarks.lib.data import Split
@@ -42,7 +43,6 @@ if TYPE_CHECKING:
 
 QUICK = {"size": 32, "gap": 10.0, "preset": "quick"}
 METRICS = ("ap", "dice", "f1", "auc")
-BRIGHT = {"FLAIR": 1.0, "T2": 0.5}
 
 
 @dataclass(frozen=True)
@@ -109,7 +109,7 @@ STUDIES = (
     Study(
         {"isles2022": "stroke, ISLES 2022"},
         ("DWI", "ADC"),
-        {"DWI": 1.0, "ADC": -0.5},
+        RESTRICTED,
         size=120,
         gap=2.0,
         sigma=1.0,

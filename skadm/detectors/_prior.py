@@ -253,7 +253,7 @@ def learned_axis(
             "prior='learned' is unreliable here: along the learned axis, abnormal "
             f"slices vary {ratio:.2f} times as much as normal ones; expected more than "
             f"{least_ratio:g} times. Lesions may be too small: name contrasts in prior, "
-            "such as {'DWI': 1, 'ADC': -0.5}, or set prior=None.",
+            "such as {'DWI': 1, 'ADC': -1}, or set prior=None.",
             UserWarning,
             stacklevel=2,
         )
