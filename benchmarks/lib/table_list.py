@@ -13,10 +13,10 @@ _DISEASES = (
     ("wmh", "white_matter_hyperintensities"),
     ("stroke", "stroke__isles_2022"),
 )
-_SELF_TRAINED = "diseases --only brats lgg --methods " + " ".join(
+_REFINED = "diseases --only brats lgg --methods " + " ".join(
     f"'Eraser{tier}{how}'"
     for tier in ("", ", learned direction", ", known direction")
-    for how in ("", ", self-trained")
+    for how in ("", ", edge-aware", ", self-trained", ", self-trained, edge-aware")
 )
 _SPEED = (*ALL_DETECTORS, "skadm.metrics", "skadm.data")
 _ADM = ("skadm.detectors.ADMDetector", "skadm.evaluation.evaluate_split")
@@ -30,7 +30,7 @@ _RESULTS = (
         if name in ("ms", "wmh", "stroke")
     ),
     *(
-        Table(f"self_training_{name}", _SELF_TRAINED, file)
+        Table(f"refined_{name}", _REFINED, file)
         for name, file in {
             "brats": "of_glioma__brats_2021.csv",
             "brats_patients": "ap_glioma__brats_2021.csv",
