@@ -14,9 +14,9 @@ _DISEASES = (
     ("stroke", "stroke__isles_2022"),
 )
 _REFINED = "diseases --only brats lgg --methods " + " ".join(
-    f"'Eraser{tier}{how}'"
-    for tier in ("", ", learned direction", ", known direction")
-    for how in ("", ", edge-aware", ", self-trained", ", self-trained, edge-aware")
+    f"'Eraser, {tier} direction{how}'"
+    for tier in ("learned", "known")
+    for how in ("", ", edge-aware", ", self-trained, edge-aware")
 )
 _SPEED = (*ALL_DETECTORS, "skadm.metrics", "skadm.data")
 _ADM = ("skadm.detectors.ADMDetector", "skadm.evaluation.evaluate_split")
