@@ -16,7 +16,7 @@ from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV
 from test_contract import make_slices
 
-from skadm import ADMDetector, DSVDDDetector, FAnoGANDetector
+from skadm import ADMDetector, DSVDDDetector, EraserDetector, FAnoGANDetector
 from skadm.training import Checkpoints, Trainer
 from skadm.training._checkpoints import CheckpointFile
 
@@ -35,6 +35,15 @@ DETECTORS = [
     ),
     FAnoGANDetector(
         width=4, n_levels=2, critic_steps=2, max_epochs=2, batch_size=4, random_state=0
+    ),
+    EraserDetector(
+        prior=[2],
+        width=4,
+        n_levels=2,
+        self_training_epochs=2,
+        max_epochs=2,
+        batch_size=4,
+        random_state=0,
     ),
 ]
 X, Y = make_slices(12)

@@ -542,6 +542,23 @@ def test_axis_is_learned(detector, scans, tmp_path, capsys):
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:self-training is unreliable")
+def test_self_trained(scans, tmp_path, monkeypatch):
+    small = {"width": 4, "n_networks": 1, "self_training_epochs": 1}
+    erasers = presets.PRESETS["EraserDetector"]
+    preset = erasers["self-trained"] | small
+    monkeypatch.setitem(erasers, "self-trained", preset)
+    path = tmp_path / "model.skadm"
+    arguments = ["fit", "--data", str(scans), "--out", str(path), "--size", "16"]
+    arguments += ["--detector", "EraserDetector", "--preset", "self-trained"]
+    assert main([*arguments, "--epochs", "2"]) == 0
+    fitted = skadm.load(path)[-1]
+    assert fitted.prior == "learned"
+    stages = [record["stage"] for record in fitted.history_]
+    assert stages == ["erasing 1"] * 2 + ["self-training 1"] * 2
+
+
+@pytest.mark.slow
 def test_smoothing_through_slices_and_ensembles(scans, tmp_path, capsys):
     path, runs = tmp_path / "model.skadm", tmp_path / "runs"
     arguments = ["fit", "--data", str(scans), "--out", str(path), *QUICK]

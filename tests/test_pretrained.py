@@ -322,7 +322,7 @@ def test_evidence_of_residual_and_intensity_by_hand(stack):
 @pytest.mark.parametrize("known", [{}, {"prior": ["FLAIR"], "prior_sign": "unknown"}])
 def test_intensity_as_evidence_needs_a_direction(stack, known):
     detector = make_detector("EraserDetector", "small-lesions", **known)
-    with pytest.raises(ValueError, match="in the direction of lesions, but prior="):
+    with pytest.raises(ValueError, match="lesions change and the direction, but prior="):
         detector.fit(stack, stack.y)
 
 

@@ -45,6 +45,10 @@ LEARNED: dict[str, dict[str, Any]] = {  # from slice labels
     "learned axis": {"prior": "learned", "prior_sign": "unknown"},
     "learned direction": {"prior": "learned"},
 }
+REFINED: dict[str, dict[str, Any]] = {  # if the direction is learned or known
+    "edge-aware": {"edge_aware": True},
+    "self-trained": {"self_training_epochs": 10, "edge_aware": True},  # as in the preset
+}
 ABLATIONS: dict[str, dict[str, Any]] = {
     "one network": {"n_networks": 1},
     "one network, no mirror": {"n_networks": 1, "mirror": False},
@@ -91,6 +95,7 @@ def methods(
     main = [name for name in detectors if "smoothed" in name]
     main += [name for name in detectors if name.startswith(("Intensity", "PCA"))]
     main += ["ADM", "ADM+", WINNER, *(f"{WINNER}, {how}" for how in priors(contrasts))]
+    main += [name for name in detectors if name.endswith(tuple(REFINED))]
     smoother = GaussianSmoother(0.0, sigma_through=sigma_through)
     return detectors | {
         f"{name}, 3-D": PostprocessedDetector(detectors[name], smoother) for name in main
@@ -136,6 +141,12 @@ def slice_methods(contrasts: Sequence[str], preset: str) -> dict[str, Detector]:
         for how, prior in priors(contrasts).items():
             if part not in OF_DENSITY or prior.get("prior_sign") == "unknown":
                 detectors[f"{name}, {how}"] = make_detector(
+                    "EraserDetector", preset, **prior, **changed
+                )
+    for how, prior in priors(contrasts).items():
+        if how in ("learned direction", "directed"):
+            for refinement, changed in REFINED.items():
+                detectors[f"{WINNER}, {how}, {refinement}"] = make_detector(
                     "EraserDetector", preset, **prior, **changed
                 )
     learned = make_detector("EraserDetector", preset, prior="learned", prior_sign="unknown")

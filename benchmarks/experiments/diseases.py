@@ -121,6 +121,7 @@ STUDIES = (
 HEALTHY = "healthy"
 # Slices of a training step but with --full: fewer than in presets, since there are few.
 BATCH_SIZE = 4
+SELF_TRAINING_EPOCHS = 10  # as in the preset
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -243,6 +244,8 @@ def methods(
 
     `pixel` is the side of a pixel, `distance` that of slices, in mm.
     """
+    from sklearn.base import clone
+
     from benchmarks.lib.budget import with_fewer_epochs
     from skadm import EraserDetector, PostprocessedDetector
     from skadm.postprocessing import GaussianSmoother
@@ -288,6 +291,14 @@ def methods(
             detectors[f"{name}{tier}"] = smoothed(name, **prior)
         one = make_detector("EraserDetector", preset, n_networks=1, sigma=sigma, **prior)
         detectors[f"Eraser{tier}"] = smoothed_through(one)
+        trained: dict[str, Any] = {"self_training_epochs": SELF_TRAINING_EPOCHS}
+        for how, changed in {
+            "edge-aware": {"edge_aware": True},
+            "self-trained": trained,
+            "self-trained, edge-aware": trained | {"edge_aware": True},
+        }.items():
+            other = clone(one).set_params(**changed)
+            detectors[f"Eraser{tier}, {how}"] = smoothed_through(other)
         if prior and prior.get("prior") != "learned":
             small = make_detector("EraserDetector", "small-lesions", sigma=sigma, **prior)
             detectors[f"Small-lesion eraser{tier}"] = smoothed_through(small)

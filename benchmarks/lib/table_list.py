@@ -13,6 +13,11 @@ _DISEASES = (
     ("wmh", "white_matter_hyperintensities"),
     ("stroke", "stroke__isles_2022"),
 )
+_REFINED = "diseases --only brats lgg --methods " + " ".join(
+    f"'Eraser, {tier} direction{how}'"
+    for tier in ("learned", "known")
+    for how in ("", ", edge-aware", ", self-trained, edge-aware")
+)
 _SPEED = (*ALL_DETECTORS, "skadm.metrics", "skadm.data")
 _ADM = ("skadm.detectors.ADMDetector", "skadm.evaluation.evaluate_split")
 _MIXTURE = ("skadm.detectors.GaussianMixtureDetector",)
@@ -23,6 +28,14 @@ _RESULTS = (
         Table(f"diseases_{name}_patients", "diseases", f"ap_{file}.csv")
         for name, file in _DISEASES
         if name in ("ms", "wmh", "stroke")
+    ),
+    *(
+        Table(f"refined_{name}", _REFINED, file)
+        for name, file in {
+            "brats": "of_glioma__brats_2021.csv",
+            "brats_patients": "ap_glioma__brats_2021.csv",
+            "lgg": "of_lower_grade_glioma__tcga.csv",
+        }.items()
     ),
     Table("beyond_brats", f"beyond {_BRATS} --seeds 1", "pooled.csv"),
     Table("beyond_brats_seeds", f"beyond {_BRATS}", "pooled.csv"),

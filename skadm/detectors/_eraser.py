@@ -4,6 +4,7 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from numbers import Integral, Real
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,21 +13,19 @@ from numpy.typing import NDArray
 from skadm._sklearn import HasMethods, Interval, StrOptions
 from skadm.augmentation import Augmentation
 from skadm.detectors._em import mixture_by_em
+from skadm.detectors._eraser_networks import Erasers, erasing_loss, erasing_networks
 from skadm.detectors._prior import Prior, PriorDetector, learned_axis
+from skadm.detectors._self_training import self_train
 from skadm.neural import TorchDetector
-from skadm.nn.blocks import NORMS, build
+from skadm.nn.blocks import NORMS
 from skadm.nn.density import FittedMixture, mixture_energy
 from skadm.nn.mirror import mirrored
-from skadm.nn.noise import blob_noise
-from skadm.nn.pixels import brain_mean, brain_of, map_of, pixels_of
-from skadm.nn.smoothing import smooth_in_brain
+from skadm.nn.pixels import brain_of, map_of, pixels_of
+from skadm.nn.smoothing import guided_in_brain, smooth_in_brain
 from skadm.nn.unet import UNet
 from skadm.training import Checkpoints, Objective, Stage, Trainer
 from skadm.training._pretrained_networks import PRETRAINED, pretrained_network
 from skadm.training._weights import load_weights
-
-# A pixel belongs to a blob if any contrast changes by this multiple of `lesion_std`.
-_PRESENT = 1 / 3
 
 # Minimum ratio of abnormal to normal variance along a learned axis. In gliomas it is 3 or
 # more; where strokes of a few millilitres misled the axis, it was below 1.1.
@@ -35,6 +34,7 @@ _LEAST_RATIO = 1.5
 # Added to the diagonal of the mixture's covariances, and minimum eigenvalue, in squared
 # standard deviations of the brain: residuals below 0.01 are not distinguished.
 _FLOOR = 1e-4
+_CPU = {"n_networks": 3, "max_epochs": 20, "learning_rate": 2e-3}  # a preset
 
 
 class EraserDetector(PriorDetector, TorchDetector):
@@ -66,12 +66,19 @@ class EraserDetector(PriorDetector, TorchDetector):
     presence_weight : float, default=2.0
         Weight in the loss of a second task, the detection of the blobs, in squared
         standard deviations. It is used in training only. 0: no such task.
+    self_training_epochs : int, default=0
+        Epochs of self-training. It needs y, but uses only slice-level labels: the score
+        marks the most abnormal regions of slices with an anomaly, and a U-Net that starts
+        from the trained one learns to find them; see Notes. 0: none.
     mirror : bool, default=True
         Whether the mirror image of the slice (left to right, last axis) is also an input:
         a brain is nearly symmetric, a lesion is not.
     sigma : float, default=2.0
         Standard deviation in pixels of the in-plane Gaussian that smooths residuals and
         the log-density over the brain. 0: no smoothing.
+    edge_aware : bool, default=False
+        Whether scores are also smoothed by a guided filter with windows of 3 `sigma` on
+        either side, which does not smooth across edges of the slice; see Notes.
     n_networks : int, default=1
         Number of U-Nets, trained one after another with different weights, batches and
         blobs; restored slices are averaged. This reduces false positives of single
@@ -139,6 +146,15 @@ class EraserDetector(PriorDetector, TorchDetector):
     residual and intensity. It needs a prior with a known sign. Combine it with slices at
     full resolution, small blobs and little smoothing: the preset "small-lesions".
 
+    Targets of self-training are found without masks. In slices with an anomaly, a region
+    whose scores exceed 98 % of the normal pixels is a lesion if one of its pixels exceeds
+    99.9 %; other regions are left out. In normal slices nothing is a lesion. The score,
+    above its median on normal pixels, is multiplied by the smoothed probability of a
+    lesion. This is pseudo-labelling (Lee 2013); quantiles and product are ours.
+
+    The guided filter (He et al. 2013) follows the contrasts as the prior combines them.
+    Without a prior, the results for all contrasts are averaged.
+
     The blobs make no assumption about lesions: brighter and darker are equally likely,
     independently for each contrast. Since most of a slice is unchanged, the U-Net can use
     it as reference. Unlike a denoiser with noise everywhere (`DAEDetector`), it hardly
@@ -151,6 +167,11 @@ class EraserDetector(PriorDetector, TorchDetector):
 
     A. Abid, M. J. Zhang, V. K. Bagaria, J. Zou. Exploring patterns enriched in a dataset
     with contrastive principal component analysis. Nature Communications 9:2134, 2018.
+
+    K. He, J. Sun, X. Tang. Guided image filtering. IEEE TPAMI 35(6):1397-1409, 2013.
+
+    D.-H. Lee. Pseudo-label: the simple and efficient semi-supervised learning method for
+    deep neural networks. ICML workshop on challenges in representation learning, 2013.
 
     Examples
     --------
@@ -167,7 +188,9 @@ class EraserDetector(PriorDetector, TorchDetector):
     _good_at = "Lesions in nearly symmetric organs; better with a prior, as intensity is."
     _presets = {
         "quick": {"width": 4, "max_epochs": 4, "max_samples": 2_000},
-        "cpu": {"n_networks": 3, "max_epochs": 20, "learning_rate": 2e-3},
+        "cpu": _CPU,
+        "self-trained": _CPU
+        | {"prior": "learned", "self_training_epochs": 10, "edge_aware": True},
         # There is no paper; the training length is that of the DAE.
         "paper": {"width": 64, "learning_rate": 1e-4, "max_epochs": 200},
         # From pretrained weights: at most a minute per patient on two cores.
@@ -191,8 +214,10 @@ class EraserDetector(PriorDetector, TorchDetector):
         "lesion_std": [Interval(Real, 0, None, closed="left")],
         "lesion_scales": ["array-like"],
         "presence_weight": [Interval(Real, 0, None, closed="left")],
+        "self_training_epochs": [Interval(Integral, 0, None, closed="left")],
         "mirror": ["boolean"],
         "sigma": [Interval(Real, 0, None, closed="left")],
+        "edge_aware": ["boolean"],
         "n_networks": [Interval(Integral, 1, None, closed="left")],
         "n_components": [Interval(Integral, 1, None, closed="left")],
         "max_samples": [Interval(Integral, 1, None, closed="left")],
@@ -213,8 +238,10 @@ class EraserDetector(PriorDetector, TorchDetector):
         lesion_std: float = 1.2,
         lesion_scales: Sequence[int] = (8, 16, 32),
         presence_weight: float = 2.0,
+        self_training_epochs: int = 0,
         mirror: bool = True,
         sigma: float = 2.0,
+        edge_aware: bool = False,
         n_networks: int = 1,
         n_components: int = 4,
         max_samples: int = 100_000,
@@ -257,8 +284,10 @@ class EraserDetector(PriorDetector, TorchDetector):
         self.lesion_std = lesion_std
         self.lesion_scales = lesion_scales
         self.presence_weight = presence_weight
+        self.self_training_epochs = self_training_epochs
         self.mirror = mirror
         self.sigma = sigma
+        self.edge_aware = edge_aware
         self.n_networks = n_networks
         self.n_components = n_components
         self.max_samples = max_samples
@@ -274,17 +303,15 @@ class EraserDetector(PriorDetector, TorchDetector):
                 f"lesion_scales={self.lesion_scales!r}; expected one or more integers of "
                 "at least 1."
             )
-        if self.evidence == "residual+intensity" and (
-            self.prior is None or not self._sign_is_known
-        ):
-            raise ValueError(
-                "evidence='residual+intensity' sums intensities in the direction of "
-                f"lesions, but prior={self.prior!r} and prior_sign={self.prior_sign!r}; "
-                "state a prior such as {'FLAIR': 1} with prior_sign='known'."
-            )
+        if self.evidence == "residual+intensity" and not self._has_direction:
+            raise self._without_direction("evidence='residual+intensity'", {"FLAIR": 1})
         self.axis_ = self._stated_axis(X.shape[1])
         # The axis is learned during training, since the mixture depends on it.
         self._fit(X, self._abnormal_slices(abnormal))
+
+    @property
+    def _looks_at_abnormal(self) -> bool:
+        return self._learns_axis or self.self_training_epochs > 0
 
     def _check_parameters(self, n_contrasts: int) -> None:
         if self.init is not None:
@@ -297,28 +324,16 @@ class EraserDetector(PriorDetector, TorchDetector):
     def _pretrained(self) -> UNet:
         """Return the pretrained network for the contrasts of X; check its parameters."""
         assert self.init is not None
-        network = pretrained_network(self.init, self.contrasts_)
-        shape = {
-            "width": network.head.in_channels,
-            "n_levels": network.n_levels,
-            "norm": "batch",
-            "mirror": True,
-        }
-        for name, value in shape.items():
-            if getattr(self, name) != value:
-                raise ValueError(
-                    f"{name}={getattr(self, name)!r}; expected {name}={value!r}, as in "
-                    f"the pretrained network {self.init!r}."
-                )
-        return network
+        shape = {n: getattr(self, n) for n in ("width", "n_levels", "norm", "mirror")}
+        return pretrained_network(self.init, self.contrasts_, shape)
 
-    def _initialise(self, networks: "_Networks") -> None:
+    def _initialise(self, networks: Erasers) -> None:
         if self.init is not None:
             weights = self._pretrained().state_dict()
             for net in networks.nets:
                 net.load_state_dict(weights)
 
-    def _go_on_from(self, networks: "_Networks", weights: dict[str, NDArray]) -> None:
+    def _go_on_from(self, networks: Erasers, weights: dict[str, NDArray]) -> None:
         net_weights = {
             name.removeprefix("nets."): value
             for name, value in weights.items()
@@ -326,35 +341,36 @@ class EraserDetector(PriorDetector, TorchDetector):
         }
         load_weights(networks.nets, net_weights)  # the mixture is refitted
 
-    def _build(self, n_contrasts: int, generator: torch.Generator) -> "_Networks":
-        n_in = n_contrasts * (1 + self.mirror)
-        nets = [
-            build(
-                lambda: UNet(n_in, n_contrasts + 1, self.width, self.n_levels, self.norm),
-                generator,
-            )
-            for _ in range(self.n_networks)
-        ]
+    def _build(self, n_contrasts: int, generator: torch.Generator) -> Erasers:
         n_features = n_contrasts if self.prior is None else 1
-        return _Networks(nets, FittedMixture(self.n_components, n_features))
+        return erasing_networks(
+            n_contrasts,
+            generator,
+            n_networks=self.n_networks,
+            mirror=self.mirror,
+            unet=(self.width, self.n_levels, self.norm),
+            mixture=FittedMixture(self.n_components, n_features),
+            with_students=self.self_training_epochs > 0,
+        )
 
-    def _train(self, networks: "_Networks", images: NDArray, trainer: Trainer) -> None:
+    def _train(self, networks: Erasers, images: NDArray, trainer: Trainer) -> None:
         augmentation = trainer.augmentation
         if self.augmentation == "default":
             augmentation = Augmentation(crop=1)
+        settings: dict[str, Any] = {
+            "lesion_std": self.lesion_std,
+            "lesion_scales": tuple(self.lesion_scales),
+            "presence_weight": self.presence_weight,
+        }
+        # What the weights do not tell, for the memory.
+        known = {"norm": self.norm, "mirror": self.mirror}
         for number, net in enumerate(networks.nets, start=1):
-            objective = Objective(net, partial(self._loss, net, trainer.generator))
-            trainer.fit_stage(
-                Stage(f"erasing {number}", images, [objective], augmentation),
-                memory=self.memory,
-                # What the weights do not tell.
-                norm=self.norm,
-                mirror=self.mirror,
-                lesion_std=self.lesion_std,
-                lesion_scales=tuple(self.lesion_scales),
-                presence_weight=self.presence_weight,
-            )
-        if trainer.abnormal is not None:
+            output = partial(self._output, net)
+            loss = partial(erasing_loss, output, trainer.generator, **settings)
+            stage = Stage(f"erasing {number}", images, [Objective(net, loss)], augmentation)
+            trainer.fit_stage(stage, memory=self.memory, **known, **settings)
+        if self._learns_axis:
+            assert trainer.abnormal is not None
             self.axis_ = learned_axis(
                 self._pixels(self._residuals, networks, trainer.abnormal, trainer),
                 self._pixels(self._residuals, networks, images, trainer),
@@ -370,24 +386,21 @@ class EraserDetector(PriorDetector, TorchDetector):
                 max_samples=self.max_samples,
             )
             networks.mixture.set(mixture)
-
-    def _loss(
-        self, net: torch.nn.Module, generator: torch.Generator, batch: torch.Tensor
-    ) -> dict[str, torch.Tensor]:
-        brain = brain_of(batch)
-        noise = blob_noise(batch.shape, self.lesion_scales, generator).to(batch.device)
-        output = self._output(net, batch + self.lesion_std * noise * brain.unsqueeze(1))
-        error = brain_mean((output[:, :-1] - batch).square().sum(dim=1), brain)
-        present = (noise.abs().amax(dim=1) > _PRESENT).float()
-        doubt = torch.nn.functional.binary_cross_entropy_with_logits(
-            output[:, -1].float(), present, reduction="none"
-        )
-        presence = brain_mean(doubt, brain)
-        loss = error + self.presence_weight * presence
-        return {"loss": loss, "error": error, "presence": presence}
+        if networks.students is not None:
+            self_train(
+                networks.students,
+                networks.nets,
+                partial(self._base_score, networks),
+                self._logit,
+                trainer,
+                augmentation,
+                self.self_training_epochs,
+                memory=self.memory,
+                **known,
+            )
 
     def _pixels(
-        self, function: Callable, networks: "_Networks", images: NDArray, trainer: Trainer
+        self, function: Callable, networks: Erasers, images: NDArray, trainer: Trainer
     ) -> Iterator[NDArray]:
         """Yield a function of networks and slices in the brain pixels, (n_pixels, d)."""
         for batch in trainer.engine.batches(images):
@@ -401,19 +414,19 @@ class EraserDetector(PriorDetector, TorchDetector):
         """Return slices without lesions and the logit of a lesion, (n, K + 1, H, W)."""
         return net(torch.cat([images, mirrored(images)], dim=1) if self.mirror else images)
 
-    def _outputs(self, networks: "_Networks", images: torch.Tensor) -> torch.Tensor:
+    def _outputs(self, networks: Erasers, images: torch.Tensor) -> torch.Tensor:
         """Average the outputs of the networks, (n, K + 1, H, W)."""
         outputs = [self._output(net, images).float() for net in networks.nets]
         return torch.stack(outputs).mean(dim=0)
 
-    def _residuals(self, networks: "_Networks", images: torch.Tensor) -> torch.Tensor:
+    def _residuals(self, networks: Erasers, images: torch.Tensor) -> torch.Tensor:
         """Return signed residuals, smoothed over the brain, (n, K, H, W)."""
         return self._residuals_of(images, self._outputs(networks, images))
 
     def _residuals_of(self, images: torch.Tensor, outputs: torch.Tensor) -> torch.Tensor:
         return smooth_in_brain(images - outputs[:, :-1], brain_of(images), self.sigma)
 
-    def _features(self, networks: "_Networks", images: torch.Tensor) -> torch.Tensor:
+    def _features(self, networks: Erasers, images: torch.Tensor) -> torch.Tensor:
         return self._along_axis(self._residuals(networks, images))
 
     def _along_axis(self, residuals: torch.Tensor) -> torch.Tensor:
@@ -424,17 +437,37 @@ class EraserDetector(PriorDetector, TorchDetector):
 
     @property
     def _scores_density(self) -> bool:
-        if self.evidence == "presence":
-            return False
-        return self.prior is None or not self._sign_is_known
+        return self.evidence != "presence" and not self._has_direction
 
-    def _anomaly(self, networks: "_Networks", images: torch.Tensor) -> torch.Tensor:
-        return self._anomaly_of(networks, images, self._outputs(networks, images))
+    def _anomaly(self, networks: Erasers, images: torch.Tensor) -> torch.Tensor:
+        score = self._base_score(networks, images)
+        if networks.students is None:
+            return score
+        found = networks.students.probability(images, self._logit)
+        smooth = smooth_in_brain(found, brain_of(images), self.sigma)[:, 0]
+        usual = networks.students.usual
+        return self._refined(smooth, images).clamp_min(0) * (score - usual).clamp_min(0)
+
+    def _base_score(self, networks: Erasers, images: torch.Tensor) -> torch.Tensor:
+        score = self._anomaly_of(networks, images, self._outputs(networks, images))
+        return self._refined(score, images)
+
+    def _refined(self, maps: torch.Tensor, images: torch.Tensor) -> torch.Tensor:
+        """Smooth maps (n, H, W) along the edges of slices, if `edge_aware`."""
+        if not self.edge_aware:
+            return maps
+        scale = 1.0 if self.axis_ is None else float(np.abs(self.axis_).max())
+        guides = self._along_axis(images) / scale
+        return guided_in_brain(maps, guides, brain_of(images), round(3 * self.sigma))
+
+    def _logit(self, net: torch.nn.Module, images: torch.Tensor) -> torch.Tensor:
+        """Return the logit of a lesion, (n, H, W)."""
+        return self._output(net, images)[:, -1].float()
 
     def _anomaly_of(
-        self, networks: "_Networks", images: torch.Tensor, outputs: torch.Tensor
+        self, networks: Erasers, images: torch.Tensor, outputs: torch.Tensor
     ) -> torch.Tensor:
-        """Compute the score from the outputs of the networks."""
+        """Compute the score from the outputs of the erasers."""
         brain = brain_of(images)
         if self.evidence == "presence":
             return self._presence_of(images, outputs, brain)
@@ -462,12 +495,3 @@ class EraserDetector(PriorDetector, TorchDetector):
         else:
             amount = self._along_axis(self._residuals_of(images, outputs)).abs()
         return (probability * amount)[:, 0]
-
-
-class _Networks(torch.nn.Module):
-    """The erasers and the mixture of their residuals on normal slices."""
-
-    def __init__(self, nets: Sequence[UNet], mixture: FittedMixture) -> None:
-        super().__init__()
-        self.nets = torch.nn.ModuleList(nets)
-        self.mixture = mixture

@@ -75,19 +75,25 @@ class PriorDetector(BaseDetector):
         raise NotImplementedError
 
     @property
-    def _looks_at_abnormal(self) -> bool:
+    def _learns_axis(self) -> bool:
         return isinstance(self.prior, str)  # "learned"
+
+    @property
+    def _looks_at_abnormal(self) -> bool:
+        return self._learns_axis
 
     @property
     def _sign_is_known(self) -> bool:
         return self.prior_sign == "known"
 
     @property
+    def _has_direction(self) -> bool:
+        return self.prior is not None and self._sign_is_known
+
+    @property
     def _supervision(self) -> str:
-        if self.prior is None:
-            return "none"
-        if self._looks_at_abnormal:
-            return "slice labels"
+        if self.prior is None or self._learns_axis:
+            return super()._supervision
         return "known direction" if self._sign_is_known else "known contrasts"
 
     def _fit_beside(self, X: NDArray, abnormal: Callable[[], NDArray] | None) -> None:
@@ -101,7 +107,7 @@ class PriorDetector(BaseDetector):
         super()._check_learned()
         n_contrasts = self.n_features_in_
         stated = self._stated_axis(n_contrasts) is not None
-        if stated or self._looks_at_abnormal:
+        if stated or self._learns_axis:
             check_arrays(self, {"axis_": (n_contrasts,)})
         elif self.axis_ is not None:
             raise ValueError(
@@ -118,16 +124,19 @@ class PriorDetector(BaseDetector):
         """Return the weights of the contrasts; None for no prior or a learned prior."""
         stated = self.prior is not None and not isinstance(self.prior, str)
         if self.prior_rule == "all" and not (stated and self._sign_is_known):
-            raise ValueError(
-                "prior_rule='all' needs the contrasts that lesions change and the "
-                f"direction, but prior={self.prior!r} and prior_sign={self.prior_sign!r}; "
-                "state a prior such as {'DWI': 1, 'ADC': -1} with prior_sign='known'."
-            )
+            raise self._without_direction("prior_rule='all'", {"DWI": 1, "ADC": -1})
         if not stated:
             return None
         assert self.prior is not None
         weights = contrast_weights(self.prior, n_contrasts, self.contrasts_)
         return weights if self._sign_is_known else weights / np.abs(weights).max()
+
+    def _without_direction(self, what: str, example: Mapping[str, float]) -> ValueError:
+        return ValueError(
+            f"{what} needs the contrasts that lesions change and the direction, but "
+            f"prior={self.prior!r} and prior_sign={self.prior_sign!r}; state a prior such "
+            f"as {example!r} with prior_sign='known'."
+        )
 
     def _combined(self, contrasts: Iterable[Any]) -> Any:
         """Weight the deviations of each contrast and combine them by `prior_rule`.
@@ -143,14 +152,18 @@ class PriorDetector(BaseDetector):
         return reduce(operator.add if self.prior_rule == "sum" else _lower, weighted)
 
     def _abnormal_slices(self, abnormal: Callable[[], NDArray] | None) -> NDArray | None:
-        """Read the slices for learning the axis; None if it is not learned."""
+        """Read the slices with an anomaly, if `fit` uses them."""
         if not self._looks_at_abnormal:
             return None
         if abnormal is None:
+            needs, instead = (
+                ("prior='learned'", "name the contrasts, as in prior={'FLAIR': 1}")
+                if self._learns_axis
+                else ("self-training", "set self_training_epochs=0")
+            )
             raise ValueError(
-                "prior='learned' needs slices with an anomaly, but there are none; "
-                "expected y with pixels of 1. Alternatively name the contrasts, as in "
-                "prior={'FLAIR': 1}."
+                f"{needs} needs slices with an anomaly, but there are none; expected y "
+                f"with pixels of 1. Alternatively {instead}."
             )
         return abnormal()
 

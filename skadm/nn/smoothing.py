@@ -1,6 +1,10 @@
-"""Gaussian smoothing over brain pixels only."""
+"""Gaussian and edge-aware smoothing over brain pixels only."""
 
 import torch
+
+# Variance of the guide in a window, in squared standard deviations of the brain, below
+# which the guided filter smooths. Chosen on lower-grade gliomas, between 0.02 and 1.
+_FLAT = 0.1
 
 
 def smooth_in_brain(
@@ -29,3 +33,30 @@ def smooth_in_brain(
             )
         total = channels.view_as(stacked)
         return total[:, :-1] / total[:, -1:].clamp_min(1e-12) * inside
+
+
+def guided_in_brain(
+    scores: torch.Tensor, guides: torch.Tensor, brain: torch.Tensor, radius: int
+) -> torch.Tensor:
+    """Smooth maps (n, H, W) over brain pixels, but not across edges of a guide.
+
+    The guided filter of He et al. (2013), with square windows of 2 `radius` + 1 pixels: in
+    each window the result is a linear function of the guide. The mean over several guides,
+    (n, G, H, W). 0 outside the brain.
+    """
+    inside = brain.unsqueeze(1).float()
+
+    def box(values: torch.Tensor) -> torch.Tensor:
+        return torch.nn.functional.avg_pool2d(values, 2 * radius + 1, 1, radius)
+
+    def mean(values: torch.Tensor) -> torch.Tensor:
+        return box(values * inside) / weight
+
+    with torch.autocast(scores.device.type, enabled=False):
+        weight = box(inside).clamp_min(1e-6)
+        guides, targets = guides.float(), scores.float().unsqueeze(1)
+        centre, level = mean(guides), mean(targets)
+        variance = mean(guides.square()) - centre.square()
+        slope = (mean(guides * targets) - centre * level) / (variance + _FLAT)
+        smooth = mean(slope) * guides + mean(level - slope * centre)
+        return smooth.mean(dim=1) * brain

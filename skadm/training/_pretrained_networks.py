@@ -1,9 +1,10 @@
 """Pretrained networks in files of the package."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from importlib import resources
+from typing import Any
 
 from safetensors import safe_open
 
@@ -19,11 +20,16 @@ def known_contrasts(name: str) -> tuple[str, ...]:
     return _read(name)[0]
 
 
-def pretrained_network(name: str, contrasts: Sequence[str] | None) -> UNet:
+def pretrained_network(
+    name: str,
+    contrasts: Sequence[str] | None,
+    parameters: Mapping[str, Any] | None = None,
+) -> UNet:
     """Make the pretrained eraser, one of `PRETRAINED`, for a set of contrasts; float32.
 
     Its input is a slice and its mirror image, its output the slice without lesions and
-    the logit of a lesion. Raises a ValueError for unsupported contrasts.
+    the logit of a lesion. Raises a ValueError for unsupported contrasts, and for parameters
+    of an eraser (width, n_levels, norm, mirror) other than those of the network.
     """
     if name not in PRETRAINED:
         raise ValueError(
@@ -45,7 +51,20 @@ def pretrained_network(name: str, contrasts: Sequence[str] | None) -> UNet:
         raise ValueError(
             f"contrasts are {tuple(contrasts)}; expected one or more distinct names."
         )
-    return network.for_contrasts([known.index(contrast) for contrast in contrasts])
+    made = network.for_contrasts([known.index(contrast) for contrast in contrasts])
+    expected = {
+        "width": made.head.in_channels,
+        "n_levels": made.n_levels,
+        "norm": "batch",
+        "mirror": True,
+    }
+    for parameter, value in (parameters or {}).items():
+        if value != expected[parameter]:
+            raise ValueError(
+                f"{parameter}={value!r}; expected {parameter}={expected[parameter]!r}, as "
+                f"in the pretrained network {name!r}."
+            )
+    return made
 
 
 @lru_cache(maxsize=2)
