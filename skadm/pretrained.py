@@ -31,6 +31,7 @@ def load_pretrained(
     contrasts: Sequence[str],
     prior: Prior = None,
     prior_sign: str = "known",
+    prior_rule: str = "sum",
     smooth_through: float = 0.0,
     contamination: float = 0.01,
     device: str | torch.device = "auto",
@@ -55,6 +56,9 @@ def load_pretrained(
         "T2": 0.5}``. A prior improves detection considerably.
     prior_sign : {"known", "unknown"}, default="known"
         Whether lesions are known to be bright (with a negative weight: dark).
+    prior_rule : {"sum", "all"}, default="sum"
+        Whether the sum of the contrasts of the prior is high, or every one of them, as in
+        `EraserDetector`.
     smooth_through : float, default=0.0
         Standard deviation of a Gaussian that smooths maps through the slices of a scan, in
         slices: 5 for slices of 1 mm. 0: none.
@@ -98,6 +102,7 @@ def load_pretrained(
         max_epochs=0,
         prior=prior,
         prior_sign=prior_sign,
+        prior_rule=prior_rule,
         contamination=contamination,
         device=device,
         random_state=random_state,

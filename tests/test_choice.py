@@ -13,7 +13,7 @@ from skadm.cli import main
 from skadm.cli._choice import settle
 from skadm.data import ArrayVolume, SliceStack, make_phantom, read_any
 
-OPEN = dict.fromkeys(("detector", "preset", "init", "prior", "prior_sign"))
+OPEN = dict.fromkeys(("detector", "preset", "init", "prior", "prior_sign", "prior_rule"))
 
 
 @pytest.fixture(scope="module")

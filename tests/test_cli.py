@@ -511,11 +511,12 @@ def test_prior_is_that_of_the_detector(detector, sign, scans, tmp_path):
     path = tmp_path / "model.skadm"
     arguments = ["fit", "--data", str(scans), "--out", str(path), *quick(detector)]
     arguments += ["--prior", "FLAIR", "T2=-0.5", "--detector", detector]
-    arguments += ["--prior-sign", sign] if sign == "unknown" else []
+    arguments += ["--prior-sign", sign] if sign == "unknown" else ["--prior-rule", "all"]
     assert main(arguments) == 0
     parameters = skadm.load(path)[-1].get_params()
     assert parameters["prior"] == {"FLAIR": 1.0, "T2": -0.5}
     assert parameters["prior_sign"] == sign
+    assert parameters["prior_rule"] == ("all" if sign == "known" else "sum")
 
 
 @pytest.mark.slow
@@ -592,6 +593,7 @@ def test_smoothing_through_slices_and_ensembles(scans, tmp_path, capsys):
         ),
         (["--detector", "PCADetector", "--prior", "T2", "T2=2"], "T2 is given twice"),
         (["--detector", "PCADetector", "--prior-sign", "unknown"], "unknown needs --prior"),
+        (["--detector", "PCADetector", "--prior-rule", "all"], "--prior-rule all needs"),
     ],
 )
 def test_wrappers_that_cannot_be_are_refused(options, told, scans, tmp_path, capsys):
@@ -973,7 +975,8 @@ def test_epochs_hold_for_every_stage():
     from skadm.cli._model import make_detector
 
     options = {"detector": "DSVDDDetector", "preset": "paper", "epochs": 3}
-    options |= dict.fromkeys(("prior", "prior_sign", "smooth_through", "ensemble", "init"))
+    names = ("prior", "prior_sign", "prior_rule", "smooth_through", "ensemble", "init")
+    options |= dict.fromkeys(names)
     args = argparse.Namespace(**options, seed=0, device="cpu")
     detector = make_detector(args, ("FLAIR",))
     assert (detector.max_epochs, detector.pretraining_epochs) == (3, 3)

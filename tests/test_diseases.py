@@ -283,7 +283,10 @@ def test_studies_hold_together(study):
     detectors = diseases.methods(study, "cpu", 4.0, 4.0, budget=True)
     for name, detector in detectors.items():
         tier = name.partition(", ")[2] or "none"
-        expected = {"learned direction": "slice labels"}.get(tier, tier)
+        expected = {
+            "learned direction": "slice labels",
+            "all contrasts": "known direction",
+        }.get(tier, tier)
         expected = "known direction" if name.endswith("threshold") else expected
         assert supervision(detector) == expected
     assert {"Eraser", "DAE", "PCA", "ADM", "ADM+", "Pretrained"} <= set(detectors)
@@ -293,7 +296,8 @@ def test_all_scores_are_smoothed_alike():
     study = dataclasses.replace(STUDIES[0], sigma=6.0, through=8.0)
     for name, detector in diseases.methods(study, "cpu", 3.0, 4.0, budget=True).items():
         found = detector.get_params()
-        within = "detector__sigma" if name.startswith(("Eraser", "Pre")) else None
+        smooths_itself = name.startswith(("Eraser", "Intensity", "Pretrained", "Small"))
+        within = "detector__sigma" if smooths_itself else None
         step = "smooth" if name == "ADM+" else "postprocessing"
         assert found[within or f"{step}__sigma"] == 2.0
         assert found[f"{step}__sigma_through"] == 2.0

@@ -110,6 +110,32 @@ def test_unknown_sign_takes_the_distance(name):
 
 
 @pytest.mark.parametrize("name", TAKERS)
+def test_all_contrasts_must_change(name):
+    """The contrast that changes least counts, so scores are the highest of each alone."""
+    X, y = make_slices()
+    change = {"sigma": 1.5} if name == "IntensityDetector" else {}
+
+    def scores(prior, **parameters):
+        return taker(name, prior=prior, **change, **parameters).fit(X, y).score_samples(X)
+
+    expected = np.maximum(scores({2: 1}), scores({0: -0.5}))
+    found = scores({2: 1, 0: -0.5}, prior_rule="all")
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
+    assert np.abs(found - scores({2: 1, 0: -0.5})).max() > 0.1
+    np.testing.assert_allclose(scores([2], prior_rule="all"), scores([2]), atol=1e-5)
+
+
+@pytest.mark.parametrize("name", TAKERS)
+@pytest.mark.parametrize(
+    "unknown", [{}, {"prior": "learned"}, {"prior": [2], "prior_sign": "unknown"}]
+)
+def test_all_contrasts_need_a_stated_direction(name, unknown):
+    X, y = make_slices()
+    with pytest.raises(ValueError, match="needs the contrasts that lesions change"):
+        taker(name, prior_rule="all", **unknown).fit(X, y)
+
+
+@pytest.mark.parametrize("name", TAKERS)
 def test_names_indices_and_sequences_are_the_same_prior(name):
     stack = make_stack()
     maps = [

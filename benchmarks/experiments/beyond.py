@@ -30,6 +30,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from benchmarks.lib.options import add_experiment_arguments, positive, read_options
+from benchmarks.lib.priors import BRIGHT
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -39,8 +40,6 @@ if TYPE_CHECKING:
     from skadm.base import Detector
 
 WINNER = "Eraser"
-# Known direction of lesions. The weight of T2 was chosen on BraTS' validation slices.
-WEIGHTS = {"FLAIR": 1.0, "T2": 0.5}
 LIKE_ERASER = "FLAIR + T2/2, smoothed"
 LEARNED: dict[str, dict[str, Any]] = {  # from slice labels
     "learned axis": {"prior": "learned", "prior_sign": "unknown"},
@@ -168,7 +167,7 @@ def priors(contrasts: Sequence[str]) -> dict[str, dict[str, Any]]:
 def stated(contrasts: Sequence[str]) -> dict[str, float]:
     """Weights of FLAIR and T2, as far as there are these contrasts."""
     names = {name.upper(): name for name in contrasts}
-    return {names[name]: weight for name, weight in WEIGHTS.items() if name in names}
+    return {names[name]: weight for name, weight in BRIGHT.items() if name in names}
 
 
 def shows_a_part(method: str) -> bool:

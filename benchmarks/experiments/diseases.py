@@ -4,20 +4,22 @@ Each collection of scans is a folder in --data, which `STUDIES` lists with what 
 on, the contrasts, and what is known of lesions there. Detectors are trained on the normal
 slices of other patients; the threshold has the best F1 on these patients' abnormal slices.
 Methods appear with each supervision that they can have: none; which slices have a lesion
-("learned direction"); on which contrasts lesions are bright or dark ("known direction").
+("learned direction"); on which contrasts lesions are bright or dark ("known direction"),
+also with the rule that every one of them is ("all contrasts").
+
 The scores of all methods are smoothed alike, in mm, all networks have the same budget, and
 none is an ensemble. "Pretrained" is the network that the package comes with, without a
-training. ADM+ calls the outermost pixel of the brain normal, which belongs to it.
+training; "Small-lesion eraser" is fine-tuned from it by the preset "small-lesions". ADM+
+calls the outermost pixel of the brain normal, which belongs to it.
 
     python -m benchmarks diseases
     python -m benchmarks diseases --only brats isles2022 --methods "Eraser" "DAE"
     python -m benchmarks diseases --full
 
-Slices are coarse and far apart, epochs halved and batches small, so that everything takes
-about an hour of one core; --full has fine pixels, all slices, epochs and batches of the
-preset. Writes per_patient.csv
-(a row for each method, seed and patient), summary.csv, diseases.png and run.json, again
-after each study; runs are kept in cache/, so the same command resumes.
+Slices are coarse and far apart, epochs halved and batches small; --full has fine pixels,
+all slices, epochs and batches of the preset. Writes per_patient.csv (a row for each method,
+seed and patient), summary.csv, diseases.png and run.json, again after each study; runs are
+kept in cache/, so the same command resumes.
 """
 
 from __future__ import annotations
@@ -32,6 +34,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from benchmarks.lib.options import positive, read_options, say
+from benchmarks.lib.priors import BRIGHT, RESTRICTED
 
 if TYPE_CHECKING:
     from benchmarks.lib.data import Split
@@ -40,7 +43,6 @@ if TYPE_CHECKING:
 
 QUICK = {"size": 32, "gap": 10.0, "preset": "quick"}
 METRICS = ("ap", "dice", "f1", "auc")
-BRIGHT = {"FLAIR": 1.0, "T2": 0.5}
 
 
 @dataclass(frozen=True)
@@ -107,12 +109,11 @@ STUDIES = (
     Study(
         {"isles2022": "stroke, ISLES 2022"},
         ("DWI", "ADC"),
-        {"DWI": 1.0, "ADC": -0.5},
-        size=96,
+        RESTRICTED,
+        size=120,
         gap=2.0,
-        train_every=2,
-        sigma=2.0,
-        full={"size": 120, "train_every": 1},
+        sigma=1.0,
+        through=1.0,
     ),
 )
 """In the order of running."""
@@ -254,6 +255,9 @@ def methods(
         ", learned direction": {"prior": "learned"},
         ", known direction": known,
     }
+    if len(study.prior) > 1:
+        signs = {name: np.sign(weight) for name, weight in study.prior.items()}
+        tiers[", all contrasts"] = {"prior": signs, "prior_rule": "all"}
     lead = max(study.prior, key=lambda name: abs(study.prior[name]))
 
     def smoothed(name: str, **parameters: Any) -> Detector:
@@ -262,8 +266,8 @@ def methods(
             detector, GaussianSmoother(sigma, sigma_through=through)
         )
 
-    def eraser(detector: Detector) -> Detector:
-        """Of an eraser, which smooths within slices itself."""
+    def smoothed_through(detector: Detector) -> Detector:
+        """For detectors that smooth within slices themselves."""
         return PostprocessedDetector(detector, GaussianSmoother(0, sigma_through=through))
 
     plus = make_detector(ADM_PLUS, preset)
@@ -277,13 +281,18 @@ def methods(
     for tier, prior in tiers.items():
         # Without a prior, intensity would be the sum of all contrasts.
         if prior and (prior is not known or len(study.prior) > 1):
-            detectors[f"Intensity{tier}"] = smoothed("Intensity", **prior)
+            # Smooths before it combines, as the eraser does.
+            intensity = make_detector("IntensityDetector", preset, sigma=sigma, **prior)
+            detectors[f"Intensity{tier}"] = smoothed_through(intensity)
         for name in ("PCA", "DAE"):
             detectors[f"{name}{tier}"] = smoothed(name, **prior)
         one = make_detector("EraserDetector", preset, n_networks=1, sigma=sigma, **prior)
-        detectors[f"Eraser{tier}"] = eraser(one)
+        detectors[f"Eraser{tier}"] = smoothed_through(one)
+        if prior and prior.get("prior") != "learned":
+            small = make_detector("EraserDetector", "small-lesions", sigma=sigma, **prior)
+            detectors[f"Small-lesion eraser{tier}"] = smoothed_through(small)
         if prior.get("prior") != "learned":
-            detectors[f"Pretrained{tier}"] = eraser(
+            detectors[f"Pretrained{tier}"] = smoothed_through(
                 EraserDetector(
                     init="synthetic",
                     evidence="presence",

@@ -22,13 +22,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from benchmarks.lib.options import positive, read_options, say
+from benchmarks.lib.priors import BRIGHT
 
 if TYPE_CHECKING:
     from skadm.nn.slots import SlottedUNet
 
 QUICK = {"rounds": 2, "patients": 2, "size": 32, "width": 4}
 SCORED = 128  # pixels along a side at which the pretrained model scores
-WEIGHTS = {"FLAIR": 1.0, "T2": 0.5}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -100,7 +100,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     def watch(network: SlottedUNet, number: int, seconds: float) -> None:
         if not volumes or (number % options.every and number != options.rounds):
             return
-        scores = average_precision(network, volumes, WEIGHTS)
+        scores = average_precision(network, volumes, BRIGHT)
         table = folder / "watched.csv"
         if not table.exists():
             table.write_text("round,seconds,mean_ap," + ",".join(

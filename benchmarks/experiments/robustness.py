@@ -34,13 +34,13 @@ from benchmarks.lib.options import (
     read_options,
     say,
 )
+from benchmarks.lib.priors import BRIGHT
 
 if TYPE_CHECKING:
     from benchmarks.lib.data import Split
     from skadm.base import Detector
 
 QUICK = {"size": 32, "patients": 4, "slices": 8, "preset": "quick", "every": 2}
-WEIGHTS = {"FLAIR": 1.0, "T2": 0.5}
 LEAD = ("FLAIR",)  # lesions that only it shows are lost with it
 CLEAN = ("none", "none", "none", "none")
 OTHERS = ("PCA", "GaussianMixture", "ADM", "ADM+")
@@ -67,7 +67,7 @@ def methods(contrasts: Sequence[str], preset: str) -> dict[str, Detector]:
     from skadm import EraserDetector, IntensityDetector
     from skadm.presets import make_detector
 
-    prior = {name: weight for name, weight in WEIGHTS.items() if name in contrasts}
+    prior = {name: weight for name, weight in BRIGHT.items() if name in contrasts}
     pretrained = EraserDetector(
         init="synthetic", evidence="presence", max_epochs=0, prior=prior
     )

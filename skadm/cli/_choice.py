@@ -44,7 +44,10 @@ def settle_eraser(args: argparse.Namespace, stack: Any) -> list[tuple[str, str]]
         chosen.append(("prior", f"{' '.join(args.prior)}, as --prior says"))
     elif "DWI" in stack.contrasts:
         # Stroke lesions are small: abnormal slices also differ in other respects.
-        why = "none: on strokes (ISLES 2022), a learned prior performed worse than none"
+        why = (
+            "none: on strokes (ISLES 2022), a learned prior performed worse than none. "
+            "For acute strokes, state --prior DWI ADC=-1 --prior-rule all"
+        )
         chosen.append(("prior", why))
     elif any_anomaly(stack):
         args.prior = [_LEARNED]

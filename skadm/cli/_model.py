@@ -91,11 +91,13 @@ def stated_prior(
     """Return the prior parameters of a detector."""
     from skadm.detectors import all_detectors
 
+    details = {"prior_sign": args.prior_sign, "prior_rule": args.prior_rule}
+    details = {name: value for name, value in details.items() if value is not None}
     if args.prior is None:
-        if args.prior_sign is not None:
+        for name, value in details.items():
             raise ValueError(
-                f"--prior-sign {args.prior_sign} needs --prior: name the contrasts, as in "
-                "--prior FLAIR T2"
+                f"--{name.replace('_', '-')} {value} needs --prior: name the contrasts, as "
+                "in --prior FLAIR T2"
             )
         return {}
     if "prior" not in accepted:
@@ -106,7 +108,7 @@ def stated_prior(
         )
     learned = args.prior == [_LEARNED]
     prior = _LEARNED if learned else _weights(args.prior, contrasts)
-    return {"prior": prior, "prior_sign": args.prior_sign or "known"}
+    return {"prior": prior, **details}
 
 
 def _weights(prior: Sequence[str], contrasts: Sequence[str]) -> dict[str, float]:
@@ -221,7 +223,7 @@ def model_and_stack(args: argparse.Namespace, **options: Any) -> tuple[Any, Any]
     accept the options of `_options.add_pretrained`.
     """
     if args.model not in _PRETRAINED:
-        for name in ("prior", "prior_sign", "smooth_through", "contrasts"):
+        for name in ("prior", "prior_sign", "prior_rule", "smooth_through", "contrasts"):
             if getattr(args, name) is not None:
                 raise ValueError(
                     f"--{name.replace('_', '-')} is only for --model {_PRETRAINED[0]}; a "

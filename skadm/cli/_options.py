@@ -67,7 +67,7 @@ def add_contrasts(parser: Any) -> None:
 
 
 def add_prior(parser: Any) -> None:
-    """Add --prior and --prior-sign."""
+    """Add --prior, --prior-sign and --prior-rule."""
     parser.add_argument(
         "--prior",
         nargs="+",
@@ -76,6 +76,12 @@ def add_prior(parser: Any) -> None:
         "bright (with a negative weight: dark); or 'learned', from slice labels "
         "of the masks. 'skadm list' shows which detectors support a prior "
         "(default: none)",
+    )
+    parser.add_argument(
+        "--prior-rule",
+        choices=("sum", "all"),
+        help="'all': lesions change every contrast of --prior, as acute strokes do in "
+        "--prior DWI ADC=-1, while artefacts change one of them (default: sum)",
     )
     parser.add_argument(
         "--prior-sign",

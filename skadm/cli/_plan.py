@@ -174,7 +174,9 @@ def _shipped(args: argparse.Namespace, found: Found, stack: Any) -> list[str]:
     made = copy.copy(args)
     print_choice([("prior", prior), settle_smoothing(made, stack)])
     words = ["--contrasts", *contrasts]
-    return words + _as_words(vars(made), ("prior", "prior_sign", "smooth_through"))
+    return words + _as_words(
+        vars(made), ("prior", "prior_sign", "prior_rule", "smooth_through")
+    )
 
 
 def _training(
@@ -195,7 +197,7 @@ def _training(
         print_choice(settle_eraser(made, stack))
     stated_prior(made, stack.contrasts, ("prior",))  # raises for invalid priors
     words = ["--data", found.data, "--out", str(place), "--contrasts", *found.contrasts]
-    settled = ("detector", "preset", "prior", "prior_sign", "smooth_through")
+    settled = ("detector", "preset", "prior", "prior_sign", "prior_rule", "smooth_through")
     words += _as_words(vars(made), (*settled, "epochs", "size", "seed"))
     words += _device(args)
     where = dict(chosen)

@@ -50,7 +50,16 @@ No accuracy is measured, for which patients would have to be left out of the tra
 
 _DATA_HELP = f"folder of DICOM series, {_options.DATA_HELP}"
 _OPTIONS = (
-    *("preset", "prior", "prior_sign", "smooth_through", "contrasts", "epochs", "size"),
+    *(
+        "preset",
+        "prior",
+        "prior_sign",
+        "prior_rule",
+        "smooth_through",
+        "contrasts",
+        "epochs",
+        "size",
+    ),
     *("seed", "masks", "allow_empty_masks", "patients", "series", "pseudonyms"),
     *(*_options.SELECTION, *_options.MASKS),
 )

@@ -36,6 +36,7 @@ class DAEDetector(PriorDetector, TorchDetector):
         interpolated (16 × 16 for 128 × 128 in the paper).
     %(prior)s
     %(prior_sign)s
+    %(prior_rule)s
     median_size : int, default=5
         Side of the in-plane median filter of the map over the brain, in pixels; odd. 1:
         no filter.
@@ -131,6 +132,7 @@ class DAEDetector(PriorDetector, TorchDetector):
         noise_scale: int = 8,
         prior: Prior = None,
         prior_sign: str = "known",
+        prior_rule: str = "sum",
         median_size: int = 5,
         width: int = 16,
         n_levels: int = 3,
@@ -167,6 +169,7 @@ class DAEDetector(PriorDetector, TorchDetector):
         self.noise_scale = noise_scale
         self.prior = prior
         self.prior_sign = prior_sign
+        self.prior_rule = prior_rule
         self.median_size = median_size
         self.width = width
         self.n_levels = n_levels
@@ -215,9 +218,8 @@ class DAEDetector(PriorDetector, TorchDetector):
         differences = self._differences(networks, images)
         if self.axis_ is None:
             return differences.abs().mean(dim=1)
-        weights = torch.as_tensor(self.axis_, dtype=torch.float32, device=images.device)
-        sums = (differences * weights.view(1, -1, 1, 1)).sum(dim=1)
-        return sums if self._sign_is_known else sums.abs()
+        change = self._combined(differences.unbind(dim=1))
+        return change if self._sign_is_known else change.abs()
 
     def _score(self, X: np.ndarray, brain: NDArray[np.bool_]) -> np.ndarray:
         maps = super()._score(X, brain)

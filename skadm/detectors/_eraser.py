@@ -49,6 +49,7 @@ class EraserDetector(PriorDetector, TorchDetector):
     ----------
     %(prior)s
     %(prior_sign)s
+    %(prior_rule)s
     init : None or "synthetic", default=None
         Initial weights. None: random. "synthetic": weights of a network pretrained on
         synthetic brains, for any of the contrasts T1, T1ce, T2, PD, FLAIR, DWI and ADC. X
@@ -206,6 +207,7 @@ class EraserDetector(PriorDetector, TorchDetector):
         *,
         prior: Prior = None,
         prior_sign: str = "known",
+        prior_rule: str = "sum",
         init: str | None = None,
         evidence: str = "residual",
         lesion_std: float = 1.2,
@@ -249,6 +251,7 @@ class EraserDetector(PriorDetector, TorchDetector):
         )
         self.prior = prior
         self.prior_sign = prior_sign
+        self.prior_rule = prior_rule
         self.init = init
         self.evidence = evidence
         self.lesion_std = lesion_std
@@ -414,12 +417,10 @@ class EraserDetector(PriorDetector, TorchDetector):
         return self._along_axis(self._residuals(networks, images))
 
     def _along_axis(self, residuals: torch.Tensor) -> torch.Tensor:
-        """Return residuals (n, K, H, W), or their weighted sum (n, 1, H, W)."""
+        """Return residuals (n, K, H, W); with a prior, combined into (n, 1, H, W)."""
         if self.axis_ is None:
             return residuals
-        axis = torch.as_tensor(self.axis_, dtype=torch.float32)
-        weights = axis.to(residuals.device)
-        return (residuals * weights.view(1, -1, 1, 1)).sum(dim=1, keepdim=True)
+        return self._combined(residuals.unbind(dim=1)).unsqueeze(1)
 
     @property
     def _scores_density(self) -> bool:

@@ -32,6 +32,7 @@ class GaussianMixtureDetector(PriorDetector):
     ----------
     %(prior)s
     %(prior_sign)s
+    %(prior_rule)s
     n_components : int, default=6
         Number of Gaussians.
     neighbourhood : int, default=1
@@ -124,6 +125,7 @@ class GaussianMixtureDetector(PriorDetector):
         *,
         prior: Prior = None,
         prior_sign: str = "known",
+        prior_rule: str = "sum",
         n_components: int = 6,
         neighbourhood: int = 1,
         covariance_type: str = "full",
@@ -137,6 +139,7 @@ class GaussianMixtureDetector(PriorDetector):
         super().__init__(contamination=contamination)
         self.prior = prior
         self.prior_sign = prior_sign
+        self.prior_rule = prior_rule
         self.n_components = n_components
         self.neighbourhood = neighbourhood
         self.covariance_type = covariance_type
@@ -198,7 +201,15 @@ class GaussianMixtureDetector(PriorDetector):
     def _normality_of_patches(self, patches: np.ndarray) -> np.ndarray:
         if self.axis_ is None:
             return self.mixture_.score_samples(patches)
-        axis = np.tile(self.axis_, self.neighbourhood**2)
+        if self.prior_rule == "sum":
+            return self._normality_along(self.axis_, patches)
+        # The contrast that changes least counts.
+        axes = np.diag(self.axis_)[self.axis_ != 0]
+        return np.max([self._normality_along(axis, patches) for axis in axes], axis=0)
+
+    def _normality_along(self, axis: NDArray, patches: np.ndarray) -> np.ndarray:
+        """Compute the log-probability of a more extreme change along an axis (K,)."""
+        axis = np.tile(axis, self.neighbourhood**2)
         rest, distances, widths = _conditionals(self.mixture_, patches, axis)
         if self._sign_is_known:
             parts = log_ndtr(-distances)

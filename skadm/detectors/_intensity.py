@@ -1,5 +1,6 @@
 """Intensity baseline."""
 
+from collections.abc import Iterable
 from numbers import Real
 from typing import Any
 
@@ -28,6 +29,7 @@ class IntensityDetector(PriorDetector):
     ----------
     %(prior)s
     %(prior_sign)s
+    %(prior_rule)s
     sigma : float, default=0
         Standard deviation in pixels of a Gaussian that smooths the map in-plane over the
         brain. 0: no smoothing.
@@ -78,12 +80,14 @@ class IntensityDetector(PriorDetector):
         *,
         prior: Prior = None,
         prior_sign: str = "known",
+        prior_rule: str = "sum",
         sigma: float = 0.0,
         contamination: float = 0.01,
     ) -> None:
         super().__init__(contamination=contamination)
         self.prior = prior
         self.prior_sign = prior_sign
+        self.prior_rule = prior_rule
         self.sigma = sigma
 
     @property
@@ -93,9 +97,8 @@ class IntensityDetector(PriorDetector):
         return "known direction" if self._sign_is_known else "known contrasts"
 
     def _stated_axis(self, n_contrasts: int) -> NDArray[np.float64] | None:
-        if self.prior is None:
-            return np.ones(n_contrasts)
-        return super()._stated_axis(n_contrasts)
+        axis = super()._stated_axis(n_contrasts)
+        return np.ones(n_contrasts) if self.prior is None else axis
 
     def _fit(self, X: np.ndarray) -> None:
         n_pixels, total = 0, np.zeros(X.shape[1])
@@ -114,14 +117,20 @@ class IntensityDetector(PriorDetector):
         check_arrays(self, {"mean_": (self.n_features_in_,)})
 
     def _score(self, X: np.ndarray, brain: NDArray[np.bool_]) -> np.ndarray:
-        # Contrast by contrast: rounding of a matrix product depends on the number of
-        # slices.
         assert self.axis_ is not None
-        maps = np.zeros(X[:, 0].shape)
-        for contrast, weight in enumerate(self.axis_):
-            maps -= weight * X[:, contrast].astype(np.float64)
+        contrasts: Iterable[np.ndarray] = (
+            X[:, contrast].astype(np.float64) for contrast in range(X.shape[1])
+        )
+        if self.prior_rule == "all":
+            # Before the minimum, which is low wherever one contrast is noisy.
+            contrasts = [self._smoothed(contrast, brain) for contrast in contrasts]
+            return -self._combined(contrasts)
+        maps = -self._combined(contrasts)
         if not self._sign_is_known:
             maps = -np.abs(maps + self.axis_ @ self.mean_)
+        return self._smoothed(maps, brain)
+
+    def _smoothed(self, maps: np.ndarray, brain: NDArray[np.bool_]) -> np.ndarray:
         maps = maps.clip(-_MOST, _MOST).astype(np.float32)
         return smooth_in_brain(maps, brain, self.sigma) if self.sigma else maps
 

@@ -31,6 +31,7 @@ class PCADetector(PriorDetector):
     ----------
     %(prior)s
     %(prior_sign)s
+    %(prior_rule)s
     n_components : int or float, default=1
         Number of principal components, or, in (0, 1), the fraction of variance to
         explain. At least one component with variance is always excluded: see Notes.
@@ -124,6 +125,7 @@ class PCADetector(PriorDetector):
         *,
         prior: Prior = None,
         prior_sign: str = "known",
+        prior_rule: str = "sum",
         n_components: int | float = 1,
         neighbourhood: int = 1,
         max_samples: int | None = 100_000,
@@ -133,6 +135,7 @@ class PCADetector(PriorDetector):
         super().__init__(contamination=contamination)
         self.prior = prior
         self.prior_sign = prior_sign
+        self.prior_rule = prior_rule
         self.n_components = n_components
         self.neighbourhood = neighbourhood
         self.max_samples = max_samples
@@ -181,8 +184,8 @@ class PCADetector(PriorDetector):
         errors = self._errors(patches)
         if self.axis_ is None:
             return -np.square(errors, out=errors).mean(axis=1)
-        sums = (mean_of_patches(errors, len(self.axis_)) * self.axis_).sum(axis=1)
-        return -sums if self._sign_is_known else -np.abs(sums)
+        change = self._combined(mean_of_patches(errors, len(self.axis_)).T)
+        return -change if self._sign_is_known else -np.abs(change)
 
     def _deviations(self, X: np.ndarray) -> np.ndarray:
         parts = [

@@ -1,11 +1,13 @@
 """Priors on lesions: the contrasts that they change, and the direction.
 
-All detectors with a prior have the same two parameters, and sum the contrasts along the
-same axis.
+All detectors with a prior have the same three parameters, and combine the contrasts in
+the same way.
 """
 
+import operator
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import reduce
 from typing import Any
 
 import numpy as np
@@ -23,8 +25,8 @@ class PriorDetector(BaseDetector):
     """Base class of the detectors with a prior on the contrasts that lesions change.
 
     Such a detector computes a signed deviation from normal for each pixel and contrast
-    (`_deviations`), and scores the sum of deviations weighted by `axis_`. `_fit` must not
-    depend on the axis, which may be learned afterwards.
+    (`_deviations`), and scores the deviations weighted by `axis_` and combined by
+    `prior_rule`. `_fit` must not depend on the axis, which may be learned afterwards.
 
     Parameters
     ----------
@@ -42,6 +44,13 @@ class PriorDetector(BaseDetector):
         for a learned `prior` the sign is learned too. "unknown": too low is as anomalous
         as too high, and only the ratios of the weights matter. Has no effect if `prior`
         is None.
+    prior_rule : {"sum", "all"}, default="sum"
+        How the weighted contrasts are combined. "sum": a pixel is an anomaly if their sum
+        is high, so that one very bright contrast suffices. "all": a pixel is an anomaly
+        only if every contrast of the prior changes in its direction; the contrast that
+        changes least counts. An acute stroke is bright on DWI and dark on ADC, while
+        artefacts are bright on DWI only: ``prior={"DWI": 1, "ADC": -1},
+        prior_rule="all"``. "all" needs contrasts in `prior`, with a known sign.
 
     Attributes
     ----------
@@ -53,10 +62,12 @@ class PriorDetector(BaseDetector):
         **BaseDetector._parameter_constraints,
         "prior": [None, Mapping, list, tuple, StrOptions({"learned"})],
         "prior_sign": [StrOptions({"known", "unknown"})],
+        "prior_rule": [StrOptions({"sum", "all"})],
     }
 
     prior: Prior
     prior_sign: str
+    prior_rule: str
     axis_: NDArray[np.float64] | None
 
     def _deviations(self, X: NDArray) -> NDArray:
@@ -105,10 +116,31 @@ class PriorDetector(BaseDetector):
 
     def _stated_axis(self, n_contrasts: int) -> NDArray[np.float64] | None:
         """Return the weights of the contrasts; None for no prior or a learned prior."""
-        if self.prior is None or isinstance(self.prior, str):
+        stated = self.prior is not None and not isinstance(self.prior, str)
+        if self.prior_rule == "all" and not (stated and self._sign_is_known):
+            raise ValueError(
+                "prior_rule='all' needs the contrasts that lesions change and the "
+                f"direction, but prior={self.prior!r} and prior_sign={self.prior_sign!r}; "
+                "state a prior such as {'DWI': 1, 'ADC': -1} with prior_sign='known'."
+            )
+        if not stated:
             return None
+        assert self.prior is not None
         weights = contrast_weights(self.prior, n_contrasts, self.contrasts_)
         return weights if self._sign_is_known else weights / np.abs(weights).max()
+
+    def _combined(self, contrasts: Iterable[Any]) -> Any:
+        """Weight the deviations of each contrast and combine them by `prior_rule`.
+
+        Takes one array or tensor for each contrast.
+        """
+        assert self.axis_ is not None
+        weighted = [
+            float(weight) * deviation
+            for weight, deviation in zip(self.axis_, contrasts, strict=True)
+            if weight
+        ]
+        return reduce(operator.add if self.prior_rule == "sum" else _lower, weighted)
 
     def _abnormal_slices(self, abnormal: Callable[[], NDArray] | None) -> NDArray | None:
         """Read the slices for learning the axis; None if it is not learned."""
@@ -121,6 +153,11 @@ class PriorDetector(BaseDetector):
                 "prior={'FLAIR': 1}."
             )
         return abnormal()
+
+
+def _lower(values: Any, others: Any) -> Any:
+    """Take the minimum of two arrays or two tensors, element by element."""
+    return values.clip(max=others)
 
 
 def contrast_weights(
@@ -203,7 +240,7 @@ def learned_axis(
             "prior='learned' is unreliable here: along the learned axis, abnormal "
             f"slices vary {ratio:.2f} times as much as normal ones; expected more than "
             f"{least_ratio:g} times. Lesions may be too small: name contrasts in prior, "
-            "such as {'DWI': 1, 'ADC': -0.5}, or set prior=None.",
+            "such as {'DWI': 1, 'ADC': -1}, or set prior=None.",
             UserWarning,
             stacklevel=2,
         )
