@@ -225,23 +225,25 @@ class MixtureAccumulator:
 
     def __init__(self) -> None:
         self._n_pixels = 0
-        self._sums: tuple[torch.Tensor, ...] = ()
+        self._centre: torch.Tensor | None = None
+        self._sums: list[torch.Tensor] = []  # of `blockwise.weighted_moments`
 
     def add(self, features: torch.Tensor, responsibilities: torch.Tensor) -> None:
         """Take in the (n, d) features and (n, C) responsibilities of a batch."""
         if not len(features):
             return
-        if not self._sums:
+        if self._centre is None:
             self._centre = blockwise.centre_of(features)
         sums = blockwise.weighted_moments(features, responsibilities, self._centre)
-        self._sums = tuple(map(torch.add, self._sums, sums)) if self._sums else sums
+        self._sums = [a + b for a, b in zip(self._sums, sums)] if self._sums else [*sums]
         self._n_pixels += len(features)
 
     def mixture(self) -> Mixture:
         """The mixture of all pixels taken in so far; a ValueError if there were none."""
-        if not self._sums:
+        if self._centre is None:
             raise ValueError("no pixels were added: a mixture needs at least one")
-        return _mixture_of(*self._sums, self._centre, self._n_pixels)
+        masses, firsts, seconds = self._sums
+        return _mixture_of(masses, firsts, seconds, self._centre, self._n_pixels)
 
 
 def fit_mixture(batches: Iterable[torch.Tensor], estimation: EstimationNet) -> Mixture:
