@@ -657,6 +657,8 @@ def test_import_is_cheap():
         "assert not hasattr(skadm, 'Abacus'); assert 'torch' not in sys.modules; "
         "import skadm.pooling; from skadm import SliceDetector, VolumeDetector; "
         "assert 'torch' not in sys.modules; "
+        "skadm.PCADetector, skadm.GaussianMixtureDetector, skadm.IntensityDetector; "
+        "assert 'torch' not in sys.modules; "
         "skadm.ADMDetector; assert 'torch' in sys.modules; "
         "assert not hasattr(skadm, 'AbacusDetector')"
     )
