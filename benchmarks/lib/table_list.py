@@ -173,12 +173,6 @@ _SCALING = (
     ),
     Table("streaming", "streaming", "streaming.csv", behind=_SPEED),
     Table(
-        "cohort",
-        "cohort --volumes 50 200 2000",
-        "cohort.csv",
-        behind=("skadm.cohort.score_cohort",),
-    ),
-    Table(
         "cache_growth",
         "cache_growth --volumes 100 500 2000",
         "cache_growth.csv",
