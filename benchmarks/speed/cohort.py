@@ -44,7 +44,8 @@ def save_model(path: Path, size: int) -> None:
 
     detector = make_detector("EraserDetector", "quick", max_epochs=1, random_state=0)
     model = make_pipeline(IntensityNormalizer(), detector)
-    skadm.save(model.fit(SliceStack.from_volumes([Volume(Noise(0, size))])), path)
+    stack = SliceStack.from_volumes([Volume(Noise(0, size))]).without_labels()
+    skadm.save(model.fit(stack), path)
 
 
 def score(model: Path, n_volumes: int, size: int, n_jobs: int) -> dict[str, float]:
