@@ -8,19 +8,16 @@ from skadm._version import __version__
 if TYPE_CHECKING:  # for the type checkers of users; __getattr__ imports them
     from skadm._reference import FlaggedShareWarning, IntensityShiftWarning
     from skadm.augmentation import Augmentation
-    from skadm.detectors import (
-        ADMDetector,
-        DAEDetector,
-        DAGcDetector,
-        DAGDetector,
-        DSVDDDetector,
-        EraserDetector,
-        FAnoGANDetector,
-        GaussianMixtureDetector,
-        GMVAEDetector,
-        IntensityDetector,
-        PCADetector,
-    )
+    from skadm.detectors._adm import ADMDetector
+    from skadm.detectors._dae import DAEDetector
+    from skadm.detectors._dag import DAGcDetector, DAGDetector
+    from skadm.detectors._dsvdd import DSVDDDetector
+    from skadm.detectors._eraser import EraserDetector
+    from skadm.detectors._fanogan import FAnoGANDetector
+    from skadm.detectors._gaussian_mixture import GaussianMixtureDetector
+    from skadm.detectors._gmvae import GMVAEDetector
+    from skadm.detectors._intensity import IntensityDetector
+    from skadm.detectors._pca import PCADetector
     from skadm.io import card, load, save
     from skadm.pretrained import load_pretrained
     from skadm.wrappers import (
@@ -78,8 +75,7 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> Any:
-    # Import torch lazily: it takes seconds, and reading or writing files does not need
-    # it.
+    # Import torch lazily: it takes seconds, and only networks need it.
     home = _HOMES.get(name, "skadm.detectors" if name.endswith("Detector") else None)
     if home is not None:
         return getattr(import_module(home), name)

@@ -75,8 +75,8 @@ def test_a_new_detector_is_one_file_and_one_line(tmp_path):
         "        return 0 * X[:, 0]\n"
     )
     lines = (folder / "__init__.py").read_text("utf-8").splitlines()
-    first = next(n for n, line in enumerate(lines) if line.startswith("from skadm.base"))
-    lines.insert(first + 1, "from skadm.detectors._flat import FlatDetector")
+    first = lines.index("_HOMES = {")
+    lines.insert(first + 1, '    "FlatDetector": "skadm.detectors._flat",')
     (folder / "__init__.py").write_text("\n".join(lines) + "\n", "utf-8")
     code = (
         "import skadm\n"

@@ -20,9 +20,9 @@ import skadm
 from skadm import IntensityDetector, presets
 from skadm._files import replace_atomically
 from skadm.callbacks import ProgressLog
-from skadm.cli import _parser, main
+from skadm.cli import _model, _parser, main
 from skadm.data import make_phantom, read_brats
-from skadm.detectors import all_detectors
+from skadm.detectors import all_detectors, detector_names
 from skadm.preprocessing import IntensityNormalizer
 
 ROW_KEYS = [
@@ -887,6 +887,32 @@ def test_version(capsys):
         main(["--version"])
     assert stopped.value.code == 0
     assert capsys.readouterr().out == f"skadm {skadm.__version__}\n"
+
+
+WRONG_NAMES = {
+    "data": ["fit", "--data", "missing", "--out", "new.skadm"],
+    "model": ["score", "--data", ".", "--out", "new", "--model", "missing.skadm"],
+    "detector": ["fit", "--data", ".", "--out", "new.skadm", "--detector", "Oracle"],
+}
+
+
+@pytest.mark.parametrize("option", WRONG_NAMES)
+def test_wrong_names_are_refused_before_heavy_imports(option, tmp_path):
+    code = (
+        "import sys\nfrom skadm.cli import main\n"
+        f"assert main({WRONG_NAMES[option]}) == 1\n"
+        "heavy = {'torch', 'numpy', 'sklearn', 'nibabel'} & set(sys.modules)\n"
+        "sys.exit(str(heavy) if heavy else 0)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert "no such" in done.stderr or "no detector" in done.stderr
+
+
+def test_names_of_detectors_are_those_of_the_presets():
+    assert [_model._ADM_PLUS, *detector_names()] == sorted(presets.classes_by_name())
 
 
 @pytest.mark.slow

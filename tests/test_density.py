@@ -7,6 +7,7 @@ from scipy.linalg import fractional_matrix_power
 from scipy.special import logsumexp
 from scipy.stats import multivariate_normal
 from sklearn.mixture import GaussianMixture
+from torch.distributions import Categorical, MixtureSameFamily, MultivariateNormal
 
 from skadm.nn.blocks import build
 from skadm.nn.density import (
@@ -103,6 +104,34 @@ def test_gradient_of_the_energy_through_estimation():
     assert torch.autograd.gradcheck(energy, inputs)
 
 
+def test_gradient_of_many_pixels_against_torch_distributions():
+    """More pixels than a block holds."""
+    generator = torch.Generator().manual_seed(0)
+    values = torch.randn(10_000, 3, dtype=torch.float64, generator=generator)
+    logits = torch.randn(10_000, 2, dtype=torch.float64, generator=generator)
+
+    def ours(features, responsibilities):
+        return mixture_energy(features, estimate_mixture(features, responsibilities))
+
+    def reference(features, responsibilities):
+        shares = responsibilities / responsibilities.sum(dim=0)
+        means = shares.T @ features
+        centred = features - means.unsqueeze(1)
+        covariances = torch.einsum("nc,cni,cnj->cij", shares, centred, centred)
+        gaussians = MultivariateNormal(means, covariances)
+        weights = Categorical(responsibilities.mean(dim=0))
+        return -MixtureSameFamily(weights, gaussians).log_prob(features)
+
+    results = []
+    for function in (ours, reference):
+        inputs = [part.clone().requires_grad_() for part in (values, logits)]
+        energy = function(inputs[0], inputs[1].softmax(dim=1))
+        energy.square().mean().backward()
+        results.append([energy.detach(), *(part.grad for part in inputs)])
+    for found, expected in zip(*results):
+        torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-14)
+
+
 def test_float32_gradient_is_finite_in_full_collapse():
     features = torch.zeros(50, 3, requires_grad=True)
     responsibilities = torch.full((50, 2), 0.5)
@@ -163,6 +192,35 @@ def test_empty_component_gives_no_nan():
     np.testing.assert_allclose(
         energy.detach(), -single.logpdf(features.detach()), rtol=1e-4
     )
+
+
+def tight_and_far_apart():
+    """Float32 features of two Gaussians, 1e4 standard deviations apart, and shares."""
+    rng = np.random.default_rng(0)
+    second = rng.random(10_000) < 0.5
+    points = rng.normal(size=(10_000, 3)) * [1e-3, 2e-3, 1e-3] + 10 * second[:, None]
+    shares = np.stack([~second, second], axis=1).astype(float)
+    return torch.tensor(points + 100, dtype=torch.float32), torch.from_numpy(shares)
+
+
+def test_tight_gaussians_far_apart_against_longdouble():
+    """A covariance is 1e-8 of the squared distance of its Gaussian from the centre."""
+    features, shares = tight_and_far_apart()
+    mixture = estimate_mixture(features, shares)
+    energy = mixture_energy(features.double(), mixture, 1e-12)
+    for c in range(2):
+        held = shares[:, c].numpy() > 0
+        points = features.numpy()[held].astype(np.longdouble)
+        mean = points.mean(axis=0)
+        covariance = (points - mean).T @ (points - mean) / len(points)
+        np.testing.assert_allclose(mixture.means[c], mean.astype(float), rtol=1e-12)
+        np.testing.assert_allclose(
+            mixture.covariances[c], covariance.astype(float), rtol=1e-6, atol=1e-12
+        )
+        deviations = (points - mean).astype(float)
+        expected = multivariate_normal(cov=covariance.astype(float)).logpdf(deviations)
+        expected = np.log(held.mean()) + expected
+        np.testing.assert_allclose(energy[held], -expected, rtol=1e-6)
 
 
 @pytest.mark.parametrize("batch_size", [1, 7, 100, 1000])

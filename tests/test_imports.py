@@ -37,6 +37,9 @@ refuse("skadm.plotting", "torch", "matplotlib")
 skadm.plotting.plot_history([{"epoch": 0, "loss": 1.0}])
 refuse("a figure", "torch", "matplotlib.pyplot")
 
+skadm.PCADetector, skadm.GaussianMixtureDetector, skadm.IntensityDetector
+refuse("a detector without networks", "torch")
+
 skadm.ADMDetector
 assert "torch" in sys.modules
 assert not hasattr(skadm, "AbacusDetector")

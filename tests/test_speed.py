@@ -3,6 +3,7 @@
 import json
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from test_contract import make_slices
@@ -17,7 +18,8 @@ from benchmarks.lib.speed import (
     plain_adm,
     timing,
 )
-from benchmarks.speed import speed
+from benchmarks.lib.speed.rows import Row
+from benchmarks.speed import cohort, speed
 from skadm import ADMDetector
 from skadm.nn.density import estimate_mixture, mixture_energy
 
@@ -254,6 +256,24 @@ def test_profile(tmp_path, capsys):
     assert printed.count("mkldnn_convolution") >= 3
     files = printed.partition("NIfTI to stack to maps to NIfTI")[2]
     assert "Ordered by: internal time" in files
+
+
+def test_rows_under_their_goal():
+    assert Row("a", 1, 2, goal=3).missed
+    assert not Row("a", 1, 3, goal=3).missed
+    assert not Row("no goal", 1, 2).missed
+    assert not Row("no reference", 1, goal=3).missed
+
+
+def test_cohort_with_two_jobs(tmp_path):
+    cohort.main(["--volumes", "2", "--size", "32", "--out", str(tmp_path)])
+    table = pd.read_csv(tmp_path / "cohort.csv")
+    assert list(table["jobs"]) == [1, 2]
+    assert list(table["slices"]) == [50, 50]
+    assert table["ratio"][1] == pytest.approx(
+        table["elapsed, s"][0] / table["elapsed, s"][1]
+    )
+    assert (table["processor, s"] > 0).all()
 
 
 def test_unknown_rows_are_refused():

@@ -161,11 +161,13 @@ _SCALING = (
     *(
         Table(f"speed_{name}", f"speed {options}", "speed.csv", behind=_SPEED)
         for name, options in {
-            "phantom": "--only training scoring density --repeats 3",
+            "phantom": "--only training scoring --repeats 3",
+            "density": "--only density --repeats 5",
+            "density_brats": f"{_BRATS} --only density --repeats 5",
             "equal_loss": "--only equal_loss --plain-epochs 5 10 20",
-            "brats": f"{_BRATS} --only training scoring limit density",
+            "brats": f"{_BRATS} --only training scoring limit",
             "reading": f"{_BRATS} --only io --repeats 5",
-            "metrics": "--only metrics --large --repeats 1",
+            "metrics": "--only metrics --repeats 3",
             "parts": f"{_BRATS} --only parts --repeats 3",
             "growth": "--only growth --repeats 2",
         }.items()

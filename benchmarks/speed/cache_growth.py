@@ -39,7 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 @dataclass(frozen=True, eq=False)
 class Noise:
-    """The source of a volume that is made when it is read, from its number."""
+    """The source of a volume of noise in an ellipse, made from its number when read."""
 
     number: int
     size: int
@@ -64,13 +64,19 @@ class Noise:
     def outline(self) -> Noise:
         return self
 
+    def release(self) -> None:
+        """Nothing is kept."""
+
     def decode(self, labels: bool) -> Slices:
         from skadm.data import Slices
 
         rng = np.random.default_rng(self.number)
         shape = (N_SLICES, N_CONTRASTS, self.size, self.size)
         images = rng.standard_normal(shape, dtype=np.float32)
-        brain = np.ones((N_SLICES, self.size, self.size), bool)
+        rows, columns = np.mgrid[-1 : 1 : self.size * 1j, -1 : 1 : self.size * 1j]
+        inside = rows**2 + columns**2 < 0.8
+        images *= inside
+        brain = np.broadcast_to(inside, (N_SLICES, *inside.shape)).copy()
         return Slices(images, brain, (images[:, 0] > 4).astype(np.int8))
 
 

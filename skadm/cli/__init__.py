@@ -19,6 +19,7 @@ from skadm.cli._demo import add_parser as add_demo
 from skadm.cli._evaluate import add_parser as add_evaluate
 from skadm.cli._fit import add_parser as add_fit
 from skadm.cli._list import add_parser as add_list
+from skadm.cli._model import check_names
 from skadm.cli._output import say
 from skadm.cli._prepare import add_parser as add_prepare
 from skadm.cli._report import add_parser as add_report
@@ -101,6 +102,7 @@ def _run_command(arguments: list[str]) -> int:
     with warnings.catch_warnings():
         warnings.showwarning = show
         try:
+            check_names(args)
             args.execute(args)
         except KeyboardInterrupt:
             say("skadm: interrupted")

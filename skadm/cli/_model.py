@@ -9,22 +9,36 @@ from typing import Any
 from skadm.cli._output import say
 
 _LEARNED = "learned"
+_ADM_PLUS = "ADM+"  # as in `presets`, whose import takes seconds
 _PRETRAINED = ("synthetic",)  # use ./synthetic for a file of that name
 
 
+def check_names(args: argparse.Namespace) -> None:
+    """Refuse names of --data, --model and --detector that do not exist.
+
+    In any command, before the imports that take seconds.
+    """
+    from skadm.detectors import detector_names
+
+    if (data := getattr(args, "data", None)) not in (None, "phantom"):
+        place = Path(data).expanduser()
+        if not place.exists():
+            raise FileNotFoundError(f"{place}: no such file or folder")
+    if (model := getattr(args, "model", None)) not in (None, *_PRETRAINED):
+        check_model(model)
+    known = [_ADM_PLUS, *detector_names()]
+    if (name := getattr(args, "detector", None)) not in (None, *known):
+        raise ValueError(f"there is no detector {name!r}; expected one of {known}")
+
+
 def make_detector(args: argparse.Namespace, contrasts: Sequence[str]) -> Any:
-    """Create the detector for the options; raise for unknown names and devices."""
+    """Create the detector for the options; raise for unknown presets and devices."""
     from skadm import presets
     from skadm.detectors import all_detectors
     from skadm.training._device import resolve_device
 
     resolve_device(args.device)
-    known = presets.classes_by_name()
-    if args.detector not in known:
-        raise ValueError(
-            f"there is no detector {args.detector!r}; expected one of {sorted(known)}"
-        )
-    accepted = known[args.detector]().get_params()
+    accepted = presets.classes_by_name()[args.detector]().get_params()
     if args.init is not None and "init" not in accepted:
         takers = [name for name, kind in all_detectors() if "init" in kind().get_params()]
         raise ValueError(

@@ -1,26 +1,43 @@
 """The detectors, and a list of all of them."""
 
-from inspect import isabstract
+import sys
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
-from skadm._supervision import supervision as supervision
-from skadm.base import BaseDetector
-from skadm.detectors._adm import ADMDetector as ADMDetector
-from skadm.detectors._dae import DAEDetector as DAEDetector
-from skadm.detectors._dag import DAGcDetector as DAGcDetector
-from skadm.detectors._dag import DAGDetector as DAGDetector
-from skadm.detectors._dsvdd import DSVDDDetector as DSVDDDetector
-from skadm.detectors._eraser import EraserDetector as EraserDetector
-from skadm.detectors._explanation import Explanation as Explanation
-from skadm.detectors._fanogan import FAnoGANDetector as FAnoGANDetector
-from skadm.detectors._gaussian_mixture import (
-    GaussianMixtureDetector as GaussianMixtureDetector,
-)
-from skadm.detectors._gmvae import GMVAEDetector as GMVAEDetector
-from skadm.detectors._intensity import IntensityDetector as IntensityDetector
-from skadm.detectors._pca import PCADetector as PCADetector
+if TYPE_CHECKING:
+    from skadm.base import BaseDetector
+
+# The modules are imported when a name is used: only networks need torch, and importing
+# torch takes seconds.
+_HOMES = {
+    "ADMDetector": "skadm.detectors._adm",
+    "DAEDetector": "skadm.detectors._dae",
+    "DAGDetector": "skadm.detectors._dag",
+    "DAGcDetector": "skadm.detectors._dag",
+    "DSVDDDetector": "skadm.detectors._dsvdd",
+    "EraserDetector": "skadm.detectors._eraser",
+    "FAnoGANDetector": "skadm.detectors._fanogan",
+    "GMVAEDetector": "skadm.detectors._gmvae",
+    "GaussianMixtureDetector": "skadm.detectors._gaussian_mixture",
+    "IntensityDetector": "skadm.detectors._intensity",
+    "PCADetector": "skadm.detectors._pca",
+    "Explanation": "skadm.detectors._explanation",
+    "supervision": "skadm._supervision",
+}
 
 
-def all_detectors() -> list[tuple[str, type[BaseDetector]]]:
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)
+
+
+def detector_names() -> list[str]:
+    """List the class names of all detectors, sorted, without importing them."""
+    return sorted(name for name in __all__ if name.endswith("Detector"))
+
+
+def all_detectors() -> list[tuple[str, type["BaseDetector"]]]:
     """List all detectors of the package, like scikit-learn's `all_estimators`.
 
     Catalogue, presets, command line and tests use this list.
@@ -30,18 +47,8 @@ def all_detectors() -> list[tuple[str, type[BaseDetector]]]:
     detectors : list of tuple
         (name, class), sorted by name.
     """
-    return sorted(
-        (name, value)
-        for name, value in globals().items()
-        if isinstance(value, type)
-        and issubclass(value, BaseDetector)
-        and not isabstract(value)
-    )
+    module = sys.modules[__name__]
+    return [(name, getattr(module, name)) for name in detector_names()]
 
 
-__all__ = [
-    "Explanation",
-    "all_detectors",
-    "supervision",
-    *(name for name, _ in all_detectors()),
-]
+__all__ = ["all_detectors", *_HOMES]

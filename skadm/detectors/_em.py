@@ -5,7 +5,6 @@ from collections.abc import Iterable
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from sklearn.mixture import GaussianMixture
 
 from skadm.nn.density import Mixture
 from skadm.nn.pixels import brain_of
@@ -27,6 +26,9 @@ def mixture_by_em(
     (n, K, H, W). `floor` is added to the diagonal of the covariances. The likeliest of
     three mixtures from different starts is taken.
     """
+    # Imported here: scoring does not need it.
+    from sklearn.mixture import GaussianMixture
+
     # The generator of the slice order: identical in all processes.
     generator = trainer.order
     brain_pixels = sum(

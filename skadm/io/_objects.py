@@ -9,10 +9,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator
-from sklearn.decomposition import PCA
-from sklearn.frozen import FrozenEstimator
-from sklearn.mixture import GaussianMixture
-from sklearn.pipeline import Pipeline
 
 from skadm._sklearn import validate_parameter_constraints
 from skadm._version import __version__
@@ -34,6 +30,11 @@ def known_classes(more: Iterable[type] = ()) -> dict[str, type]:
 
     Keys are names without module, so that classes can move.
     """
+    from sklearn.decomposition import PCA
+    from sklearn.frozen import FrozenEstimator
+    from sklearn.mixture import GaussianMixture
+    from sklearn.pipeline import Pipeline
+
     import skadm
     from skadm._reference import ScoreReference, TrainingReference
     from skadm.conformal import Calibration
@@ -41,6 +42,7 @@ def known_classes(more: Iterable[type] = ()) -> dict[str, type]:
 
     for name in skadm.__all__:
         getattr(skadm, name)  # imports its module
+    skadm.detectors.all_detectors()
     classes = [
         *(FrozenEstimator, GaussianMixture, PCA, Pipeline),
         *(Box, Calibration, ScoreReference, TrainingReference),

@@ -7,6 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import nn
 
+from skadm.nn import blockwise
 from skadm.nn.spectral import whiten
 
 # Mass, in pixels, below which a component counts as empty; it keeps 1 / mass finite.
@@ -60,31 +61,39 @@ class EstimationNet(nn.Module):
             if generator is not None and self.dropout:
                 kept = torch.rand(hidden.shape, generator=generator) >= self.dropout
                 hidden = hidden * kept.to(hidden.device) / (1 - self.dropout)
-            return self.output(hidden).softmax(dim=1)
+            # Over the first dimension, the softmax is several times faster.
+            return self.output(hidden).mT.contiguous().softmax(dim=0).mT
 
 
 def estimate_mixture(features: torch.Tensor, responsibilities: torch.Tensor) -> Mixture:
     """Mixture parameters from features (n, d) and responsibilities (n, C) (Eq. 9).
 
-    Features are of brain pixels only. The moments are matrix products over centred pixels,
-    one d × d product for each component, in the precision of the features; the results are
-    float64. A component without pixels gets weight about 0, mean 0 and covariance 0, never
-    NaN.
+    Features are of brain pixels only. The results are float64. A component without pixels
+    gets weight about 0, mean 0 and covariance 0, never NaN.
     """
-    mass = responsibilities.sum(dim=0).clamp_min(_EMPTY)
-    means, covariances = _moments(features, responsibilities / mass)
-    weights = mass / len(features)
-    return Mixture(weights.double(), means.double(), covariances.double())
-
-
-def _moments(
-    features: torch.Tensor, shares: torch.Tensor
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Means (C, d) and covariances (C, d, d) under weights whose columns add up to 1."""
     with _full_precision(features):
-        means = shares.mT @ features
-        centred = features - means.unsqueeze(1)
-        return means, (centred * shares.mT.unsqueeze(-1)).mT @ centred
+        centre = blockwise.centre_of(features)
+        sums = blockwise.weighted_moments(features, responsibilities, centre)
+        return _mixture_of(*sums, centre, len(features))
+
+
+def _mixture_of(
+    masses: torch.Tensor,
+    firsts: torch.Tensor,
+    seconds: torch.Tensor,
+    centre: torch.Tensor,
+    n_pixels: int,
+) -> Mixture:
+    """Mixture from the sums of `blockwise.weighted_moments`.
+
+    A covariance is a difference, but only of its variance and the distance from the
+    centre, in float64: for float32 features the rounding of the features is larger.
+    """
+    held = masses.clamp_min(_EMPTY)
+    shifts = firsts / held.unsqueeze(1)
+    means = shifts + (masses / held).unsqueeze(1) * centre
+    covariances = seconds / held[:, None, None] - shifts.unsqueeze(2) * shifts.unsqueeze(1)
+    return Mixture(held / n_pixels, means, covariances)
 
 
 def mixture_energy(
@@ -92,14 +101,13 @@ def mixture_energy(
 ) -> torch.Tensor:
     """Negative log-likelihood of each pixel, E_n, of shape (n,) (Eq. 12).
 
-    `floor` is ε, the least eigenvalue of every covariance (Eq. 10-11). The energy is in the
-    precision of the features, (n, d).
+    `floor` is ε, the least eigenvalue of every covariance (Eq. 10-11). The energy is
+    computed in float64, and returned in the precision of the features, (n, d).
     """
     if not torch.isfinite(mixture.covariances).all():
         return features.new_full((len(features),), torch.nan)  # eigh would fail on them
     with _full_precision(features):
-        exponents, *_ = _components(features, mixture, floor)
-        return -torch.logsumexp(exponents, dim=0)
+        return blockwise.energy(features, *_gaussians(mixture, floor))
 
 
 def marginal(mixture: Mixture, dropped: int, floor: float = 0.0) -> Mixture:
@@ -155,34 +163,28 @@ def explain_energy(
         Features and baseline add up to `mixture_energy`.
     """
     with _full_precision(features):
-        exponents, centred, whitened, whitening = _components(features, mixture, floor)
-        posterior = exponents.softmax(dim=0)
-        parts = centred * (whitened @ whitening) / 2
-        explained = (posterior.unsqueeze(-1) * parts).sum(dim=0)
+        gaussians = _gaussians(mixture, floor)
+        means, whitening, _ = gaussians
+        exponents, whitened = blockwise.exponents(features, *gaussians)
+        centred = features.mT - means.unsqueeze(-1)
+        parts = centred * (whitening @ whitened) / 2
+        explained = (exponents.softmax(dim=0).unsqueeze(1) * parts).sum(dim=0).mT
         energy = -torch.logsumexp(exponents, dim=0)
         return Contributions(
-            explained, energy - explained.sum(dim=1), posterior.argmax(dim=0)
+            explained.to(features.dtype),
+            (energy - explained.sum(dim=1)).to(features.dtype),
+            exponents.argmax(dim=0),
         )
 
 
-def _components(
-    features: torch.Tensor, mixture: Mixture, floor: float
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Log of weight times density (C, n); z - μ and Σ^(-1/2) (z - μ), (C, n, d); Σ^(-1/2).
-
-    In the precision of the features.
-    """
-    n_features, dtype = features.shape[1], features.dtype
-    # The d × d matrices stay in float64 until they meet the pixels: float32
-    # eigenvalues are uncertain by about ε.
+def _gaussians(
+    mixture: Mixture, floor: float
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Means, Σ^(-1/2), and the logarithm of weight times density at the mean."""
     whitening, logdet = whiten(mixture.covariances, floor)
-    constant = mixture.weights.log() - (logdet + n_features * _LOG_2_PI) / 2
-    whitening = whitening.to(dtype)
-    centred = features - mixture.means.to(dtype).unsqueeze(1)
-    whitened = centred @ whitening
-    distances = whitened.square().sum(dim=-1)
-    exponents = constant.to(dtype).unsqueeze(1) - distances / 2
-    return exponents, centred, whitened, whitening
+    n_features = mixture.means.shape[1]
+    constants = mixture.weights.log() - (logdet + n_features * _LOG_2_PI) / 2
+    return mixture.means, whitening, constants
 
 
 def diagonal_penalty(mixture: Mixture, floor: float = 0.0) -> torch.Tensor:
@@ -217,43 +219,31 @@ def is_singular(mixture: Mixture) -> bool:
 class MixtureAccumulator:
     """Mixture parameters over any number of batches, as if they were one (Eq. 9).
 
-    Batches are merged in float64 by the pairwise update of Chan et al. 1979, which does
-    not cancel, so the result does not depend on how the pixels were cut into batches.
+    Sums are in float64, about a point among the pixels, so the result does not depend
+    on how the pixels were cut into batches.
     """
 
     def __init__(self) -> None:
-        self._mass: torch.Tensor | None = None
+        self._n_pixels = 0
+        self._centre: torch.Tensor | None = None
+        self._sums: list[torch.Tensor] = []  # of `blockwise.weighted_moments`
 
     def add(self, features: torch.Tensor, responsibilities: torch.Tensor) -> None:
         """Take in the (n, d) features and (n, C) responsibilities of a batch."""
         if not len(features):
             return
-        features, responsibilities = features.double(), responsibilities.double()
-        tiny = torch.finfo(torch.float64).tiny
-        mass = responsibilities.sum(dim=0).clamp_min(tiny)
-        means, covariances = _moments(features, responsibilities / mass)
-        scatters = covariances * mass[:, None, None]
-        if self._mass is None:
-            self._mass, self._means, self._scatters = mass, means, scatters
-            self._n_pixels = len(features)
-            return
-        shift = means - self._means
-        self._mass = self._mass + mass
-        share = mass / self._mass
-        self._means = self._means + shift * share.unsqueeze(1)
-        lever = ((self._mass - mass) * share)[:, None, None]
-        self._scatters = (
-            self._scatters + scatters + lever * shift[:, :, None] * shift[:, None, :]
-        )
+        if self._centre is None:
+            self._centre = blockwise.centre_of(features)
+        sums = blockwise.weighted_moments(features, responsibilities, self._centre)
+        self._sums = [a + b for a, b in zip(self._sums, sums)] if self._sums else [*sums]
         self._n_pixels += len(features)
 
     def mixture(self) -> Mixture:
         """The mixture of all pixels taken in so far; a ValueError if there were none."""
-        if self._mass is None:
+        if self._centre is None:
             raise ValueError("no pixels were added: a mixture needs at least one")
-        mass = self._mass.clamp_min(_EMPTY)
-        covariances = self._scatters / mass[:, None, None]
-        return Mixture(mass / self._n_pixels, self._means, covariances)
+        masses, firsts, seconds = self._sums
+        return _mixture_of(masses, firsts, seconds, self._centre, self._n_pixels)
 
 
 def fit_mixture(batches: Iterable[torch.Tensor], estimation: EstimationNet) -> Mixture:

@@ -56,7 +56,7 @@ def _plain_numbers(axis: Axis) -> None:
 def _colour(row: Row) -> str:
     if row.goal is None or row.ratio is None:
         return NO_GOAL
-    return REACHED if row.ratio >= row.goal else MISSED
+    return MISSED if row.missed else REACHED
 
 
 def draw_losses(rows: Sequence[Row]) -> Figure:

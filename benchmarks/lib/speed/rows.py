@@ -23,6 +23,11 @@ class Row:
         """How many times as long the reference takes."""
         return None if self.reference_s is None else self.reference_s / self.ours_s
 
+    @property
+    def missed(self) -> bool:
+        """Whether there is a goal that the ratio does not reach."""
+        return None not in (self.goal, self.ratio) and self.ratio < self.goal
+
     def record(self) -> dict[str, Any]:
         """For the file."""
         return {
