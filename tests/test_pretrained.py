@@ -488,7 +488,9 @@ def test_unknown_contrasts_are_named(small, tmp_path, capsys):
 
 
 def test_a_saved_model_has_its_own_prior(tmp_path, scans, capsys):
-    arguments = ["score", "--model", "model.skadm", "--data", str(scans)]
+    model = tmp_path / "model.skadm"
+    model.touch()
+    arguments = ["score", "--model", str(model), "--data", str(scans)]
     assert main([*arguments, "--out", str(tmp_path / "m"), "--prior", "FLAIR"]) == 1
     assert "--prior is only for --model synthetic" in error_of(capsys)
 
