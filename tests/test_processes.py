@@ -26,6 +26,10 @@ with launched() as processes:
     tasks = pickle.load(open(f"{folder}/tasks.pkl", "rb"))
     trained = {name: detector.fit(X) for name, (detector, X) in tasks.items()}
     pickle.dump(trained, open(f"{folder}/result{processes.rank}.pkl", "wb"))
+for round in range(10):  # one group after another, each with a group inside
+    with launched() as processes, launched() as same:
+        assert processes.size == same.size == 2
+        assert processes.same(round * (1 - processes.rank)) == round
 sys.exit(main(command))
 """
 
@@ -54,6 +58,7 @@ def launch_two(*arguments):
         capture_output=True,
         text=True,
         check=False,
+        timeout=300,  # processes that wait for each other give up after half an hour
     )
     assert done.returncode == 0, done.stderr[-3000:]
     return done.stdout

@@ -2,11 +2,14 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import count
 from typing import Any
 
 import torch
 from numpy.typing import NDArray
 from torch import distributed
+
+_GROUPS = count()
 
 
 class Processes:
@@ -65,16 +68,29 @@ class Processes:
 def launched() -> Iterator[Processes]:
     """Join the process group started by torchrun; do nothing for a single process.
 
+    Within a group that is joined already, keep to it. A process may join one group after
+    another.
+
     Yields
     ------
     processes : Processes
         `rank` is the number of this process (0 writes files), `size` the number of
         processes.
     """
-    if not distributed.is_available() or not distributed.is_torchelastic_launched():
+    if (
+        not distributed.is_available()
+        or not distributed.is_torchelastic_launched()
+        or distributed.is_initialized()
+    ):
         yield Processes()
         return
-    distributed.init_process_group()
+    from torch.distributed.rendezvous import rendezvous
+
+    # PyTorch keeps the addresses of a group in the store after the group is destroyed, and
+    # a second group of the same name may wait for them for ever.
+    store, rank, size = next(rendezvous("env://"))
+    group = distributed.PrefixStore(f"skadm-{next(_GROUPS)}", store)
+    distributed.init_process_group(store=group, rank=rank, world_size=size)
     try:
         yield Processes()
     finally:
