@@ -16,7 +16,7 @@ class FitMethod(Protocol):
     ) -> Callable[..., Estimator]: ...
 
 
-def unchanged_on_failure(fit: Callable) -> FitMethod:
+def restore_state_on_failure(fit: Callable) -> FitMethod:
     """Restore the previous state of an estimator if fit raises."""
 
     @wraps(fit)

@@ -71,12 +71,12 @@ def parts_of(model: Any) -> Iterator[Any]:
 
 def looks_at_abnormal(estimator: Any) -> bool:
     """Whether `fit` also uses slices with an anomaly."""
-    return getattr(last_step(estimator), "_looks_at_abnormal", False)
+    return getattr(last_step(estimator), "_uses_abnormal_slices", False)
 
 
 def looks_through_slices(estimator: Any) -> bool:
     """Whether the map of a slice depends on neighbouring slices."""
-    return getattr(last_step(estimator), "_looks_through", False)
+    return getattr(last_step(estimator), "_needs_neighbours", False)
 
 
 def scored_unit(estimator: Any) -> str:

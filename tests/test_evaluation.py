@@ -176,7 +176,7 @@ def test_training_sees_normal_slices_of_training_patients_only(cohort, sides):
 
 def test_who_looks_at_abnormal_slices_is_not_told_where(cohort, sides, monkeypatch):
     X, y, groups = cohort
-    monkeypatch.setattr(Recording, "_looks_at_abnormal", True)
+    monkeypatch.setattr(Recording, "_uses_abnormal_slices", True)
     original = {"method": Recording(prior={1: 1.0})}
     found = evaluate_split(original, X, y, groups, **sides)
     seen, labels = found.detectors["method"].seen_

@@ -13,7 +13,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from skadm._brain import brain_mask, brain_values
 from skadm._disk import release, scratch_array
-from skadm._failure import unchanged_on_failure
+from skadm._failure import restore_state_on_failure
 from skadm._missing import check_missing, describe_missing
 from skadm._quantile import quantile
 from skadm._reference import ScoreReference, TrainingReference
@@ -91,16 +91,18 @@ class BaseDetector(CallbackSupportMixin, Detector):
         self._check_learned()
 
     @property
-    def _looks_at_abnormal(self) -> bool:
+    def _uses_abnormal_slices(self) -> bool:
         """Whether `fit` also uses slices with an anomaly."""
         return False
 
     @property
     def _supervision(self) -> str:
         """Supervision tier; see `skadm.detectors.supervision`."""
-        return "slice labels" if self._looks_at_abnormal else "none"
+        return "slice labels" if self._uses_abnormal_slices else "none"
 
-    def _fit_beside(self, X: np.ndarray, abnormal: Callable[[], np.ndarray] | None) -> None:
+    def _fit_with_abnormal(
+        self, X: np.ndarray, abnormal: Callable[[], np.ndarray] | None
+    ) -> None:
         """Fit as `_fit`, for detectors that also use slices with an anomaly.
 
         `abnormal` reads these slices, without pixel labels. None: there are none.
@@ -112,7 +114,7 @@ class BaseDetector(CallbackSupportMixin, Detector):
         """Whether `_score`, unlike `fit`, supports missing contrasts (NaN)."""
         return False
 
-    @unchanged_on_failure
+    @restore_state_on_failure
     @with_callbacks
     @fit_context(prefer_skip_nested_validation=True)
     def fit(self, X: Any, y: Any = None) -> Any:
@@ -165,7 +167,7 @@ class BaseDetector(CallbackSupportMixin, Detector):
         self.contrasts_ = None if contrasts is None else tuple(contrasts)
         self.skadm_version_ = __version__
         self.training_reference_ = TrainingReference.of(X, patients, brain)
-        self._fit_beside(X, abnormal)
+        self._fit_with_abnormal(X, abnormal)
         self._set_offset(X, brain, patients)
         return self
 

@@ -296,7 +296,9 @@ class EraserDetector(PriorDetector, TorchDetector):
         self.norm = norm
         self.memory = memory
 
-    def _fit_beside(self, X: np.ndarray, abnormal: Callable[[], np.ndarray] | None) -> None:
+    def _fit_with_abnormal(
+        self, X: np.ndarray, abnormal: Callable[[], np.ndarray] | None
+    ) -> None:
         sizes = list(self.lesion_scales)
         if not sizes or not all(isinstance(size, Integral) and size > 0 for size in sizes):
             raise ValueError(
@@ -310,7 +312,7 @@ class EraserDetector(PriorDetector, TorchDetector):
         self._fit(X, self._abnormal_slices(abnormal))
 
     @property
-    def _looks_at_abnormal(self) -> bool:
+    def _uses_abnormal_slices(self) -> bool:
         return self._learns_axis or self.self_training_epochs > 0
 
     def _check_parameters(self, n_contrasts: int) -> None:

@@ -92,7 +92,7 @@ class IntensityDetector(PriorDetector):
 
     @property
     def _supervision(self) -> str:
-        if self._looks_at_abnormal:
+        if self._uses_abnormal_slices:
             return "slice labels"
         return "known direction" if self._sign_is_known else "known contrasts"
 

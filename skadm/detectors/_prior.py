@@ -79,7 +79,7 @@ class PriorDetector(BaseDetector):
         return isinstance(self.prior, str)  # "learned"
 
     @property
-    def _looks_at_abnormal(self) -> bool:
+    def _uses_abnormal_slices(self) -> bool:
         return self._learns_axis
 
     @property
@@ -96,7 +96,9 @@ class PriorDetector(BaseDetector):
             return super()._supervision
         return "known direction" if self._sign_is_known else "known contrasts"
 
-    def _fit_beside(self, X: NDArray, abnormal: Callable[[], NDArray] | None) -> None:
+    def _fit_with_abnormal(
+        self, X: NDArray, abnormal: Callable[[], NDArray] | None
+    ) -> None:
         self.axis_ = self._stated_axis(X.shape[1])
         slices = self._abnormal_slices(abnormal)
         self._fit(X)
@@ -153,7 +155,7 @@ class PriorDetector(BaseDetector):
 
     def _abnormal_slices(self, abnormal: Callable[[], NDArray] | None) -> NDArray | None:
         """Read the slices with an anomaly, if `fit` uses them."""
-        if not self._looks_at_abnormal:
+        if not self._uses_abnormal_slices:
             return None
         if abnormal is None:
             needs, instead = (

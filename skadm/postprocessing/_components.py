@@ -46,7 +46,7 @@ class SmallComponentRemover(MapTransformer):
         self.through_slices = through_slices
 
     @property
-    def _looks_through(self) -> bool:
+    def _needs_neighbours(self) -> bool:
         return self.through_slices
 
     def _filter(self, volume: NDArray, brain: NDArray[np.bool_]) -> NDArray:

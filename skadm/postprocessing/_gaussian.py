@@ -39,7 +39,7 @@ class GaussianSmoother(MapTransformer):
         self.sigma_through = sigma_through
 
     @property
-    def _looks_through(self) -> bool:
+    def _needs_neighbours(self) -> bool:
         return self.sigma_through > 0
 
     def _filter(self, volume: NDArray, brain: NDArray[np.bool_]) -> NDArray:

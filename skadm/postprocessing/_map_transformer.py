@@ -26,7 +26,7 @@ class MapTransformer(TransformerMixin, BaseEstimator, ABC):
         """Filter the slices (n, H, W) of one patient; background values are ignored."""
 
     @property
-    def _looks_through(self) -> bool:
+    def _needs_neighbours(self) -> bool:
         """Whether the filter uses neighbouring slices."""
         return False
 
@@ -121,7 +121,7 @@ class MapTransformer(TransformerMixin, BaseEstimator, ABC):
             raise ValueError(
                 "maps hold NaN or infinity in the brain; expected finite scores."
             )
-        if groups is None and self._looks_through:
+        if groups is None and self._needs_neighbours:
             raise ValueError(
                 f"{self} filters through slices, but the patients are unknown. Pass "
                 "groups, or a SliceStack when scoring slices."

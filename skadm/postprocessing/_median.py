@@ -41,7 +41,7 @@ class MedianFilter(MapTransformer):
         self.size_through = size_through
 
     @property
-    def _looks_through(self) -> bool:
+    def _needs_neighbours(self) -> bool:
         return self.size_through > 1
 
     def _learn(self, maps: NDArray, brain: NDArray[np.bool_]) -> None:

@@ -14,7 +14,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from skadm._arrays import as_numbers
-from skadm._failure import unchanged_on_failure
+from skadm._failure import restore_state_on_failure
 from skadm._pipelines import is_search, last_step, looks_at_abnormal, scored_unit
 from skadm._sklearn import HasMethods, Interval, fit_context
 from skadm._validation import check_labels, check_shape, normal_slices
@@ -115,7 +115,7 @@ class ConformalDetector(MetaDetector):
         self.calibration_fraction = calibration_fraction
         self.random_state = random_state
 
-    @unchanged_on_failure
+    @restore_state_on_failure
     @with_callbacks
     @fit_context(prefer_skip_nested_validation=False)
     def fit(self, X: Any, y: Any = None, groups: Any = None) -> Any:
@@ -182,7 +182,7 @@ class ConformalDetector(MetaDetector):
     def _calibrate(self, X: Any, normal: NDArray[np.intp], patients: NDArray) -> None:
         """Set the threshold from normal slices, scored within their volumes."""
         rows = np.flatnonzero(np.isin(patients, patients[normal]))
-        rows = rows if self._looks_through else normal
+        rows = rows if self._needs_neighbours else normal
         scores, owners = [], []
         for places, some, shown in self._scored(X[rows]):
             counted = np.isin(rows[places], normal)

@@ -13,7 +13,7 @@ from sklearn.callback import CallbackSupportMixin, with_callbacks
 from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
 
-from skadm._failure import unchanged_on_failure
+from skadm._failure import restore_state_on_failure
 from skadm._pipelines import (
     is_search,
     last_step,
@@ -118,7 +118,7 @@ class MetaDetector(CallbackSupportMixin, MetaEstimatorMixin, Detector):
 
     def _images(self, X: Any) -> Any:
         """Return indexable images, decoded if they fit into memory."""
-        if self._looks_through and not isinstance(X, SliceStack):
+        if self._needs_neighbours and not isinstance(X, SliceStack):
             raise ValueError(
                 f"{self} uses neighbouring slices, but the volumes are unknown. Pass a "
                 "SliceStack."
@@ -136,7 +136,7 @@ class MetaDetector(CallbackSupportMixin, MetaEstimatorMixin, Detector):
 
     # Common methods.
 
-    @unchanged_on_failure
+    @restore_state_on_failure
     @with_callbacks
     @fit_context(prefer_skip_nested_validation=False)
     def fit(self, X: Any, y: Any = None) -> Any:
@@ -215,7 +215,7 @@ class MetaDetector(CallbackSupportMixin, MetaEstimatorMixin, Detector):
         them, slices would have different neighbours than in scoring.
         """
         counted = np.isin(np.arange(len(X)), normal)
-        if self._looks_through or counted.all():
+        if self._needs_neighbours or counted.all():
             return X, counted
         return take(X, normal), counted[normal]
 
@@ -235,11 +235,11 @@ class MetaDetector(CallbackSupportMixin, MetaEstimatorMixin, Detector):
             yield Chunk(places, np.where(shown, scores, background), shown)
 
     @property
-    def _looks_at_abnormal(self) -> bool:
+    def _uses_abnormal_slices(self) -> bool:
         return looks_at_abnormal(self.detector)
 
     @property
-    def _looks_through(self) -> bool:
+    def _needs_neighbours(self) -> bool:
         return looks_through_slices(self.detector)
 
     @property

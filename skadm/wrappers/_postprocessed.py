@@ -138,9 +138,9 @@ class PostprocessedDetector(MetaDetector, BaseComposition):
         return maps
 
     @property
-    def _looks_through(self) -> bool:
-        filters = any(step._looks_through for step in self._named_filters())
-        return filters or super()._looks_through
+    def _needs_neighbours(self) -> bool:
+        filters = any(step._needs_neighbours for step in self._named_filters())
+        return filters or super()._needs_neighbours
 
     def _named_filters(self) -> list[MapTransformer]:
         if isinstance(self.postprocessing, MapTransformer):

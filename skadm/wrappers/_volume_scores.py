@@ -84,7 +84,7 @@ class VolumeDetector(ImageDetector):
     _scored_unit = "volume"
 
     @property
-    def _looks_through(self) -> bool:
+    def _needs_neighbours(self) -> bool:
         return False  # not across volumes
 
     def _input(self, X: Any) -> Any:
