@@ -174,9 +174,9 @@ def _parts(
     n_parts = 0
     for number, box in enumerate(find_objects(regions.astype(np.int64)), start=1):
         if box is not None:
-            own, n_own = label(regions[box] == number, _WITHIN_SLICE)
-            parts[box][own > 0] = own[own > 0] + n_parts
-            n_parts += n_own
+            labelled, n_labelled = label(regions[box] == number, _WITHIN_SLICE)
+            parts[box][labelled > 0] = labelled[labelled > 0] + n_parts
+            n_parts += n_labelled
     return parts, _strengths(maps, parts, n_parts)
 
 

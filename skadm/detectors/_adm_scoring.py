@@ -136,13 +136,13 @@ class ADMScoring(TorchDetector):
         images = networks.completed(images, missing)
         features, brain = self._features(networks, images), brain_of(images)
         pixels, floor = pixels_of(features, brain), self._scoring_floor()
-        found = networks.mixture.explain(pixels, floor, missing)
-        baseline = found.baseline
+        explained = networks.mixture.explain(pixels, floor, missing)
+        baseline = explained.baseline
         if missing is not None:
-            energy = found.features.sum(dim=1) + baseline
+            energy = explained.features.sum(dim=1) + baseline
             baseline = baseline + networks.matched(energy, missing) - energy
-        values = (*found.features.unbind(dim=1), baseline, found.component + 1)
-        return torch.stack([map_of(each, brain) for each in values], dim=1)
+        values = (*explained.features.unbind(dim=1), baseline, explained.component + 1)
+        return torch.stack([map_of(value, brain) for value in values], dim=1)
 
     def _masked_features(
         self, networks: ADMNetworks, images: torch.Tensor, missing: int | None = None
@@ -215,6 +215,6 @@ class ADMScoring(TorchDetector):
                     brain = brain_of(batch.nan_to_num())
                     energy = self._energy(networks, batch, missing)
                     energies.append(energy[brain].float().cpu())
-            found = torch.cat(energies)
-            if len(found):
-                substitution.learn(-1 if missing is None else missing, found)
+            measured = torch.cat(energies)
+            if len(measured):
+                substitution.learn(-1 if missing is None else missing, measured)

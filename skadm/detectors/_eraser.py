@@ -445,8 +445,8 @@ class EraserDetector(PriorDetector, TorchDetector):
         score = self._base_score(networks, images)
         if networks.students is None:
             return score
-        found = networks.students.probability(images, self._logit)
-        smooth = smooth_in_brain(found, brain_of(images), self.sigma)[:, 0]
+        probability = networks.students.probability(images, self._logit)
+        smooth = smooth_in_brain(probability, brain_of(images), self.sigma)[:, 0]
         usual = networks.students.usual
         return self._refined(smooth, images).clamp_min(0) * (score - usual).clamp_min(0)
 

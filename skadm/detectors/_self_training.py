@@ -60,8 +60,10 @@ class Students(torch.nn.Module):
 
     def probability(self, images: torch.Tensor, logit: Logit) -> torch.Tensor:
         """Return the probability of a lesion, mean over the networks, (n, 1, H, W)."""
-        found = torch.stack([torch.sigmoid(logit(net, images)) for net in self.nets], dim=1)
-        return found.mean(dim=1, keepdim=True)
+        probabilities = torch.stack(
+            [torch.sigmoid(logit(net, images)) for net in self.nets], dim=1
+        )
+        return probabilities.mean(dim=1, keepdim=True)
 
 
 def self_train(

@@ -181,8 +181,8 @@ def _count(
     for volume in volumes:
         flagged = (volume.scores < threshold) & volume.evaluated
         regions, _ = label(flagged, _TOUCHING)
-        own = _hits(regions, volume.lesions, volume.n_lesions, min_size, min_overlap)
-        counts = LesionCounts(*(a + b for a, b in zip(counts, own)))
+        hits = _hits(regions, volume.lesions, volume.n_lesions, min_size, min_overlap)
+        counts = LesionCounts(*(a + b for a, b in zip(counts, hits)))
     return counts
 
 

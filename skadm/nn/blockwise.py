@@ -140,8 +140,8 @@ class _Energy(torch.autograd.Function):
     def forward(ctx, features, joined, constants):
         energies = joined.new_empty(len(features))
         for block in _blocks(features):
-            found, _ = _exponents(_with_one(features[block]), joined, constants)
-            energies[block] = -torch.logsumexp(found, dim=0)
+            exponents, _ = _exponents(_with_one(features[block]), joined, constants)
+            energies[block] = -torch.logsumexp(exponents, dim=0)
         ctx.save_for_backward(features, joined, constants, energies)
         return energies.to(features.dtype)
 
@@ -154,8 +154,8 @@ class _Energy(torch.autograd.Function):
         grad_constants = torch.zeros_like(constants)
         for block in _blocks(features):
             rows = _with_one(features[block])
-            found, whitened = _exponents(rows, joined, constants)
-            posterior = found.add_(energies[block]).exp_()
+            exponents, whitened = _exponents(rows, joined, constants)
+            posterior = exponents.add_(energies[block]).exp_()
             pull = posterior.mul_(grad[block])
             grad_constants -= pull.sum(dim=1)
             pulled = whitened.mul_(pull.unsqueeze(1)).flatten(0, 1)

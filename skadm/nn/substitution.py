@@ -78,11 +78,11 @@ class Substitution(nn.Module):
 
     def match(self, energies: torch.Tensor, contrast: int) -> torch.Tensor:
         """Map energies (n,) without a contrast to the scale with all contrasts."""
-        own, common = self.quantiles[contrast], self.quantiles[-1]
+        without, common = self.quantiles[contrast], self.quantiles[-1]
         energies = energies.double()
-        inside = energies.clamp(own[0], own[-1])
-        right = torch.searchsorted(own, inside).clamp(1, len(own) - 1)
+        inside = energies.clamp(without[0], without[-1])
+        right = torch.searchsorted(without, inside).clamp(1, len(without) - 1)
         left = right - 1
-        tiny = torch.finfo(own.dtype).tiny
-        share = (inside - own[left]) / (own[right] - own[left]).clamp_min(tiny)
+        tiny = torch.finfo(without.dtype).tiny
+        share = (inside - without[left]) / (without[right] - without[left]).clamp_min(tiny)
         return torch.lerp(common[left], common[right], share) + (energies - inside)

@@ -308,8 +308,8 @@ def _groups(header: Any, frame: Any) -> Iterator[Any]:
     """Where an enhanced file may have a value: as classic ones, for all frames, for one."""
     yield header
     shared = header.get("SharedFunctionalGroupsSequence") or ()
-    each = header.get("PerFrameFunctionalGroupsSequence") or ()
-    for group in (*shared[:1], *((frame,) if frame is not None else each[:1])):
+    frames = header.get("PerFrameFunctionalGroupsSequence") or ()
+    for group in (*shared[:1], *((frame,) if frame is not None else frames[:1])):
         for element in group:
             if element.VR == "SQ" and element.value:
                 yield element.value[0]
@@ -350,12 +350,12 @@ def _words(value: Any) -> frozenset[str]:
 
 def _sequence(header: Any) -> frozenset[str]:
     """SE, GR, IR, EP, RM; enhanced files say it in words."""
-    found = set(_words(tag_value(header, "ScanningSequence")))
+    codes = set(_words(tag_value(header, "ScanningSequence")))
     said = str(tag_value(header, "EchoPulseSequence") or "").upper()
-    found |= {"SPIN": {"SE"}, "GRADIENT": {"GR"}, "BOTH": {"SE", "GR"}}.get(said, set())
+    codes |= {"SPIN": {"SE"}, "GRADIENT": {"GR"}, "BOTH": {"SE", "GR"}}.get(said, set())
     if str(tag_value(header, "InversionRecovery") or "").upper() == "YES":
-        found.add("IR")
-    return frozenset(found)
+        codes.add("IR")
+    return frozenset(codes)
 
 
 def _agent(header: Any) -> str:

@@ -87,10 +87,10 @@ def find_dicom_studies(
     description; "none" leaves the contrast out. `pseudonyms` is a table of names to replace
     each PatientID by; without it, those of files that are not anonymous become numbers.
     """
-    found = read_headers(folder)
+    headers = read_headers(folder)
     choices = choices or {}
     by_owner: dict[str, list[Series]] = defaultdict(list)
-    for series in found.series:
+    for series in headers.series:
         by_owner[series.owner.key].append(series)
     if not by_owner:
         raise ValueError(f"{folder}: its DICOM files are no images of a series")
@@ -104,10 +104,10 @@ def find_dicom_studies(
             by_study[series.when, series.study].append(series)
         uids = list(dict.fromkeys(uid for _, uid in sorted(by_study)))
         for number, uid in enumerate(uids, start=1):
-            own = [series for series in of_patient if series.study == uid]
+            of_study = [series for series in of_patient if series.study == uid]
             session = f"{number:02d}" if len(uids) > 1 else ""
             name = f"{patient}_ses-{session}" if session else patient
-            chosen, left_out, problem = _choose(own, name, choices)
+            chosen, left_out, problem = _choose(of_study, name, choices)
             study = Study(
                 *(patient, name, f"{name} (DICOM)"),
                 {contrast: series.files[0] for contrast, (series, _) in chosen.items()},
@@ -117,12 +117,12 @@ def find_dicom_studies(
                 origin=_origin(uid, identity, chosen, left_out),
             )
             studies.append(DicomStudy(study, chosen, left_out))
-    _require_use(choices, found.series)
+    _require_use(choices, headers.series)
     labels = {
         series[0].owner.identifier or "(none)": names[key][0]
         for key, series in by_owner.items()
     }
-    return DicomFolder(studies, labels, found.n_others, len(found.unreadable))
+    return DicomFolder(studies, labels, headers.n_others, len(headers.unreadable))
 
 
 def _choose(
@@ -158,10 +158,12 @@ def _choose(
         elif asked[contrast]:
             (series,) = asked[contrast]
             chosen[contrast] = series, f"--series; by the rules: {_opinion(series)}"
-        if not (found := candidates[contrast]):
+        if not (usable := candidates[contrast]):
             continue
-        best = max(verdict.certainty for _, verdict in found)
-        same = [(series, verdict) for series, verdict in found if verdict.certainty == best]
+        best = max(verdict.certainty for _, verdict in usable)
+        same = [
+            (series, verdict) for series, verdict in usable if verdict.certainty == best
+        ]
         if len(same) > 1:
             problems.append(_too_many(contrast, [s for s, _ in same], "may be it"))
         elif best == 0:
@@ -175,7 +177,7 @@ def _choose(
             chosen[contrast] = series, verdict.evidence
             left_out += [
                 (other, f"{contrast}, but less surely than {series.label}: {said.evidence}")
-                for other, said in found
+                for other, said in usable
                 if other is not series
             ]
     if not chosen and not problems:

@@ -35,13 +35,13 @@ def flagged_regions(height: NDArray, voxel_size: Sequence[float]) -> NDArray[np.
     boxes = ndimage.find_objects((height > 0).astype(np.int8))
     if not boxes:
         return regions
-    own = np.pad(height[boxes[0]].astype(np.float64), 1)
-    flagged = own > 0
+    padded = np.pad(height[boxes[0]].astype(np.float64), 1)
+    flagged = padded > 0
     through, *within = (_SMOOTHING / size for size in voxel_size)
-    smooth = smooth_in_brain(own, flagged, within, through)
+    smooth = smooth_in_brain(padded, flagged, within, through)
     # A peak outlives being lowered to this share if all ways to a higher one sink below it.
     left = reconstruction(_SADDLE * smooth, smooth, footprint=_TOUCHING)
     peaks, _ = ndimage.label(local_maxima(left) & flagged, _TOUCHING)
-    found = watershed(-smooth, peaks, connectivity=_TOUCHING, mask=flagged)
-    regions[boxes[0]] = found[1:-1, 1:-1, 1:-1]
+    segments = watershed(-smooth, peaks, connectivity=_TOUCHING, mask=flagged)
+    regions[boxes[0]] = segments[1:-1, 1:-1, 1:-1]
     return regions
