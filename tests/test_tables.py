@@ -274,6 +274,11 @@ def test_results_run_by_hand_say_their_code(docs, commands, present, monkeypatch
     assert "PCA" not in table
     assert "AUC" not in table
     assert "is stale" in problem(docs / "tables" / "one.md", {"one": chosen})
+    write(docs, code="of another day")
+    call(docs, "one", "--from", str(docs / "mine"), "--keep", "only the speed")
+    header, table = parse((docs / "tables" / "one.md").read_text())
+    assert "ADM" in table
+    assert header["kept"] == "only the speed"
 
 
 def test_keep_writes_the_reason(docs):

@@ -11,7 +11,8 @@ detectors that have not changed since. The build of the pages fails if a table i
 
 Without names, the tables that are missing or stale and are not kept. --keep writes into the
 header of tables why they stay although detectors have changed; the page then says that they
-have. --from takes the results of a command from a folder where it has been run by hand.
+have. --from takes the results of a command from a folder where it has been run by hand; with
+--keep, the tables that it writes are kept.
 """
 
 from __future__ import annotations
@@ -160,19 +161,18 @@ def main(argv: Sequence[str] | None = None) -> int:
             print(f"{name}: {problem(files[name], known) or 'holds'}")
             print(f"    python -m benchmarks {known[name].command}")
         return 0
-    if options.keep is not None:
-        if not options.names or not options.keep.strip():
-            raise ValueError(
-                '--keep needs the names of tables, and a reason: NAME --keep "…"'
-            )
+    kept = options.keep
+    if kept is not None and (not options.names or not kept.strip()):
+        raise ValueError('--keep needs the names of tables, and a reason: NAME --keep "…"')
+    if kept is None or options.taken_from is not None:
+        if not options.names:
+            names = [name for name in names if problem(files[name], known)]
+        for name in names:
+            say(str(write(known[name], results_of(known[name], options), options.out)))
+    if kept is not None:
         for name in names:
             text = files[name].read_text(encoding="utf-8")
             if not parse(text)[0]:
                 raise ValueError(f"{files[name]} has no header; write it first")
-            files[name].write_text(keep(text, options.keep), encoding="utf-8")
-        return 0
-    if not options.names:
-        names = [name for name in names if problem(files[name], known)]
-    for name in names:
-        say(str(write(known[name], results_of(known[name], options), options.out)))
+            files[name].write_text(keep(text, kept), encoding="utf-8")
     return 0
