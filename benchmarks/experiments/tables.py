@@ -11,7 +11,7 @@ detectors that have not changed since. The build of the pages fails if a table i
 
 Without names, the tables that are missing or stale and are not kept. --keep writes into the
 header of tables why they stay although detectors have changed; the page then says that they
-have. --from takes the results of a command from a folder where it has been run by hand; with
+have. --from takes the results of a command run by hand from its folder; with
 --keep, the tables that it writes are kept.
 """
 
