@@ -58,11 +58,17 @@ def test_stages_add_up_to_the_job(tmp_path):
 @pytest.mark.slow
 def test_a_row_for_each_training(tmp_path):
     command = ["time_to_quality", "--quick", "--shares", "0.1", "1"]
-    command += ["--methods", "Eraser", "DAE, directed", "--out", str(tmp_path)]
-    assert main(command) == 0
+    command += ["--methods", "Eraser", "DAE, directed", "--seeds", "2"]
+    assert main([*command, "--out", str(tmp_path)]) == 0
     table = pd.read_csv(tmp_path / "time_to_quality.csv").set_index(["method", "share"])
     trained = {(name, share) for name in ("Eraser", "DAE, directed") for share in (0.1, 1)}
     assert set(table.index) == trained | {("FLAIR + T2, smoothed", 0)}
     assert table["ap"].between(0, 1).all()
     assert (table["seconds"] > 0).all()
+    runs = pd.read_csv(tmp_path / "runs.csv").set_index(["method", "share"])
+    eraser = runs.loc[("Eraser", 1.0)]
+    assert sorted(eraser["seed"]) == [0, 1]
+    assert eraser["ap"].nunique() == 2
+    assert table["ap"]["Eraser", 1.0] == pytest.approx(eraser["ap"].mean())
+    assert table["highest"]["Eraser", 1.0] == eraser["ap"].max()
     assert (tmp_path / "time_to_quality.png").exists()
