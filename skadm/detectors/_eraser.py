@@ -34,7 +34,7 @@ _LEAST_RATIO = 1.5
 # Added to the diagonal of the mixture's covariances, and minimum eigenvalue, in squared
 # standard deviations of the brain: residuals below 0.01 are not distinguished.
 _FLOOR = 1e-4
-_CPU = {"n_networks": 3, "max_epochs": 20, "learning_rate": 2e-3}  # a preset
+_CPU = {"n_networks": 3, "max_epochs": 7, "learning_rate": 3e-3}  # a preset
 
 
 class EraserDetector(PriorDetector, TorchDetector):
