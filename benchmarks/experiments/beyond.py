@@ -47,7 +47,7 @@ LEARNED: dict[str, dict[str, Any]] = {  # from slice labels
 }
 REFINED: dict[str, dict[str, Any]] = {  # if the direction is learned or known
     "edge-aware": {"edge_aware": True},
-    "self-trained": {"self_training_epochs": 10, "edge_aware": True},  # as in the preset
+    "self-trained": {"self_training_epochs": 4, "edge_aware": True},  # as in the preset
 }
 ABLATIONS: dict[str, dict[str, Any]] = {
     "one network": {"n_networks": 1},

@@ -121,7 +121,7 @@ STUDIES = (
 HEALTHY = "healthy"
 # Slices of a training step but with --full: fewer than in presets, since there are few.
 BATCH_SIZE = 4
-SELF_TRAINING_EPOCHS = 10  # as in the preset
+SELF_TRAINING_EPOCHS = 4  # as in the preset
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

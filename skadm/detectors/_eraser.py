@@ -190,7 +190,7 @@ class EraserDetector(PriorDetector, TorchDetector):
         "quick": {"width": 4, "max_epochs": 4, "max_samples": 2_000},
         "cpu": _CPU,
         "self-trained": _CPU
-        | {"prior": "learned", "self_training_epochs": 10, "edge_aware": True},
+        | {"prior": "learned", "self_training_epochs": 4, "edge_aware": True},
         # There is no paper; the training length is that of the DAE.
         "paper": {"width": 64, "learning_rate": 1e-4, "max_epochs": 200},
         # From pretrained weights: at most a minute per patient on two cores.
