@@ -45,7 +45,7 @@ def spaced(stack, *distances):
 def test_best_learns_from_marked_slices_and_smooths_thin_ones():
     stack = spaced(make_phantom(2, 6, 16, lesion_fraction=1.0, random_state=0), 1.0, 1.0)
     args, chosen = settled(stack, preset="best")
-    assert (args.detector, args.preset) == ("EraserDetector", "cpu")
+    assert (args.detector, args.preset) == ("EraserDetector", "self-trained")
     assert args.prior == ["learned"]
     assert args.smooth_through == 5
     assert list(chosen) == ["detector", "prior", "smoothing"]
@@ -61,6 +61,7 @@ def test_best_learns_no_direction_on_diffusion():
     ]
     args, chosen = settled(SliceStack.from_volumes(volumes), preset="best")
     assert args.prior is None
+    assert args.preset == "cpu"
     assert "strokes" in chosen["prior"]
 
 
@@ -82,6 +83,7 @@ def test_without_an_abnormal_slice_nothing_is_learned_of_lesions(labels):
     stack = stack if labels else stack.without_labels()
     args, chosen = settled(stack, preset="best")
     assert args.prior is None
+    assert args.preset == "cpu"
     assert "the masks mark no slice" in chosen["prior"]
 
 
@@ -127,6 +129,7 @@ def test_fit_prints_the_chosen_detector(scans, tmp_path, capsys):
     detector = skadm.load(out)[-1]
     assert type(detector).__name__ == "EraserDetector"
     assert detector.prior == "learned"
+    assert detector.self_training_epochs == 1
 
 
 def test_run_of_bids_is_chosen(tmp_path, capsys):

@@ -69,7 +69,7 @@ def test_dry_run_prints_the_plan_and_writes_nothing(scans, tmp_path, capsys):
     assert "masks:     4 of 4 volumes have one" in printed
     assert "nothing has to be prepared" in printed
     assert commands_of(printed) == ["fit", "score", "report"]
-    assert "--detector EraserDetector --preset cpu --prior learned" in printed
+    assert "--detector EraserDetector --preset self-trained --prior learned" in printed
     assert printed.count("about ") >= 3
     assert not list(tmp_path.iterdir())
     assert contents(scans) == before

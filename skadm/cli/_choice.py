@@ -5,7 +5,7 @@ from typing import Any
 
 BEST = "best"
 _USUAL = "ADMDetector"
-ERASER, PRESET = "EraserDetector", "cpu"
+ERASER, PRESET, SELF_TRAINED = "EraserDetector", "cpu", "self-trained"
 _LEARNED = "learned"
 # Measured: slices of 1 mm gain, slices of 7 mm do not; the limit in between is our
 # choice.
@@ -18,14 +18,22 @@ def settle(args: argparse.Namespace, stack: Any) -> list[tuple[str, str]]:
         if args.detector not in (None, ERASER) or args.init is not None:
             other = f"--init {args.init}" if args.init else f"--detector {args.detector}"
             raise ValueError(
-                f"--preset best is {ERASER} with preset {PRESET}; omit {other}, or "
-                "choose another preset"
+                f"--preset best is {ERASER} with preset {PRESET} or {SELF_TRAINED}; omit "
+                f"{other}, or choose another preset"
             )
         args.detector, args.preset = ERASER, PRESET
         why = (
             f"{ERASER} with preset {PRESET}, as --preset best says: none had a higher "
             'average precision on BraTS (documentation, "Results")'
         )
+        # Self-training was not measured on lesions as small as strokes.
+        if "DWI" not in stack.contrasts and any_anomaly(stack):
+            args.preset = SELF_TRAINED
+            why = (
+                f"{ERASER} with preset {SELF_TRAINED}, as --preset best says where masks "
+                "mark abnormal slices: none had a higher average precision on BraTS "
+                '(documentation, "Results")'
+            )
         return [("detector", why), *settle_eraser(args, stack)]
     if args.detector is None:
         args.detector = _USUAL

@@ -13,7 +13,7 @@ from skadm.cli import _fit, _options, _prepare, _report, _score
 from skadm.cli._choice import (
     BEST,
     ERASER,
-    PRESET,
+    SELF_TRAINED,
     print_choice,
     settle,
     settle_eraser,
@@ -207,18 +207,23 @@ def _training(
     if args.allow_empty_masks:
         words.append("--allow-empty-masks")
     words += ["--checkpoints", str(check_inner_folder(place.parent, "checkpoints"))]
-    seconds = len(stack) * (_READING + _SCORING) + n_normal * _training_seconds(
-        made.preset, args.epochs, args.size
+    seconds = len(stack) * (_READING + _SCORING) + _training_seconds(
+        made.preset, args.epochs, args.size, n_normal, len(stack)
     )
     return Step("fit", _fit.add_parser, words, seconds, finished=place.is_file())
 
 
-def _training_seconds(preset: str, epochs: int | None, size: int) -> float:
-    """Estimate seconds per normal slice from networks, epochs, pixels and width."""
+def _training_seconds(
+    preset: str, epochs: int | None, size: int, n_normal: int, n_slices: int
+) -> float:
+    """Estimate seconds from slices, networks, epochs, pixels and width."""
     from skadm.presets import make_detector
 
     detector = make_detector(ERASER, preset)
-    work = detector.n_networks * (epochs or detector.max_epochs) / (_NETWORKS * _EPOCHS)
+    passes = n_normal * (epochs or detector.max_epochs)
+    if detector.self_training_epochs:  # on all slices
+        passes += n_slices * (epochs or detector.self_training_epochs)
+    work = detector.n_networks * passes / (_NETWORKS * _EPOCHS)
     return _TRAINING * work * (size / 128) ** 2 * max(1, detector.width / 16) ** 2
 
 
@@ -305,10 +310,10 @@ def print_later(args: argparse.Namespace, found: Found) -> None:
         f"Scoring and report take about {math.ceil(scoring)} min."
     )
     if found.marked:
-        preset = PRESET if args.preset == BEST else args.preset
-        training = n_slices * _training_seconds(preset, args.epochs, args.size) / 60
+        preset = SELF_TRAINED if args.preset == BEST else args.preset
+        seconds = _training_seconds(preset, args.epochs, args.size, n_slices, n_slices)
         text += (
             " If there are enough normal slices, training before that takes at most "
-            f"{math.ceil(training)} min."
+            f"{math.ceil(seconds / 60)} min."
         )
     print(text)
