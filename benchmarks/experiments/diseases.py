@@ -121,7 +121,7 @@ STUDIES = (
 HEALTHY = "healthy"
 # Slices of a training step but with --full: fewer than in presets, since there are few.
 BATCH_SIZE = 4
-SELF_TRAINING_EPOCHS = 4  # as in the preset
+SELF_TRAINING_EPOCHS = 10
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -246,7 +246,7 @@ def methods(
     """
     from sklearn.base import clone
 
-    from benchmarks.lib.budget import with_fewer_epochs
+    from benchmarks.lib.budget import ONE_NETWORK, with_fewer_epochs
     from skadm import EraserDetector, PostprocessedDetector
     from skadm.postprocessing import GaussianSmoother
     from skadm.presets import ADM_PLUS, make_detector
@@ -289,7 +289,8 @@ def methods(
             detectors[f"Intensity{tier}"] = smoothed_through(intensity)
         for name in ("PCA", "DAE"):
             detectors[f"{name}{tier}"] = smoothed(name, **prior)
-        one = make_detector("EraserDetector", preset, n_networks=1, sigma=sigma, **prior)
+        alone = ONE_NETWORK if preset == "cpu" else {"n_networks": 1}
+        one = make_detector("EraserDetector", preset, sigma=sigma, **alone, **prior)
         detectors[f"Eraser{tier}"] = smoothed_through(one)
         trained: dict[str, Any] = {"self_training_epochs": SELF_TRAINING_EPOCHS}
         for how, changed in {

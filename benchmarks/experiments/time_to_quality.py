@@ -82,6 +82,7 @@ def make_methods(
     n_networks: int,
 ) -> dict[str, Detector]:
     """Detectors to train, by name, without those that need a missing contrast."""
+    from benchmarks.lib.budget import ONE_NETWORK
     from benchmarks.lib.methods import choose
     from skadm.presets import make_detector
 
@@ -93,10 +94,12 @@ def make_methods(
             say(f"{name}: left out; expected FLAIR, T2 or DWI among {', '.join(contrasts)}")
             continue
         more: dict[str, Any] = {"prior": prior} if directed else {}
-        if learning_rate is not None:
-            more["learning_rate"] = learning_rate
         if kind == "EraserDetector":
             more["n_networks"] = n_networks
+            if n_networks == 1 and preset == "cpu":
+                more |= ONE_NETWORK
+        if learning_rate is not None:
+            more["learning_rate"] = learning_rate
         detectors[name] = make_detector(kind, preset, random_state=0, **more)
     return detectors
 
