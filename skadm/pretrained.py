@@ -2,7 +2,7 @@
 
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from numbers import Integral
 from typing import Any
@@ -21,8 +21,27 @@ from skadm.wrappers import PostprocessedDetector
 
 __all__ = ["load_pretrained"]
 
-_SIZE = 128  # slice size of the pretraining
+_WEIGHTS = "synthetic"  # of all models
 _PATIENTS, _SLICES = 8, 4  # synthetic brains for the threshold
+
+
+@dataclass(frozen=True)
+class _Model:
+    """A way of using the pretrained network."""
+
+    size: int  # of slices
+    parameters: Mapping[str, Any]
+    needs_direction: bool = False
+
+
+_MODELS = {
+    # The size of the pretraining: pixels of about 2 mm.
+    "synthetic": _Model(128, {"evidence": "presence"}),
+    # Pixels of about 1 mm. Parameters as in the preset "small-lesions".
+    "synthetic-small-lesions": _Model(
+        240, {"evidence": "residual+intensity", "sigma": 1.0}, needs_direction=True
+    ),
+}
 
 
 def load_pretrained(
@@ -40,20 +59,25 @@ def load_pretrained(
     """Load a pretrained model that needs no training on real scans.
 
     The model is an `EraserDetector` whose network was trained on synthetic brains, for
-    any subset of its known contrasts. The score is based on the predicted presence of
-    lesions (``evidence="presence"``). The threshold is computed in seconds from 32 slices
+    any subset of its known contrasts. The threshold is computed in seconds from 32 slices
     of synthetic normal brains with the same contrasts. Pass whole scans, since
     intensities are normalised per scan.
 
+    "synthetic" scores slices of 128 x 128 pixels by the predicted presence of lesions
+    (``evidence="presence"``). "synthetic-small-lesions" scores slices of 240 x 240 pixels,
+    hardly smoothed, by residual and intensity (``evidence="residual+intensity"``,
+    ``sigma=1``). It is for lesions of a few millimetres, as in multiple sclerosis.
+
     Parameters
     ----------
-    name : {"synthetic"}, default="synthetic"
+    name : {"synthetic", "synthetic-small-lesions"}, default="synthetic"
         Name of the model.
     contrasts : sequence of str
         Contrasts of the scans, in order: any of T1, T1ce, T2, PD, FLAIR, DWI and ADC.
     prior : None, mapping or sequence, default=None
         Contrasts that lesions change, as in `EraserDetector`, such as ``{"FLAIR": 1,
-        "T2": 0.5}``. A prior improves detection considerably.
+        "T2": 0.5}``. A prior improves detection considerably. "synthetic-small-lesions"
+        needs one with a known sign.
     prior_sign : {"known", "unknown"}, default="known"
         Whether lesions are known to be bright (with a negative weight: dark).
     prior_rule : {"sum", "all"}, default="sum"
@@ -61,7 +85,7 @@ def load_pretrained(
         `EraserDetector`.
     smooth_through : float, default=0.0
         Standard deviation of a Gaussian that smooths maps through the slices of a scan, in
-        slices: 5 for slices of 1 mm. 0: none.
+        slices. For slices of 1 mm: 5, for small lesions 1. 0: none.
     contamination : float, default=0.01
         Fraction of the pixels of synthetic normal brains predicted as anomalous; for real
         normal brains it differs (see the documentation, "Results").
@@ -79,7 +103,7 @@ def load_pretrained(
     Raises
     ------
     ValueError
-        If the model is unknown or does not support one of the contrasts.
+        If the model is unknown, does not support one of the contrasts, or needs a prior.
 
     Examples
     --------
@@ -89,16 +113,27 @@ def load_pretrained(
     >>> maps = model.score_samples(stack)  # doctest: +SKIP
     """
     contrasts = tuple(contrasts)
-    pretrained_network(name, contrasts)  # raises for unsupported contrasts
+    if name not in _MODELS:
+        raise ValueError(
+            f"there is no pretrained model {name!r}; expected one of {', '.join(_MODELS)}."
+        )
+    chosen = _MODELS[name]
+    pretrained_network(_WEIGHTS, contrasts)  # raises for unsupported contrasts
     if isinstance(prior, str):
         raise ValueError(
             f"prior={prior!r} needs training slices with an anomaly, but a pretrained "
             "model is not trained. Name the contrasts, as in prior={'FLAIR': 1}, or fit "
-            f"EraserDetector(init={name!r})."
+            f"EraserDetector(init={_WEIGHTS!r})."
+        )
+    if chosen.needs_direction and (prior is None or prior_sign != "known"):
+        raise ValueError(
+            f"the pretrained model {name!r} needs a prior with a known sign: on which "
+            "contrasts lesions are bright or dark, as in prior={'FLAIR': 1} (on the "
+            "command line: --prior FLAIR)."
         )
     eraser = EraserDetector(
-        init=name,
-        evidence="presence",
+        **chosen.parameters,
+        init=_WEIGHTS,
         max_epochs=0,
         prior=prior,
         prior_sign=prior_sign,
@@ -108,8 +143,8 @@ def load_pretrained(
         random_state=random_state,
     )
     make_brains = _seeded_brains if isinstance(random_state, Integral) else _make_brains
-    brains = make_brains(_PATIENTS, _SIZE, contrasts, random_state)
-    steps = [("normalise", IntensityNormalizer()), ("resize", SliceResizer(_SIZE))]
+    brains = make_brains(_PATIENTS, chosen.size, contrasts, random_state)
+    steps = [("normalise", IntensityNormalizer()), ("resize", SliceResizer(chosen.size))]
     model = Pipeline([*steps, ("detector", eraser)])
     with warnings.catch_warnings():
         # Synthetic brains are unusual and may fill their slices.
@@ -119,7 +154,7 @@ def load_pretrained(
     model.steps.insert(0, ("coverage", CoverageImputer().fit(brains)))
     _forget_correlations(eraser)
     if smooth_through:
-        model.steps[-1] = ("detector", _smoothed(eraser, smooth_through))
+        model.steps[-1] = ("detector", _smoothed(eraser, chosen.size, smooth_through))
     model.training_ = describe_pretrained(name, contrasts, prior, contamination)
     return model
 
@@ -137,7 +172,9 @@ def _make_brains(
 _seeded_brains = lru_cache(maxsize=2)(_make_brains)
 
 
-def _smoothed(eraser: EraserDetector, smooth_through: float) -> PostprocessedDetector:
+def _smoothed(
+    eraser: EraserDetector, size: int, smooth_through: float
+) -> PostprocessedDetector:
     """Wrap the fitted eraser to smooth its maps; the threshold is unchanged.
 
     Synthetic slices are far apart, so the threshold cannot be set on smoothed maps.
@@ -146,7 +183,7 @@ def _smoothed(eraser: EraserDetector, smooth_through: float) -> PostprocessedDet
     smoother = GaussianSmoother(0.0, sigma_through=smooth_through)
     detector = PostprocessedDetector(eraser, smoother, contamination=eraser.contamination)
     detector.detector_ = eraser
-    empty = np.zeros((1, _SIZE, _SIZE))
+    empty = np.zeros((1, size, size))
     detector.filters_ = [smoother.fit(empty, groups=[0])]
     detector.offset_ = float(eraser.offset_)
     detector.background_score_ = float(eraser.background_score_)

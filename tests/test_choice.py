@@ -10,7 +10,7 @@ from test_cli import QUICK, write_brats
 
 import skadm
 from skadm.cli import main
-from skadm.cli._choice import settle
+from skadm.cli._choice import settle, settle_smoothing
 from skadm.data import ArrayVolume, SliceStack, make_phantom, read_any
 
 OPEN = dict.fromkeys(("detector", "preset", "init", "prior", "prior_sign", "prior_rule"))
@@ -68,6 +68,13 @@ def test_best_learns_no_direction_on_diffusion():
 def test_smoothing_is_in_millimetres():
     stack = spaced(make_phantom(2, 6, 16, random_state=0), 1.25, 1.25)
     assert settled(stack, preset="best")[0].smooth_through == 4
+
+
+def test_small_lesions_are_smoothed_less():
+    stack = spaced(make_phantom(2, 6, 16, random_state=0), 0.5, 0.5)
+    args = argparse.Namespace(preset="small-lesions", smooth_through=None)
+    settle_smoothing(args, stack)
+    assert args.smooth_through == 2
 
 
 def test_thick_slices_of_one_patient_are_enough_not_to_smooth():

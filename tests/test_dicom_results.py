@@ -2,6 +2,7 @@
 
 import shutil
 import subprocess
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -151,7 +152,8 @@ def test_background_does_not_bleed_into_the_brain(original, maps, tmp_path):
 
 def make_smaller(patch):
     """Few and small synthetic brains for density and threshold of the model."""
-    patch.setattr(pretrained, "_SIZE", 64)
+    model = replace(pretrained._MODELS["synthetic"], size=64)
+    patch.setitem(pretrained._MODELS, "synthetic", model)
     patch.setattr(pretrained, "_PATIENTS", 3)
 
 

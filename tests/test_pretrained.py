@@ -2,6 +2,7 @@
 
 import csv
 import warnings
+from dataclasses import replace
 from pathlib import Path
 
 import nibabel as nib
@@ -24,7 +25,7 @@ from benchmarks.lib.pretraining import (
 from skadm import EraserDetector, load_pretrained, pretrained
 from skadm._brain import brain_mask
 from skadm._filters import smooth_in_brain
-from skadm.cli import main
+from skadm.cli import _model, main
 from skadm.data import ArrayVolume, SliceStack, make_phantom
 from skadm.data._sequences import SEQUENCES
 from skadm.nn.mirror import mirrored
@@ -41,8 +42,9 @@ TINY = Settings(rounds=3, patients=2, passes=1, size=24, width=4, n_levels=2)
 @pytest.fixture
 def small(monkeypatch):
     """Few and small synthetic brains for density and threshold."""
-    for name, value in {"_SIZE": 32, "_PATIENTS": 3}.items():
-        monkeypatch.setattr(pretrained, name, value)
+    monkeypatch.setattr(pretrained, "_PATIENTS", 3)
+    for name, model in pretrained._MODELS.items():
+        monkeypatch.setitem(pretrained._MODELS, name, replace(model, size=32))
 
 
 @pytest.fixture(scope="module")
@@ -351,7 +353,7 @@ def test_bare_arrays_and_unknown_contrasts_are_refused(stack):
     with pytest.raises(ValueError, match="distinct names"):
         load_pretrained("synthetic", contrasts=["FLAIR", "FLAIR"])
     with pytest.raises(ValueError, match="no pretrained network 'real'"):
-        load_pretrained("real", contrasts=["FLAIR"])
+        pretrained_network("real", ["FLAIR"])
 
 
 def test_no_epochs_need_weights(stack):
@@ -373,6 +375,37 @@ def test_a_loaded_model_scores_and_is_saved(small, stack, tmp_path):
     skadm.save(model, tmp_path / "model.skadm")
     again = skadm.load(tmp_path / "model.skadm")
     np.testing.assert_array_equal(again.score_samples(stack), maps)
+
+
+def test_the_model_for_small_lesions_is_that_of_its_preset(small, stack):
+    """Its score is that of the preset without training, on slices of its size."""
+    model = load_pretrained(
+        "synthetic-small-lesions", contrasts=stack.contrasts, prior={"FLAIR": 1}
+    )
+    detector = make_detector(
+        "EraserDetector", "small-lesions", max_epochs=0, prior={"FLAIR": 1}, random_state=0
+    )
+    expected = detector.fit(stack, stack.y).score_samples(stack)
+    brain = (stack.X != 0).any(axis=1)
+    found = model[-1].score_samples(stack)
+    np.testing.assert_allclose(found[brain], expected[brain], rtol=1e-4, atol=1e-4)
+
+
+def test_models_of_the_package_have_slices_of_one_and_two_millimetres():
+    sizes = {name: model.size for name, model in pretrained._MODELS.items()}
+    assert sizes == {"synthetic": 128, "synthetic-small-lesions": 240}
+    assert tuple(sizes) == _model._PRETRAINED
+
+
+@pytest.mark.parametrize("known", [{}, {"prior": ["FLAIR"], "prior_sign": "unknown"}])
+def test_the_model_for_small_lesions_needs_a_direction(known):
+    with pytest.raises(ValueError, match=r"needs a prior with a known sign.*--prior FLAIR"):
+        load_pretrained("synthetic-small-lesions", contrasts=["FLAIR"], **known)
+
+
+def test_models_that_are_not_there_are_refused():
+    with pytest.raises(ValueError, match="'real'; expected one of synthetic, synthetic-s"):
+        load_pretrained("real", contrasts=["FLAIR"])
 
 
 @pytest.mark.slow
@@ -450,8 +483,9 @@ def scans(tmp_path_factory):
 
 
 @pytest.mark.slow
-def test_score_without_a_training(small, scans, tmp_path, capsys):
-    arguments = ["score", "--model", "synthetic", "--data", str(scans), "--device", "cpu"]
+@pytest.mark.parametrize("name", ["synthetic", "synthetic-small-lesions"])
+def test_score_without_a_training(small, scans, tmp_path, capsys, name):
+    arguments = ["score", "--model", name, "--data", str(scans), "--device", "cpu"]
     arguments += ["--out", str(tmp_path), "--prior", "FLAIR", "T2=0.5", "--binary"]
     assert main(arguments) == 0
     printed = capsys.readouterr().out

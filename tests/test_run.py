@@ -3,6 +3,7 @@
 import csv
 import json
 import shutil
+from dataclasses import replace
 
 import nibabel as nib
 import numpy as np
@@ -172,20 +173,31 @@ def test_interrupted_training_goes_on_from_its_checkpoints(
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [("synthetic", []), ("synthetic-small-lesions", ["--preset", "small-lesions"])],
+)
 def test_without_masks_the_model_of_the_package_is_used(
-    unmarked, tmp_path, capsys, monkeypatch
+    unmarked, tmp_path, capsys, monkeypatch, name, options
 ):
     # Few and small synthetic brains for density and threshold.
-    monkeypatch.setattr(pretrained, "_SIZE", 32)
+    model = replace(pretrained._MODELS[name], size=32)
+    monkeypatch.setitem(pretrained._MODELS, name, model)
     monkeypatch.setattr(pretrained, "_PATIENTS", 3)
     out = tmp_path / "out"
-    assert run(unmarked, out, "--prior", "FLAIR", "--device", "cpu") == 0
+    assert run(unmarked, out, "--prior", "FLAIR", "--device", "cpu", *options) == 0
     printed = capsys.readouterr().out
     assert "no patient has a mask, so no slice is known to be normal" in printed
     assert "The model was not trained on these patients" in printed
+    assert f"--model {name} " in printed
     assert not (out / "model.skadm").exists()
     assert (out / "maps" / "phantom-000_anomaly.nii.gz").is_file()
     assert (out / "report" / "index.html").is_file()
+
+
+def test_small_lesions_without_training_need_a_direction(unmarked, tmp_path, capsys):
+    assert run(unmarked, tmp_path / "out", "--preset", "small-lesions") == 1
+    assert "needs a prior with a known sign" in error_of(capsys)
 
 
 @pytest.mark.slow

@@ -7,9 +7,10 @@ BEST = "best"
 _USUAL = "ADMDetector"
 ERASER, PRESET, SELF_TRAINED = "EraserDetector", "cpu", "self-trained"
 _LEARNED = "learned"
+SMALL_LESIONS = "small-lesions"
 # Measured: slices of 1 mm gain, slices of 7 mm do not; the limit in between is our
 # choice.
-_SIGMA_MM, _THIN_MM = 5.0, 1.5
+_SIGMA_MM, _SIGMA_MM_SMALL, _THIN_MM = 5.0, 1.0, 1.5
 
 
 def settle(args: argparse.Namespace, stack: Any) -> list[tuple[str, str]]:
@@ -72,7 +73,8 @@ def settle_smoothing(args: argparse.Namespace, stack: Any) -> tuple[str, str]:
         why = f"by {args.smooth_through:g} slices, as --smooth-through says"
     elif distances[-1] <= _THIN_MM:
         middle = distances[len(distances) // 2]
-        args.smooth_through = round(_SIGMA_MM / middle, 2)
+        sigma = _SIGMA_MM_SMALL if args.preset == SMALL_LESIONS else _SIGMA_MM
+        args.smooth_through = round(sigma / middle, 2)
         why = (
             f"by {args.smooth_through:g} slices, which are {middle:.3g} mm apart: thin "
             "slices benefit from it"

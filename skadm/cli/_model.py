@@ -10,7 +10,8 @@ from skadm.cli._output import say
 
 _LEARNED = "learned"
 _ADM_PLUS = "ADM+"  # as in `presets`, whose import takes seconds
-_PRETRAINED = ("synthetic",)  # use ./synthetic for a file of that name
+# For a file of such a name use ./synthetic.
+_PRETRAINED = ("synthetic", "synthetic-small-lesions")
 
 
 def check_names(args: argparse.Namespace) -> None:
@@ -240,8 +241,9 @@ def model_and_stack(args: argparse.Namespace, **options: Any) -> tuple[Any, Any]
         for name in ("prior", "prior_sign", "prior_rule", "smooth_through", "contrasts"):
             if getattr(args, name) is not None:
                 raise ValueError(
-                    f"--{name.replace('_', '-')} is only for --model {_PRETRAINED[0]}; a "
-                    "model saved by 'skadm fit' already includes it"
+                    f"--{name.replace('_', '-')} is only for --model "
+                    f"{' and '.join(_PRETRAINED)}; a model saved by 'skadm fit' already "
+                    "includes it"
                 )
         model = load_model(args.model, args.device)
         return model, read_for(model, args.data, **options)

@@ -44,12 +44,13 @@ def add_application(parser: Any, results: str) -> None:
 
 
 def add_pretrained(parser: Any) -> None:
-    """Add the options of the pretrained model, --model synthetic."""
+    """Add the options of pretrained models, --model synthetic."""
     group = parser.add_argument_group(
         "with --model synthetic",
         "instead of a file: a detector trained on synthetic brains only, for any "
         "of\nthe contrasts T1, T1ce, T2, PD, FLAIR, DWI and ADC. It flags 1 % of the "
-        "pixels\nof synthetic normal brains; of a real one more or less",
+        "pixels\nof synthetic normal brains; of a real one more or less. For lesions of a "
+        "few\nmillimetres: --model synthetic-small-lesions with --prior",
     )
     add_prior(group)
     add_smooth_through(group)
@@ -98,8 +99,8 @@ def add_smooth_through(parser: Any) -> None:
         type=slices,
         metavar="SIGMA",
         help="smooth maps through the slices of a patient by a Gaussian of this "
-        "standard deviation, in slices: 5 for slices of 1 mm; not useful for "
-        "thick slices",
+        "standard deviation, in slices: 5 for slices of 1 mm, 1 for small lesions; not "
+        "useful for thick slices",
     )
 
 

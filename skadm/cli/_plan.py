@@ -14,6 +14,7 @@ from skadm.cli._choice import (
     BEST,
     ERASER,
     SELF_TRAINED,
+    SMALL_LESIONS,
     print_choice,
     settle,
     settle_eraser,
@@ -23,7 +24,7 @@ from skadm.cli._found import Found, on_one_grid
 from skadm.cli._model import stated_prior
 from skadm.cli._output import check_inner_folder
 
-_TRAINED, SHIPPED = "trained", "synthetic"
+TRAINED, SHIPPED, _SHIPPED_SMALL = "trained", "synthetic", "synthetic-small-lesions"
 # Our choice. With the normal slices of one patient, training from scratch was not better
 # than the pretrained model (docs/results.md).
 _FEWEST_PATIENTS, _FEWEST_SLICES = 2, 100
@@ -68,15 +69,16 @@ def make_plan(
     lesson, n_normal, why = _lesson(args, found, chosen, stack)
     print()
     if lesson is None:
-        why = f"the pretrained model, without training: {why}"
+        model = _SHIPPED_SMALL if args.preset == SMALL_LESIONS else SHIPPED
+        why = f"the pretrained model {model}, without training: {why}"
         print_choice([("model", why)])
-        model, options = SHIPPED, _shipped(args, found, stack)
+        options = _shipped(args, found, stack)
     else:
         print_choice([("training", why)])
-        model, options = _TRAINED, []
+        model, options = TRAINED, []
     where = {name: value for name, value in chosen.items() if name not in _options.MASKS}
     place = out / "model.skadm"
-    common = ["--model", str(place) if lesson is not None else SHIPPED]
+    common = ["--model", str(place) if model == TRAINED else model]
     common += ["--data", found.data, *_device(args), *_as_words(where), *options]
     steps = []
     if lesson is not None:
@@ -164,6 +166,13 @@ def _shipped(args: argparse.Namespace, found: Found, stack: Any) -> list[str]:
     if unknown:
         left = f"without {', '.join(unknown)}, which the model does not support"
         print_choice([("contrasts", left)])
+    if args.preset == SMALL_LESIONS and (
+        args.prior is None or args.prior_sign == "unknown"
+    ):
+        raise ValueError(
+            f"--preset {SMALL_LESIONS} without training needs a prior with a known sign, "
+            "such as --prior FLAIR for lesions that are bright on FLAIR"
+        )
     if args.prior is None:
         prior = (
             "none; a prior improves detection considerably, such as --prior FLAIR "

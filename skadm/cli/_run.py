@@ -15,7 +15,7 @@ from skadm.cli._dicom import add_dicom
 from skadm.cli._found import Found, find, print_found
 from skadm.cli._output import check_folder, check_inner_folder, say, write_json
 from skadm.cli._plan import (
-    SHIPPED,
+    TRAINED,
     Step,
     command_line,
     make_plan,
@@ -254,7 +254,7 @@ def _do(step: Step) -> None:
 
 def _caveat(preset: str, found: Found, model: str) -> str:
     """Say how far the maps are to be trusted."""
-    if model == SHIPPED:
+    if model != TRAINED:
         return (
             "The model was not trained on these patients. The threshold was set on "
             "synthetic brains and is only a starting point."
