@@ -613,6 +613,20 @@ def test_small_lesions_benchmark(small, tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
+def test_small_lesions_benchmark_without_training(small, tmp_path):
+    from benchmarks.experiments import small_lesions
+
+    scans = write_brats(tmp_path / "scans", 2)
+    small_lesions.main(["--data", str(scans), "--out", str(tmp_path / "out")])
+    with (tmp_path / "out" / "small_lesions_pretrained.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 2
+    for row in rows:
+        assert 0 < float(row["Dice at its threshold"]) <= float(row["best Dice"])
+        assert 0 <= float(row["normal pixels flagged"]) < 0.5
+
+
+@pytest.mark.slow
 def test_zero_shot_benchmark_measures_each_patient(small, tmp_path):
     from benchmarks.experiments import zero_shot
 

@@ -66,6 +66,13 @@ _RESULTS = (
         behind=("skadm.detectors.EraserDetector",),
     ),
     Table(
+        "small_lesions_pretrained",
+        f"small_lesions --data {_DATA}/mslesseg {_DATA}/open_ms/mni {_DATA}/wmh "
+        f"{_DATA}/healthy",
+        "small_lesions_pretrained.csv",
+        behind=("skadm.pretrained",),
+    ),
+    Table(
         "missing_contrasts",
         f"missing_contrasts {_BRATS}",
         "missing_contrasts.csv",

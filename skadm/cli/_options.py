@@ -50,7 +50,7 @@ def add_pretrained(parser: Any) -> None:
         "instead of a file: a detector trained on synthetic brains only, for any "
         "of\nthe contrasts T1, T1ce, T2, PD, FLAIR, DWI and ADC. It flags 1 % of the "
         "pixels\nof synthetic normal brains; of a real one more or less. For lesions of a "
-        "few\nmillimetres: --model synthetic-small-lesions with --prior",
+        "few\nmillimetres: --model synthetic-small-lesions with --prior; it flags 3 %",
     )
     add_prior(group)
     add_smooth_through(group)
