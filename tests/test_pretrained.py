@@ -614,10 +614,11 @@ def test_small_lesions_benchmark(small, tmp_path, monkeypatch):
 
 @pytest.mark.slow
 def test_small_lesions_benchmark_without_training(small, tmp_path):
-    from benchmarks.experiments import small_lesions
+    from benchmarks.experiments import small_lesions_pretrained
 
     scans = write_brats(tmp_path / "scans", 2)
-    small_lesions.main(["--data", str(scans), "--out", str(tmp_path / "out")])
+    words = ["--data", str(scans), "--prior", "FLAIR", "T1=-0.5", "--prior-rule", "all"]
+    small_lesions_pretrained.main([*words, "--out", str(tmp_path / "out")])
     with (tmp_path / "out" / "small_lesions_pretrained.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == 2

@@ -8,10 +8,8 @@ that are at most 2 mm apart. FLAIR is smoothed with several widths, so that the 
 among them. The eraser has a width fixed in advance, 1 mm.
 
     python -m benchmarks small_lesions --train brats healthy --data mslesseg open_ms/mni wmh
-    python -m benchmarks small_lesions --data mslesseg open_ms/mni wmh healthy
 
-Without --train, the pretrained model "synthetic-small-lesions" is used as it is, also with
-its own threshold. Writes per_patient.csv, a Markdown table to the screen, and run.json.
+Writes per_patient.csv, a Markdown table to the screen, and run.json.
 """
 
 from __future__ import annotations
@@ -40,9 +38,7 @@ THIN = 2.0  # mm: largest distance of slices for smoothing through them
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
-    parser.add_argument(
-        "--train", nargs="+", help="folders of scans (default: no training)"
-    )
+    parser.add_argument("--train", nargs="+", required=True, help="folders of scans")
     parser.add_argument("--data", nargs="+", required=True, help="folders of scans")
     parser.add_argument(
         "--every", type=positive, default=2, help="use every n-th training slice"
@@ -114,44 +110,10 @@ def maps_of(eraser: EraserDetector, scan: SliceStack) -> dict[str, NDArray]:
     return maps
 
 
-def score_pretrained(folder: str) -> Iterator[dict[str, Any]]:
-    """Yield a row for each patient of a folder and method, without any training."""
-    from skadm import load_pretrained
-    from skadm.data import read_any
-
-    stack = read_any(folder, contrasts=CONTRASTS, allow_empty_masks=True)
-    for volume, places in stack.volume_places():
-        say(f"{folder}: {volume.name}")
-        thickness = float(volume.voxel_size[2])
-        through = WIDTH / thickness if thickness <= THIN else 0.0
-        model = load_pretrained(
-            "synthetic-small-lesions",
-            contrasts=CONTRASTS,
-            prior={"FLAIR": 1.0},
-            smooth_through=through,
-        )
-        scan = model[:-1].transform(stack[places]).in_memory()
-        X, labels = scan.load()
-        brain = (X != 0).any(axis=1)
-        labels = np.where(brain, 0, -1) if labels is None else labels
-        maps = {
-            f"FLAIR, {width:g} mm": smoothed(-X[:, 0], brain, scan.voxel_sizes[0], width)
-            for width in WIDTHS
-        }
-        for method, values in maps.items():
-            yield patient_row(volume.name, method, labels, values)
-        values = model[-1].score_samples(scan)
-        flagged = values < model[-1].offset_
-        yield patient_row(volume.name, "pretrained", labels, values) | {
-            "dice_at_threshold": dice(labels, flagged),
-            "flagged": float(flagged[labels == 0].mean()),
-        }
-
-
 def patient_row(
     patient: str, method: str, labels: NDArray, maps: NDArray
 ) -> dict[str, Any]:
-    """Average precision and best Dice; NaN without a lesion."""
+    """Return average precision and best Dice, NaN without a lesion."""
     from skadm.metrics import best_dice_score, pixel_average_precision_score
 
     row = {"patient": patient, "method": method, "ap": np.nan, "dice": np.nan}
@@ -161,68 +123,10 @@ def patient_row(
     return row
 
 
-def dice(labels: NDArray, flagged: NDArray) -> float:
-    """Dice of flagged pixels; NaN without a lesion."""
-    lesion = labels == 1
-    if not lesion.any():
-        return np.nan
-    marked = flagged & (labels >= 0)
-    return float(2 * (marked & lesion).sum() / (marked.sum() + lesion.sum()))
-
-
-def measure_pretrained(options: argparse.Namespace) -> None:
-    """Measure the pretrained model on the patients of --data."""
-    import pandas as pd
-
-    from benchmarks.lib.fingerprints import data_fingerprint
-    from benchmarks.lib.page import Page
-    from skadm.data import read_any
-
-    data = {
-        folder: {
-            "fingerprint": data_fingerprint(
-                read_any(folder, contrasts=CONTRASTS, allow_empty_masks=True)
-            )
-        }
-        for folder in options.data
-    }
-    rows = [
-        {"data": Path(folder).name} | row
-        for folder in options.data
-        for row in score_pretrained(folder)
-    ]
-    page = Page(options, "Small lesions", "The pretrained model, without training")
-    page.rows("per_patient", rows)
-    thresholds = pd.DataFrame([row for row in rows if row["method"] != "pretrained"])
-    best = thresholds.groupby(["data", "patient"])[["ap", "dice"]].max()
-    table = [
-        {
-            "patient": f"{row['data']} {row['patient']}",
-            "best FLAIR: AP": best["ap"][row["data"], row["patient"]],
-            "best FLAIR: best Dice": best["dice"][row["data"], row["patient"]],
-            "AP": row["ap"],
-            "best Dice": row["dice"],
-            "Dice at its threshold": row["dice_at_threshold"],
-            "normal pixels flagged": row["flagged"],
-        }
-        for row in rows
-        if row["method"] == "pretrained"
-    ]
-    page.table("small_lesions_pretrained", table, page.text)
-    page.close(data)
-
-
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the experiment."""
     options = read_options(__name__, argv)
-    if options.train:
-        measure_trained(options)
-    else:
-        measure_pretrained(options)
 
-
-def measure_trained(options: argparse.Namespace) -> None:
-    """Train on the patients of --train, and measure on those of --data."""
     import pandas as pd
 
     from benchmarks.lib.page import Page

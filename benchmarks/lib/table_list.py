@@ -67,8 +67,15 @@ _RESULTS = (
     ),
     Table(
         "small_lesions_pretrained",
-        f"small_lesions --data {_DATA}/mslesseg {_DATA}/open_ms/mni {_DATA}/wmh "
-        f"{_DATA}/healthy",
+        f"small_lesions_pretrained --data {_DATA}/mslesseg {_DATA}/open_ms/mni "
+        f"{_DATA}/wmh {_DATA}/healthy",
+        "small_lesions_pretrained.csv",
+        behind=("skadm.pretrained",),
+    ),
+    Table(
+        "strokes_pretrained",
+        f"small_lesions_pretrained --data {_DATA}/isles2022 --contrasts DWI ADC "
+        "--prior DWI ADC=-1 --prior-rule all",
         "small_lesions_pretrained.csv",
         behind=("skadm.pretrained",),
     ),
