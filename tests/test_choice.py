@@ -10,7 +10,7 @@ from test_cli import QUICK, write_brats
 
 import skadm
 from skadm.cli import main
-from skadm.cli._choice import settle, settle_smoothing
+from skadm.cli._choice import settle, settle_size, settle_smoothing
 from skadm.data import ArrayVolume, SliceStack, make_phantom, read_any
 
 OPEN = dict.fromkeys(("detector", "preset", "init", "prior", "prior_sign", "prior_rule"))
@@ -68,6 +68,16 @@ def test_best_learns_no_direction_on_diffusion():
 def test_smoothing_is_in_millimetres():
     stack = spaced(make_phantom(2, 6, 16, random_state=0), 1.25, 1.25)
     assert settled(stack, preset="best")[0].smooth_through == 4
+
+
+@pytest.mark.parametrize(
+    ("preset", "given", "expected"),
+    [("small-lesions", None, 240), ("cpu", None, 128), ("small-lesions", 64, 64)],
+)
+def test_small_lesions_need_fine_pixels(preset, given, expected):
+    args = argparse.Namespace(preset=preset, size=given)
+    settle_size(args)
+    assert args.size == expected
 
 
 def test_small_lesions_are_smoothed_less():

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 import shutil
 from dataclasses import replace
 
@@ -193,6 +194,15 @@ def test_without_masks_the_model_of_the_package_is_used(
     assert not (out / "model.skadm").exists()
     assert (out / "maps" / "phantom-000_anomaly.nii.gz").is_file()
     assert (out / "report" / "index.html").is_file()
+
+
+@pytest.mark.slow
+def test_small_lesions_are_listed(unmarked, tmp_path, capsys):
+    words = ["--preset", "small-lesions", "--prior", "FLAIR", "--dry-run"]
+    assert run(unmarked, tmp_path / "out", *words) == 0
+    printed = capsys.readouterr().out
+    assert "--model synthetic-small-lesions" in printed
+    assert re.search(r"skadm report .*--min-region 0\.014", printed)
 
 
 def test_small_lesions_without_training_need_a_direction(unmarked, tmp_path, capsys):

@@ -13,6 +13,12 @@ SMALL_LESIONS = "small-lesions"
 _SIGMA_MM, _SIGMA_MM_SMALL, _THIN_MM = 5.0, 1.0, 1.5
 
 
+def settle_size(args: argparse.Namespace) -> None:
+    """Set the size of slices if it was not given."""
+    if args.size is None:
+        args.size = 240 if args.preset == SMALL_LESIONS else 128
+
+
 def settle(args: argparse.Namespace, stack: Any) -> list[tuple[str, str]]:
     """Set training options that were not given; return the choices and reasons."""
     if args.preset == BEST:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from skadm.cli import _options, _progress, _results
-from skadm.cli._choice import print_choice, settle
+from skadm.cli._choice import print_choice, settle, settle_size
 from skadm.cli._data import lesions_outside_brain, print_data
 from skadm.cli._model import make_detector, preprocessing, save_model, title
 from skadm.cli._output import (
@@ -92,6 +92,7 @@ def add_parser(commands: Any) -> None:
 def run(args: argparse.Namespace) -> None:
     """Run the command."""
     started = time.perf_counter()
+    settle_size(args)
     out = check_new_folder(
         args.out, None if args.data == "phantom" else args.data, args.force
     )

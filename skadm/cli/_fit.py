@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from skadm.cli import _options, _progress
-from skadm.cli._choice import print_choice, settle
+from skadm.cli._choice import print_choice, settle, settle_size
 from skadm.cli._data import lesions_outside_brain, print_data
 from skadm.cli._model import make_detector, preprocessing, save_model
 from skadm.cli._output import check_folder, check_new_file, print_threshold, say
@@ -68,6 +68,7 @@ def add_parser(commands: Any) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Run the command in one process or in the processes started by torchrun."""
+    settle_size(args)
     out = check_new_file(args.out, args.force)
     from skadm.training import launched
 

@@ -254,9 +254,9 @@ def add_size(parser: Any) -> None:
     parser.add_argument(
         "--size",
         type=positive,
-        default=128,
         metavar="PIXELS",
-        help="height and width of the resized slices (default: %(default)s)",
+        help="height and width of the resized slices (default: 128; with --preset "
+        "small-lesions 240)",
     )
 
 

@@ -32,6 +32,7 @@ _FEWEST_PATIENTS, _FEWEST_SLICES = 2, 100
 # of 20 epochs; docs/results.md), for reading and writing a slice, and for a raw patient.
 _TRAINING, _SCORING, _READING, _PREPARING = 2.07, 0.041, 0.1, 150
 _NETWORKS, _EPOCHS = 3, 20
+_SMALLEST_ML = 0.014  # a sphere of 3 mm: the smallest lesions that criteria of MS count
 
 
 @dataclass(frozen=True)
@@ -98,6 +99,8 @@ def make_plan(
     words = ["--out", str(report), *_as_words(chosen, _options.MASKS)]
     if dicom is not None:
         words += ["--dicom", dicom]
+    if args.preset == SMALL_LESIONS:
+        words += ["--min-region", f"{_SMALLEST_ML:g}"]
     if found.mixed or not found.masks:
         words.append("--no-masks")
     pages = [report / "index.html"]

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from skadm.cli import _options
-from skadm.cli._choice import BEST, ERASER
+from skadm.cli._choice import BEST, ERASER, settle_size
 from skadm.cli._dicom import add_dicom
 from skadm.cli._found import Found, find, print_found
 from skadm.cli._output import check_folder, check_inner_folder, say, write_json
@@ -113,6 +113,7 @@ def run(args: argparse.Namespace) -> None:
     from skadm.report._libraries import require_libraries
     from skadm.training._device import resolve_device
 
+    settle_size(args)
     out = _check_out(args)
     require_libraries()
     resolve_device(args.device)
