@@ -24,11 +24,12 @@ def summary_of(path: Path) -> str:
 
 def list_scripts(scripts: dict[str, Path]) -> str:
     """List the benchmarks, one line each."""
+    width = max(map(len, scripts)) + 2
     lines = ["usage: python -m benchmarks NAME [options]"]
     for folder in FOLDERS:
         lines += ["", f"{folder}:"]
         chosen = {n: path for n, path in scripts.items() if path.parent.name == folder}
-        lines += [f"  {name:<18}{summary_of(path)}" for name, path in chosen.items()]
+        lines += [f"  {name:<{width}}{summary_of(path)}" for name, path in chosen.items()]
     return "\n".join([*lines, "", "python -m benchmarks NAME --help lists its options."])
 
 
