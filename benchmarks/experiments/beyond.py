@@ -47,7 +47,12 @@ LEARNED: dict[str, dict[str, Any]] = {  # from slice labels
 }
 REFINED: dict[str, dict[str, Any]] = {  # if the direction is learned or known
     "edge-aware": {"edge_aware": True},
-    "self-trained": {"self_training_epochs": 4, "edge_aware": True},  # as in the preset
+    "self-trained": {  # as in the preset
+        "max_epochs": 7,
+        "learning_rate": 3e-3,
+        "self_training_epochs": 4,
+        "edge_aware": True,
+    },
 }
 ABLATIONS: dict[str, dict[str, Any]] = {
     "one network": {"n_networks": 1},

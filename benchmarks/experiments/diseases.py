@@ -246,7 +246,7 @@ def methods(
     """
     from sklearn.base import clone
 
-    from benchmarks.lib.budget import ONE_NETWORK, with_fewer_epochs
+    from benchmarks.lib.budget import with_fewer_epochs
     from skadm import EraserDetector, PostprocessedDetector
     from skadm.postprocessing import GaussianSmoother
     from skadm.presets import ADM_PLUS, make_detector
@@ -289,8 +289,7 @@ def methods(
             detectors[f"Intensity{tier}"] = smoothed_through(intensity)
         for name in ("PCA", "DAE"):
             detectors[f"{name}{tier}"] = smoothed(name, **prior)
-        alone = ONE_NETWORK if preset == "cpu" else {"n_networks": 1}
-        one = make_detector("EraserDetector", preset, sigma=sigma, **alone, **prior)
+        one = make_detector("EraserDetector", preset, n_networks=1, sigma=sigma, **prior)
         detectors[f"Eraser{tier}"] = smoothed_through(one)
         trained: dict[str, Any] = {"self_training_epochs": SELF_TRAINING_EPOCHS}
         for how, changed in {

@@ -82,7 +82,6 @@ def make_methods(
     n_networks: int,
 ) -> dict[str, Detector]:
     """Detectors to train, by name, without those that need a missing contrast."""
-    from benchmarks.lib.budget import ONE_NETWORK
     from benchmarks.lib.methods import choose
     from skadm.presets import make_detector
 
@@ -96,8 +95,6 @@ def make_methods(
         more: dict[str, Any] = {"prior": prior} if directed else {}
         if kind == "EraserDetector":
             more["n_networks"] = n_networks
-            if n_networks == 1 and preset == "cpu":
-                more |= ONE_NETWORK
         if learning_rate is not None:
             more["learning_rate"] = learning_rate
         detectors[name] = make_detector(kind, preset, random_state=0, **more)

@@ -261,7 +261,6 @@ def score_folder(folder: str, options: argparse.Namespace) -> list[dict[str, Any
 
 def fine_tune(folder: str, options: argparse.Namespace) -> list[dict[str, Any]]:
     """Return rows of patients that erasers were not fine-tuned on."""
-    from benchmarks.lib.budget import ONE_NETWORK
     from skadm import EraserDetector
     from skadm.data import read_any
     from skadm.preprocessing import IntensityNormalizer, SliceResizer
@@ -280,7 +279,7 @@ def fine_tune(folder: str, options: argparse.Namespace) -> list[dict[str, Any]]:
     }
     if options.from_scratch:
         kinds["from scratch"] = make_detector(
-            "EraserDetector", "cpu", prior=prior, random_state=0, **ONE_NETWORK
+            "EraserDetector", "cpu", prior=prior, n_networks=1, random_state=0
         )
     patients = list(dict.fromkeys(stack.groups.tolist()))
     rows = []

@@ -13,9 +13,6 @@ if TYPE_CHECKING:
 BUDGET_EPOCHS = 1 / 2  # of the preset's epochs, in every stage
 BUDGET_SLICES = 1000  # of all patients together
 
-# An eraser of one network with as many steps as the three of the preset "cpu".
-ONE_NETWORK = {"n_networks": 1, "max_epochs": 20, "learning_rate": 2e-3}
-
 
 def with_fewer_epochs(detector: Detector, share: float = BUDGET_EPOCHS) -> Detector:
     """Reduce the epochs of each stage to a share of them, at least one."""

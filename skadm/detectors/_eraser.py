@@ -34,7 +34,7 @@ _LEAST_RATIO = 1.5
 # Added to the diagonal of the mixture's covariances, and minimum eigenvalue, in squared
 # standard deviations of the brain: residuals below 0.01 are not distinguished.
 _FLOOR = 1e-4
-_CPU = {"n_networks": 3, "max_epochs": 7, "learning_rate": 3e-3}  # a preset
+_CPU = {"n_networks": 3, "max_epochs": 20, "learning_rate": 2e-3}  # a preset
 
 
 class EraserDetector(PriorDetector, TorchDetector):
@@ -189,8 +189,15 @@ class EraserDetector(PriorDetector, TorchDetector):
     _presets = {
         "quick": {"width": 4, "max_epochs": 4, "max_samples": 2_000},
         "cpu": _CPU,
-        "self-trained": _CPU
-        | {"prior": "learned", "self_training_epochs": 4, "edge_aware": True},
+        # With self-training, a third of the epochs before it is enough.
+        "self-trained": {
+            "n_networks": 3,
+            "max_epochs": 7,
+            "learning_rate": 3e-3,
+            "prior": "learned",
+            "self_training_epochs": 4,
+            "edge_aware": True,
+        },
         # There is no paper; the training length is that of the DAE.
         "paper": {"width": 64, "learning_rate": 1e-4, "max_epochs": 200},
         # From pretrained weights: at most a minute per patient on two cores.
