@@ -4,6 +4,8 @@ import argparse
 import csv
 import json
 import re
+import subprocess
+import sys
 from functools import cache
 
 import numpy as np
@@ -388,3 +390,22 @@ def test_signed_dae_gets_the_bright_contrasts():
     assert plain.detector.prior is None
     (none,) = methods.plan([methods.SIGNED], {}, ("T1",), options)
     assert "needs FLAIR or T2" in str(none.detector)
+
+
+@pytest.mark.slow
+def test_fingerprint_of_unlabelled_slices_is_that_of_their_values():
+    """It is the same in every process, unlike the address of None."""
+    code = (
+        "from benchmarks.lib.fingerprints import data_fingerprint\n"
+        "from skadm.data import make_phantom\n"
+        "stack = make_phantom(1, 4, 16, random_state=0)\n"
+        "print(data_fingerprint(stack.without_labels()), data_fingerprint(stack))"
+    )
+    one, other = (
+        subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, check=True
+        ).stdout
+        for _ in range(2)
+    )
+    assert one == other
+    assert len(set(one.split())) == 2

@@ -19,7 +19,8 @@ from skadm.training._checkpoints import fingerprint
 def data_fingerprint(stack: SliceStack) -> str:
     """Digest of images, labels, contrasts and patients."""
     known = {"contrasts": stack.contrasts, "patients": stack.groups.tolist()}
-    return fingerprint(known, itertools.chain(stack, [stack.y]))
+    labels = [] if stack.y is None else [stack.y]
+    return fingerprint(known, itertools.chain(stack, labels))
 
 
 def code_fingerprint(*objects: Any) -> str:
