@@ -110,19 +110,6 @@ def maps_of(eraser: EraserDetector, scan: SliceStack) -> dict[str, NDArray]:
     return maps
 
 
-def patient_row(
-    patient: str, method: str, labels: NDArray, maps: NDArray
-) -> dict[str, Any]:
-    """Return average precision and best Dice, NaN without a lesion."""
-    from skadm.metrics import best_dice_score, pixel_average_precision_score
-
-    row = {"patient": patient, "method": method, "ap": np.nan, "dice": np.nan}
-    if (labels == 1).any():
-        row["ap"] = pixel_average_precision_score(labels, maps)
-        row["dice"] = best_dice_score(labels, maps)
-    return row
-
-
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the experiment."""
     options = read_options(__name__, argv)
@@ -130,6 +117,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     import pandas as pd
 
     from benchmarks.lib.page import Page
+    from skadm.metrics import best_dice_score, pixel_average_precision_score
     from skadm.presets import make_detector
 
     stack = training_stack(options.train, options.every)
@@ -149,8 +137,10 @@ def main(argv: Sequence[str] | None = None) -> None:
                 raise SystemExit(f"{patient} is in --train and in --data")
             labels = scan.y
             for method, maps in maps_of(eraser, scan).items():
-                row = patient_row(patient, method, labels, maps)
-                rows.append({"data": Path(folder).name} | row)
+                row = {"data": Path(folder).name, "patient": patient, "method": method}
+                row["ap"] = pixel_average_precision_score(labels, maps)
+                row["dice"] = best_dice_score(labels, maps)
+                rows.append(row)
             say(f"{folder}: {patient}")
     page = Page(
         options,

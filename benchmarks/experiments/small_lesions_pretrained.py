@@ -16,21 +16,22 @@ Writes per_patient.csv, a Markdown table to the screen, and run.json.
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from benchmarks.experiments.small_lesions import THIN, WIDTH, WIDTHS, patient_row
+from benchmarks.experiments.small_lesions import THIN, WIDTH, WIDTHS
+from benchmarks.experiments.zero_shot import measure
 from benchmarks.lib.options import read_options, say
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
     from skadm.data import SliceStack
 
 MODEL = "synthetic-small-lesions"
+# Healthy patients lack all but the last.
+COLUMNS = ("data", "patient", "method", "ap", "best_dice", "dice", "flagged")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -45,12 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--prior-rule", choices=("sum", "all"), default="sum", help="as in 'skadm score'"
     )
-
-
-def weights(prior: Sequence[str]) -> dict[str, float]:
-    """Read weights such as ``ADC=-1``; 1 without a number."""
-    pairs = (word.partition("=") for word in prior)
-    return {name: float(weight or 1) for name, _, weight in pairs}
+    parser.set_defaults(prior_sign=None)
 
 
 def read(folder: str, contrasts: Sequence[str]) -> SliceStack:
@@ -60,18 +56,15 @@ def read(folder: str, contrasts: Sequence[str]) -> SliceStack:
     return read_any(folder, contrasts=contrasts, allow_empty_masks=True)
 
 
-def score(folder: str, options: argparse.Namespace) -> Iterator[dict[str, Any]]:
-    """Yield a row for each patient of a folder and method."""
+def score(stack: SliceStack, options: argparse.Namespace) -> Iterator[dict[str, Any]]:
+    """Yield a row for each patient and method."""
     from skadm import IntensityDetector, PostprocessedDetector, load_pretrained
+    from skadm.cli._model import stated_prior
     from skadm.postprocessing import GaussianSmoother
 
-    stack = read(folder, options.contrasts)
-    known: Mapping[str, Any] = {
-        "prior": weights(options.prior),
-        "prior_rule": options.prior_rule,
-    }
+    known = stated_prior(options, options.contrasts, ("prior",))
     for volume, places in stack.volume_places():
-        say(f"{folder}: {volume.name}")
+        say(volume.name)
         thickness = float(volume.voxel_size[2])
 
         def through(width: float, thickness: float = thickness) -> float:
@@ -91,22 +84,11 @@ def score(folder: str, options: argparse.Namespace) -> Iterator[dict[str, Any]]:
                 GaussianSmoother(0.0, sigma_through=through(width)),
             )
             maps = intensity.fit(scan, labels).score_samples(scan)
-            yield patient_row(volume.name, f"intensity, {width:g} mm", labels, maps)
-        maps = model[-1].score_samples(scan)
-        flagged = maps < model[-1].offset_
-        yield patient_row(volume.name, MODEL, labels, maps) | {
-            "dice_at_threshold": dice(labels, flagged),
-            "flagged": float(flagged[labels == 0].mean()),
-        }
-
-
-def dice(labels: NDArray, flagged: NDArray) -> float:
-    """Return the Dice coefficient of flagged pixels, NaN without a lesion."""
-    lesion = labels == 1
-    if not lesion.any():
-        return np.nan
-    marked = flagged & (labels >= 0)
-    return float(2 * (marked & lesion).sum() / (marked.sum() + lesion.sum()))
+            row = {"patient": volume.name, "method": f"intensity, {width:g} mm"}
+            yield row | measure(labels, maps, None)
+        maps, threshold = model[-1].score_samples(scan), float(model[-1].offset_)
+        row = {"patient": volume.name, "method": MODEL}
+        yield row | measure(labels, maps, threshold)
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -118,31 +100,29 @@ def main(argv: Sequence[str] | None = None) -> None:
     from benchmarks.lib.fingerprints import data_fingerprint
     from benchmarks.lib.page import Page
 
-    data = {
-        folder: {"fingerprint": data_fingerprint(read(folder, options.contrasts))}
-        for folder in options.data
-    }
+    stacks = {folder: read(folder, options.contrasts) for folder in options.data}
     rows = [
         {"data": Path(folder).name} | row
-        for folder in options.data
-        for row in score(folder, options)
+        for folder, stack in stacks.items()
+        for row in score(stack, options)
     ]
     page = Page(options, "Small lesions", "The pretrained model, without training")
     page.rows("per_patient", rows)
-    intensities = pd.DataFrame([row for row in rows if row["method"] != MODEL])
-    best = intensities.groupby(["data", "patient"])[["ap", "dice"]].max()
+    found = pd.DataFrame(rows, columns=COLUMNS)
+    best = found[found["method"] != MODEL].groupby(["data", "patient"]).max()
     table = [
         {
             "patient": f"{row['data']} {row['patient']}",
             "intensity: AP": best["ap"][row["data"], row["patient"]],
-            "intensity: best Dice": best["dice"][row["data"], row["patient"]],
+            "intensity: best Dice": best["best_dice"][row["data"], row["patient"]],
             "AP": row["ap"],
-            "best Dice": row["dice"],
-            "Dice at its threshold": row["dice_at_threshold"],
+            "best Dice": row["best_dice"],
+            "Dice at its threshold": row["dice"],
             "normal pixels flagged": row["flagged"],
         }
-        for row in rows
-        if row["method"] == MODEL
+        for row in found[found["method"] == MODEL].to_dict("records")
     ]
     page.table("small_lesions_pretrained", table, page.text)
-    page.close(data)
+    page.close(
+        {name: {"fingerprint": data_fingerprint(stack)} for name, stack in stacks.items()}
+    )
