@@ -1,6 +1,7 @@
 """Eraser: its blobs, its mirror, its density, its direction; and its benchmark."""
 
 import csv
+import itertools
 from itertools import product
 
 import numpy as np
@@ -69,6 +70,18 @@ def test_blobs_have_no_direction():
     assert np.abs(correlations).max() < 0.15
     # Amounts and texture; selected for being large somewhere.
     assert 0.6 < means.std() < 1.2
+
+
+def test_blobs_with_signs_have_these_directions():
+    signs = torch.tensor([1.0, 0.0, -1.0])
+    noise = blob_noise((300, 3, 32, 32), (8,), generator(), signs)
+    free = blob_noise((300, 3, 32, 32), (8,), generator())
+    assert torch.equal(noise[:, 1], free[:, 1])
+    inside = free.abs().amax(dim=1) > 1 / 3
+    bright, _, dark = (noise[:, k][inside].numpy() for k in range(3))
+    # Texture of 0.4 standard deviations changes a few signs.
+    assert (bright > 0).mean() > 0.8
+    assert (dark < 0).mean() > 0.8
 
 
 def test_blobs_are_drawn_by_the_generator():
@@ -159,7 +172,8 @@ def test_score_is_the_density(n_networks, prior):
 def test_direction_is_a_weighted_sum_of_signed_residuals():
     stack = make_stack(height=40, width=36)
     prior = {"FLAIR": 2.0, "T1": -1.0}
-    detector = tiny(prior=prior, sigma=1.0, precision="float32").fit(stack, stack.y)
+    detector = tiny(prior=prior, sigma=1.0, precision="float32")
+    detector.set_params(lesion_direction="any").fit(stack, stack.y)
     X = stack.X[:3]
     residuals, brain = residuals_by_hand(detector, X, 1.0)
     expected = -(2 * residuals[:, 2] - residuals[:, 0])
@@ -173,6 +187,54 @@ def test_direction_is_a_weighted_sum_of_signed_residuals():
     np.testing.assert_allclose(
         detector.score_samples(X)[inner], expected[inner], rtol=1e-4, atol=1e-4
     )
+
+
+@pytest.mark.parametrize("evidence", ["residual", "residual+intensity"])
+@pytest.mark.parametrize("rule", ["sum", "all"])
+def test_lesions_as_stated_are_weighted_by_their_probability(evidence, rule):
+    stack = make_stack(height=40, width=36)
+    prior = {"FLAIR": 2.0, "T1": -1.0}
+    detector = tiny(prior=prior, prior_rule=rule, evidence=evidence, sigma=1.0)
+    detector.set_params(precision="float32").fit(stack, stack.y)
+    X = stack.X[:3]
+    changes, brain = residuals_by_hand(detector, X, 1.0)
+    if evidence == "residual+intensity":
+        changes += np.stack(
+            [numpy_filters.smooth_in_brain(X[:, k], brain, 1.0) for k in range(3)], axis=1
+        )
+    parts = [2 * changes[:, 2], -changes[:, 0]]
+    amount = sum(parts) if rule == "sum" else np.minimum(*parts)
+    seen = torch.from_numpy(X)
+    with torch.inference_mode():
+        logits = detector._networks.nets[0](torch.cat([seen, mirrored(seen)], dim=1))[:, -1]
+    probability = numpy_filters.smooth_in_brain(torch.sigmoid(logits).numpy(), brain, 1.0)
+    expected = -probability * np.maximum(amount, 0)
+    inner = brain.copy()  # the two filters differ where the slice ends
+    inner[:, :5], inner[:, -5:], inner[:, :, :5], inner[:, :, -5:] = [False] * 4
+    found = detector.score_samples(X)[inner]
+    np.testing.assert_allclose(found, expected[inner], rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.slow
+def test_lesions_as_stated_are_told_from_others():
+    """After training, a blob that is bright and dark as stated scores above others."""
+    X, y = make_slices(24, height=32, width=32)
+    X *= 0.3  # tissue that blobs stand out of
+    normal = ~(y == 1).any(axis=(1, 2))
+    settings = {"mirror": False, "augmentation": None, "learning_rate": 1e-2, "sigma": 0.0}
+    detector = tiny(max_epochs=60, lesion_std=2.0, lesion_scales=(8,), **settings)
+    detector.set_params(prior={0: 1, 1: -1}, prior_rule="all").fit(X[normal])
+    blob = np.zeros(X.shape[2:], bool)
+    blob[12:19, 12:19] = True
+
+    def normality(change):
+        changed = X[:4].copy()
+        changed[:, :, blob] += np.reshape(change, (1, 3, 1))
+        return detector.score_samples(changed)[:, blob].mean()
+
+    stated = normality([2.0, -2.0, 0.0])
+    for other in ([-2.0, 2.0, 0.0], [2.0, 2.0, 0.0], [0.0, 0.0, 2.0]):
+        assert stated < normality(other) - 0.3
 
 
 LEARNED = {"prior": "learned", "prior_sign": "unknown"}
@@ -237,13 +299,25 @@ def test_failure_below_the_axis_leaves_inference_mode(monkeypatch):
 @pytest.mark.slow
 def test_memory_trains_once(tmp_path, monkeypatch):
     X, y = make_slices()
-    first = tiny(memory=str(tmp_path)).fit(X, y)
+    first = tiny(memory=str(tmp_path), lesion_direction="any").fit(X, y)
     monkeypatch.setattr("skadm.training.Trainer._begin_stage", None)
-    other = tiny(memory=str(tmp_path), sigma=1.0, prior=[0]).fit(X, y)
+    other = tiny(memory=str(tmp_path), lesion_direction="any", sigma=1.0, prior=[0])
+    other.fit(X, y)
     for name in (name for name in first.weights_ if name.startswith("nets")):
         np.testing.assert_array_equal(first.weights_[name], other.weights_[name])
     with pytest.raises(TypeError, match="not callable"):  # another training is another
         tiny(memory=str(tmp_path), lesion_std=0.5).fit(X, y)
+
+
+def test_memory_knows_the_stated_lesions(tmp_path):
+    X, y = make_slices()
+    trained = [
+        tiny(memory=str(tmp_path), prior=prior, prior_rule=rule).fit(X, y).weights_
+        for prior, rule in (({0: 1}, "sum"), ({0: -1}, "sum"), ({0: 1, 1: 1}, "all"))
+    ]
+    name = next(name for name in trained[0] if name.startswith("nets"))
+    for one, other in itertools.combinations(trained, 2):
+        assert not np.array_equal(one[name], other[name])
 
 
 @pytest.mark.slow
@@ -254,7 +328,7 @@ def test_eraser_takes_blobs_away():
     normal = ~(y == 1).any(axis=(1, 2))
     settings = {"mirror": False, "augmentation": None, "learning_rate": 1e-2, "sigma": 0.0}
     detector = tiny(max_epochs=60, lesion_std=2.0, lesion_scales=(8,), **settings)
-    detector.set_params(prior=[0]).fit(X[normal])
+    detector.set_params(prior=[0], lesion_direction="any").fit(X[normal])
     blob = np.zeros(X.shape[2:], bool)
     blob[12:19, 12:19] = True
     changed = X[:4].copy()

@@ -63,6 +63,11 @@ class EraserDetector(PriorDetector, TorchDetector):
         of the normalised brain.
     lesion_scales : sequence of int, default=(8, 16, 32)
         Sizes of the blobs in pixels; one is drawn per batch.
+    lesion_direction : {"any", "prior"}, default="prior"
+        Direction of the change of a contrast in a blob. "any": brighter or darker. "prior":
+        as `prior` states, if it names contrasts and the sign is known; any for other
+        contrasts and priors. The second task then learns to detect such blobs only, and
+        the score is multiplied by their probability; see Notes.
     presence_weight : float, default=2.0
         Weight in the loss of a second task, the detection of the blobs, in squared
         standard deviations. It is used in training only. 0: no such task.
@@ -220,6 +225,7 @@ class EraserDetector(PriorDetector, TorchDetector):
         "evidence": [StrOptions({"residual", "presence", "residual+intensity"})],
         "lesion_std": [Interval(Real, 0, None, closed="left")],
         "lesion_scales": ["array-like"],
+        "lesion_direction": [StrOptions({"any", "prior"})],
         "presence_weight": [Interval(Real, 0, None, closed="left")],
         "self_training_epochs": [Interval(Integral, 0, None, closed="left")],
         "mirror": ["boolean"],
@@ -244,6 +250,7 @@ class EraserDetector(PriorDetector, TorchDetector):
         evidence: str = "residual",
         lesion_std: float = 1.2,
         lesion_scales: Sequence[int] = (8, 16, 32),
+        lesion_direction: str = "prior",
         presence_weight: float = 2.0,
         self_training_epochs: int = 0,
         mirror: bool = True,
@@ -290,6 +297,7 @@ class EraserDetector(PriorDetector, TorchDetector):
         self.evidence = evidence
         self.lesion_std = lesion_std
         self.lesion_scales = lesion_scales
+        self.lesion_direction = lesion_direction
         self.presence_weight = presence_weight
         self.self_training_epochs = self_training_epochs
         self.mirror = mirror
@@ -372,10 +380,16 @@ class EraserDetector(PriorDetector, TorchDetector):
             "presence_weight": self.presence_weight,
         }
         # What the weights do not tell, for the memory.
-        known = {"norm": self.norm, "mirror": self.mirror}
+        known: dict[str, Any] = {"norm": self.norm, "mirror": self.mirror}
+        learned: dict[str, Any] = dict(settings)
+        if self._has_directed_lesions:
+            assert self.axis_ is not None
+            signs = torch.from_numpy(np.sign(self.axis_)).float()
+            learned |= {"signs": signs, "change_of": self._change}
+            settings["direction"] = (self.prior_rule, *self.axis_.tolist())
         for number, net in enumerate(networks.nets, start=1):
             output = partial(self._output, net)
-            loss = partial(erasing_loss, output, trainer.generator, **settings)
+            loss = partial(erasing_loss, output, trainer.generator, **learned)
             stage = Stage(f"erasing {number}", images, [Objective(net, loss)], augmentation)
             trainer.fit_stage(stage, memory=self.memory, **known, **settings)
         if self._learns_axis:
@@ -407,6 +421,17 @@ class EraserDetector(PriorDetector, TorchDetector):
                 memory=self.memory,
                 **known,
             )
+
+    @property
+    def _has_directed_lesions(self) -> bool:
+        """Whether artificial lesions change contrasts as the prior states."""
+        stated = self._has_direction and not self._learns_axis
+        return stated and self.lesion_direction == "prior" and self.presence_weight > 0
+
+    def _change(self, noise: torch.Tensor) -> torch.Tensor:
+        """Combine the changes of contrasts in artificial lesions, (n, H, W)."""
+        assert self.axis_ is not None
+        return self._combined(noise.unbind(dim=1)) / float(np.abs(self.axis_).max())
 
     def _pixels(
         self, function: Callable, networks: Erasers, images: NDArray, trainer: Trainer
@@ -478,29 +503,26 @@ class EraserDetector(PriorDetector, TorchDetector):
     ) -> torch.Tensor:
         """Compute the score from the outputs of the erasers."""
         brain = brain_of(images)
-        if self.evidence == "presence":
-            return self._presence_of(images, outputs, brain)
-        evidence = self._residuals_of(images, outputs)
-        if self.evidence == "residual+intensity":
-            evidence = evidence + smooth_in_brain(images, brain, self.sigma)
-        features = self._along_axis(evidence)
-        if not self._scores_density:
-            return features[:, 0]
-        pixels = pixels_of(features, brain).double()
-        energy = mixture_energy(pixels, networks.mixture.parameters_, _FLOOR)
-        return smooth_in_brain(map_of(energy, brain).unsqueeze(1), brain, self.sigma)[:, 0]
-
-    def _presence_of(
-        self, images: torch.Tensor, outputs: torch.Tensor, brain: torch.Tensor
-    ) -> torch.Tensor:
-        """Combine the probability of a blob with the deviation along the axis."""
         logits = outputs[:, -1:]
-        if self.axis_ is None:
+        if self.evidence == "presence" and self.axis_ is None:
             return smooth_in_brain(logits, brain, self.sigma)[:, 0]
-        probability = smooth_in_brain(torch.sigmoid(logits), brain, self.sigma)
-        if self._sign_is_known:
-            bright = smooth_in_brain(images, brain, self.sigma)
-            amount = self._along_axis(bright).clamp_min(0)
-        else:
-            amount = self._along_axis(self._residuals_of(images, outputs)).abs()
-        return (probability * amount)[:, 0]
+        features = self._along_axis(self._deviations_of(images, outputs))
+        if self._scores_density:
+            pixels = pixels_of(features, brain).double()
+            energy = mixture_energy(pixels, networks.mixture.parameters_, _FLOOR)
+            features = map_of(energy, brain).unsqueeze(1)
+            return smooth_in_brain(features, brain, self.sigma)[:, 0]
+        if self.evidence == "presence" or self._has_directed_lesions:
+            probability = smooth_in_brain(torch.sigmoid(logits), brain, self.sigma)
+            features = probability * (
+                features.clamp_min(0) if self._sign_is_known else features.abs()
+            )
+        return features[:, 0]
+
+    def _deviations_of(self, images: torch.Tensor, outputs: torch.Tensor) -> torch.Tensor:
+        """Return signed deviations from normal, smoothed over the brain, (n, K, H, W)."""
+        residuals = self._residuals_of(images, outputs)
+        if self.evidence == "residual" or not self._sign_is_known:
+            return residuals
+        intensity = smooth_in_brain(images, brain_of(images), self.sigma)
+        return intensity if self.evidence == "presence" else residuals + intensity

@@ -11,8 +11,13 @@ from skadm.nn.noise import blob_noise
 from skadm.nn.pixels import brain_mean, brain_of
 from skadm.nn.unet import UNet
 
-# A pixel belongs to a blob if any contrast changes by this multiple of `lesion_std`.
+# A pixel belongs to a blob if it changes by this multiple of `lesion_std`.
 _PRESENT = 1 / 3
+
+
+def largest_change(noise: torch.Tensor) -> torch.Tensor:
+    """Return the change of the contrast that changes most, (n, H, W)."""
+    return noise.abs().amax(dim=1)
 
 
 class Erasers(torch.nn.Module):
@@ -60,13 +65,19 @@ def erasing_loss(
     lesion_std: float,
     lesion_scales: Sequence[int],
     presence_weight: float,
+    signs: torch.Tensor | None = None,
+    change_of: Callable[[torch.Tensor], torch.Tensor] = largest_change,
 ) -> dict[str, torch.Tensor]:
-    """Add blobs to slices; return the squared error and cross-entropy of the output."""
+    """Add blobs to slices; return the squared error and cross-entropy of the output.
+
+    `signs` are those of `blob_noise`. `change_of` maps changes of contrasts (n, K, H, W) to
+    the change of the pixel, (n, H, W).
+    """
     brain = brain_of(batch)
-    noise = blob_noise(batch.shape, lesion_scales, generator).to(batch.device)
+    noise = blob_noise(batch.shape, lesion_scales, generator, signs).to(batch.device)
     output = output_of(batch + lesion_std * noise * brain.unsqueeze(1))
     error = brain_mean((output[:, :-1] - batch).square().sum(dim=1), brain)
-    present = (noise.abs().amax(dim=1) > _PRESENT).float()
+    present = (change_of(noise) > _PRESENT).float()
     doubt = torch.nn.functional.binary_cross_entropy_with_logits(
         output[:, -1].float(), present, reduction="none"
     )

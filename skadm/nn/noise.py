@@ -37,6 +37,7 @@ def blob_noise(
     shape: tuple[int, ...],
     scales: Sequence[int],
     generator: torch.Generator,
+    signs: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """Draw artificial lesions: blobs with a random change of each contrast per slice.
 
@@ -44,7 +45,8 @@ def blob_noise(
     amount per slice, brighter or darker with equal probability, plus coarse noise for
     texture (standard deviations 1 and 0.4). Level, edge sharpness and size (one of
     `scales` in pixels, per batch) are random too. Most of a slice is unchanged, so that a
-    network can infer the rest from it.
+    network can infer the rest from it. `signs` (K,) restricts the direction of a contrast:
+    1 brighter, -1 darker, 0 either.
     """
     n_slices, n_contrasts, *sides = shape
     scale = scales[int(torch.randint(len(scales), (), generator=generator))]
@@ -55,5 +57,8 @@ def blob_noise(
     )
     blobs = torch.sigmoid((field - level) * sharpness)
     amount = torch.randn(n_slices, n_contrasts, 1, 1, generator=generator)
+    if signs is not None:
+        signs = signs.view(-1, 1, 1)
+        amount = torch.where(signs == 0, amount, amount.abs() * signs)
     texture = coarse_noise(shape, _TEXTURE_SCALE, generator)
     return blobs * (amount + _TEXTURE_STD * texture)
