@@ -172,8 +172,7 @@ def test_score_is_the_density(n_networks, prior):
 def test_direction_is_a_weighted_sum_of_signed_residuals():
     stack = make_stack(height=40, width=36)
     prior = {"FLAIR": 2.0, "T1": -1.0}
-    detector = tiny(prior=prior, sigma=1.0, precision="float32")
-    detector.set_params(lesion_direction="any").fit(stack, stack.y)
+    detector = tiny(prior=prior, sigma=1.0, precision="float32").fit(stack, stack.y)
     X = stack.X[:3]
     residuals, brain = residuals_by_hand(detector, X, 1.0)
     expected = -(2 * residuals[:, 2] - residuals[:, 0])
@@ -195,7 +194,8 @@ def test_lesions_as_stated_are_weighted_by_their_probability(evidence, rule):
     stack = make_stack(height=40, width=36)
     prior = {"FLAIR": 2.0, "T1": -1.0}
     detector = tiny(prior=prior, prior_rule=rule, evidence=evidence, sigma=1.0)
-    detector.set_params(precision="float32").fit(stack, stack.y)
+    detector.set_params(lesion_direction="prior", precision="float32")
+    detector.fit(stack, stack.y)
     X = stack.X[:3]
     changes, brain = residuals_by_hand(detector, X, 1.0)
     if evidence == "residual+intensity":
@@ -223,7 +223,8 @@ def test_lesions_as_stated_are_told_from_others():
     normal = ~(y == 1).any(axis=(1, 2))
     settings = {"mirror": False, "augmentation": None, "learning_rate": 1e-2, "sigma": 0.0}
     detector = tiny(max_epochs=60, lesion_std=2.0, lesion_scales=(8,), **settings)
-    detector.set_params(prior={0: 1, 1: -1}, prior_rule="all").fit(X[normal])
+    detector.set_params(prior={0: 1, 1: -1}, prior_rule="all", lesion_direction="prior")
+    detector.fit(X[normal])
     blob = np.zeros(X.shape[2:], bool)
     blob[12:19, 12:19] = True
 
@@ -299,10 +300,9 @@ def test_failure_below_the_axis_leaves_inference_mode(monkeypatch):
 @pytest.mark.slow
 def test_memory_trains_once(tmp_path, monkeypatch):
     X, y = make_slices()
-    first = tiny(memory=str(tmp_path), lesion_direction="any").fit(X, y)
+    first = tiny(memory=str(tmp_path)).fit(X, y)
     monkeypatch.setattr("skadm.training.Trainer._begin_stage", None)
-    other = tiny(memory=str(tmp_path), lesion_direction="any", sigma=1.0, prior=[0])
-    other.fit(X, y)
+    other = tiny(memory=str(tmp_path), sigma=1.0, prior=[0]).fit(X, y)
     for name in (name for name in first.weights_ if name.startswith("nets")):
         np.testing.assert_array_equal(first.weights_[name], other.weights_[name])
     with pytest.raises(TypeError, match="not callable"):  # another training is another
@@ -311,8 +311,9 @@ def test_memory_trains_once(tmp_path, monkeypatch):
 
 def test_memory_knows_the_stated_lesions(tmp_path):
     X, y = make_slices()
+    detector = tiny(memory=str(tmp_path), lesion_direction="prior")
     trained = [
-        tiny(memory=str(tmp_path), prior=prior, prior_rule=rule).fit(X, y).weights_
+        detector.set_params(prior=prior, prior_rule=rule).fit(X, y).weights_
         for prior, rule in (({0: 1}, "sum"), ({0: -1}, "sum"), ({0: 1, 1: 1}, "all"))
     ]
     name = next(name for name in trained[0] if name.startswith("nets"))
@@ -328,7 +329,7 @@ def test_eraser_takes_blobs_away():
     normal = ~(y == 1).any(axis=(1, 2))
     settings = {"mirror": False, "augmentation": None, "learning_rate": 1e-2, "sigma": 0.0}
     detector = tiny(max_epochs=60, lesion_std=2.0, lesion_scales=(8,), **settings)
-    detector.set_params(prior=[0], lesion_direction="any").fit(X[normal])
+    detector.set_params(prior=[0]).fit(X[normal])
     blob = np.zeros(X.shape[2:], bool)
     blob[12:19, 12:19] = True
     changed = X[:4].copy()
