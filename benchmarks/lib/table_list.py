@@ -39,6 +39,12 @@ _RESULTS = (
     ),
     Table("beyond_brats", f"beyond {_BRATS} --seeds 1", "pooled.csv"),
     Table("beyond_brats_seeds", f"beyond {_BRATS}", "pooled.csv"),
+    Table(
+        "beyond_self_trained",
+        f"beyond {_BRATS} --seeds 1 --methods 'FLAIR + T2/2, smoothed, 3-D' "
+        "'Eraser, learned direction, self-trained, 3-D' 'Eraser, directed, self-trained, 3-D'",
+        "pooled.csv",
+    ),
     Table("false_positives", f"beyond {_BRATS} --seeds 1", "false_positives.csv"),
     Table(
         "zero_shot",
