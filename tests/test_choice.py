@@ -52,14 +52,30 @@ def test_best_learns_from_marked_slices_and_smooths_thin_ones():
     assert "1 mm apart" in chosen["smoothing"]
 
 
+def renamed(contrasts):
+    """Two patients with lesions, whose contrasts have these names."""
+    stack = make_phantom(
+        2, 6, 16, contrasts=("T1", "T2"), lesion_fraction=1.0, random_state=0
+    )
+    return SliceStack.from_volumes(
+        [
+            ArrayVolume(*volume.read(), contrasts=contrasts, patient=volume.patient)
+            for volume in stack.volumes
+        ]
+    )
+
+
+def test_best_on_dwi_and_adc_is_for_strokes():
+    args, chosen = settled(renamed(("DWI", "ADC")), preset="best")
+    assert args.preset == "strokes"
+    assert (args.prior, args.prior_rule) == (["DWI", "ADC=-1"], "all")
+    assert "strokes" in chosen["prior"]
+    args, _ = settled(renamed(("DWI", "ADC")), preset="best", prior=["DWI"])
+    assert (args.preset, args.prior, args.prior_rule) == ("cpu", ["DWI"], None)
+
+
 def test_best_learns_no_direction_on_diffusion():
-    volumes = [
-        ArrayVolume(*volume.read(), contrasts=("DWI", "ADC"), patient=volume.patient)
-        for volume in make_phantom(
-            2, 6, 16, contrasts=("T1", "T2"), lesion_fraction=1.0, random_state=0
-        ).volumes
-    ]
-    args, chosen = settled(SliceStack.from_volumes(volumes), preset="best")
+    args, chosen = settled(renamed(("DWI", "T1")), preset="best")
     assert args.prior is None
     assert args.preset == "cpu"
     assert "strokes" in chosen["prior"]

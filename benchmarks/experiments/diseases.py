@@ -9,7 +9,8 @@ also with the rule that every one of them is ("all contrasts").
 
 The scores of all methods are smoothed alike, in mm, all networks have the same budget, and
 none is an ensemble. "Pretrained" is the network that the package comes with, without a
-training; "Small-lesion eraser" is fine-tuned from it by the preset "small-lesions". ADM+
+training; "Small-lesion eraser" and "Stroke eraser" are fine-tuned from it by the presets
+"small-lesions" and "strokes". ADM+
 calls the outermost pixel of the brain normal, which belongs to it.
 
     python -m benchmarks diseases
@@ -302,6 +303,9 @@ def methods(
         if prior and prior.get("prior") != "learned":
             small = make_detector("EraserDetector", "small-lesions", sigma=sigma, **prior)
             detectors[f"Small-lesion eraser{tier}"] = smoothed_through(small)
+        if "DWI" in study.prior and "prior_rule" in prior:
+            strokes = make_detector("EraserDetector", "strokes", sigma=sigma)
+            detectors[f"Stroke eraser{tier}"] = smoothed_through(strokes)
         if prior.get("prior") != "learned":
             detectors[f"Pretrained{tier}"] = smoothed_through(
                 EraserDetector(

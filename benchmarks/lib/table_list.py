@@ -42,7 +42,8 @@ _RESULTS = (
     Table(
         "beyond_self_trained",
         f"beyond {_BRATS} --seeds 1 --methods 'FLAIR + T2/2, smoothed, 3-D' "
-        "'Eraser, learned direction, self-trained, 3-D' 'Eraser, directed, self-trained, 3-D'",
+        "'Eraser, learned direction, self-trained, 3-D' "
+        "'Eraser, directed, self-trained, 3-D'",
         "pooled.csv",
     ),
     Table("false_positives", f"beyond {_BRATS} --seeds 1", "false_positives.csv"),

@@ -7,6 +7,9 @@ BEST = "best"
 _USUAL = "ADMDetector"
 ERASER, PRESET, SELF_TRAINED = "EraserDetector", "cpu", "self-trained"
 _LEARNED = "learned"
+_STROKES = "strokes"  # preset
+_BEST_ON_BRATS = "none had a higher average precision on BraTS"
+_RESTRICTED = ("DWI", "ADC")  # contrasts that show acute strokes
 SMALL_LESIONS = "small-lesions"
 # Measured: slices of 1 mm gain, slices of 7 mm do not; the limit in between is our
 # choice.
@@ -28,19 +31,12 @@ def settle(args: argparse.Namespace, stack: Any) -> list[tuple[str, str]]:
                 f"--preset best is {ERASER} with preset {PRESET} or {SELF_TRAINED}; omit "
                 f"{other}, or choose another preset"
             )
-        args.detector, args.preset = ERASER, PRESET
+        args.detector = ERASER
+        args.preset, measured = _best_preset(args, stack)
         why = (
-            f"{ERASER} with preset {PRESET}, as --preset best says: none had a higher "
-            'average precision on BraTS (documentation, "Results")'
+            f"{ERASER} with preset {args.preset}, as --preset best says{measured} "
+            '(documentation, "Results")'
         )
-        # Self-training was not measured on lesions as small as strokes.
-        if "DWI" not in stack.contrasts and any_anomaly(stack):
-            args.preset = SELF_TRAINED
-            why = (
-                f"{ERASER} with preset {SELF_TRAINED}, as --preset best says where masks "
-                "mark abnormal slices: none had a higher average precision on BraTS "
-                '(documentation, "Results")'
-            )
         return [("detector", why), *settle_eraser(args, stack)]
     if args.detector is None:
         args.detector = _USUAL
@@ -52,17 +48,33 @@ def settle(args: argparse.Namespace, stack: Any) -> list[tuple[str, str]]:
     return []
 
 
+def _best_preset(args: argparse.Namespace, stack: Any) -> tuple[str, str]:
+    """Return the preset with the best results on such data, and what they were."""
+    if set(_RESTRICTED) <= set(stack.contrasts) and (
+        args.prior is None or args.prior_rule == "all"
+    ):
+        return _STROKES, " for DWI and ADC: it was best on acute strokes, ISLES 2022"
+    # Self-training was not measured on other lesions of diffusion images.
+    if "DWI" not in stack.contrasts and any_anomaly(stack):
+        return SELF_TRAINED, f" where masks mark abnormal slices: {_BEST_ON_BRATS}"
+    return PRESET, f": {_BEST_ON_BRATS}"
+
+
 def settle_eraser(args: argparse.Namespace, stack: Any) -> list[tuple[str, str]]:
     """Set prior and smoothing by the data; return the choices and reasons."""
     chosen = []
     if args.prior is not None:
         chosen.append(("prior", f"{' '.join(args.prior)}, as --prior says"))
+    elif set(_RESTRICTED) <= set(stack.contrasts):
+        args.prior, args.prior_rule = ["DWI", "ADC=-1"], "all"
+        why = (
+            "DWI ADC=-1, and both must change, as in acute strokes; for other lesions, "
+            "state --prior"
+        )
+        chosen.append(("prior", why))
     elif "DWI" in stack.contrasts:
         # Stroke lesions are small: abnormal slices also differ in other respects.
-        why = (
-            "none: on strokes (ISLES 2022), a learned prior performed worse than none. "
-            "For acute strokes, state --prior DWI ADC=-1 --prior-rule all"
-        )
+        why = "none: on strokes (ISLES 2022), a learned prior performed worse than none"
         chosen.append(("prior", why))
     elif any_anomaly(stack):
         args.prior = [_LEARNED]

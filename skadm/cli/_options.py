@@ -214,7 +214,8 @@ def add_training(parser: Any) -> None:
         "and smoothing depend on the data), quick (test run; scores are not "
         "meaningful), cpu (two cores, no GPU), paper (as published; needs a GPU; "
         "paper-brats or paper-isles for ADMDetector), fine-tune (with --init), "
-        "small-lesions (EraserDetector; with --prior, at full resolution), self-trained "
+        "small-lesions (EraserDetector; with --prior, at full resolution), strokes "
+        "(EraserDetector; needs DWI and ADC), self-trained "
         "(EraserDetector; needs slices with an anomaly). "
         "Default: cpu, or fine-tune with --init",
     )

@@ -88,7 +88,7 @@ def add_parser(commands: Any) -> None:
         "--preset",
         default=BEST,
         help=f"of {ERASER}, if one is trained: best, quick (to see that it runs), cpu, "
-        "paper, fine-tune or small-lesions (default: %(default)s)",
+        "paper, fine-tune, small-lesions or strokes (default: %(default)s)",
     )
     _options.add_prior(parser)
     _options.add_smooth_through(parser)

@@ -167,9 +167,9 @@ class EraserDetector(PriorDetector, TorchDetector):
     Without a prior, the results for all contrasts are averaged.
 
     By default the blobs make no assumption about lesions: brighter and darker are equally
-    likely, independently for each contrast. Since most of a slice is unchanged, the U-Net can use
-    it as reference. Unlike a denoiser with noise everywhere (`DAEDetector`), it hardly
-    changes normal tissue, so residuals of normal tissue are small.
+    likely, independently for each contrast. Since most of a slice is unchanged, the U-Net
+    can use it as reference. Unlike a denoiser with noise everywhere (`DAEDetector`), it
+    hardly changes normal tissue, so residuals of normal tissue are small.
 
     References
     ----------
@@ -221,6 +221,17 @@ class EraserDetector(PriorDetector, TorchDetector):
             "sigma": 1.0,
             "max_epochs": 6,
             "learning_rate": 5e-4,
+        },
+        # Acute strokes, in slices of about 2 mm.
+        "strokes": {
+            "prior": {"DWI": 1, "ADC": -1},
+            "prior_rule": "all",
+            "lesion_direction": "prior",
+            "init": "synthetic",
+            "evidence": "residual+intensity",
+            "lesion_scales": (2, 4, 8, 16),
+            "sigma": 0.5,
+            "max_epochs": 20,
         },
     }
 
