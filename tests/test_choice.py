@@ -52,11 +52,9 @@ def test_best_learns_from_marked_slices_and_smooths_thin_ones():
     assert "1 mm apart" in chosen["smoothing"]
 
 
-def renamed(contrasts):
-    """Two patients with lesions, whose contrasts have these names."""
-    stack = make_phantom(
-        2, 6, 16, contrasts=("T1", "T2"), lesion_fraction=1.0, random_state=0
-    )
+def renamed(contrasts, **parameters):
+    """Two patients whose contrasts have these names."""
+    stack = make_phantom(2, 6, 16, contrasts=("T1", "T2"), random_state=0, **parameters)
     return SliceStack.from_volumes(
         [
             ArrayVolume(*volume.read(), contrasts=contrasts, patient=volume.patient)
@@ -66,16 +64,21 @@ def renamed(contrasts):
 
 
 def test_best_on_dwi_and_adc_is_for_strokes():
-    args, chosen = settled(renamed(("DWI", "ADC")), preset="best")
-    assert args.preset == "strokes"
+    marked, normal = (
+        renamed(("DWI", "ADC"), **kind)
+        for kind in ({"lesion_fraction": 1}, {"lesions": None})
+    )
+    assert settled(normal, preset="best")[0].preset == "strokes"
+    args, chosen = settled(marked, preset="best")
+    assert args.preset == "strokes-self-trained"
     assert (args.prior, args.prior_rule) == (["DWI", "ADC=-1"], "all")
     assert "strokes" in chosen["prior"]
-    args, _ = settled(renamed(("DWI", "ADC")), preset="best", prior=["DWI"])
+    args, _ = settled(marked, preset="best", prior=["DWI"])
     assert (args.preset, args.prior, args.prior_rule) == ("cpu", ["DWI"], None)
 
 
 def test_best_learns_no_direction_on_diffusion():
-    args, chosen = settled(renamed(("DWI", "T1")), preset="best")
+    args, chosen = settled(renamed(("DWI", "T1"), lesion_fraction=1.0), preset="best")
     assert args.prior is None
     assert args.preset == "cpu"
     assert "strokes" in chosen["prior"]

@@ -7,7 +7,7 @@ BEST = "best"
 _USUAL = "ADMDetector"
 ERASER, PRESET, SELF_TRAINED = "EraserDetector", "cpu", "self-trained"
 _LEARNED = "learned"
-_STROKES = "strokes"  # preset
+_STROKES, _STROKES_SELF_TRAINED = "strokes", "strokes-self-trained"  # presets
 _BEST_ON_BRATS = "none had a higher average precision on BraTS"
 _RESTRICTED = ("DWI", "ADC")  # contrasts that show acute strokes
 SMALL_LESIONS = "small-lesions"
@@ -53,7 +53,11 @@ def _best_preset(args: argparse.Namespace, stack: Any) -> tuple[str, str]:
     if set(_RESTRICTED) <= set(stack.contrasts) and (
         args.prior is None or args.prior_rule == "all"
     ):
-        return _STROKES, " for DWI and ADC: it was best on acute strokes, ISLES 2022"
+        why = "it was best on acute strokes, ISLES 2022"
+        if any_anomaly(stack):
+            marked = "where masks mark abnormal slices"
+            return _STROKES_SELF_TRAINED, f" for DWI and ADC {marked}: {why}"
+        return _STROKES, f" for DWI and ADC: {why}"
     # Self-training was not measured on other lesions of diffusion images.
     if "DWI" not in stack.contrasts and any_anomaly(stack):
         return SELF_TRAINED, f" where masks mark abnormal slices: {_BEST_ON_BRATS}"

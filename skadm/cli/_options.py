@@ -215,8 +215,8 @@ def add_training(parser: Any) -> None:
         "meaningful), cpu (two cores, no GPU), paper (as published; needs a GPU; "
         "paper-brats or paper-isles for ADMDetector), fine-tune (with --init), "
         "small-lesions (EraserDetector; with --prior, at full resolution), strokes "
-        "(EraserDetector; needs DWI and ADC), self-trained "
-        "(EraserDetector; needs slices with an anomaly). "
+        "(EraserDetector; needs DWI and ADC), self-trained and strokes-self-trained "
+        "(EraserDetector; need slices with an anomaly). "
         "Default: cpu, or fine-tune with --init",
     )
     parser.add_argument(

@@ -35,6 +35,17 @@ _LEAST_RATIO = 1.5
 # standard deviations of the brain: residuals below 0.01 are not distinguished.
 _FLOOR = 1e-4
 _CPU = {"n_networks": 3, "max_epochs": 20, "learning_rate": 2e-3}  # a preset
+# A preset: acute strokes, in slices of about 2 mm.
+_STROKES = {
+    "prior": {"DWI": 1, "ADC": -1},
+    "prior_rule": "all",
+    "lesion_direction": "prior",
+    "init": "synthetic",
+    "evidence": "residual+intensity",
+    "lesion_scales": (2, 4, 8, 16),
+    "sigma": 0.5,
+    "max_epochs": 20,
+}
 
 
 class EraserDetector(PriorDetector, TorchDetector):
@@ -222,17 +233,8 @@ class EraserDetector(PriorDetector, TorchDetector):
             "max_epochs": 6,
             "learning_rate": 5e-4,
         },
-        # Acute strokes, in slices of about 2 mm.
-        "strokes": {
-            "prior": {"DWI": 1, "ADC": -1},
-            "prior_rule": "all",
-            "lesion_direction": "prior",
-            "init": "synthetic",
-            "evidence": "residual+intensity",
-            "lesion_scales": (2, 4, 8, 16),
-            "sigma": 0.5,
-            "max_epochs": 20,
-        },
+        "strokes": _STROKES,
+        "strokes-self-trained": {**_STROKES, "self_training_epochs": 20},
     }
 
     _parameter_constraints = {
