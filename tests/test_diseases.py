@@ -320,7 +320,7 @@ def test_all_networks_have_the_same_budget():
         found, before = detector.get_params(), whole[name].get_params()
         if epochs := before.get("detector__max_epochs"):
             assert found["detector__max_epochs"] == round(epochs / 2)
-            assert found["detector__batch_size"] == diseases.BATCH_SIZE
+            assert found["detector__batch_size"] == study.batch_size
         assert found.get("detector__n_networks", 1) == 1
 
 

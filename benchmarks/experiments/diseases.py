@@ -18,9 +18,10 @@ calls the outermost pixel of the brain normal, which belongs to it.
     python -m benchmarks diseases --full
 
 Slices are coarse and far apart, epochs halved and batches small; --full has fine pixels,
-all slices, epochs and batches of the preset. Writes per_patient.csv (a row for each method,
-seed and patient), summary.csv, diseases.png and run.json, again after each study; runs are
-kept in cache/, so the same command resumes.
+all slices, epochs and batches of the preset. Strokes have few slices, hence small batches
+there too. Writes per_patient.csv (a row for each method, seed and patient), summary.csv,
+diseases.png and run.json, again after each study; runs are kept in cache/, so the same
+command resumes.
 """
 
 from __future__ import annotations
@@ -63,6 +64,8 @@ class Study:
     train_every: int = 1  # of these slices
     sigma: float = 4.0  # mm: Gaussian that smooths scores within slices
     through: float = 0.0  # mm: the same through slices
+    # Slices of a training step: few, since there are few. None: those of the preset.
+    batch_size: int | None = 4
     full: Mapping[str, Any] = field(default_factory=dict)  # changes with --full
 
 
@@ -73,7 +76,7 @@ STUDIES = (
         BRIGHT,
         folds=3,
         through=5.0,
-        full={"size": 128, "gap": 1.0},
+        full={"size": 128, "gap": 1.0, "batch_size": None},
     ),
     Study(
         {"lgg": "lower-grade glioma, TCGA"},
@@ -81,7 +84,7 @@ STUDIES = (
         {"FLAIR": 1.0},
         fixed=(16, 12),
         gap=10.0,
-        full={"size": 128, "gap": 1.0},
+        full={"size": 128, "gap": 1.0, "batch_size": None},
     ),
     Study(
         {
@@ -96,7 +99,7 @@ STUDIES = (
         gap=3.0,
         train_every=3,
         sigma=1.0,
-        full={"size": 240, "gap": 1.0, "train_every": 2},
+        full={"size": 240, "gap": 1.0, "train_every": 2, "batch_size": None},
     ),
     Study(
         {"brats2020": "glioma, BraTS 2020", "healthy": "healthy"},
@@ -105,7 +108,7 @@ STUDIES = (
         train=("brats",),
         gap=6.0,
         through=5.0,
-        full={"size": 128, "gap": 1.0},
+        full={"size": 128, "gap": 1.0, "batch_size": None},
     ),
     Study(
         {"isles2022": "stroke, ISLES 2022"},
@@ -120,8 +123,6 @@ STUDIES = (
 """In the order of running."""
 
 HEALTHY = "healthy"
-# Slices of a training step but with --full: fewer than in presets, since there are few.
-BATCH_SIZE = 4
 SELF_TRAINING_EPOCHS = 10
 
 
@@ -320,11 +321,11 @@ def methods(
                     **prior,
                 )
             )
-    if budget:
-        for detector in detectors.values():
+    for detector in detectors.values():
+        if budget:
             with_fewer_epochs(detector)
-            if "detector__batch_size" in detector.get_params():
-                detector.set_params(detector__batch_size=BATCH_SIZE)
+        if study.batch_size and "detector__batch_size" in detector.get_params():
+            detector.set_params(detector__batch_size=study.batch_size)
     return detectors
 
 
@@ -467,10 +468,11 @@ def show(
     sizes = "; ".join(
         f"{', '.join(study.test)}: {study.size} pixels of {240 / study.size:.3g} mm, "
         f"slices {study.gap:g} mm apart, 1 in {study.train_every} to train on, scores "
-        f"smoothed by {study.sigma:g} mm in slices and {study.through:g} mm through them"
+        f"smoothed by {study.sigma:g} mm in slices and {study.through:g} mm through them, "
+        f"batches of {study.batch_size or 'the preset'}"
         for study in studies
     )
-    epochs = "all epochs" if options.full else f"half the epochs, batches of {BATCH_SIZE}"
+    epochs = "all epochs" if options.full else "half the epochs"
     page = Page(
         options,
         "Diseases",
