@@ -14,14 +14,12 @@ from skadm._sklearn import HasMethods, Interval, StrOptions
 from skadm.augmentation import Augmentation
 from skadm.detectors._em import mixture_by_em
 from skadm.detectors._eraser_networks import Erasers, erasing_loss, erasing_networks
-from skadm.detectors._prior import Prior, PriorDetector, learned_axis
+from skadm.detectors._eraser_scoring import FLOOR, EraserScoring
+from skadm.detectors._prior import Prior, learned_axis
 from skadm.detectors._self_training import self_train
-from skadm.neural import TorchDetector
 from skadm.nn.blocks import NORMS
-from skadm.nn.density import FittedMixture, mixture_energy
-from skadm.nn.mirror import mirrored
-from skadm.nn.pixels import brain_of, map_of, pixels_of
-from skadm.nn.smoothing import guided_in_brain, smooth_in_brain
+from skadm.nn.density import FittedMixture
+from skadm.nn.pixels import brain_of, pixels_of
 from skadm.nn.unet import UNet
 from skadm.training import Checkpoints, Objective, Stage, Trainer
 from skadm.training._pretrained_networks import PRETRAINED, pretrained_network
@@ -31,9 +29,6 @@ from skadm.training._weights import load_weights
 # more; where strokes of a few millilitres misled the axis, it was below 1.1.
 _LEAST_RATIO = 1.5
 
-# Added to the diagonal of the mixture's covariances, and minimum eigenvalue, in squared
-# standard deviations of the brain: residuals below 0.01 are not distinguished.
-_FLOOR = 1e-4
 _CPU = {"n_networks": 3, "max_epochs": 20, "learning_rate": 2e-3}  # a preset
 # A preset: acute strokes, in slices of about 2 mm.
 _STROKES = {
@@ -48,7 +43,7 @@ _STROKES = {
 }
 
 
-class EraserDetector(PriorDetector, TorchDetector):
+class EraserDetector(EraserScoring):
     """Blobs in normal slices are erased by a U-Net; what it erases in a scan is a lesion.
 
     Blobs of random shape, size and sharpness change all contrasts of a normal slice by
@@ -238,8 +233,7 @@ class EraserDetector(PriorDetector, TorchDetector):
     }
 
     _parameter_constraints = {
-        **TorchDetector._parameter_constraints,
-        **PriorDetector._parameter_constraints,
+        **EraserScoring._parameter_constraints,
         "init": [None, StrOptions(set(PRETRAINED))],
         "evidence": [StrOptions({"residual", "presence", "residual+intensity"})],
         "lesion_std": [Interval(Real, 0, None, closed="left")],
@@ -400,15 +394,15 @@ class EraserDetector(PriorDetector, TorchDetector):
         }
         # What the weights do not tell, for the memory.
         known: dict[str, Any] = {"norm": self.norm, "mirror": self.mirror}
-        learned: dict[str, Any] = dict(settings)
+        loss_settings: dict[str, Any] = dict(settings)
         if self._has_directed_lesions:
             assert self.axis_ is not None
             signs = torch.from_numpy(np.sign(self.axis_)).float()
-            learned |= {"signs": signs, "change_of": self._change}
+            loss_settings |= {"signs": signs, "change_of": self._change}
             settings["direction"] = (self.prior_rule, *self.axis_.tolist())
         for number, net in enumerate(networks.nets, start=1):
             output = partial(self._output, net)
-            loss = partial(erasing_loss, output, trainer.generator, **learned)
+            loss = partial(erasing_loss, output, trainer.generator, **loss_settings)
             stage = Stage(f"erasing {number}", images, [Objective(net, loss)], augmentation)
             trainer.fit_stage(stage, memory=self.memory, **known, **settings)
         if self._learns_axis:
@@ -424,7 +418,7 @@ class EraserDetector(PriorDetector, TorchDetector):
                 images,
                 trainer,
                 n_components=self.n_components,
-                floor=_FLOOR,
+                floor=FLOOR,
                 max_samples=self.max_samples,
             )
             networks.mixture.set(mixture)
@@ -441,12 +435,6 @@ class EraserDetector(PriorDetector, TorchDetector):
                 **known,
             )
 
-    @property
-    def _has_directed_lesions(self) -> bool:
-        """Whether artificial lesions change contrasts as the prior states."""
-        stated = self._has_direction and not self._learns_axis
-        return stated and self.lesion_direction == "prior" and self.presence_weight > 0
-
     def _change(self, noise: torch.Tensor) -> torch.Tensor:
         """Combine the changes of contrasts in artificial lesions, (n, H, W)."""
         assert self.axis_ is not None
@@ -462,86 +450,3 @@ class EraserDetector(PriorDetector, TorchDetector):
                     maps = function(networks, batch)
                 pixels = pixels_of(maps, brain_of(batch)).cpu().numpy()
             yield pixels  # outside inference mode
-
-    def _output(self, net: torch.nn.Module, images: torch.Tensor) -> torch.Tensor:
-        """Return slices without lesions and the logit of a lesion, (n, K + 1, H, W)."""
-        return net(torch.cat([images, mirrored(images)], dim=1) if self.mirror else images)
-
-    def _outputs(self, networks: Erasers, images: torch.Tensor) -> torch.Tensor:
-        """Average the outputs of the networks, (n, K + 1, H, W)."""
-        outputs = [self._output(net, images).float() for net in networks.nets]
-        return torch.stack(outputs).mean(dim=0)
-
-    def _residuals(self, networks: Erasers, images: torch.Tensor) -> torch.Tensor:
-        """Return signed residuals, smoothed over the brain, (n, K, H, W)."""
-        return self._residuals_of(images, self._outputs(networks, images))
-
-    def _residuals_of(self, images: torch.Tensor, outputs: torch.Tensor) -> torch.Tensor:
-        return smooth_in_brain(images - outputs[:, :-1], brain_of(images), self.sigma)
-
-    def _features(self, networks: Erasers, images: torch.Tensor) -> torch.Tensor:
-        return self._along_axis(self._residuals(networks, images))
-
-    def _along_axis(self, residuals: torch.Tensor) -> torch.Tensor:
-        """Return residuals (n, K, H, W); with a prior, combined into (n, 1, H, W)."""
-        if self.axis_ is None:
-            return residuals
-        return self._combined(residuals.unbind(dim=1)).unsqueeze(1)
-
-    @property
-    def _scores_density(self) -> bool:
-        return self.evidence != "presence" and not self._has_direction
-
-    def _anomaly(self, networks: Erasers, images: torch.Tensor) -> torch.Tensor:
-        score = self._base_score(networks, images)
-        if networks.students is None:
-            return score
-        probability = networks.students.probability(images, self._logit)
-        smooth = smooth_in_brain(probability, brain_of(images), self.sigma)[:, 0]
-        usual = networks.students.usual
-        return self._refined(smooth, images).clamp_min(0) * (score - usual).clamp_min(0)
-
-    def _base_score(self, networks: Erasers, images: torch.Tensor) -> torch.Tensor:
-        score = self._anomaly_of(networks, images, self._outputs(networks, images))
-        return self._refined(score, images)
-
-    def _refined(self, maps: torch.Tensor, images: torch.Tensor) -> torch.Tensor:
-        """Smooth maps (n, H, W) along the edges of slices, if `edge_aware`."""
-        if not self.edge_aware:
-            return maps
-        scale = 1.0 if self.axis_ is None else float(np.abs(self.axis_).max())
-        guides = self._along_axis(images) / scale
-        return guided_in_brain(maps, guides, brain_of(images), round(3 * self.sigma))
-
-    def _logit(self, net: torch.nn.Module, images: torch.Tensor) -> torch.Tensor:
-        """Return the logit of a lesion, (n, H, W)."""
-        return self._output(net, images)[:, -1].float()
-
-    def _anomaly_of(
-        self, networks: Erasers, images: torch.Tensor, outputs: torch.Tensor
-    ) -> torch.Tensor:
-        """Compute the score from the outputs of the erasers."""
-        brain = brain_of(images)
-        logits = outputs[:, -1:]
-        if self.evidence == "presence" and self.axis_ is None:
-            return smooth_in_brain(logits, brain, self.sigma)[:, 0]
-        features = self._along_axis(self._deviations_of(images, outputs))
-        if self._scores_density:
-            pixels = pixels_of(features, brain).double()
-            energy = mixture_energy(pixels, networks.mixture.parameters_, _FLOOR)
-            features = map_of(energy, brain).unsqueeze(1)
-            return smooth_in_brain(features, brain, self.sigma)[:, 0]
-        if self.evidence == "presence" or self._has_directed_lesions:
-            probability = smooth_in_brain(torch.sigmoid(logits), brain, self.sigma)
-            features = probability * (
-                features.clamp_min(0) if self._sign_is_known else features.abs()
-            )
-        return features[:, 0]
-
-    def _deviations_of(self, images: torch.Tensor, outputs: torch.Tensor) -> torch.Tensor:
-        """Return signed deviations from normal, smoothed over the brain, (n, K, H, W)."""
-        residuals = self._residuals_of(images, outputs)
-        if self.evidence == "residual" or not self._sign_is_known:
-            return residuals
-        intensity = smooth_in_brain(images, brain_of(images), self.sigma)
-        return intensity if self.evidence == "presence" else residuals + intensity
