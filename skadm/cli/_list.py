@@ -40,7 +40,7 @@ def run(args: argparse.Namespace) -> None:
             ("supervision", ", ".join(method.supervision)),
             ("presets", ", ".join(PRESETS[name])),
         ):
-            lines = textwrap.wrap(text, 92 - 2 - _LABEL_WIDTH)
+            lines = textwrap.wrap(text, 92 - 2 - _LABEL_WIDTH, break_on_hyphens=False)
             indent = " " * (2 + _LABEL_WIDTH)
             print(f"  {label:<{_LABEL_WIDTH}}" + f"\n{indent}".join(lines))
         print()
