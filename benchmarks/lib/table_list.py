@@ -18,6 +18,20 @@ _REFINED = "diseases --only brats lgg --methods " + " ".join(
     for tier in ("learned", "known")
     for how in ("", ", edge-aware", ", self-trained, edge-aware")
 )
+_STROKES = "diseases --only isles2022 --full --methods " + " ".join(
+    f"'{name}'"
+    for name in (
+        "DWI threshold",
+        "Intensity, all contrasts",
+        "DAE, all contrasts",
+        "Eraser",
+        "Eraser, all contrasts",
+        "Eraser, all contrasts, self-trained",
+        "Small-lesion eraser, all contrasts",
+        "Stroke eraser, all contrasts",
+        "Stroke eraser, all contrasts, self-trained",
+    )
+)
 _SPEED = (*ALL_DETECTORS, "skadm.metrics", "skadm.data")
 _ADM = ("skadm.detectors.ADMDetector", "skadm.evaluation.evaluate_split")
 _MIXTURE = ("skadm.detectors.GaussianMixtureDetector",)
@@ -37,6 +51,8 @@ _RESULTS = (
             "lgg": "of_lower_grade_glioma__tcga.csv",
         }.items()
     ),
+    Table("strokes", _STROKES, "of_stroke__isles_2022.csv"),
+    Table("strokes_patients", _STROKES, "ap_stroke__isles_2022.csv"),
     Table("beyond_brats", f"beyond {_BRATS} --seeds 1", "pooled.csv"),
     Table("beyond_brats_seeds", f"beyond {_BRATS}", "pooled.csv"),
     Table(
