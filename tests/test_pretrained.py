@@ -278,9 +278,9 @@ def test_fine_tuning_starts_from_the_pretrained_weights(stack):
 def test_evidence_of_presence_by_hand(stack, known):
     known = {"prior": ["FLAIR"], **known} if known else {}
     settings = {"init": "synthetic", "max_epochs": 0, "evidence": "presence", "sigma": 1.5}
-    detector = EraserDetector(
-        **settings, **known, precision="float32", random_state=0
-    ).fit(stack, stack.y)
+    detector = EraserDetector(**settings, **known, precision="float32", random_state=0).fit(
+        stack, stack.y
+    )
     X = stack.X
     brain = brain_mask(X)
     seen = torch.from_numpy(np.concatenate([X, mirrored(torch.from_numpy(X))], axis=1))

@@ -1,6 +1,7 @@
 """The benchmark of speed: its plain version is ADM, its numbers are what they say."""
 
 import json
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -12,6 +13,7 @@ from benchmarks.lib.speed import (
     density,
     equal_loss,
     growth,
+    limit,
     machine,
     memory,
     parts,
@@ -20,7 +22,7 @@ from benchmarks.lib.speed import (
 )
 from benchmarks.lib.speed.rows import Row
 from benchmarks.speed import cohort, speed
-from skadm import ADMDetector
+from skadm import ADMDetector, PCADetector
 from skadm.nn.density import estimate_mixture, mixture_energy
 
 pytest.importorskip("matplotlib")
@@ -204,7 +206,9 @@ def test_quick_run(tmp_path, capsys):
 def test_limit_and_growth(tmp_path, monkeypatch):
     monkeypatch.setattr(growth, "SIZES", {"slices": (2, 4), "contrasts": (2, 3)})
     monkeypatch.setattr(growth, "SIDES", (0.5, 1.0))
-    rows = run(tmp_path, "--only", "limit", "growth", "--slices", "4")
+    rate = partial(machine.matrix_rate, side=512, seconds=0.05)
+    monkeypatch.setattr(limit, "matrix_rate", rate)
+    rows = run(tmp_path, "--only", "limit", "growth", "--slices", "2", "--size", "16")
     limits = [row for row in rows if "against the limit" in row["name"]]
     assert len(limits) in (4, 8)  # with bfloat16, where the machine has it
     for row in limits:
@@ -265,7 +269,11 @@ def test_rows_under_their_goal():
     assert not Row("no reference", 1, goal=3).missed
 
 
-def test_cohort_with_two_jobs(tmp_path):
+def test_cohort_with_two_jobs(tmp_path, monkeypatch):
+    # Neither the process of a measurement nor its workers need torch for this detector.
+    detector = PCADetector(max_samples=100)
+    monkeypatch.setattr("skadm.presets.make_detector", lambda *_, **__: detector)
+    monkeypatch.setattr(cohort, "run_alone", lambda function, *given: function(*given))
     cohort.main(["--volumes", "2", "--size", "32", "--out", str(tmp_path)])
     table = pd.read_csv(tmp_path / "cohort.csv")
     assert list(table["jobs"]) == [1, 2]
