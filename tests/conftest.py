@@ -60,3 +60,11 @@ def data_directory():
     if not folder.is_dir():
         pytest.skip(f"no real scans: {folder} is not a folder (set SKADM_DATA)")
     return folder
+
+
+@pytest.fixture(scope="module")
+def quick_bias_field():
+    """Few iterations of N4, which takes longest, for phantoms without a bias field."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("skadm.raw._bias_field._ITERATIONS", (2, 2, 2, 2))
+        yield
