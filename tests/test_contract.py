@@ -310,7 +310,7 @@ def test_scores_depend_on_training(detector, fitted):
 # Settings with which few slices of a phantom are enough to learn from; else "quick" with
 # more epochs.
 _LEARNING = {
-    "ADMDetector": {"width": 4, "n_blocks": 1, "max_epochs": 10, "learning_rate": 5e-3},
+    "ADMDetector": {"width": 4, "n_blocks": 1, "max_epochs": 6, "learning_rate": 5e-3},
     "DAEDetector": {"width": 4, "n_levels": 2, "max_epochs": 30, "learning_rate": 5e-3},
     "DAGDetector": {"max_epochs": 20, "learning_rate": 1e-2, "penalty_weight": 1e-5},
     "DAGcDetector": {"max_epochs": 10, "learning_rate": 1e-2, "penalty_weight": 1e-5},
@@ -318,7 +318,7 @@ _LEARNING = {
     "EraserDetector": {"width": 4, "n_levels": 2, "max_epochs": 20, "learning_rate": 5e-3},
     # Untrained, its residual is nearly the image itself, which is no bad score.
     "GMVAEDetector": {
-        "width": 8,
+        "width": 4,
         "restoration_steps": 2,
         "max_epochs": 40,
         "learning_rate": 5e-3,
@@ -342,6 +342,8 @@ PHANTOM = (6, 12, 32)
 SMALL_PHANTOM = {
     "ADMDetector": (4, 8, 24),
     "DAEDetector": (4, 8, 24),
+    "DAGcDetector": (6, 8, 24),
+    "DSVDDDetector": (6, 8, 24),
     "EraserDetector": (6, 8, 24),
     "GMVAEDetector": (4, 8, 24),
 }
