@@ -446,7 +446,7 @@ def test_a_broken_relation_of_contrasts_is_found():
     stack = make_phantom(
         n_patients=6,
         n_slices=12,
-        size=32,
+        size=24,
         contrasts=("T1", "T2"),
         lesions=None,
         random_state=0,
@@ -458,7 +458,7 @@ def test_a_broken_relation_of_contrasts_is_found():
     rng = np.random.default_rng(0)
     for n, pixels in enumerate(brain):
         row, column = rng.choice(np.argwhere(pixels))
-        turned[n, max(row - 4, 0) : row + 4, max(column - 4, 0) : column + 4] = True
+        turned[n, max(row - 3, 0) : row + 3, max(column - 3, 0) : column + 3] = True
     test[:, 0] *= np.where(turned, -1, 1)
 
     detector = FAnoGANDetector(
