@@ -149,6 +149,12 @@ def test_registration_recovers_a_known_motion(prepared):
     np.testing.assert_allclose(transform.TransformPoint(point), expected, atol=1e-6)
 
 
+def registered(flair, t1, brain, grid=AFFINE, moved=MOTION @ T1_GRID):
+    """How T1 on its moved grid is registered to FLAIR."""
+    images = [(flair, grid), (t1, moved), (brain.astype(np.uint8), grid)]
+    return register_rigidly(*(to_itk(voxels.T, affine) for voxels, affine in images))
+
+
 def test_thick_slices():
     """Fine folds: gradients smoothed in the plane as much as across it are misleading."""
     grid = np.diag([1.0, 1.0, 7.5, 1.0])
@@ -156,24 +162,15 @@ def test_thick_slices():
     shape = (132, 132, 14)
     flair, brain = head(grid, shape, fold=0.3)
     t1, _ = head(grid, shape, weights=(0.4, 0.6, 0.9), fold=0.3)
-    images = [
-        to_itk(flair.T, grid),
-        to_itk(t1.T, MOTION @ grid),
-        to_itk(brain.T.astype(np.uint8), grid),
-    ]
-    error = errors(register_rigidly(*images).matrix, brain, grid)
+    found = registered(flair, t1, brain, grid, MOTION @ grid)
+    error = errors(found.matrix, brain, grid)
     assert error.max() < 0.3
 
 
 def test_registration_is_the_same_each_time():
     flair, brain = head()
     t1, _ = head(T1_GRID, T1_SHAPE, weights=(0.7, 0.3, 1.0))
-    images = [
-        to_itk(flair.T, AFFINE),
-        to_itk(t1.T, MOTION @ T1_GRID),
-        to_itk(brain.T.astype(np.uint8), AFFINE),
-    ]
-    first, second = (register_rigidly(*images) for _ in range(2))
+    first, second = (registered(flair, t1, brain) for _ in range(2))
     np.testing.assert_array_equal(first.matrix, second.matrix)
 
 
@@ -182,12 +179,7 @@ def test_headers_that_are_far_apart():
     flair, brain = head()
     far = np.eye(4)
     far[:3, 3] = 150, 0, 40
-    images = [
-        to_itk(flair.T, AFFINE),
-        to_itk(flair.T, far @ AFFINE),
-        to_itk(brain.T.astype(np.uint8), AFFINE),
-    ]
-    found = register_rigidly(*images)
+    found = registered(flair, flair, brain, moved=far @ AFFINE)
     assert found.start == "centres"
     np.testing.assert_allclose(found.matrix[:3, 3], [-150, 0, 40], atol=0.5)
 
