@@ -403,7 +403,7 @@ def test_training_restores_normal_slices_of_other_patients():
     def error(**parameters):
         """Mean of two seeds: they differ by as much as a GAN gains in so few steps."""
         settings = {"n_levels": 1, "batch_size": 2}
-        settings |= {"width": 8, "latent_dim": 4, "max_epochs": 30, "learning_rate": 5e-3}
+        settings |= {"width": 8, "latent_dim": 8, "max_epochs": 20, "learning_rate": 8e-3}
         detectors = [
             tiny(**{**settings, **parameters, "random_state": seed}).fit(X, y)
             for seed in range(2)
@@ -464,9 +464,9 @@ def test_a_broken_relation_of_contrasts_is_found():
     detector = FAnoGANDetector(
         width=8,
         n_levels=2,
-        max_epochs=30,
+        max_epochs=20,
         batch_size=4,
-        learning_rate=3e-3,
+        learning_rate=5e-3,
         augmentation=None,
         random_state=0,
     )
