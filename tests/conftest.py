@@ -28,16 +28,19 @@ def pytest_configure(config):
 # workers idle. What a file takes: `make test` lists the longest tests.
 LONGEST = (
     "test_contract.py",
-    "test_scaling_docs.py",
     "test_prepare.py",
-    "test_benchmarks.py",
-    "test_processes.py",
-    "test_wrapper_contract.py",
-    "test_pretrained.py",
     "test_speed.py",
-    "test_cli.py",
+    "test_wrapper_contract.py",
+    "test_benchmarks.py",
+    "test_scaling_docs.py",
+    "test_pretrained.py",
     "test_compare.py",
+    "test_cli.py",
+    "test_processes.py",
     "test_checkpoints.py",
+    "test_io.py",
+    "test_fanogan.py",
+    "test_scale.py",
 )
 
 
