@@ -641,7 +641,7 @@ BAD_PARAMETERS = {
 def test_bad_parameters(detector):
     X, y = make_slices()
     for name in BAD_PARAMETERS.keys() & detector.get_params().keys():
-        with pytest.raises(ValueError, match=name):
+        with pytest.raises(ValueError, match=f"'{name}' parameter of |{name}="):
             clone(detector).set_params(**{name: BAD_PARAMETERS[name]}).fit(X, y)
 
 
