@@ -28,16 +28,19 @@ def pytest_configure(config):
 # workers idle. What a file takes: `make test` lists the longest tests.
 LONGEST = (
     "test_contract.py",
-    "test_scaling_docs.py",
     "test_prepare.py",
-    "test_benchmarks.py",
-    "test_processes.py",
-    "test_wrapper_contract.py",
-    "test_pretrained.py",
     "test_speed.py",
-    "test_cli.py",
+    "test_wrapper_contract.py",
+    "test_benchmarks.py",
+    "test_scaling_docs.py",
+    "test_pretrained.py",
     "test_compare.py",
+    "test_cli.py",
+    "test_processes.py",
     "test_checkpoints.py",
+    "test_io.py",
+    "test_fanogan.py",
+    "test_scale.py",
 )
 
 
@@ -60,3 +63,11 @@ def data_directory():
     if not folder.is_dir():
         pytest.skip(f"no real scans: {folder} is not a folder (set SKADM_DATA)")
     return folder
+
+
+@pytest.fixture(scope="module")
+def quick_bias_field():
+    """Few iterations of N4, which takes longest, for phantoms without a bias field."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("skadm.raw._bias_field._ITERATIONS", (2, 2, 2, 2))
+        yield

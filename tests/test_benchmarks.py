@@ -22,7 +22,7 @@ pytest.importorskip("matplotlib")
 
 pytestmark = pytest.mark.slow
 
-TINY = ("--size", "24", "--patients", "6", "--slices", "8", "--preset", "quick")
+TINY = ("--size", "16", "--patients", "6", "--slices", "8", "--preset", "quick")
 
 
 load_stack_once = remembered(data.load_stack)
@@ -252,7 +252,7 @@ def test_added_normals(load, tmp_path, cache, monkeypatch):
     def load_slices(name, options):
         if name == "phantom":
             return real_load_slices(name, options)
-        made = make_phantom(3, 8, 24, contrasts=("FLAIR", "T1"), random_state=9).in_memory()
+        made = make_phantom(3, 8, 16, contrasts=("FLAIR", "T1"), random_state=9).in_memory()
         return SliceStack.from_volumes(
             [
                 ArrayVolume(*volume.read(), patient=f"other {i}", contrasts=("FLAIR", "T1"))

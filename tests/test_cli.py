@@ -643,107 +643,115 @@ def no_work(monkeypatch):
     monkeypatch.setattr("skadm.base.BaseDetector.score_samples", fail)
 
 
+# Words after `skadm`, and what the error says. OUT does not exist, FOLDER is empty, STRANGE
+# is a folder without scans.
+REFUSALS = [
+    ("fit --data SCANS --out MODEL", "exists; pass --force to overwrite it"),
+    ("fit --data SCANS --out FOLDER", "is a folder; --out must name a file"),
+    ("demo --data SCANS --out STRANGE", "is not empty; pass --force"),
+    ("evaluate --data SCANS --model MODEL --out STRANGE", "is not empty; pass --force"),
+    *(
+        (f"{command} --data SCANS --out MODEL", "is not a folder; --out must be a folder")
+        for command in ("demo", "evaluate --model MODEL", "score --model MODEL")
+    ),
+    ("demo --data SCANS --out MODEL/out", "is not writable"),
+    *(
+        (f"{command} --data nowhere --out OUT", "nowhere: no such file or folder")
+        for command in ("demo", "fit")
+    ),
+    ("fit --data STRANGE --out OUT", "no patient found"),
+    ("fit --data STRANGE --out OUT", "ISLES"),  # all in one line
+    ("demo --data SCANS --out OUT --contrasts PD", "PD"),
+    ("fit --data SCANS --out OUT --contrasts PD", "PD"),
+    ("demo --out OUT --contrasts PD", "contrasts is ('PD',)"),
+    *(
+        (
+            f"{command} --data SCANS --out OUT --device toaster",
+            "device='toaster' is not available",
+        )
+        for command in ("demo", "fit", "evaluate --model MODEL", "score --model MODEL")
+    ),
+    (
+        "fit --data SCANS --out OUT --detector Oracle",
+        "no detector 'Oracle'; expected one of ['ADM+', 'ADMDetector'",
+    ),
+    ("fit --data SCANS --out OUT --preset huge", "ADMDetector has no preset 'huge'"),
+    ("fit --data SCANS --out OUT --patients nobody", "patients ['nobody'] do not exist"),
+    (
+        "fit --data SCANS --out OUT --epochs 3 --detector IntensityDetector",
+        "IntensityDetector is not trained in epochs",
+    ),
+    (
+        "fit --data SCANS --out SCAN --force",
+        "is not a model; --force overwrites only models",
+    ),
+    *(
+        (f"{command} --data SCANS --force --out ", "--out is empty; expected a path")
+        for command in ("demo", "fit", "report --model MODEL", "score --model MODEL")
+    ),
+    *(
+        (f"{command} --data SCANS --out OUT {words}", told)
+        for command in ("demo", "fit")
+        for words, told in (
+            ("--prior PD", "ADMDetector does not support a prior"),
+            ("--prior PD", "omit --prior, or choose DAEDetector, EraserDetector, "),
+            (
+                "--detector EraserDetector --prior PD",
+                "--prior names PD; expected some of ",
+            ),
+            (
+                "--detector EraserDetector --prior T2=x",
+                "--prior T2=x: expected a contrast, optionally with a weight",
+            ),
+        )
+    ),
+    *(
+        (f"{command} --data SCANS --out OUT --model {model}", told)
+        for command in ("evaluate", "score")
+        for model, told in (
+            ("PICKLE", "Pickles (.joblib, .pkl) are not loaded"),
+            ("no.skadm", "no.skadm: no such model; train one with 'skadm fit'"),
+        )
+    ),
+    (
+        "demo --out OUT --size 16 --slices 4 --n-patients 1",
+        "holds one patient; expected at least two",
+    ),
+    ("demo --out OUT --patients phantom-001", "pass --n-patients for the number"),
+    ("demo --data SCANS --out OUT --slices 5", "--slices is only for the phantom"),
+]
+
+
 @pytest.mark.usefixtures("no_work")
 class TestRefusals:
     """All of them before any work."""
 
-    def test_model_exists(self, model, scans, capsys):
-        before = model.read_bytes()
-        arguments = ["fit", "--data", scans, "--out", model]
-        assert "exists; pass --force to overwrite it" in refused(arguments, capsys)
-        assert model.read_bytes() == before
-
-    def test_model_is_a_folder(self, scans, tmp_path, capsys):
-        arguments = ["fit", "--data", scans, "--out", tmp_path]
-        assert "is a folder; --out must name a file" in refused(arguments, capsys)
-
-    @pytest.mark.parametrize("command", ["demo", "evaluate"])
-    def test_folder_is_not_empty(self, command, model, scans, tmp_path, capsys):
-        (tmp_path / "of another").touch()
-        arguments = [command, "--data", scans, "--out", tmp_path]
-        arguments += [] if command == "demo" else ["--model", model]
-        assert "is not empty; pass --force" in refused(arguments, capsys)
-
-    @pytest.mark.parametrize("command", ["demo", "evaluate", "score"])
-    def test_folder_is_a_file(self, command, model, scans, capsys):
-        arguments = [command, "--data", scans, "--out", model]
-        arguments += [] if command == "demo" else ["--model", model]
-        assert "is not a folder; --out must be a folder" in refused(arguments, capsys)
-
-    def test_folder_inside_a_file(self, model, scans, capsys):
-        arguments = ["demo", "--data", scans, "--out", model / "out"]
-        assert "is not writable" in refused(arguments, capsys)
-
-    @pytest.mark.parametrize("command", ["demo", "fit"])
-    def test_data_missing(self, command, tmp_path, capsys):
-        arguments = [command, "--data", tmp_path / "nowhere", "--out", tmp_path / "out"]
-        assert "nowhere: no such file or folder" in refused(arguments, capsys)
-        assert not (tmp_path / "out").exists()
-
-    def test_data_of_no_known_layout(self, tmp_path, capsys):
+    @pytest.mark.parametrize(("words", "told"), REFUSALS)
+    def test_refusal(self, words, told, model, scans, tmp_path, capsys):
+        (tmp_path / "folder").mkdir()
         (tmp_path / "strange" / "scans").mkdir(parents=True)
-        arguments = ["fit", "--data", tmp_path / "strange", "--out", tmp_path / "m.skadm"]
-        message = refused(arguments, capsys)
-        assert "no patient found" in message
-        assert "ISLES" in message  # all in one line
-
-    @pytest.mark.parametrize("command", ["demo", "fit"])
-    def test_unknown_contrast(self, command, scans, tmp_path, capsys):
-        arguments = [command, "--data", scans, "--out", tmp_path / "out", *QUICK]
-        assert "PD" in refused([*arguments, "--contrasts", "PD"], capsys)
-
-    def test_unknown_contrast_of_the_phantom(self, tmp_path, capsys):
-        arguments = ["demo", "--out", tmp_path / "out", "--contrasts", "PD"]
-        assert "contrasts is ('PD',)" in refused(arguments, capsys)
+        joblib.dump(IntensityDetector(), tmp_path / "old.joblib")
+        places = {
+            "SCANS": scans,
+            "SCAN": next(scans.rglob("*_t1.nii.gz")),
+            "MODEL": model,
+            "OUT": tmp_path / "out",
+            "FOLDER": tmp_path / "folder",
+            "STRANGE": tmp_path / "strange",
+            "PICKLE": tmp_path / "old.joblib",
+        }
+        kept = [places["SCAN"], model]
+        before = [file.read_bytes() for file in kept]
+        arguments = [str(places.get(word, word)) for word in words.split(" ")]
+        arguments = [word.replace("MODEL/", f"{model}/") for word in arguments]
+        assert told in refused(arguments, capsys)
+        assert not places["OUT"].exists()
+        assert [file.read_bytes() for file in kept] == before
 
     def test_contrast_of_the_model_missing(self, model, tmp_path, capsys):
         scans = write_brats(tmp_path / "scans", 1, contrasts=("T1", "FLAIR"))
         arguments = ["score", "--model", model, "--data", scans, "--out", tmp_path / "maps"]
         assert "no patient has contrast T2" in refused(arguments, capsys)
-
-    @pytest.mark.parametrize("command", ["demo", "fit", "score", "evaluate"])
-    def test_unknown_device(self, command, model, scans, tmp_path, capsys):
-        arguments = [command, "--data", scans, "--out", tmp_path / "out"]
-        arguments += ["--model", model] if command in ("score", "evaluate") else []
-        message = refused([*arguments, "--device", "toaster"], capsys)
-        assert "device='toaster' is not available" in message
-
-    def test_unknown_names(self, scans, tmp_path, capsys):
-        arguments = ["fit", "--data", scans, "--out", tmp_path / "m.skadm"]
-        message = refused([*arguments, "--detector", "Oracle"], capsys)
-        assert "no detector 'Oracle'; expected one of ['ADM+', 'ADMDetector'" in message
-        message = refused([*arguments, "--preset", "huge"], capsys)
-        assert "ADMDetector has no preset 'huge'" in message
-        message = refused([*arguments, "--patients", "nobody"], capsys)
-        assert "patients ['nobody'] do not exist" in message
-        arguments += ["--detector", "IntensityDetector", "--epochs", "3"]
-        assert "IntensityDetector is not trained in epochs" in refused(arguments, capsys)
-
-    def test_model_in_the_place_of_a_scan(self, scans, capsys):
-        scan = next(scans.rglob("*_t1.nii.gz"))
-        before = scan.read_bytes()
-        message = refused(["fit", "--data", scans, "--out", scan, "--force"], capsys)
-        assert "is not a model; --force overwrites only models" in message
-        assert scan.read_bytes() == before
-
-    @pytest.mark.parametrize("command", ["demo", "fit", "score", "report"])
-    def test_empty_out(self, command, model, scans, capsys):
-        arguments = [command, "--data", scans, "--out", "", "--force"]
-        arguments += ["--model", model] if command in ("score", "report") else []
-        assert "--out is empty; expected a path" in refused(arguments, capsys)
-
-    @pytest.mark.slow
-    @pytest.mark.parametrize("command", ["demo", "fit"])
-    def test_prior(self, command, scans, tmp_path, capsys):
-        arguments = [command, "--data", scans, "--out", tmp_path / "out"]
-        message = refused([*arguments, "--prior", "PD"], capsys)
-        assert "ADMDetector does not support a prior" in message
-        assert "omit --prior, or choose DAEDetector, EraserDetector, " in message
-        arguments += ["--detector", "EraserDetector"]
-        message = refused([*arguments, "--prior", "PD"], capsys)
-        assert "--prior names PD; expected some of " in message
-        message = refused([*arguments, "--prior", "T2=x"], capsys)
-        assert "--prior T2=x: expected a contrast, optionally with a weight" in message
 
     @pytest.mark.parametrize("command", ["demo", "evaluate"])
     def test_no_matplotlib(self, command, model, scans, tmp_path, capsys, monkeypatch):
@@ -752,19 +760,6 @@ class TestRefusals:
         arguments += [] if command == "demo" else ["--model", model]
         message = refused(arguments, capsys)
         assert "pip install skadm[plot], or pass --no-figures" in message
-
-    @pytest.mark.parametrize("command", ["score", "evaluate"])
-    def test_model_is_a_pickle(self, command, scans, tmp_path, capsys):
-        joblib.dump(IntensityDetector(), tmp_path / "old.joblib")
-        arguments = [command, "--data", scans, "--out", tmp_path / "out"]
-        message = refused([*arguments, "--model", tmp_path / "old.joblib"], capsys)
-        assert "Pickles (.joblib, .pkl) are not loaded" in message
-
-    @pytest.mark.parametrize("command", ["score", "evaluate"])
-    def test_no_such_model(self, command, scans, tmp_path, capsys):
-        arguments = [command, "--data", scans, "--out", tmp_path / "out"]
-        message = refused([*arguments, "--model", tmp_path / "no.skadm"], capsys)
-        assert "no.skadm: no such model; train one with 'skadm fit'" in message
 
     def test_not_a_model(self, scans, tmp_path, capsys):
         path = tmp_path / "model.skadm"
@@ -777,19 +772,6 @@ class TestRefusals:
         unfitted = make_pipeline(IntensityNormalizer(), IntensityDetector())
         skadm.save(unfitted, path, force=True)
         assert "holds an unfitted detector" in refused(arguments, capsys)
-
-    def test_one_patient_cannot_be_split(self, tmp_path, capsys):
-        arguments = ["demo", "--out", tmp_path / "out", "--size", "16", "--slices", "4"]
-        message = refused([*arguments, "--n-patients", "1"], capsys)
-        assert "holds one patient; expected at least two" in message
-
-    def test_the_phantom_has_no_patients_to_choose(self, tmp_path, capsys):
-        arguments = ["demo", "--out", tmp_path / "out", "--patients", "phantom-001"]
-        assert "pass --n-patients for the number" in refused(arguments, capsys)
-
-    def test_slices_are_for_the_phantom(self, scans, tmp_path, capsys):
-        arguments = ["demo", "--data", scans, "--out", tmp_path / "out", "--slices", "5"]
-        assert "--slices is only for the phantom" in refused(arguments, capsys)
 
     @pytest.mark.slow
     def test_demo_needs_masks(self, tmp_path, capsys):
@@ -925,13 +907,11 @@ def test_python_m_skadm():
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no SIGPIPE")
-@pytest.mark.parametrize(
-    ("arguments", "buffered"),
-    [(["list"], False), (["fit", "--help"], True)],
-)
+@pytest.mark.parametrize("buffered", [False, True])
 @pytest.mark.slow
-def test_reader_that_has_gone_is_no_error(arguments, buffered):
-    """As of 'skadm list | head -1'."""
+def test_reader_that_has_gone_is_no_error(buffered, model):
+    """As of 'skadm card | head -1'."""
+    arguments = ["fit", "--help"] if buffered else ["card", "--model", str(model)]
     reader, writer = os.pipe()
     os.close(reader)
     flags = [] if buffered else ["-u"]

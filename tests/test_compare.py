@@ -86,7 +86,7 @@ def compare(two_detectors, monkeypatch):
 
 
 def arguments(out, *more):
-    tiny = ("--size", "24", "--patients", "4", "--slices", "8", "--preset", "quick")
+    tiny = ("--size", "16", "--patients", "4", "--slices", "8", "--preset", "quick")
     methods = () if "--methods" in more else ("--methods", "First", "Second")
     return [*tiny, "--seeds", "2", "--out", str(out), *methods, *more]
 
@@ -351,7 +351,7 @@ def test_cost_counts_epochs_and_names_failures(
     monkeypatch.setitem(PRESETS["ADMDetector"], "quick", {"width": 4, "max_epochs": 3})
     monkeypatch.setattr(SecondDetector, "error", RuntimeError("broken"))
     chosen = ("--methods", "ADM", "Intensity", "Second")
-    options = ("--size", "32", "--preset", "quick", "--slices", "4", "--contrasts", "2")
+    options = ("--size", "16", "--preset", "quick", "--slices", "4", "--contrasts", "2")
     assert cost.main([*options, *chosen, "--out", str(tmp_path)]) == 1
     out = capsys.readouterr().out
     adm, intensity, second = read(tmp_path / "cost.csv")

@@ -394,7 +394,7 @@ def head_scans(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def prepared(head_scans, tmp_path_factory):
+def prepared(head_scans, tmp_path_factory, quick_bias_field):
     out = tmp_path_factory.mktemp("prepared")
     assert main(preparing(head_scans, out)) == 0
     return out

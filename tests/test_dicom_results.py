@@ -152,9 +152,9 @@ def test_background_does_not_bleed_into_the_brain(original, maps, tmp_path):
 
 def make_smaller(patch):
     """Few and small synthetic brains for density and threshold of the model."""
-    model = replace(pretrained._MODELS["synthetic"], size=64)
+    model = replace(pretrained._MODELS["synthetic"], size=32)
     patch.setitem(pretrained._MODELS, "synthetic", model)
-    patch.setattr(pretrained, "_PATIENTS", 3)
+    patch.setattr(pretrained, "_PATIENTS", 1)
 
 
 @pytest.fixture(scope="class")
@@ -184,6 +184,7 @@ def test_enhanced_files(maps, tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("quick_bias_field")
 def test_one_command_from_the_scanner_to_the_report(
     head_scans,  # noqa: F811
     tmp_path,
@@ -235,7 +236,14 @@ class TestReport:
         assert list(reported.rglob("*.dcm"))
         assert places_of(reported, SECRETS) == []
 
-    def test_other_scans_are_refused(self, prepared, tmp_path, capsys):  # noqa: F811
+    def test_other_scans_are_refused(
+        self,
+        prepared,  # noqa: F811
+        tmp_path,
+        capsys,
+        monkeypatch,
+    ):
+        make_smaller(monkeypatch)
         scanner = Scanner(tmp_path / "dicom")
         scanner.write("FLAIR", np.ones(SHAPE), AFFINE)
         words = ["report", "--model", "synthetic", "--data", str(prepared)]

@@ -403,7 +403,7 @@ def test_training_restores_normal_slices_of_other_patients():
     def error(**parameters):
         """Mean of two seeds: they differ by as much as a GAN gains in so few steps."""
         settings = {"n_levels": 1, "batch_size": 2}
-        settings |= {"width": 8, "latent_dim": 4, "max_epochs": 30, "learning_rate": 5e-3}
+        settings |= {"width": 8, "latent_dim": 8, "max_epochs": 20, "learning_rate": 8e-3}
         detectors = [
             tiny(**{**settings, **parameters, "random_state": seed}).fit(X, y)
             for seed in range(2)
@@ -446,7 +446,7 @@ def test_a_broken_relation_of_contrasts_is_found():
     stack = make_phantom(
         n_patients=6,
         n_slices=12,
-        size=32,
+        size=24,
         contrasts=("T1", "T2"),
         lesions=None,
         random_state=0,
@@ -458,15 +458,15 @@ def test_a_broken_relation_of_contrasts_is_found():
     rng = np.random.default_rng(0)
     for n, pixels in enumerate(brain):
         row, column = rng.choice(np.argwhere(pixels))
-        turned[n, max(row - 4, 0) : row + 4, max(column - 4, 0) : column + 4] = True
+        turned[n, max(row - 3, 0) : row + 3, max(column - 3, 0) : column + 3] = True
     test[:, 0] *= np.where(turned, -1, 1)
 
     detector = FAnoGANDetector(
         width=8,
         n_levels=2,
-        max_epochs=30,
+        max_epochs=20,
         batch_size=4,
-        learning_rate=3e-3,
+        learning_rate=5e-3,
         augmentation=None,
         random_state=0,
     )
@@ -551,16 +551,6 @@ def test_levels(n_levels):
     assert np.isfinite(detector.fit(X[:1, :, 6:7, 5:6]).score_samples(X[:, :, :1])).all()
 
 
-def test_precisions_agree():
-    X, y = make_slices()
-    single, half = (
-        tiny(precision=precision).fit(X, y).score_samples(X)[y >= 0]
-        for precision in ("float32", "bfloat16")
-    )
-    assert not np.array_equal(single, half)
-    assert np.corrcoef(single, half)[0, 1] > 0.99
-
-
 def test_critic_is_computed_in_full_precision():
     critic = build_critic(2, 4, 2, generator())
     images = draw(2, 2, 16, 16)
@@ -571,18 +561,3 @@ def test_critic_is_computed_in_full_precision():
         assert ours.dtype == torch.float32
         assert torch.equal(ours, theirs)
     assert isinstance(critic, Critic)
-
-
-def test_parameters_out_of_range():
-    X, y = make_slices()
-    for name, value in {
-        "latent_dim": 0,
-        "width": 0,
-        "n_levels": 0,
-        "gradient_penalty": -1,
-        "critic_steps": 0,
-        "feature_weight": -1,
-        "encoder_epochs": 0,
-    }.items():
-        with pytest.raises(ValueError, match=f"'{name}' parameter of FAnoGANDetector"):
-            tiny(**{name: value}).fit(X, y)

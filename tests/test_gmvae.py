@@ -482,20 +482,3 @@ def test_latent_dim():
 
     assert n_latents() == (3, 1)
     assert n_latents(latent_dim=5, mixture_latent_dim=2) == (5, 2)
-
-
-def test_parameters_out_of_range():
-    X, y = make_slices()
-    for name, value in {
-        "n_components": 0,
-        "latent_dim": 0,
-        "mixture_latent_dim": 0,
-        "free_bits": -1,
-        "width": 0,
-        "n_levels": 0,
-        "tv_weight": -1,
-        "restoration_steps": 0,
-        "step_size": 0,
-    }.items():
-        with pytest.raises(ValueError, match=f"'{name}' parameter of GMVAEDetector"):
-            GMVAEDetector(**{name: value}).fit(X, y)

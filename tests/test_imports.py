@@ -30,7 +30,8 @@ assert not hasattr(skadm, "Abacus")
 import skadm.pooling
 from skadm import SliceDetector, VolumeDetector
 skadm.card(sys.argv[1])
-refuse("the card of a model", "torch")
+assert isinstance(skadm.load(sys.argv[1]), skadm.IntensityDetector)
+refuse("a model without networks", "torch")
 
 import skadm.plotting
 refuse("skadm.plotting", "torch", "matplotlib")
@@ -44,6 +45,8 @@ skadm.ADMDetector
 assert "torch" in sys.modules
 assert not hasattr(skadm, "AbacusDetector")
 # Each takes as long to import as a patient takes to score.
+import skadm.pretrained
+skadm.pretrained._PATIENTS = 1
 skadm.load_pretrained(contrasts=["FLAIR"])
 refuse("a pretrained model", "sympy", "torch._dynamo")
 """

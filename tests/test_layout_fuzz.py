@@ -23,7 +23,7 @@ from test_orientation import ORIENTATIONS
 from skadm.data import read_any
 
 SHAPE = (6, 5, 3)
-N_CASES = 500
+N_CASES = 320
 WORDS = {
     "T1": ["t1", "T1", "T1w", "t1n", "T1W", "MPRAGE"],
     "T1ce": ["t1ce", "T1c", "t1gd", "T1CE", "t1_post"],
@@ -91,7 +91,7 @@ def build(seed, folder):
     layout = pick(["folders", "groups", "flat", "nested", "bids", "derivatives", "table"])
     contrasts = sorted(rng.choice([*WORDS], int(rng.integers(1, 4)), replace=False))
     labelled = bool(rng.random() < 0.8)
-    hazard = pick(sorted(HAZARDS)) if rng.random() < 0.4 else None
+    hazard = pick(sorted(HAZARDS)) if rng.random() < 0.6 else None
     with_sessions = (
         layout in ("nested", "bids", "derivatives", "table") and rng.random() < 0.5
     )

@@ -174,9 +174,9 @@ def test_lesion_size_follows_the_radius(kind):
     volumes = []
     for radius in (8, 16, 24):
         stack = make_phantom(
-            4,
-            24,
-            48,
+            2,
+            16,
+            32,
             lesions=(kind,),
             lesion_fraction=1,
             lesion_radius=(radius, radius),

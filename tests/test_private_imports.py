@@ -41,6 +41,7 @@ def test_private_imports_are_seen(source):
     assert private_imports(source)
 
 
+@pytest.mark.slow
 def test_private_names_of_scikit_learn_are_in_one_module():
     assert private_imports(THE_MODULE.read_text(encoding="utf-8"))
     folders = ("skadm", "benchmarks", "examples", "docs")

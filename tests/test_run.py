@@ -392,22 +392,19 @@ class TestRefused:
         assert run(data, tmp_path / "out", "--dry-run") == 1
         assert "looks like a mask" in error_of(capsys)
 
-    def test_unknown_preset(self, few, tmp_path, capsys):
-        assert run(few, tmp_path / "out", "--preset", "huge") == 1
-        assert "no preset 'huge'; expected one of best, quick" in error_of(capsys)
-
-    def test_learned_prior_without_a_training(self, few, tmp_path, capsys):
-        assert run(few, tmp_path / "out", "--prior", "learned") == 1
-        assert "--prior learned needs training" in error_of(capsys)
+    @pytest.mark.parametrize(
+        ("words", "told"),
+        [
+            ("--preset huge", "no preset 'huge'; expected one of best, quick"),
+            ("--prior learned", "--prior learned needs training"),
+            ("--prior PD", "--prior names PD; expected some of"),
+            ("--contrasts PD", "--contrasts names PD; expected some of T1, T2, FLAIR"),
+        ],
+    )
+    def test_names_that_do_not_fit(self, words, told, few, tmp_path, capsys):
+        assert run(few, tmp_path / "out", *words.split()) == 1
+        assert told in error_of(capsys)
         assert not (tmp_path / "out").exists()
-
-    def test_prior_of_no_contrast(self, few, tmp_path, capsys):
-        assert run(few, tmp_path / "out", "--prior", "PD") == 1
-        assert "--prior names PD; expected some of" in error_of(capsys)
-
-    def test_contrast_that_is_not_there(self, few, tmp_path, capsys):
-        assert run(few, tmp_path / "out", "--contrasts", "PD") == 1
-        assert "--contrasts names PD; expected some of T1, T2, FLAIR" in error_of(capsys)
 
 
 def test_few_volumes_are_looked_at_for_the_skull(monkeypatch):

@@ -34,12 +34,10 @@ FOLDS = GroupKFold(2)
 pytestmark = pytest.mark.slow
 
 
-@pytest.fixture(scope="module")
-def scans(tmp_path_factory):
-    """Files in the layout of BraTS."""
-    folder = tmp_path_factory.mktemp("scans")
+def write_scans(folder, *shape):
+    """Write a phantom of this shape in the layout of BraTS."""
     stack = make_phantom(
-        4, 8, 48, contrasts=("T2", "FLAIR"), lesion_fraction=1.0, random_state=0
+        *shape, contrasts=("T2", "FLAIR"), lesion_fraction=1.0, random_state=0
     )
     X, y = stack.load()
     for name in np.unique(stack.volume_ids):
@@ -47,6 +45,11 @@ def scans(tmp_path_factory):
         for contrast, maps in (("t2", X[:, 0]), ("flair", X[:, 1]), ("seg", y == 1)):
             write_maps(maps[mine], stack[mine], folder / name, suffix=f"_{contrast}")
     return folder
+
+
+@pytest.fixture(scope="module")
+def scans(tmp_path_factory):
+    return write_scans(tmp_path_factory.mktemp("scans"), 4, 8, 48)
 
 
 @pytest.fixture(scope="module")

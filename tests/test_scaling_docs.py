@@ -8,26 +8,12 @@ import sys
 from importlib.util import find_spec
 from pathlib import Path
 
-import numpy as np
 import pytest
-
-from skadm.data import make_phantom, write_maps
+from test_scale import write_scans
 
 PAGE = Path(__file__).parents[1] / "docs" / "scaling.md"
 
 pytestmark = pytest.mark.slow
-
-
-def write_scans(folder):
-    """Write a phantom in the layout of BraTS."""
-    stack = make_phantom(
-        2, 6, 32, contrasts=("T2", "FLAIR"), lesion_fraction=1.0, random_state=0
-    )
-    X, y = stack.load()
-    for name in np.unique(stack.volume_ids):
-        mine = stack.volume_ids == name
-        for contrast, maps in (("t2", X[:, 0]), ("flair", X[:, 1]), ("seg", y == 1)):
-            write_maps(maps[mine], stack[mine], folder / name, suffix=f"_{contrast}")
 
 
 # Not imported here: Ray keeps the token of its first import for all tests of the process.
@@ -35,7 +21,7 @@ def write_scans(folder):
     not (find_spec("distributed") and find_spec("ray")), reason="pip install skadm[scale]"
 )
 def test_page(tmp_path):
-    write_scans(tmp_path / "scans")
+    write_scans(tmp_path / "scans", 2, 6, 32)
     blocks = re.findall(
         r"^```python\n(.*?)^```$", PAGE.read_text(), re.DOTALL | re.MULTILINE
     )

@@ -221,6 +221,7 @@ def test_bad_stacks_and_names(stack, source, tmp_path):
         write_maps(np.ones((N, H, W)), stack, tmp_path, suffix="/x")
 
 
+@pytest.mark.slow
 def test_real_scan(data_directory, tmp_path):
     folder = data_directory / "brats"
     patient = sorted(path.name for path in folder.iterdir())[0]

@@ -25,7 +25,24 @@ _LAST_CODE_POINT = 0x10FFFF
 _OF_THE_MACHINE = ("memory", "checkpoints")
 
 
-def known_classes(more: Iterable[type] = ()) -> dict[str, type]:
+class KnownClasses(dict[str, type]):
+    """The classes that a file may contain, by their names without module.
+
+    A public class that is not imported yet is imported when a file names it: most
+    detectors import torch, which takes longer than loading a model that needs none.
+    """
+
+    def __missing__(self, name: str) -> type:
+        import skadm
+
+        kind = getattr(skadm, name) if name in skadm.__all__ else None
+        if not (isinstance(kind, type) and _is_known(kind)):
+            raise KeyError(name)
+        self[name] = kind
+        return kind
+
+
+def known_classes(more: Iterable[type] = ()) -> KnownClasses:
     """Return the classes that a file may contain: estimators of skadm and their parts.
 
     Keys are names without module, so that classes can move.
@@ -36,20 +53,23 @@ def known_classes(more: Iterable[type] = ()) -> dict[str, type]:
     from sklearn.pipeline import Pipeline
 
     import skadm
+    import skadm.pooling
+    import skadm.postprocessing
+    import skadm.wrappers
     from skadm._reference import ScoreReference, TrainingReference
     from skadm.conformal import Calibration
     from skadm.preprocessing._crop import Box
 
-    for name in skadm.__all__:
-        getattr(skadm, name)  # imports its module
-    skadm.detectors.all_detectors()
+    custom = list(more)
+    for kind in custom:
+        getattr(skadm, kind.__name__, None)  # imports a class of the same name
     classes = [
         *(FrozenEstimator, GaussianMixture, PCA, Pipeline),
         *(Box, Calibration, ScoreReference, TrainingReference),
-        *(kind for kind in _subclasses(BaseEstimator) if _is_of_skadm(kind)),
-        *more,
+        *(kind for kind in _subclasses(BaseEstimator) if _is_known(kind)),
+        *custom,
     ]
-    known: dict[str, type] = {}
+    known = KnownClasses()
     for kind in classes:
         if known.setdefault(kind.__name__, kind) is not kind:
             raise ValueError(f"two classes are named {kind.__name__}; rename one.")
@@ -63,9 +83,10 @@ def _subclasses(kind: type) -> Iterator[type]:
         yield from _subclasses(subclass)
 
 
-def _is_of_skadm(kind: type) -> bool:
+def _is_known(kind: type) -> bool:
+    """Whether it is an estimator of skadm that is public and has objects."""
     public = kind.__module__.startswith("skadm.") and not kind.__name__.startswith("_")
-    return public and not inspect.isabstract(kind)
+    return public and issubclass(kind, BaseEstimator) and not inspect.isabstract(kind)
 
 
 class Encoder:
@@ -176,11 +197,13 @@ class Decoder:
             return self.used[content][1]
         if tag == _OBJECT:
             name, state = content
-            if (kind := self._classes.get(name)) is None:
+            try:
+                kind = self._classes[name]
+            except KeyError:
                 raise ValueError(
                     f"it contains the unknown class {name[:100]!r}; pass custom classes "
                     "with load(..., classes=[...])."
-                )
+                ) from None
             return _make(kind, self.decode(state))
         raise ValueError(f"it contains the unknown tag {tag[:20]!r}.")
 
