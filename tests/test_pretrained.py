@@ -589,6 +589,17 @@ def test_fine_tuning_benchmark(small, tmp_path, monkeypatch):
         rows = list(csv.DictReader(file))
     assert {row["training"] for row in rows} == {"phantom-000"}
     assert {row["patient"] for row in rows} == {"phantom-001", "all"}
+    with (out / "fine_tuned.csv").open(newline="") as file:
+        means = {(row["patients"], row["method"]): row for row in csv.DictReader(file)}
+    # Without an epoch, fine-tuning changes nothing.
+    for evidence in ("residual", "presence"):
+        tuned, before = (
+            means["1", f"fine-tuned, {evidence}"],
+            means["0", f"pretrained, {evidence}"],
+        )
+        assert tuned["ap"] == before["ap"]
+    with pytest.raises(ValueError, match="has 2 patients; expected more than the 2"):
+        zero_shot.main([*arguments, "--fine-tune", "1", "2"])
 
 
 @pytest.mark.slow

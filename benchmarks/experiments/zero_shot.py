@@ -8,14 +8,15 @@ plain intensities with the same priors are scored, smoothed and not. Thresholds 
 network are those of synthetic normal brains. The best Dice uses the best threshold of each
 patient.
 
---fine-tune N also fine-tunes erasers on the normal slices of N patients and tests them on
-the others. --from-scratch also trains erasers from random weights. --corrupt damages one
+--fine-tune N fine-tunes erasers on the normal slices of N patients instead, also for
+several N, and tests them on the patients left by the largest N. "Pretrained" is without
+fine-tuning. --from-scratch also trains erasers from random weights. --corrupt damages one
 contrast after the other: cut (a fifth of the brain's columns on one side), coarse (pixels
 three times as high) or saturated (at its 90 % quantile).
 
     python -m benchmarks zero_shot --data brats open_ms/mni mslesseg wmh
     python -m benchmarks zero_shot --data isles2022 --contrasts DWI ADC
-    python -m benchmarks zero_shot --data brats --fine-tune 1
+    python -m benchmarks zero_shot --data brats --fine-tune 1 2 4 --folds 3
     python -m benchmarks zero_shot --data brats --corrupt --every 4
 
 Writes per_patient.csv, pooled.csv, tables of patients, and run.json.
@@ -25,7 +26,8 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -43,6 +45,8 @@ THIN = 2.0  # mm: largest distance of slices for smoothing through them
 THROUGH = 5.0  # mm: standard deviation of that Gaussian
 SIGMA = 2.0
 
+PRETRAINED = "pretrained"  # without fine-tuning
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
@@ -53,7 +57,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--fine-tune",
         type=positive,
-        help="number of patients to fine-tune on; the others are tested",
+        nargs="+",
+        metavar="N",
+        help="numbers of patients to fine-tune on",
     )
     parser.add_argument(
         "--corrupt", action="store_true", help="also test faults of one contrast"
@@ -273,21 +279,33 @@ def fine_tune(folder: str, options: argparse.Namespace) -> list[dict[str, Any]]:
     shown = (X != 0).any(axis=(1, 2, 3))
     prior = known_direction(stack.contrasts)
     kinds: dict[str, EraserDetector] = {
+        PRETRAINED: make_detector(
+            "EraserDetector", "fine-tune", prior=prior, max_epochs=0, random_state=0
+        ),
         "fine-tuned": make_detector(
             "EraserDetector", "fine-tune", prior=prior, random_state=0
-        )
+        ),
     }
     if options.from_scratch:
         kinds["from scratch"] = make_detector(
             "EraserDetector", "cpu", prior=prior, n_networks=1, random_state=0
         )
     patients = list(dict.fromkeys(stack.groups.tolist()))
+    n_tested = len(patients) - max(options.fine_tune)
+    if n_tested < 1:
+        raise ValueError(
+            f"{folder} has {len(patients)} patients; expected more than the "
+            f"{max(options.fine_tune)} of --fine-tune"
+        )
     rows = []
-    for fold in range(options.folds):
-        n_training = options.fine_tune
-        chosen = [patients[(fold + i) % len(patients)] for i in range(n_training)]
+    for fold, n_training in product(range(options.folds), options.fine_tune):
+        # Others are tested in each fold, and the same whatever the number.
+        order = np.roll(patients, -fold * n_tested).tolist()
+        chosen, tested = order[:n_training], order[-n_tested:]
         training = np.isin(stack.groups, chosen)
         for name, detector in kinds.items():
+            if name == PRETRAINED and n_training > min(options.fine_tune):
+                continue  # the same again
             started = time.process_time()
             detector.fit(stack[training & shown], y[training & shown])
             seconds = time.process_time() - started
@@ -296,11 +314,10 @@ def fine_tune(folder: str, options: argparse.Namespace) -> list[dict[str, Any]]:
             for evidence in ("residual", "presence"):
                 detector.set_params(evidence=evidence)
                 row = {"data": Path(folder).name, "training": ", ".join(chosen)}
+                row |= {"patients": 0 if name == PRETRAINED else n_training}
                 row |= {"method": f"{name}, {evidence}", "seconds": seconds}
                 pixels: tuple[list[NDArray], list[NDArray]] = ([], [])
-                for patient in patients:
-                    if patient in chosen:
-                        continue
+                for patient in tested:
                     own = np.flatnonzero((stack.groups == patient) & shown)
                     own = own[:: options.every]
                     maps, labels = detector.score_samples(stack[own]), y[own]
@@ -311,6 +328,15 @@ def fine_tune(folder: str, options: argparse.Namespace) -> list[dict[str, Any]]:
                 rows.append(row | {"patient": "all"} | measure(*together, None))
             detector.set_params(evidence="residual")
     return rows
+
+
+def means_of_folds(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Return the mean over folds of each number of training patients and method."""
+    import pandas as pd
+
+    table = pd.DataFrame(rows).groupby(["data", "patients", "method"], sort=True)
+    metrics = ["seconds", "auc", "ap", "best_dice"]
+    return table[metrics].mean().reset_index().to_dict("records")
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -334,6 +360,9 @@ def main(argv: Sequence[str] | None = None) -> None:
         if row["patient"] == "all"
     ]
     page.table("pooled", pooled, "All pixels of a folder")
+    if options.fine_tune is not None:
+        caption = "All pixels of the tested patients, mean over folds"
+        page.table("fine_tuned", means_of_folds(pooled), caption)
     if run is score_folder:
         table = pd.DataFrame(rows)
         for metric in [name for name in ("ap", "best_dice", "flagged") if name in table]:

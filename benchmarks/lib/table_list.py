@@ -77,9 +77,9 @@ _RESULTS = (
     ),
     Table(
         "fine_tuned",
-        f"zero_shot {_BRATS} --fine-tune 1 --from-scratch --folds 3 --every 6",
-        "pooled.csv",
-        columns=("training", "method", "seconds", "auc", "ap", "best_dice"),
+        f"zero_shot {_BRATS} --fine-tune 1 2 4 --from-scratch --folds 3 --every 6",
+        "fine_tuned.csv",
+        columns=("patients", "method", "seconds", "auc", "ap", "best_dice"),
     ),
     Table(
         "small_lesions",
