@@ -215,6 +215,20 @@ def test_lesions_as_stated_are_weighted_by_their_probability(evidence, rule):
     np.testing.assert_allclose(found, expected[inner], rtol=1e-3, atol=1e-4)
 
 
+@pytest.mark.parametrize(
+    ("told", "said"),
+    [
+        ({}, "prior=None"),
+        ({"prior": "learned"}, "prior='learned'"),
+        ({"prior": [0], "prior_sign": "unknown"}, "prior_sign='unknown'"),
+        ({"prior": [0], "presence_weight": 0}, "presence_weight=0; expected a positive"),
+    ],
+)
+def test_lesions_as_stated_need_a_statement(told, said):
+    with pytest.raises(ValueError, match=rf"lesion_direction='prior' needs .*{said}"):
+        tiny(lesion_direction="prior", **told).fit(*make_slices())
+
+
 @pytest.mark.slow
 def test_lesions_as_stated_are_told_from_others():
     """After training, a blob that is bright and dark as stated scores above others."""

@@ -71,12 +71,12 @@ class EraserDetector(EraserScoring):
         Sizes of the blobs in pixels; one is drawn per batch.
     lesion_direction : {"any", "prior"}, default="any"
         Direction in which blobs change the contrasts. "any": brighter or darker. "prior":
-        as `prior` states, if it names contrasts and `prior_sign` is "known"; other
-        contrasts in any direction. The score is then multiplied by the probability of
-        such a blob; see Notes.
+        as `prior` states; contrasts that it does not name in any direction. The score is
+        then multiplied by the probability of such a blob; see Notes. "prior" needs
+        contrasts in `prior`, with a known sign.
     presence_weight : float, default=2.0
         Weight in the loss of a second task, the detection of the blobs, in squared
-        standard deviations. 0: no such task; `lesion_direction` then has no effect.
+        standard deviations. 0: no such task.
     self_training_epochs : int, default=0
         Epochs of self-training. It needs y, but uses only slice-level labels: the score
         marks the most abnormal regions of slices with an anomaly, and a U-Net that starts
@@ -153,10 +153,10 @@ class EraserDetector(EraserScoring):
     sum of the contrasts, or, for an unknown sign, times the absolute weighted sum of the
     residuals. All of these are smoothed.
 
-    With ``lesion_direction="prior"`` and a stated direction, the second task learns to tell
-    such lesions from normal tissue that is as bright. The score is minus the smoothed
-    probability of such a blob times the positive part of the combined contrasts. On
-    strokes this is far better, on gliomas no better.
+    With ``lesion_direction="prior"``, the second task learns to tell lesions as stated from
+    normal tissue that is as bright. The score is minus the smoothed probability of such a
+    blob times the positive part of the combined contrasts. On strokes this is far better,
+    on gliomas no better.
 
     Lesions of a few pixels are erased only in part and are rarely brighter than other
     tissue. With ``evidence="residual+intensity"``, the score is minus the weighted sum of
@@ -335,6 +335,15 @@ class EraserDetector(EraserScoring):
             )
         if self.evidence == "residual+intensity" and not self._has_direction:
             raise self._without_direction("evidence='residual+intensity'", {"FLAIR": 1})
+        if self.lesion_direction == "prior":
+            if self._learns_axis or not self._has_direction:
+                example = {"DWI": 1, "ADC": -1}
+                raise self._without_direction("lesion_direction='prior'", example)
+            if not self.presence_weight:
+                raise ValueError(
+                    "lesion_direction='prior' needs the second task, but "
+                    "presence_weight=0; expected a positive number."
+                )
         self.axis_ = self._stated_axis(X.shape[1])
         # The axis is learned during training, since the mixture depends on it.
         self._fit(X, self._abnormal_slices(abnormal))
@@ -395,7 +404,7 @@ class EraserDetector(EraserScoring):
         # What the weights do not tell, for the memory.
         known: dict[str, Any] = {"norm": self.norm, "mirror": self.mirror}
         loss_settings: dict[str, Any] = dict(settings)
-        if self._has_directed_lesions:
+        if self.lesion_direction == "prior":
             assert self.axis_ is not None
             signs = torch.from_numpy(np.sign(self.axis_)).float()
             loss_settings |= {"signs": signs, "change_of": self._change}

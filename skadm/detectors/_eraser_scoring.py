@@ -26,16 +26,9 @@ class EraserScoring(PriorDetector, TorchDetector):
 
     evidence: str
     lesion_direction: str
-    presence_weight: float
     mirror: bool
     sigma: float
     edge_aware: bool
-
-    @property
-    def _has_directed_lesions(self) -> bool:
-        """Whether artificial lesions change contrasts as the prior states."""
-        stated = self._has_direction and not self._learns_axis
-        return stated and self.lesion_direction == "prior" and self.presence_weight > 0
 
     def _output(self, net: torch.nn.Module, images: torch.Tensor) -> torch.Tensor:
         """Return slices without lesions and the logit of a lesion, (n, K + 1, H, W)."""
@@ -105,7 +98,7 @@ class EraserScoring(PriorDetector, TorchDetector):
             energy = mixture_energy(pixels, networks.mixture.parameters_, FLOOR)
             features = map_of(energy, brain).unsqueeze(1)
             return smooth_in_brain(features, brain, self.sigma)[:, 0]
-        if self.evidence == "presence" or self._has_directed_lesions:
+        if self.evidence == "presence" or self.lesion_direction == "prior":
             probability = smooth_in_brain(torch.sigmoid(logits), brain, self.sigma)
             features = probability * (
                 features.clamp_min(0) if self._sign_is_known else features.abs()
