@@ -1,11 +1,19 @@
 """Checks of slices and masks, and selection of normal slices."""
 
 from collections.abc import Mapping
+from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
 
 from skadm._arrays import as_numbers
+from skadm._sklearn import Interval
+
+# Standard deviations and medians of filters, in pixels or slices. The limits keep a filter
+# from a model file from taking all memory: kernels grow with the first, and windows with
+# the square of the second.
+FILTER_WIDTH = Interval(Real, 0, 1000, closed="both")
+MEDIAN_SIZE = Interval(Integral, 1, 101, closed="both")
 
 
 def check_shape(X) -> tuple[int, int, int, int]:

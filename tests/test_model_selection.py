@@ -12,7 +12,11 @@ from sklearn.pipeline import make_pipeline
 from skadm import GaussianMixtureDetector, IntensityDetector, PCADetector
 from skadm.base import BaseDetector
 from skadm.data import make_phantom
-from skadm.model_selection import HeldOutLikelihoodScorer, SyntheticLesionScorer
+from skadm.model_selection import (
+    HeldOutLikelihoodScorer,
+    SyntheticLesionScorer,
+    set_offset_by_f1,
+)
 from skadm.preprocessing import IntensityNormalizer
 from skadm.synthetic import IntensityShift
 from skadm.synthetic._kinds import KINDS
@@ -144,3 +148,15 @@ def test_one_contrast_and_wrong_metric(stack):
         SyntheticLesionScorer(metric="f1")
     scorer = pickle.loads(pickle.dumps(SyntheticLesionScorer(n_draws=3)))
     assert repr(scorer) == repr(SyntheticLesionScorer(n_draws=3))
+
+
+# -- threshold ----------------------------------------------------------------------------
+
+
+def test_threshold_that_flags_nearly_everything_is_told(stack):
+    X, y = stack.load()
+    bright, dark = (IntensityDetector(prior={0: sign}).fit(X, y) for sign in (1, -1))
+    lesions = np.where(y >= 0, (X[:, 0] > np.quantile(X[:, 0][y >= 0], 0.9)), -1)
+    set_offset_by_f1(bright, X, lesions)
+    with pytest.warns(UserWarning, match=r"flags \d+% of the normal pixels: .* separate"):
+        set_offset_by_f1(dark, X, lesions)

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from skadm._brain import brain_mask
 from skadm._filters import median_in_brain
 from skadm._sklearn import HasMethods, Interval, StrOptions
+from skadm._validation import MEDIAN_SIZE
 from skadm.augmentation import Augmentation
 from skadm.detectors._prior import Prior, PriorDetector
 from skadm.neural import TorchDetector
@@ -118,7 +119,7 @@ class DAEDetector(PriorDetector, TorchDetector):
         **PriorDetector._parameter_constraints,
         "noise_std": [Interval(Real, 0, None, closed="left")],
         "noise_scale": [Interval(Integral, 1, None, closed="left")],
-        "median_size": [Interval(Integral, 1, None, closed="left")],
+        "median_size": [MEDIAN_SIZE],
         "width": [Interval(Integral, 1, None, closed="left")],
         "n_levels": [Interval(Integral, 1, 16, closed="both")],
         "norm": [StrOptions(set(NORMS))],

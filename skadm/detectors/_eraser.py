@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from skadm._sklearn import HasMethods, Interval, StrOptions
+from skadm._validation import FILTER_WIDTH
 from skadm.augmentation import Augmentation
 from skadm.detectors._em import mixture_by_em
 from skadm.detectors._eraser_networks import Erasers, erasing_loss, erasing_networks
@@ -242,7 +243,7 @@ class EraserDetector(EraserScoring):
         "presence_weight": [Interval(Real, 0, None, closed="left")],
         "self_training_epochs": [Interval(Integral, 0, None, closed="left")],
         "mirror": ["boolean"],
-        "sigma": [Interval(Real, 0, None, closed="left")],
+        "sigma": [FILTER_WIDTH],
         "edge_aware": ["boolean"],
         "n_networks": [Interval(Integral, 1, None, closed="left")],
         "n_components": [Interval(Integral, 1, None, closed="left")],

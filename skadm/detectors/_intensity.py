@@ -1,7 +1,6 @@
 """Intensity baseline."""
 
 from collections.abc import Iterable
-from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -10,8 +9,7 @@ from numpy.typing import NDArray
 from skadm._brain import brain_mask
 from skadm._disk import release, row_chunks
 from skadm._filters import smooth_in_brain
-from skadm._sklearn import Interval
-from skadm._validation import check_arrays
+from skadm._validation import FILTER_WIDTH, check_arrays
 from skadm.detectors._prior import Prior, PriorDetector
 
 # Scores are clipped here, so that sums of a few, as in filters, fit in float32.
@@ -72,7 +70,7 @@ class IntensityDetector(PriorDetector):
 
     _parameter_constraints: dict[str, list[Any]] = {
         **PriorDetector._parameter_constraints,
-        "sigma": [Interval(Real, 0, None, closed="left")],
+        "sigma": [FILTER_WIDTH],
     }
 
     def __init__(

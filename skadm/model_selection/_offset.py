@@ -1,5 +1,6 @@
 """Selection of the threshold of a fitted detector."""
 
+import warnings
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,9 @@ from skadm._validation import check_labels, check_shape
 from skadm.data._slices import as_slices
 from skadm.metrics import best_f1_threshold
 from skadm.wrappers._reading import score_by_volume, score_maps
+
+# Share of normal pixels, our choice. Lesions rarely exceed 16 % of the brain.
+_MOST_FLAGGED = 0.5
 
 
 def set_offset_by_f1(
@@ -45,6 +49,11 @@ def set_offset_by_f1(
     ValueError
         If y does not match X, or holds no anomalous or no normal pixel.
 
+    Warns
+    -----
+    UserWarning
+        If the threshold flags more than half of the normal pixels.
+
     Examples
     --------
     >>> from skadm import IntensityDetector
@@ -76,5 +85,15 @@ def set_offset_by_f1(
             lambda part, _: score_maps(last, part), X
         )
     ]
-    last.offset_ = best_f1_threshold(*map(np.concatenate, zip(*parts)))
+    labels, maps = map(np.concatenate, zip(*parts))
+    last.offset_ = best_f1_threshold(labels, maps)
+    flagged = np.mean(maps[labels == 0] < last.offset_)
+    if flagged > _MOST_FLAGGED:
+        warnings.warn(
+            f"the threshold with the best F1 flags {flagged:.0%} of the normal pixels: the "
+            "scores hardly separate them from lesions. Train longer, or choose another "
+            "detector or prior.",
+            UserWarning,
+            stacklevel=2,
+        )
     return detector

@@ -1,13 +1,12 @@
 """Gaussian smoothing."""
 
-from numbers import Real
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from skadm._filters import smooth_in_brain
-from skadm._sklearn import Interval
+from skadm._validation import FILTER_WIDTH
 from skadm.postprocessing._map_transformer import MapTransformer
 
 
@@ -30,8 +29,8 @@ class GaussianSmoother(MapTransformer):
     """
 
     _parameter_constraints: dict[str, list[Any]] = {
-        "sigma": [Interval(Real, 0, None, closed="left")],
-        "sigma_through": [Interval(Real, 0, None, closed="left")],
+        "sigma": [FILTER_WIDTH],
+        "sigma_through": [FILTER_WIDTH],
     }
 
     def __init__(self, sigma: float = 2.0, *, sigma_through: float = 0.0) -> None:

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from skadm._filters import median_in_brain
 from skadm._sklearn import Interval
+from skadm._validation import MEDIAN_SIZE
 from skadm.postprocessing._map_transformer import MapTransformer
 
 
@@ -32,7 +33,7 @@ class MedianFilter(MapTransformer):
     """
 
     _parameter_constraints: dict[str, list[Any]] = {
-        "size": [Interval(Integral, 1, None, closed="left")],
+        "size": [MEDIAN_SIZE],
         "size_through": [Interval(Integral, 1, None, closed="left")],
     }
 
