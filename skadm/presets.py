@@ -62,8 +62,10 @@ def make_detector(name: str, preset: str | None = None, **parameters: Any) -> De
         )
     known = PRESETS.get(name, {})
     if preset is not None and preset not in known:
+        owners = [other for other, presets in PRESETS.items() if preset in presets]
         raise ValueError(
-            f"{name} has no preset {preset!r}; expected one of {sorted(known)}."
+            f"{name} has no preset {preset!r}; expected one of {sorted(known)}"
+            + (f", or as detector {' or '.join(owners)}." if owners else ".")
         )
     chosen = known[preset] if preset is not None else {}
     if name != ADM_PLUS:

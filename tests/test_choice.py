@@ -12,6 +12,7 @@ import skadm
 from skadm.cli import main
 from skadm.cli._choice import settle, settle_size, settle_smoothing
 from skadm.data import ArrayVolume, SliceStack, make_phantom, read_any
+from skadm.presets import make_detector
 
 OPEN = dict.fromkeys(("detector", "preset", "init", "prior", "prior_sign", "prior_rule"))
 
@@ -54,7 +55,8 @@ def test_best_learns_from_marked_slices_and_smooths_thin_ones():
 
 def renamed(contrasts, **parameters):
     """Two patients whose contrasts have these names."""
-    stack = make_phantom(2, 6, 16, contrasts=("T1", "T2"), random_state=0, **parameters)
+    simulated = ("T1", "T2", "FLAIR", "T1ce")[: len(contrasts)]
+    stack = make_phantom(2, 6, 16, contrasts=simulated, random_state=0, **parameters)
     return SliceStack.from_volumes(
         [
             ArrayVolume(*volume.read(), contrasts=contrasts, patient=volume.patient)
@@ -75,6 +77,12 @@ def test_best_on_dwi_and_adc_is_for_strokes():
     assert "strokes" in chosen["prior"]
     args, _ = settled(marked, preset="best", prior=["DWI"])
     assert (args.preset, args.prior, args.prior_rule) == ("cpu", ["DWI"], None)
+
+
+def test_best_on_tumours_with_diffusion_is_that_of_tumours():
+    stack = renamed(("T1ce", "FLAIR", "DWI", "ADC"), lesion_fraction=1.0)
+    args, _ = settled(stack, preset="best")
+    assert (args.preset, args.prior, args.prior_rule) == ("self-trained", ["learned"], None)
 
 
 def test_best_learns_no_direction_on_diffusion():
@@ -137,6 +145,16 @@ def test_best_beside_another_choice_is_refused(given, told):
     stack = make_phantom(2, 6, 16, random_state=0)
     with pytest.raises(ValueError, match=f"--preset best is .*{told}"):
         settled(stack, preset="best", **given)
+
+
+def test_preset_of_one_detector_chooses_it():
+    stack = make_phantom(1, 4, 16, random_state=0)
+    args, chosen = settled(stack, preset="small-lesions")
+    assert args.detector == "EraserDetector"
+    assert "only one with preset small-lesions" in chosen["detector"]
+    assert settled(stack, preset="quick")[0].detector == "ADMDetector"
+    with pytest.raises(ValueError, match="expected one of .*, or as detector EraserDet"):
+        make_detector("PCADetector", "strokes")
 
 
 def test_detector_that_is_named_needs_no_reason():

@@ -39,6 +39,12 @@ def settle(args: argparse.Namespace, stack: Any) -> list[tuple[str, str]]:
         )
         return [("detector", why), *settle_eraser(args, stack)]
     if args.detector is None:
+        from skadm.presets import PRESETS
+
+        owners = [name for name, presets in PRESETS.items() if args.preset in presets]
+        if len(owners) == 1:
+            args.detector = owners[0]
+            return [("detector", f"{owners[0]}, the only one with preset {args.preset}")]
         args.detector = _USUAL
         why = (
             f"{_USUAL}, the method of the paper, since --detector is not given; --preset "
@@ -50,18 +56,25 @@ def settle(args: argparse.Namespace, stack: Any) -> list[tuple[str, str]]:
 
 def _best_preset(args: argparse.Namespace, stack: Any) -> tuple[str, str]:
     """Return the preset with the best results on such data, and what they were."""
-    if set(_RESTRICTED) <= set(stack.contrasts) and (
-        args.prior is None or args.prior_rule == "all"
-    ):
+    if _shows_strokes(stack) and (args.prior is None or args.prior_rule == "all"):
         why = "it was best on acute strokes, ISLES 2022"
         if any_anomaly(stack):
             marked = "where masks mark abnormal slices"
             return _STROKES_SELF_TRAINED, f" for DWI and ADC {marked}: {why}"
         return _STROKES, f" for DWI and ADC: {why}"
     # Self-training was not measured on other lesions of diffusion images.
-    if "DWI" not in stack.contrasts and any_anomaly(stack):
+    if (_has_tumours(stack) or "DWI" not in stack.contrasts) and any_anomaly(stack):
         return SELF_TRAINED, f" where masks mark abnormal slices: {_BEST_ON_BRATS}"
     return PRESET, f": {_BEST_ON_BRATS}"
+
+
+def _shows_strokes(stack: Any) -> bool:
+    return set(_RESTRICTED) <= set(stack.contrasts) and not _has_tumours(stack)
+
+
+def _has_tumours(stack: Any) -> bool:
+    """Whether there are images after contrast agent, which strokes do not need."""
+    return "T1ce" in stack.contrasts
 
 
 def settle_eraser(args: argparse.Namespace, stack: Any) -> list[tuple[str, str]]:
@@ -69,14 +82,14 @@ def settle_eraser(args: argparse.Namespace, stack: Any) -> list[tuple[str, str]]
     chosen = []
     if args.prior is not None:
         chosen.append(("prior", f"{' '.join(args.prior)}, as --prior says"))
-    elif set(_RESTRICTED) <= set(stack.contrasts):
+    elif _shows_strokes(stack):
         args.prior, args.prior_rule = ["DWI", "ADC=-1"], "all"
         why = (
             "DWI ADC=-1, and both must change, as in acute strokes; for other lesions, "
             "state --prior"
         )
         chosen.append(("prior", why))
-    elif "DWI" in stack.contrasts:
+    elif "DWI" in stack.contrasts and not _has_tumours(stack):
         # Stroke lesions are small: abnormal slices also differ in other respects.
         why = "none: on strokes (ISLES 2022), a learned prior performed worse than none"
         chosen.append(("prior", why))

@@ -122,8 +122,9 @@ def targets_of_slices(
         warnings.warn(
             f"self-training is unreliable here: {ratio:.2f} times as many pixels of "
             "abnormal slices as of normal slices have an extreme score; expected at least "
-            f"{_LEAST_RATIO:g} times. Lesions may be too small, or the prior may be wrong. "
-            "State another prior, or set self_training_epochs=0.",
+            f"{_LEAST_RATIO:g} times. The training may be too short, lesions too small, or "
+            "the prior wrong. Train longer, state another prior, or set "
+            "self_training_epochs=0.",
             UserWarning,
             stacklevel=2,
         )
