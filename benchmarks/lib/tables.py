@@ -59,7 +59,10 @@ def compose(header: Mapping[str, str], table: str) -> str:
 
 def kept_line(header: Mapping[str, str]) -> str:
     """What a page says below a table that was measured with other detectors."""
-    return f"*Measured with version {header['version']}; the detectors have changed since.*"
+    return (
+        f"*Measured with version {header['version']}. The detectors have changed since: "
+        f"{header.get('kept')}.*"
+    )
 
 
 def keep(text: str, reason: str) -> str:
