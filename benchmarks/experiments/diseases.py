@@ -305,11 +305,12 @@ def methods(
             small = make_detector("EraserDetector", "small-lesions", sigma=sigma, **prior)
             detectors[f"Small-lesion eraser{tier}"] = smoothed_through(small)
         if "DWI" in study.prior and "prior_rule" in prior:
-            for how, chosen in (
-                ("", "strokes"),
-                (", self-trained", "strokes-self-trained"),
+            for how, chosen, changed in (
+                ("", "strokes", {}),
+                (", any direction", "strokes", {"lesion_direction": "any"}),
+                (", self-trained", "strokes-self-trained", {}),
             ):
-                strokes = make_detector("EraserDetector", chosen, sigma=sigma)
+                strokes = make_detector("EraserDetector", chosen, sigma=sigma, **changed)
                 detectors[f"Stroke eraser{tier}{how}"] = smoothed_through(strokes)
         if prior.get("prior") != "learned":
             detectors[f"Pretrained{tier}"] = smoothed_through(

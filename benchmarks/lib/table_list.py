@@ -29,6 +29,7 @@ _STROKES = "diseases --only isles2022 --full --methods " + " ".join(
         "Eraser, all contrasts, self-trained",
         "Small-lesion eraser, all contrasts",
         "Stroke eraser, all contrasts",
+        "Stroke eraser, all contrasts, any direction",
         "Stroke eraser, all contrasts, self-trained",
     )
 )
