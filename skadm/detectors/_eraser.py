@@ -156,8 +156,7 @@ class EraserDetector(EraserScoring):
 
     With ``lesion_direction="prior"``, the second task learns to tell lesions as stated from
     normal tissue that is as bright. The score is minus the smoothed probability of such a
-    blob times the positive part of the combined contrasts. On strokes this is far better,
-    on gliomas no better.
+    blob times the positive part of the combined contrasts. This helps on strokes.
 
     Lesions of a few pixels are erased only in part and are rarely brighter than other
     tissue. With ``evidence="residual+intensity"``, the score is minus the weighted sum of
