@@ -278,7 +278,7 @@ class TrainingReference:
         complete = values[~np.isnan(values).any(axis=1)]
         if len(complete) < _LEAST_PIXELS:
             return False
-        pair = self._exchanged(_correlations(complete, quantiles))
+        pair = self._swapped_contrasts(_correlations(complete, quantiles))
         if pair is None:
             return False
         one, other = pair
@@ -291,7 +291,9 @@ class TrainingReference:
         )
         return True
 
-    def _exchanged(self, correlations: NDArray[np.float64]) -> tuple[int, int] | None:
+    def _swapped_contrasts(
+        self, correlations: NDArray[np.float64]
+    ) -> tuple[int, int] | None:
         """Return two contrasts whose swap explains the correlations much better."""
         n_contrasts = len(correlations)
         if n_contrasts < 3:  # the correlation of two contrasts is symmetric

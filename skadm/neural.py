@@ -154,8 +154,8 @@ class TorchDetector(BaseDetector):
         trainer = Trainer(self, self._engine(), X, abnormal)
         networks = self._build(X.shape[1], trainer.initial)
         self._initialise(networks)
-        if self._goes_on:
-            self._go_on_from(networks, self.weights_)
+        if self._continues_training:
+            self._continue_from(networks, self.weights_)
             trainer.history += self.history_
         self.history_: list[dict[str, Any]] = trainer.history
         trainer.start(networks)
@@ -164,19 +164,19 @@ class TorchDetector(BaseDetector):
         self._keep(networks)
 
     @property
-    def _goes_on(self) -> bool:
+    def _continues_training(self) -> bool:
         """Whether a fit starts from the weights of the previous fit."""
         return self.warm_start and hasattr(self, "weights_")
 
     @property
     def _has_weights(self) -> bool:
         """Whether a fit starts from trained weights."""
-        return self._goes_on
+        return self._continues_training
 
     def _initialise(self, networks: Any) -> None:
         """Modify the initial weights of a fit."""
 
-    def _go_on_from(self, networks: Any, weights: dict[str, NDArray]) -> None:
+    def _continue_from(self, networks: Any, weights: dict[str, NDArray]) -> None:
         """Load the weights of the previous fit."""
         load_weights(networks, weights)
 

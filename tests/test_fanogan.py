@@ -236,7 +236,7 @@ def test_critic_tells_real_from_generated_slices():
     images = torch.from_numpy(make_slices()[0])
     terms = detector._critic_loss(networks, images, generator(3))
     with torch.no_grad():
-        fake = detector._imagine(networks, images, generator(3))  # its first draw
+        fake = detector._generate(networks, images, generator(3))  # its first draw
         distance = networks.critic(images).mean() - networks.critic(fake).mean()
     torch.testing.assert_close(terms["distance"], distance)
     torch.testing.assert_close(terms["loss"], 10 * terms["penalty"] - distance)
@@ -256,7 +256,7 @@ def test_generator_follows_the_critic():
     images = torch.from_numpy(make_slices()[0])
     loss = detector._generator_loss(networks, images, generator(3))["generator"]
     with torch.no_grad():
-        fake = detector._imagine(networks, images, generator(3))
+        fake = detector._generate(networks, images, generator(3))
     torch.testing.assert_close(loss, -networks.critic(fake).mean())
 
 
@@ -264,7 +264,7 @@ def test_generator_fills_the_whole_slice():
     """Background is not cut out for it: the critic would know by it what is real."""
     detector, networks = untrained()
     images = torch.from_numpy(make_slices()[0])
-    fake = detector._imagine(networks, images, generator())
+    fake = detector._generate(networks, images, generator())
     assert fake.shape == images.shape
     assert (fake != 0).all()
 

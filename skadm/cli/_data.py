@@ -18,9 +18,9 @@ def print_data(place: str, stack: Any) -> None:
         f"data:      {place}, {len(stack)} slices of {len(stack.volumes)} volumes, "
         f"{'labelled' if stack.volumes[0].has_labels else 'unlabelled'}"
     )
-    print(f"patients:  {len(patients)} ({some(patients)})")
+    print(f"patients:  {len(patients)} ({abbreviated_list(patients)})")
     if sessions:
-        print(f"sessions:  {len(sessions)} ({some(sessions)})")
+        print(f"sessions:  {len(sessions)} ({abbreviated_list(sessions)})")
     print(f"contrasts: {', '.join(stack.contrasts)}")
     names = {volume.name for volume in stack.volumes}
     masks = {name: ml for name, ml in stack.record.lesion_ml.items() if name in names}
@@ -28,14 +28,14 @@ def print_data(place: str, stack: Any) -> None:
         values = np.array([*masks.values()])
         print(
             f"masks:     {len(masks)}, {values.min():.3g} to {values.max():.3g} ml "
-            f"({some([f'{name} {ml:.3g}' for name, ml in masks.items()])})"
+            f"({abbreviated_list([f'{name} {ml:.3g}' for name, ml in masks.items()])})"
         )
     for title, entries in (
         ("unread:   ", [str(path) for path in stack.record.unread]),
         ("left out: ", list(stack.record.left_out)),
     ):
         if entries:
-            print(f"{title} {len(entries)} ({some(entries)})")
+            print(f"{title} {len(entries)} ({abbreviated_list(entries)})")
     print(end="", flush=True)
 
 
@@ -72,12 +72,12 @@ def warn_of_trained_patients(stack: Any, training: dict[str, Any], done: str) ->
     seen = [p for p in sorted(set(stack.groups.tolist())) if patient_key(p) in trained]
     if seen:
         warnings.warn(
-            f"{len(seen)} of the patients {done} are training patients ({some(seen)}): "
-            "their results do not generalise to new patients",
+            f"{len(seen)} of the patients {done} are training patients "
+            f"({abbreviated_list(seen)}): their results do not generalise to new patients",
             stacklevel=2,
         )
 
 
-def some(names: list[str]) -> str:
+def abbreviated_list(names: list[str]) -> str:
     shown = ", ".join(names[:_MOST_NAMES])
     return shown if len(names) <= _MOST_NAMES else f"{shown}, …"

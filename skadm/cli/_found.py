@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from skadm.cli import _options
-from skadm.cli._data import some
+from skadm.cli._data import abbreviated_list
 from skadm.cli._dicom import find_dicom, is_dicom, print_dicom
 
 _LOOKED_AT = 8  # number of volumes checked for the skull
@@ -111,7 +111,7 @@ def _reasons_to_prepare(studies: list[Any], contrasts: list[str]) -> list[str]:
     if apart:
         return [
             f"the contrasts of {len(apart)} of {len(studies)} volumes lie on different "
-            f"grids ({some(apart)})"
+            f"grids ({abbreviated_list(apart)})"
         ]
     step = -(-len(studies) // _LOOKED_AT)
     looked_at = studies[::step]
@@ -119,7 +119,7 @@ def _reasons_to_prepare(studies: list[Any], contrasts: list[str]) -> list[str]:
     if skulls:
         return [
             f"{len(skulls)} of the {len(looked_at)} volumes checked seem to include the "
-            f"skull ({some(skulls)})"
+            f"skull ({abbreviated_list(skulls)})"
         ]
     return []
 
@@ -168,8 +168,8 @@ def print_found(found: Found) -> None:
         masks = f"{len(found.marked)} of {len(names)} volumes have one"
     lines = {
         "data": f"{found.data} ({found.layout})",
-        "patients": f"{len(patients)} ({some(patients)})",
-        "sessions": f"{len(sessions)} ({some(sessions)})" if sessions else "",
+        "patients": f"{len(patients)} ({abbreviated_list(patients)})",
+        "sessions": f"{len(sessions)} ({abbreviated_list(sessions)})" if sessions else "",
         "contrasts": contrasts,
         "masks": masks,
         "left out": f"{len(found.problems)} ({'; '.join(found.problems.values())})"

@@ -67,9 +67,9 @@ def make_plan(
         labels=found.masks and not found.mixed,
         allow_empty_masks=args.allow_empty_masks,
     )
-    lesson, n_normal, why = _lesson(args, found, chosen, stack)
+    training_slices, n_normal, why = _select_training_slices(args, found, chosen, stack)
     print()
-    if lesson is None:
+    if training_slices is None:
         model = _SHIPPED_SMALL if args.preset == SMALL_LESIONS else SHIPPED
         why = f"the pretrained model {model}, without training: {why}"
         print_choice([("model", why)])
@@ -82,8 +82,8 @@ def make_plan(
     common = ["--model", str(place) if model == TRAINED else model]
     common += ["--data", found.data, *_device(args), *_as_words(where), *options]
     steps = []
-    if lesson is not None:
-        steps.append(_training(args, found, chosen, lesson, n_normal, place))
+    if training_slices is not None:
+        steps.append(_training(args, found, chosen, training_slices, n_normal, place))
     scoring = _scoring_seconds(args.size, len(stack))
     maps, report = check_inner_folder(out, "maps"), check_inner_folder(out, "report")
     words = ["--out", str(maps), "--binary", "--skip-existing"]
@@ -114,7 +114,7 @@ def make_plan(
     return model, steps
 
 
-def _lesson(
+def _select_training_slices(
     args: argparse.Namespace, found: Found, chosen: dict[str, Any], stack: Any
 ) -> tuple[Any, int, str]:
     """Return the labelled training slices or None, the number of normal ones, and why."""

@@ -110,7 +110,7 @@ def names_brain(name: str) -> bool:
     )
 
 
-def says_other(name: str) -> bool:
+def is_tissue_or_derived(name: str) -> bool:
     """Whether a file name says that the file marks tissue or is derived."""
     return bool(set(_words(stem(name))) & (_TISSUE | _PART_OF_HEAD | _DERIVED))
 

@@ -15,9 +15,9 @@ from skadm.data._file_kinds import (
     FileKind,
     contrast_named,
     is_image,
+    is_tissue_or_derived,
     kind_of,
     n_common_words,
-    says_other,
     stem,
 )
 from skadm.data._patients import is_session, owner_of
@@ -158,7 +158,9 @@ def _kinds(files: list[Path]) -> dict[Path, FileKind]:
     if count and not any(kind.role == IMAGE for kind in kinds.values()):
         kinds = {path: kind_of(path.name) for path in files}
     for path, kind in kinds.items():
-        of_masks = _OF_MASKS.fullmatch(path.parent.name) and not says_other(path.name)
+        of_masks = _OF_MASKS.fullmatch(path.parent.name) and not is_tissue_or_derived(
+            path.name
+        )
         if of_masks and kind.role not in (LESIONS, BRAIN):
             kinds[path] = FileKind(LESIONS, "", kind.prefix)
     raw = [path for path in files if _AS_THEY_CAME.fullmatch(path.parent.name)]

@@ -7,6 +7,7 @@ from importlib import resources
 
 import numpy as np
 from scipy import ndimage
+from scipy.spatial.transform import Rotation
 from scipy.special import expit
 
 from skadm._fields import smooth_field
@@ -233,11 +234,8 @@ def _deform(rng, template, scale, z, size, lesions, variation):
 def _rotation(rng, factor):
     """Draw a rotation of the head by a few degrees about each axis."""
     angles = np.clip(rng.normal(0.0, np.deg2rad([3.5, 2.5, 3.0])), -0.14, 0.14)
-    a, b, c = factor * angles
-    nod = np.array([[1, 0, 0], [0, np.cos(a), -np.sin(a)], [0, np.sin(a), np.cos(a)]])
-    tilt = np.array([[np.cos(b), 0, -np.sin(b)], [0, 1, 0], [np.sin(b), 0, np.cos(b)]])
-    turn = np.array([[np.cos(c), -np.sin(c), 0], [np.sin(c), np.cos(c), 0], [0, 0, 1]])
-    return nod @ tilt @ turn
+    nod, tilt, turn = factor * angles
+    return Rotation.from_euler("XYZ", [nod, -tilt, turn]).as_matrix()
 
 
 def _draw_tissues(rng, template, points, brain, spacing, variation):

@@ -40,7 +40,7 @@ class ADMNetworks(torch.nn.Module):
             return images
         assert self.translation is not None
         assert self.substitution is not None
-        return self.substitution.supply(self.translation, images, missing)
+        return self.substitution.impute_contrast(self.translation, images, missing)
 
     def matched(self, energies: torch.Tensor, missing: int) -> torch.Tensor:
         """Energies without a contrast, on the scale of those with all contrasts."""

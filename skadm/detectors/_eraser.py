@@ -372,7 +372,7 @@ class EraserDetector(EraserScoring):
             for net in networks.nets:
                 net.load_state_dict(weights)
 
-    def _go_on_from(self, networks: Erasers, weights: dict[str, NDArray]) -> None:
+    def _continue_from(self, networks: Erasers, weights: dict[str, NDArray]) -> None:
         net_weights = {
             name.removeprefix("nets."): value
             for name, value in weights.items()

@@ -277,7 +277,7 @@ class FAnoGANDetector(TorchDetector):
     ) -> dict[str, torch.Tensor]:
         """Negative Wasserstein distance plus weighted penalty (WGAN-GP, Eq. 3)."""
         with torch.no_grad():
-            fake = self._imagine(networks, images, generator)
+            fake = self._generate(networks, images, generator)
         # One pass for both: without batch norm they are independent.
         real_scores, fake_scores = networks.critic(torch.cat([images, fake])).chunk(2)
         distance = real_scores.mean() - fake_scores.mean()
@@ -293,7 +293,7 @@ class FAnoGANDetector(TorchDetector):
         self, networks: "_Networks", images: torch.Tensor, generator: torch.Generator
     ) -> dict[str, torch.Tensor]:
         """Negative critic output of as many generated slices."""
-        fake = self._imagine(networks, images, generator)
+        fake = self._generate(networks, images, generator)
         return {"generator": -networks.critic(fake).mean()}
 
     def _encoder_loss(
@@ -313,7 +313,7 @@ class FAnoGANDetector(TorchDetector):
             "features": features,
         }
 
-    def _imagine(
+    def _generate(
         self, networks: "_Networks", like: torch.Tensor, generator: torch.Generator
     ) -> torch.Tensor:
         """Generate slices G(z) from noise, of the shape of `like`, float32."""

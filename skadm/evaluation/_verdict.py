@@ -45,10 +45,10 @@ def verdict(rows: Iterable[Row], patient_rows: Iterable[Row] = ()) -> str:
     patient_rows = list(patient_rows)
     if not patient_rows or len(tested) < 2:
         return best
-    return f"{best} {_lead(tested, patient_rows)}"
+    return f"{best} {_describe_difference(tested, patient_rows)}"
 
 
-def _lead(tested: Sequence[Row], patient_rows: Sequence[Row]) -> str:
+def _describe_difference(tested: Sequence[Row], patient_rows: Sequence[Row]) -> str:
     """Describe the difference between the best and the next best method over patients."""
     parts, n_patients = [], 0
     for metric in _SHOWN:

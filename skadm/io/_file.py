@@ -1,6 +1,7 @@
 """Saving and loading of models and their cards."""
 
 import json
+import sys
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -281,10 +282,11 @@ def _read_header(path: Path, max_bytes: int) -> bytes:
 
 
 def _parsed(text: str | bytes) -> Any:
-    """Parse JSON strictly: no duplicate keys or non-finite numbers."""
+    """Parse JSON strictly: no duplicate keys, non-finite or very long numbers."""
     return json.loads(
         text,
         object_pairs_hook=_without_duplicates,
+        parse_int=_integer,
         parse_float=_finite,
         parse_constant=_finite,
     )
@@ -295,6 +297,16 @@ def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(entries) < len(pairs):
         raise ValueError("its header has duplicate entries.")
     return entries
+
+
+def _integer(text: str) -> int:
+    try:
+        return int(text)
+    except ValueError:  # Python limits the digits, since conversion takes quadratic time
+        raise ValueError(
+            f"its header holds a number of {len(text.removeprefix('-'))} digits; expected "
+            f"at most {sys.get_int_max_str_digits()}."
+        ) from None
 
 
 def _finite(text: str) -> float:

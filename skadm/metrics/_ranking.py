@@ -47,8 +47,10 @@ def pixel_roc_auc_score(y: ArrayLike, scores: ArrayLike) -> float:
     pairs = pixels.anomalous.size * pixels.normal.size
     # Search the smaller array in the larger one.
     if pixels.anomalous.size <= pixels.normal.size:
-        return (2 * pairs - _twice_below(pixels.anomalous, pixels.normal)) / (2 * pairs)
-    return _twice_below(pixels.normal, pixels.anomalous) / (2 * pairs)
+        return (2 * pairs - _doubled_u_statistic(pixels.anomalous, pixels.normal)) / (
+            2 * pairs
+        )
+    return _doubled_u_statistic(pixels.normal, pixels.anomalous) / (2 * pairs)
 
 
 @described
@@ -100,7 +102,7 @@ def undefined(metric: str, counts: LabelCounts, where: str = "", advice: str = "
     return True
 
 
-def _twice_below(keys: NDArray, values: NDArray) -> int:
+def _doubled_u_statistic(keys: NDArray, values: NDArray) -> int:
     """Sum, over `keys`, twice the number of sorted `values` below plus the number equal."""
     total = 0
     for start in range(0, keys.size, CHUNK):

@@ -292,7 +292,7 @@ class FittedMixture(nn.Module):
         In float64: a covariance may be nearly singular, and whitening magnifies rounding.
         A feature that is `dropped` is not looked at.
         """
-        return mixture_energy(*self._of(features, floor, dropped), floor)
+        return mixture_energy(*self._without_feature(features, floor, dropped), floor)
 
     def explain(
         self, features: torch.Tensor, floor: float, dropped: int | None = None
@@ -301,7 +301,9 @@ class FittedMixture(nn.Module):
 
         The part of a feature that is `dropped` is 0.
         """
-        contributions = explain_energy(*self._of(features, floor, dropped), floor)
+        contributions = explain_energy(
+            *self._without_feature(features, floor, dropped), floor
+        )
         if dropped is None:
             return contributions
         parts = contributions.features
@@ -309,7 +311,7 @@ class FittedMixture(nn.Module):
         parts = torch.cat([parts[:, :dropped], nothing, parts[:, dropped:]], dim=1)
         return contributions._replace(features=parts)
 
-    def _of(
+    def _without_feature(
         self, features: torch.Tensor, floor: float, dropped: int | None
     ) -> tuple[torch.Tensor, Mixture]:
         """Features in float64 and the mixture, both without the one that is dropped."""

@@ -37,7 +37,7 @@ class Substitution(nn.Module):
             "quantiles", torch.zeros(n_contrasts + 1, len(_LEVELS), dtype=double)
         )
 
-    def supply(
+    def impute_contrast(
         self, net: TranslationNet, images: torch.Tensor, contrast: int
     ) -> torch.Tensor:
         """Replace a contrast by its translation from the others.

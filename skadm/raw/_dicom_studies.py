@@ -135,7 +135,7 @@ def _choose(
     rest = []
     asked: dict[str, list[Series]] = defaultdict(list)
     for series in all_series:
-        wanted = [c for c, words in choices.items() if _is_meant(series, words)]
+        wanted = [c for c, words in choices.items() if _matches_choice(series, words)]
         if len(wanted) > 1:
             problems.append(f"--series takes {series.label} for {' and '.join(wanted)}")
         elif wanted:
@@ -157,7 +157,10 @@ def _choose(
             problems.append(_too_many(contrast, asked[contrast], "are meant by --series"))
         elif asked[contrast]:
             (series,) = asked[contrast]
-            chosen[contrast] = series, f"--series; by the rules: {_opinion(series)}"
+            chosen[contrast] = (
+                series,
+                f"--series; by the rules: {_describe_classification(series)}",
+            )
         if not (usable := candidates[contrast]):
             continue
         best = max(verdict.certainty for _, verdict in usable)
@@ -202,12 +205,12 @@ def _settle(contrast: str, series: Series) -> str:
     )
 
 
-def _opinion(series: Series) -> str:
+def _describe_classification(series: Series) -> str:
     verdict = judge(series)
     return f"{verdict.contrast or 'left out'}, {verdict.evidence}"
 
 
-def _is_meant(series: Series, words: Iterable[str]) -> bool:
+def _matches_choice(series: Series, words: Iterable[str]) -> bool:
     meant = {series.uid, series.said.lower(), series.description.lower()}
     if series.number is not None:
         meant.add(str(series.number))
@@ -218,7 +221,9 @@ def _require_use(choices: Mapping[str, Sequence[str]], all_series: list[Series])
     """Refuse a choice that names no series, which must be a slip."""
     for contrast, words in choices.items():
         for word in words:
-            if word != NO_SERIES and not any(_is_meant(s, [word]) for s in all_series):
+            if word != NO_SERIES and not any(
+                _matches_choice(s, [word]) for s in all_series
+            ):
                 there = ", ".join(dict.fromkeys(series.label for series in all_series))
                 raise ValueError(
                     f"--series {contrast}={word}: no series has this number, UID or "

@@ -74,7 +74,7 @@ class ForeignTexture(LesionKind):
 
     def change(self, rng, image, donor, site):
         """Shift the donor so that a random place of it is at the site."""
-        return _from_elsewhere(rng, image, donor, site)
+        return _shifted_donor(rng, image, donor, site)
 
 
 @dataclass(frozen=True)
@@ -113,7 +113,7 @@ class ContrastInconsistency(LesionKind):
 
     def change(self, rng, image, donor, site):
         """Replace some contrasts by the shifted donor."""
-        foreign = _from_elsewhere(rng, image, donor, site)
+        foreign = _shifted_donor(rng, image, donor, site)
         chosen = _some(rng, len(image), at_most=len(image) - 1)
         return np.where(chosen[:, None, None], foreign, image)
 
@@ -137,7 +137,7 @@ def _some(
     return chosen
 
 
-def _from_elsewhere(
+def _shifted_donor(
     rng: np.random.Generator, image: NDArray, donor: NDArray, site: Site
 ) -> NDArray:
     places = np.argwhere(brain_mask(donor[np.newaxis])[0])

@@ -138,7 +138,7 @@ class EnsembleDetector(MetaDetector):
             member = clone(self.detector)
             member.set_params(**_random_states(member, random))
             self.detectors_.append(train(member))
-        X, counted = self._around(X, normal)
+        X, counted = self._images_for_threshold(X, normal)
         pixels = [
             maps[:, counted[places]][:, brain[counted[places]]]
             for places, maps, brain in score_by_volume(self._members, X)

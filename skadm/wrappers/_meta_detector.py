@@ -208,7 +208,9 @@ class MetaDetector(CallbackSupportMixin, MetaEstimatorMixin, Detector):
         yield fit_detector
         context.call_on_fit_task_end(estimator=self)
 
-    def _around(self, X: Any, normal: NDArray[np.intp]) -> tuple[Any, NDArray[np.bool_]]:
+    def _images_for_threshold(
+        self, X: Any, normal: NDArray[np.intp]
+    ) -> tuple[Any, NDArray[np.bool_]]:
         """Return the images to score for the threshold, and which of them are used.
 
         Detectors that use neighbouring slices also get slices with an anomaly: without
@@ -221,7 +223,7 @@ class MetaDetector(CallbackSupportMixin, MetaEstimatorMixin, Detector):
 
     def _normal_scores(self, X: Any, normal: NDArray[np.intp]) -> NDArray:
         """Return the scores of the normal images in the brain."""
-        X, counted = self._around(X, normal)
+        X, counted = self._images_for_threshold(X, normal)
         scores = []
         for places, some, shown in self._scored(X):
             rows = counted[places]

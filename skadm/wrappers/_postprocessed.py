@@ -116,7 +116,7 @@ class PostprocessedDetector(MetaDetector, BaseComposition):
     def _fit_parts(self, train: Train, X: Any, normal: NDArray[np.intp]) -> NDArray:
         self.detector_ = train(clone(self.detector))
         self.filters_: list[MapTransformer] = []
-        X, counted = self._around(X, normal)
+        X, counted = self._images_for_threshold(X, normal)
         # In the order of the volumes, for filters through slices.
         places, maps, brain = _concatenated(
             score_by_volume(lambda part, _: score_maps(self.detector_, part), X)
