@@ -35,7 +35,7 @@ def last_step(estimator: Any) -> Any:
             return estimator
 
 
-def as_seen(detector: Any, X: Any) -> tuple[Any, Any]:
+def unwrap_with_input(detector: Any, X: Any) -> tuple[Any, Any]:
     """Return the detector at the end of fitted Pipelines, and its transformed input."""
     while isinstance(detector, Pipeline | FrozenEstimator):
         if isinstance(detector, FrozenEstimator):

@@ -19,7 +19,7 @@ from sklearn.utils.validation import check_is_fitted
 from skadm._failure import warnings_of_scan
 from skadm._files import write_text
 from skadm._missing import missing_names
-from skadm._pipelines import as_seen, last_step, scored_unit
+from skadm._pipelines import last_step, scored_unit, unwrap_with_input
 from skadm._reference import FlaggedShareWarning
 from skadm._version import __version__
 from skadm.base import Detector
@@ -295,7 +295,7 @@ def _write_volume(
     caught: Sequence[warnings.WarningMessage],
 ) -> tuple[str, ...]:
     """Score one volume and write its maps; return the contrasts supplied."""
-    detector, files = as_seen(model, stack)
+    detector, files = unwrap_with_input(model, stack)
     stack = files.in_memory()
     for volume in files.volumes:  # each is read once: free its memory
         volume.source.release()

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from skadm._pipelines import as_seen
+from skadm._pipelines import unwrap_with_input
 from skadm.data._slices import as_slices, brain_of
 from skadm.model_selection._normal import normal_part
 
@@ -35,6 +35,6 @@ class HeldOutLikelihoodScorer:
         X = normal_part("the likelihood", X, y)
         if X is None:
             return float("nan")
-        detector, X = as_seen(estimator, X)
+        detector, X = unwrap_with_input(estimator, X)
         maps = detector.score_samples(X)
         return float(np.mean(maps[brain_of(as_slices(X))], dtype=np.float64))

@@ -8,7 +8,7 @@ from numpy.typing import ArrayLike
 
 from skadm._arrays import as_numbers
 from skadm._brain import ignore_background
-from skadm._pipelines import as_seen, looks_through_slices
+from skadm._pipelines import looks_through_slices, unwrap_with_input
 from skadm._validation import check_labels, check_shape
 from skadm.data._slices import as_slices
 from skadm.metrics import best_f1_threshold
@@ -77,7 +77,7 @@ def set_offset_by_f1(
             masks[~abnormal] = -1  # scored, but not evaluated
         else:
             X, masks = X[abnormal], masks[abnormal]
-    last, X = as_seen(detector, X)
+    last, X = unwrap_with_input(detector, X)
     labels = check_labels(masks, check_shape(X))
     parts = [
         (ignore_background(labels[places], brain), maps)

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from skadm._pipelines import as_seen
+from skadm._pipelines import unwrap_with_input
 from skadm.metrics import pixel_average_precision_score, pixel_roc_auc_score
 from skadm.model_selection._normal import normal_part
 from skadm.synthetic import paste_lesions
@@ -110,7 +110,7 @@ class SyntheticLesionScorer:
         X = normal_part("detection of synthetic lesions", X, y)
         if X is None:
             return {}
-        detector, X = as_seen(estimator, X)
+        detector, X = unwrap_with_input(estimator, X)
         images = np.asarray(X, dtype=np.float32)
         seeds = self._seeds(images)
         kinds = KINDS if self.kinds is None else self.kinds

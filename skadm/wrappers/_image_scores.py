@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from sklearn.base import clone
 from sklearn.metrics import roc_auc_score
 
-from skadm._pipelines import as_seen
+from skadm._pipelines import unwrap_with_input
 from skadm._sklearn import HasMethods, Interval
 from skadm.data import SliceStack
 from skadm.data._slices import brain_of
@@ -101,7 +101,7 @@ class ImageDetector(MetaDetector):
 
     def _decisions(self, X: Any) -> tuple[NDArray, NDArray[np.bool_]]:
         """Return decision maps and brain of slices, after the steps of a Pipeline."""
-        detector, X = as_seen(self.detector_, X)
+        detector, X = unwrap_with_input(self.detector_, X)
         X = X.in_memory() if isinstance(X, SliceStack) else X  # apply steps once
         brain = brain_of(X)
         decision = detector.decision_function(X)
