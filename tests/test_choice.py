@@ -153,6 +153,10 @@ def test_preset_of_one_detector_chooses_it():
     assert args.detector == "EraserDetector"
     assert "only one with preset small-lesions" in chosen["detector"]
     assert settled(stack, preset="quick")[0].detector == "ADMDetector"
+    with pytest.raises(
+        ValueError, match=r"'bset' \(did you mean best\?\); expected one of"
+    ):
+        settled(stack, preset="bset")
     with pytest.raises(ValueError, match="expected one of .*, or as detector EraserDet"):
         make_detector("PCADetector", "strokes")
 

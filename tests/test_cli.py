@@ -675,7 +675,10 @@ REFUSALS = [
         "fit --data SCANS --out OUT --detector Oracle",
         "no detector 'Oracle'; expected one of ['ADM+', 'ADMDetector'",
     ),
-    ("fit --data SCANS --out OUT --preset huge", "ADMDetector has no preset 'huge'"),
+    (
+        "fit --data SCANS --out OUT --preset huge",
+        "there is no preset 'huge'; expected one of best, cpu",
+    ),
     ("fit --data SCANS --out OUT --patients nobody", "patients ['nobody'] do not exist"),
     (
         "fit --data SCANS --out OUT --epochs 3 --detector IntensityDetector",

@@ -1,6 +1,8 @@
 """Choice of the detector and its options if not given, with reasons."""
 
 import argparse
+from collections.abc import Sequence
+from difflib import get_close_matches
 from typing import Any
 
 BEST = "best"
@@ -14,6 +16,15 @@ SMALL_LESIONS = "small-lesions"
 # Measured: slices of 1 mm gain, slices of 7 mm do not; the limit in between is our
 # choice.
 _SIGMA_MM, _SIGMA_MM_SMALL, _THIN_MM = 5.0, 1.0, 1.5
+
+
+def unknown_preset(preset: str, known: Sequence[str]) -> ValueError:
+    """Return the refusal of a preset that is not known."""
+    close = get_close_matches(preset, known, n=1)
+    meant = f" (did you mean {close[0]}?)" if close else ""
+    return ValueError(
+        f"there is no preset {preset!r}{meant}; expected one of {', '.join(known)}"
+    )
 
 
 def settle_size(args: argparse.Namespace) -> None:
@@ -42,6 +53,9 @@ def settle(args: argparse.Namespace, stack: Any) -> list[tuple[str, str]]:
         from skadm.presets import PRESETS
 
         owners = [name for name, presets in PRESETS.items() if args.preset in presets]
+        if args.preset is not None and not owners:
+            known = sorted({BEST}.union(*PRESETS.values()))
+            raise unknown_preset(args.preset, known)
         if len(owners) == 1:
             args.detector = owners[0]
             return [("detector", f"{owners[0]}, the only one with preset {args.preset}")]

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from skadm.cli import _options
-from skadm.cli._choice import BEST, ERASER, settle_size
+from skadm.cli._choice import BEST, ERASER, settle_size, unknown_preset
 from skadm.cli._dicom import add_dicom
 from skadm.cli._found import Found, find, print_found
 from skadm.cli._output import check_folder, check_inner_folder, say, write_json
@@ -118,7 +118,7 @@ def run(args: argparse.Namespace) -> None:
     require_libraries()
     resolve_device(args.device)
     if args.preset not in (known := [BEST, *_presets()]):
-        raise ValueError(f"no preset {args.preset!r}; expected one of {', '.join(known)}")
+        raise unknown_preset(args.preset, known)
     record = _Record.of(args)
     record.check(out)
     chosen = _options.selected(args)
