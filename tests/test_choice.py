@@ -79,6 +79,11 @@ def test_best_on_dwi_and_adc_is_for_strokes():
     assert (args.preset, args.prior, args.prior_rule) == ("cpu", ["DWI"], None)
 
 
+def test_best_without_weights_for_a_contrast_needs_none():
+    args, _ = settled(renamed(("DWI", "ADC", "SWI"), lesions=None), preset="best")
+    assert (args.preset, args.prior_rule) == ("cpu", "all")
+
+
 def test_best_on_tumours_with_diffusion_is_that_of_tumours():
     stack = renamed(("T1ce", "FLAIR", "DWI", "ADC"), lesion_fraction=1.0)
     args, _ = settled(stack, preset="best")
@@ -107,9 +112,10 @@ def test_small_lesions_need_fine_pixels(preset, given, expected):
     assert args.size == expected
 
 
-def test_small_lesions_are_smoothed_less():
+@pytest.mark.parametrize("preset", ["small-lesions", "strokes"])
+def test_small_lesions_are_smoothed_less(preset):
     stack = spaced(make_phantom(2, 6, 16, random_state=0), 0.5, 0.5)
-    args = argparse.Namespace(preset="small-lesions", smooth_through=None)
+    args = argparse.Namespace(preset=preset, smooth_through=None)
     settle_smoothing(args, stack)
     assert args.smooth_through == 2
 

@@ -70,7 +70,11 @@ def settle(args: argparse.Namespace, stack: Any) -> list[tuple[str, str]]:
 
 def _best_preset(args: argparse.Namespace, stack: Any) -> tuple[str, str]:
     """Return the preset with the best results on such data, and what they were."""
-    if _shows_strokes(stack) and (args.prior is None or args.prior_rule == "all"):
+    from skadm.training._pretrained_networks import known_contrasts
+
+    is_known = set(stack.contrasts) <= set(known_contrasts("synthetic"))
+    states_all = args.prior is None or args.prior_rule == "all"
+    if _shows_strokes(stack) and is_known and states_all:
         why = "it was best on acute strokes, ISLES 2022"
         if any_anomaly(stack):
             marked = "where masks mark abnormal slices"
@@ -122,7 +126,8 @@ def settle_smoothing(args: argparse.Namespace, stack: Any) -> tuple[str, str]:
         why = f"by {args.smooth_through:g} slices, as --smooth-through says"
     elif distances[-1] <= _THIN_MM:
         middle = distances[len(distances) // 2]
-        sigma = _SIGMA_MM_SMALL if args.preset == SMALL_LESIONS else _SIGMA_MM
+        small = (SMALL_LESIONS, _STROKES, _STROKES_SELF_TRAINED)
+        sigma = _SIGMA_MM_SMALL if args.preset in small else _SIGMA_MM
         args.smooth_through = round(sigma / middle, 2)
         why = (
             f"by {args.smooth_through:g} slices, which are {middle:.3g} mm apart: thin "
