@@ -205,6 +205,17 @@ def test_small_lesions_are_listed(unmarked, tmp_path, capsys):
     assert re.search(r"skadm report .*--min-region 0\.014", printed)
 
 
+@pytest.mark.slow
+def test_strokes_are_listed_however_small(data_directory, tmp_path, capsys):
+    scans = data_directory / "isles2022"
+    if not scans.is_dir():
+        pytest.skip(f"no real scans: {scans} is not a folder")
+    assert run(scans, tmp_path / "out", "--dry-run") == 0
+    printed = capsys.readouterr().out
+    assert "--preset strokes-self-trained --prior DWI ADC=-1 --prior-rule all" in printed
+    assert re.search(r"skadm report .*--min-region 0\.014", printed)
+
+
 def test_small_lesions_without_training_need_a_direction(unmarked, tmp_path, capsys):
     assert run(unmarked, tmp_path / "out", "--preset", "small-lesions") == 1
     assert "needs a prior with a known sign" in error_of(capsys)

@@ -13,6 +13,7 @@ _STROKES, _STROKES_SELF_TRAINED = "strokes", "strokes-self-trained"  # presets
 _BEST_ON_BRATS = "none had a higher average precision on BraTS"
 _RESTRICTED = ("DWI", "ADC")  # contrasts that show acute strokes
 SMALL_LESIONS = "small-lesions"
+OF_SMALL_LESIONS = (SMALL_LESIONS, _STROKES, _STROKES_SELF_TRAINED)
 # Measured: slices of 1 mm gain, slices of 7 mm do not; the limit in between is our
 # choice.
 _SIGMA_MM, _SIGMA_MM_SMALL, _THIN_MM = 5.0, 1.0, 1.5
@@ -126,8 +127,7 @@ def settle_smoothing(args: argparse.Namespace, stack: Any) -> tuple[str, str]:
         why = f"by {args.smooth_through:g} slices, as --smooth-through says"
     elif distances[-1] <= _THIN_MM:
         middle = distances[len(distances) // 2]
-        small = (SMALL_LESIONS, _STROKES, _STROKES_SELF_TRAINED)
-        sigma = _SIGMA_MM_SMALL if args.preset in small else _SIGMA_MM
+        sigma = _SIGMA_MM_SMALL if args.preset in OF_SMALL_LESIONS else _SIGMA_MM
         args.smooth_through = round(sigma / middle, 2)
         why = (
             f"by {args.smooth_through:g} slices, which are {middle:.3g} mm apart: thin "

@@ -13,6 +13,7 @@ from skadm.cli import _fit, _options, _prepare, _report, _score
 from skadm.cli._choice import (
     BEST,
     ERASER,
+    OF_SMALL_LESIONS,
     SELF_TRAINED,
     SMALL_LESIONS,
     print_choice,
@@ -69,6 +70,7 @@ def make_plan(
     )
     training_slices, n_normal, why = _select_training_slices(args, found, chosen, stack)
     print()
+    made = args
     if training_slices is None:
         model = _SHIPPED_SMALL if args.preset == SMALL_LESIONS else SHIPPED
         why = f"the pretrained model {model}, without training: {why}"
@@ -76,6 +78,7 @@ def make_plan(
         options = _shipped(args, found, stack)
     else:
         print_choice([("training", why)])
+        made = _settled(args, training_slices)
         model, options = TRAINED, []
     where = {name: value for name, value in chosen.items() if name not in _options.MASKS}
     place = out / "model.skadm"
@@ -83,7 +86,7 @@ def make_plan(
     common += ["--data", found.data, *_device(args), *_as_words(where), *options]
     steps = []
     if training_slices is not None:
-        steps.append(_training(args, found, chosen, training_slices, n_normal, place))
+        steps.append(_training(made, found, chosen, training_slices, n_normal, place))
     scoring = _scoring_seconds(args.size, len(stack))
     maps, report = check_inner_folder(out, "maps"), check_inner_folder(out, "report")
     words = ["--out", str(maps), "--binary", "--skip-existing"]
@@ -99,7 +102,7 @@ def make_plan(
     words = ["--out", str(report), *_as_words(chosen, _options.MASKS)]
     if dicom is not None:
         words += ["--dicom", dicom]
-    if args.preset == SMALL_LESIONS:
+    if made.preset in OF_SMALL_LESIONS:
         words += ["--min-region", f"{_SMALLEST_ML:g}"]
     if found.mixed or not found.masks:
         words.append("--no-masks")
@@ -191,15 +194,8 @@ def _shipped(args: argparse.Namespace, found: Found, stack: Any) -> list[str]:
     )
 
 
-def _training(
-    args: argparse.Namespace,
-    found: Found,
-    chosen: dict[str, Any],
-    stack: Any,
-    n_normal: int,
-    place: Path,
-) -> Step:
-    """Return the training step; print the choices."""
+def _settled(args: argparse.Namespace, stack: Any) -> argparse.Namespace:
+    """Return the options with those of the detector settled; print the choices."""
     made = copy.copy(args)
     made.detector, made.init = None, None
     if args.preset == BEST:
@@ -207,20 +203,32 @@ def _training(
     else:
         made.detector = ERASER
         print_choice(settle_eraser(made, stack))
+    return made
+
+
+def _training(
+    made: argparse.Namespace,
+    found: Found,
+    chosen: dict[str, Any],
+    stack: Any,
+    n_normal: int,
+    place: Path,
+) -> Step:
+    """Return the training step, of settled options."""
     stated_prior(made, stack.contrasts, ("prior",))  # raises for invalid priors
     words = ["--data", found.data, "--out", str(place), "--contrasts", *found.contrasts]
     settled = ("detector", "preset", "prior", "prior_sign", "prior_rule", "smooth_through")
     words += _as_words(vars(made), (*settled, "epochs", "size", "seed"))
-    words += _device(args)
+    words += _device(made)
     where = dict(chosen)
     if found.mixed:
         where["patients"] = [study.name for study in found.marked]
     words += _as_words(where)
-    if args.allow_empty_masks:
+    if made.allow_empty_masks:
         words.append("--allow-empty-masks")
     words += ["--checkpoints", str(check_inner_folder(place.parent, "checkpoints"))]
     seconds = len(stack) * (_READING + _SCORING) + _training_seconds(
-        made.preset, args.epochs, args.size, n_normal, len(stack)
+        made.preset, made.epochs, made.size, n_normal, len(stack)
     )
     return Step("fit", _fit.add_parser, words, seconds, finished=place.is_file())
 
