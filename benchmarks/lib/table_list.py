@@ -222,6 +222,12 @@ _SCALING = (
         "'Eraser, pretrained, directed' 'DAE, directed'",
         "time_to_quality.csv",
     ),
+    Table(
+        "cohort",
+        "cohort --volumes 50 200 2000",
+        "cohort.csv",
+        behind=("skadm.cohort.score_cohort", "skadm.data"),
+    ),
     Table("streaming", "streaming", "streaming.csv", behind=_SPEED),
     Table(
         "cache_growth",
