@@ -226,7 +226,7 @@ _SCALING = (
         "cohort",
         "cohort --volumes 50 200 2000",
         "cohort.csv",
-        behind=("skadm.cohort.score_cohort", "skadm.data"),
+        behind=("skadm.detectors.EraserDetector", "skadm.data"),
     ),
     Table("streaming", "streaming", "streaming.csv", behind=_SPEED),
     Table(
