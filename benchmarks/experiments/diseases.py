@@ -10,8 +10,8 @@ also with the rule that every one of them is ("all contrasts").
 The scores of all methods are smoothed alike, in mm, all networks have the same budget, and
 none is an ensemble. "Pretrained" is the network that the package comes with, without a
 training; "Small-lesion eraser" and "Stroke eraser" are fine-tuned from it by the presets
-"small-lesions" and "strokes". ADM+
-calls the outermost pixel of the brain normal, which belongs to it.
+"small-lesions" and "strokes" ("any direction": with lesion_direction="any"). ADM+ calls
+the outermost pixel of the brain normal, which belongs to it.
 
     python -m benchmarks diseases
     python -m benchmarks diseases --only brats isles2022 --methods "Eraser" "DAE"

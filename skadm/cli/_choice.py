@@ -40,7 +40,7 @@ def settle(args: argparse.Namespace, stack: Any) -> list[tuple[str, str]]:
         if args.detector not in (None, ERASER) or args.init is not None:
             other = f"--init {args.init}" if args.init else f"--detector {args.detector}"
             raise ValueError(
-                f"--preset best is {ERASER} with preset {PRESET} or {SELF_TRAINED}; omit "
+                f"--preset best is {ERASER} with a preset that depends on the data; omit "
                 f"{other}, or choose another preset"
             )
         args.detector = ERASER
